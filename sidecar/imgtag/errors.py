@@ -1,0 +1,130 @@
+"""Every error that the sidecar raises on purpose.
+
+    ImgtagError
+    ├── ConfigError            stop    the configuration cannot be used (exit 78)
+    ├── PluginError            stop    a plugin cannot be loaded, or breaks its contract
+    ├── ModelError             stop    a model file cannot be used
+    ├── QueryError             drop    a search cannot be understood
+    ├── EventError             drop    a message is no notification
+    ├── Unavailable            retry   a server, a disk or a share does not answer
+    │   └── BucketAbsent       retry   the bucket itself is not there: nothing is concluded about its keys
+    ├── Conflict               retry   the object changed while it was being worked on
+    ├── WriteRefused           drop    labels must not be written on this object; it is indexed all the same
+    ├── Unreadable             drop    the object may not be read, or is over a limit   (status refused)
+    └── Undecodable            drop    the object is no picture that can be decoded     (status failed)
+
+The docstring of a class is its default message. ``disposition`` tells the pipeline what to do,
+``hint`` tells a person what to do, ``code`` is what documents, dead letters and metrics carry.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Disposition(StrEnum):
+    """What becomes of the work that met an error."""
+
+    RETRY = "retry"
+    DROP = "drop"
+    STOP = "stop"
+
+
+class ImgtagError(Exception):
+    """Something went wrong."""
+
+    disposition: ClassVar[Disposition] = Disposition.STOP
+    default_code: ClassVar[str] = "error"
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, code: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.hint = self.default_hint if hint is None else hint
+        self.code = code or self.default_code
+        super().__init__(self.message)
+
+
+class ConfigError(ImgtagError):
+    """The configuration cannot be used."""
+
+    default_code = "config"
+    default_hint = "Run `imgtag config check` to see every finding."
+
+
+class PluginError(ImgtagError):
+    """A plugin cannot be used."""
+
+    default_code = "plugin"
+    default_hint = "Run `imgtag plugins` to see what is installed and why a plugin was not taken."
+
+
+class ModelError(ImgtagError):
+    """The model file cannot be used."""
+
+    default_code = "model"
+
+
+class QueryError(ImgtagError):
+    """The query cannot be understood."""
+
+    disposition = Disposition.DROP
+    default_code = "query"
+
+    def __init__(self, message: str, *, query: str, position: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.query = query
+        self.position = position
+
+    def caret(self) -> str:
+        """The query with a caret under the place, on two lines."""
+        return f"{self.query}\n{' ' * self.position}^"
+
+
+class EventError(ImgtagError):
+    """The message is no bucket notification."""
+
+    disposition = Disposition.DROP
+    default_code = "event"
+
+
+class Unavailable(ImgtagError):
+    """A service that the sidecar depends on does not answer."""
+
+    disposition = Disposition.RETRY
+    default_code = "unavailable"
+
+
+class BucketAbsent(Unavailable):
+    """The bucket is not there."""
+
+    default_code = "bucket_absent"
+    default_hint = "Nothing was deleted from the index. Check the endpoint, or mount the folder."
+
+
+class Conflict(ImgtagError):
+    """The object changed while it was being worked on."""
+
+    disposition = Disposition.RETRY
+    default_code = "conflict"
+
+
+class WriteRefused(ImgtagError):
+    """Labels must not be written on this object."""
+
+    disposition = Disposition.DROP
+    default_code = "write_refused"
+
+
+class Unreadable(ImgtagError):
+    """The object may not be read, or is over a limit."""
+
+    disposition = Disposition.DROP
+    default_code = "unreadable"
+
+
+class Undecodable(ImgtagError):
+    """The object is no picture that can be decoded."""
+
+    disposition = Disposition.DROP
+    default_code = "undecodable"

@@ -1,0 +1,1 @@
+"""All that a plugin author sees, with ``imgtag.types`` and ``imgtag.errors``."""

@@ -1,0 +1,62 @@
+"""Classifiers: which label, how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from imgtag.plugin.image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A model. ``labels`` are identities by class number: lower case, unique; ``display`` is how they are shown."""
+
+    name: str
+    digest: str
+    """SHA-256 of the model file, hex."""
+    labels: tuple[str, ...]
+    display: tuple[str, ...]
+    size: tuple[int, int]
+    """Width and height of the input, pixels."""
+    embedding: int = 0
+    """Length of the embedding; 0 where the model has none."""
+    licence: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Name and the first eight digits of the digest, as marks and documents carry it."""
+        return f"{self.name}@{self.digest[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a model says of one picture: float32 probabilities of all classes; the embedding, float32, or None."""
+
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32] | None = None
+
+
+class Classifier(Protocol):
+    """Runs in a worker process, one call at a time, without credentials."""
+
+    info: ModelInfo
+
+    def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
+        """Scores of each image, in their order. Raises ModelError when the model itself fails."""
+        ...
+
+
+class RemoteClassifier(Protocol):
+    """Runs in the main process and asks a server."""
+
+    info: ModelInfo
+
+    async def classify(self, images: Sequence[bytes]) -> Sequence[Scores]:
+        """Scores of each encoded picture. Raises Unavailable, Unreadable, Undecodable."""
+        ...

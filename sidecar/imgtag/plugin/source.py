@@ -1,0 +1,95 @@
+"""Sources: where hints come from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from imgtag.errors import EventError
+from imgtag.plugin.service import Service
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef, Scope
+
+
+class Delivery(Protocol):
+    """Hints that are answered for together.
+
+    ``resync`` names a part of the store where the source cannot say what it missed: everything there
+    is compared with the index. ``problem`` is set, and ``hints`` empty, for a message that is no
+    notification. Exactly one of ack and nak ends a delivery; neither raises when the connection is
+    gone (the delivery then comes again).
+    """
+
+    hints: Sequence[Hint]
+    resync: Scope | None
+    problem: EventError | None
+    attempt: int
+    """1 for the first delivery."""
+
+    async def ack(self) -> None:
+        """Done: it never comes again."""
+        ...
+
+    async def nak(self, delay: float) -> None:
+        """Not done: it comes again after ``delay`` seconds."""
+        ...
+
+    async def extend(self) -> None:
+        """Still at it: do not give it to anybody else yet."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """Work that was given up, with the reason. ``id`` is empty until it is put."""
+
+    ref: ObjectRef | None
+    code: str
+    reason: str
+    at: float
+    """Seconds since 1970."""
+    id: str = ""
+    payload: bytes = b""
+    """The message itself where no key could be read from it."""
+
+
+class DeadLetters(Protocol):
+    """Durable list of work that was given up; one letter for one key (the newest stays)."""
+
+    async def put(self, letter: DeadLetter) -> None: ...
+
+    def list(self) -> AsyncIterator[DeadLetter]: ...
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        """Remove these; returns how many there were."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFeatures:
+    """What the pipeline may rely on.
+
+    ``shared``: other sidecars may work on the same keys. ``parks``: ``publish`` is durable before it
+    returns, so that a hint published there may be acknowledged here. ``ack_wait``: seconds until an
+    unanswered delivery is given to somebody else (None: never).
+    """
+
+    shared: bool = False
+    parks: bool = False
+    ack_wait: float | None = None
+
+
+class Source(Service, Protocol):
+    """Hears of changed objects."""
+
+    features: SourceFeatures
+    dead: DeadLetters
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Hints as they come, until the iterator is closed; at least once each, in any order."""
+        ...
+
+    async def publish(self, hints: Sequence[Hint]) -> None:
+        """Give hints to whoever runs on this source, this process or another, now or later."""
+        ...

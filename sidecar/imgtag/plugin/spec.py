@@ -1,0 +1,68 @@
+"""What a plugin says of itself, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+API_VERSION = 1
+
+Kind = Literal["source", "store", "classifier", "indexer"]
+KINDS: tuple[Kind, ...] = ("source", "store", "classifier", "indexer")
+
+
+class Settings(BaseModel):
+    """Base of every settings table: unknown keys are errors, values do not change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoSettings(Settings):
+    """For a plugin without settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSpec:
+    """One plugin, as its entry point names it.
+
+    ``factory`` is ``"module:attribute"``, imported only when the plugin is used. It is called as
+    ``factory(settings, context)``; for a classifier with ``runs="worker"`` as ``factory(settings)``,
+    in a process that has neither credentials nor the configuration.
+    """
+
+    name: str
+    kind: Kind
+    summary: str
+    settings: type[Settings] = NoSettings
+    factory: str
+    runs: Literal["main", "worker"] = "main"
+    api: int = API_VERSION
+
+    def load(self) -> Callable[..., Any]:
+        """Import the factory. Raises what its module raises."""
+        return import_object(self.factory)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginContext:
+    """What the sidecar tells the plugins of the main process.
+
+    ``buckets`` are those that the rules name, empty where the store decides. ``store`` holds the
+    settings of the configured store (a watching source takes its defaults from there).
+    """
+
+    site: str
+    state_dir: Path
+    buckets: tuple[str, ...] = ()
+    store: Settings | None = None
+
+
+def import_object(path: str) -> Any:
+    """Import ``"module:attribute"``."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)

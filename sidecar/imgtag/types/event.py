@@ -1,0 +1,38 @@
+"""What a notification says: look at this key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imgtag.types.ref import ObjectRef
+
+
+class Intent(StrEnum):
+    """Why a key is looked at."""
+
+    NORMAL = "normal"
+    RETRY = "retry"
+    """Try again what failed before, also on the same ETag."""
+    STALE = "stale"
+    """Label again what another model or other rules labelled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hint:
+    """A key to look at, with what the event said of it; all but ``ref`` may be missing or wrong.
+
+    ``metadata`` is the user metadata of the event, names in lower case without ``x-amz-meta-``, or
+    None where the event carries none. ``sequencer`` is comparable as text for one key.
+    """
+
+    ref: ObjectRef
+    intent: Intent = Intent.NORMAL
+    removed: bool = False
+    version: str | None = None
+    sequencer: str | None = None
+    etag: str | None = None
+    metadata: Mapping[str, str] | None = None
+    at: float | None = None
+    """Seconds since 1970."""

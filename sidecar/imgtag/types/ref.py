@@ -1,0 +1,75 @@
+"""Which object: its name, and what the store says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectRef:
+    """One key of one bucket; never one version of it."""
+
+    bucket: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+    @classmethod
+    def parse(cls, text: str) -> ObjectRef:
+        """Read ``BUCKET/KEY``; a leading ``s3://`` is optional. Raises ValueError."""
+        bucket, slash, key = text.removeprefix("s3://").partition("/")
+        if not (bucket and slash and key):
+            raise ValueError(f"{text!r} is no object: write BUCKET/KEY")
+        return cls(bucket, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A part of a store: a bucket, or the keys of it that begin with ``prefix``."""
+
+    bucket: str
+    prefix: str = ""
+
+    def __contains__(self, ref: ObjectRef) -> bool:
+        return ref.bucket == self.bucket and ref.key.startswith(self.prefix)
+
+    def __str__(self) -> str:
+        return f"{self.bucket}/{self.prefix}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectState:
+    """An object as its store shows it now, without its bytes.
+
+    ``metadata`` holds the user metadata, the sidecar's own entries included, with lower-case names
+    and without ``x-amz-meta-``. ``modified`` is in seconds since 1970. ``version`` is a real version
+    id, or None where the store keeps no versions of this object.
+    """
+
+    ref: ObjectRef
+    etag: str
+    size: int
+    modified: float
+    content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    version: str | None = None
+    readonly: str | None = None
+    """Code that says why nothing may be written on it (``retention``, ``legal_hold``, ``replica``)."""
+    unreadable: str | None = None
+    """Code that says why its bytes cannot be had (``customer_key``, ``archived``)."""
+    native: Any = field(default=None, compare=False, repr=False)
+    """What the store itself needs to write the object back unchanged; nobody else looks at it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    ref: ObjectRef
+    etag: str
+    size: int
+    modified: float
