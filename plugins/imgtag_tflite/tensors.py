@@ -1,0 +1,233 @@
+"""What goes into a model and what comes out: picture to input tensor, output tensors to scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtag.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from imgtag_tflite.graph import Graph
+    from imgtag_tflite.runtime import Details
+
+CLASSES = frozenset({"probabilities", "probability", "predictions", "prediction", "logits", "softmax"})
+EMBEDDINGS = frozenset({"embedding", "embeddings", "feature", "features", "feature_vector"})
+LARGEST = 4096  # pixels of an input's side
+USUAL = 127.5  # mean and std of most float models: pixels become -1 to 1
+TOLERANCE = 0.01  # of the sum of float probabilities
+SHORTEST = 64  # numbers of an embedding
+
+Floats = NDArray[np.float32]
+
+
+class NoClassifier(ModelError):
+    """The model is not an image classifier."""
+
+    def __init__(self, seen: str) -> None:
+        self.seen = seen
+        hint = "Use a model with one RGB image [n, height, width, 3] in and one score per class out."
+        super().__init__(f"the model is not an image classifier: {seen}", hint=hint)
+
+
+def describe(tensors: Sequence[Details], names: Mapping[int, str] | None = None) -> str:
+    """Return the tensors as a person reads them: `scores float32 [1, 1000]`."""
+    return ", ".join(
+        f"{(names or {}).get(tensor['index'], tensor['name'])} {np.dtype(tensor['dtype']).name} "
+        f"{[int(size) for size in tensor['shape_signature']]}"
+        for tensor in tensors
+    )
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Real value = (pixel - mean) / std; each one number, or three for R, G, B, float32."""
+
+    mean: Floats
+    std: Floats
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+        """Return the normalisation, usual values where one of the two is empty. Raises ValueError."""
+        arrays = tuple(np.array(values or (USUAL,), np.float32) for values in (mean, std))
+        if any(len(array) not in {1, 3} or not np.isfinite(array).all() for array in arrays) or not arrays[1].all():
+            raise ValueError(f"pixels cannot be normalised by mean {list(mean)} and std {list(std)}")
+        return cls(*arrays)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> Floats:
+        """Return the real values of uint8 RGB, same shape, float32."""
+        return (pixels.astype(np.float32) - self.mean) / self.std
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """The image tensor; `normalisation` is None where nothing is known of it."""
+
+    index: int
+    size: tuple[int, int]
+    """Width and height, pixels."""
+    dynamic: bool
+    """Whether the batch may be resized."""
+    dtype: np.dtype[Any]
+    scale: float
+    zero: int
+    normalisation: Normalisation | None = None
+
+    @classmethod
+    def of(cls, inputs: Sequence[Details], normalisation: Normalisation | None = None) -> Input:
+        """Recognise the image among a model's inputs. Raises NoClassifier."""
+        if len(inputs) != 1 or not _is_image(inputs[0]):
+            raise NoClassifier(f"its inputs are {describe(inputs) or 'none'}")
+        tensor = inputs[0]
+        batch, height, width, _ = (int(size) for size in tensor["shape_signature"])
+        scale, zero = tensor["quantization"]
+        dtype = np.dtype(tensor["dtype"])
+        return cls(
+            index=tensor["index"],
+            size=(width, height),
+            dynamic=batch < 0,
+            dtype=dtype,
+            scale=float(scale),
+            zero=int(zero),
+            normalisation=normalisation,
+        )
+
+    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return uint8 RGB [n, height, width, 3] as the model wants it.
+
+        uint8 models get the pixels; int8 models, where no normalisation is known, the pixels less 128.
+        """
+        if self.dtype == np.uint8:
+            return pixels
+        if self.dtype == np.int8 and not (self.normalisation and self.scale):
+            return (pixels ^ 0x80).view(np.int8)
+        real = (self.normalisation or Normalisation.of((), ())).apply(pixels)
+        if self.dtype == np.float32:
+            return real
+        stored: Floats = np.rint(real / np.float32(self.scale)) + np.float32(self.zero)
+        return stored.clip(-128, 127).astype(np.int8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A vector per picture."""
+
+    index: int
+    length: int
+    scale: float = 0.0
+    zero: int = 0
+    probable: bool = False
+    """Whether the model itself makes probabilities of it, by a softmax or a sigmoid."""
+
+    @classmethod
+    def of(cls, tensor: Details, *, probable: bool) -> Output:
+        """Return the vector that a tensor [n, length] (or [n, 1, 1, length]) holds."""
+        scale, zero = tensor["quantization"]
+        return cls(
+            index=tensor["index"],
+            length=_length(tensor),
+            scale=float(scale),
+            zero=int(zero),
+            probable=probable,
+        )
+
+    def decode(self, stored: NDArray[Any]) -> Floats:
+        """Return the real values, float32 [n, length]. Raises ModelError where one is no number."""
+        values: Floats = stored.reshape(-1, self.length).astype(np.float32)
+        if self.scale and stored.dtype.kind in "iu":
+            values = (values - np.float32(self.zero)) * np.float32(self.scale)
+        if not np.isfinite(values).all():
+            hint = "The model is damaged, or was converted with too little precision."
+            raise ModelError("the model gave a score that is no number", hint=hint)
+        return values
+
+    def probabilities(self, stored: NDArray[Any]) -> Floats:
+        """Return probabilities, float32 [n, length], each 0 to 1: logits go through softmax, or sigmoid where alone."""
+        values = self.decode(stored)
+        if self.probable or _are_probabilities(values):
+            return np.clip(values, 0.0, 1.0)
+        return sigmoid(values) if self.length == 1 else softmax(values)
+
+
+def select(outputs: Sequence[Details], graph: Graph, classes: int) -> tuple[Output, Output | None]:
+    """Return the class vector and, where there is one, the embedding.
+
+    The names of the signature decide first; then the vector that is as long as there are labels (`classes`), then the
+    only vector. Raises NoClassifier; also where there are no labels at all.
+    """
+    names = graph.outputs
+    vectors = [tensor for tensor in outputs if _is_vector(tensor)]
+    chosen = _class_vector(vectors, names, classes)
+    if chosen is None or (len(vectors) < len(outputs) and _named(chosen, names) not in CLASSES):
+        raise NoClassifier(f"its outputs are {describe(outputs, names)}")
+    if not classes:
+        raise NoClassifier(f"no labels come with it, and its outputs are {describe(outputs, names)}")
+    others = [tensor for tensor in vectors if tensor["index"] != chosen["index"]]
+    features = [tensor for tensor in others if _named(tensor, names) in EMBEDDINGS] or others
+    embedding = features[0] if len(features) == 1 and _length(features[0]) >= SHORTEST else None
+    return (
+        Output.of(chosen, probable=chosen["index"] in graph.probable),
+        None if embedding is None else Output.of(embedding, probable=False),
+    )
+
+
+def softmax(values: Floats) -> Floats:
+    """Softmax over the last axis."""
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    result: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return result
+
+
+def sigmoid(values: Floats) -> Floats:
+    """Logistic function, without overflow."""
+    result: Floats = 0.5 * (1.0 + np.tanh(0.5 * values))
+    return result
+
+
+def _are_probabilities(values: Floats) -> bool:
+    inside = bool(values.min() >= 0.0 and values.max() <= 1.0)
+    return inside and (values.shape[-1] == 1 or bool(np.allclose(values.sum(axis=-1), 1.0, atol=TOLERANCE)))
+
+
+def _class_vector(vectors: Sequence[Details], names: Mapping[int, str], classes: int) -> Details | None:
+    candidates = [tensor for tensor in vectors if _named(tensor, names) not in EMBEDDINGS]
+    preferences = (
+        [tensor for tensor in candidates if _named(tensor, names) in CLASSES],
+        [tensor for tensor in candidates if abs(_length(tensor) - classes) <= 1],  # a background more or less
+        candidates,
+    )
+    return next((found[0] for found in preferences if len(found) == 1), None)
+
+
+def _named(tensor: Details, names: Mapping[int, str]) -> str:
+    """The signature's name, else the last part of the tensor's own: `StatefulPartitionedCall/embedding:0`."""
+    name = names.get(tensor["index"], tensor["name"])
+    return name.lower().rpartition("/")[2].partition(":")[0]
+
+
+def _is_image(tensor: Details) -> bool:
+    shape = [int(size) for size in tensor["shape_signature"]]
+    return (
+        len(shape) == 4
+        and shape[0] in {-1, 1}
+        and all(0 < side <= LARGEST for side in shape[1:3])
+        and shape[3] == 3
+        and np.dtype(tensor["dtype"]) in (np.float32, np.uint8, np.int8)
+    )
+
+
+def _is_vector(tensor: Details) -> bool:
+    shape = [int(size) for size in tensor["shape_signature"]]
+    spread = sum(size > 1 for size in shape[1:])
+    kinds = (np.float32, np.uint8, np.int8)
+    return len(shape) >= 2 and shape[0] in {-1, 1} and spread <= 1 and np.dtype(tensor["dtype"]) in kinds
+
+
+def _length(tensor: Details) -> int:
+    return math.prod(int(size) for size in tensor["shape"][1:])
