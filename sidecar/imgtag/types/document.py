@@ -2,16 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
-from imgtag.types.ref import ObjectRef
+from imgtag.errors import ImgtagError
+from imgtag.types.facts import Facts
+from imgtag.types.labels import Label
+from imgtag.types.metadata import Entries
+from imgtag.types.query.folding import fold, words
+from imgtag.types.ref import ObjectRef, ObjectState
 
 Document: TypeAlias = Mapping[str, Any]
 """A JSON object with the fields of the reference page "document"; absent fields are left out."""
+
+_LATEST = 253_402_300_799
+"""The last second of the year 9999: charts know no later one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentOptions:
+    """What of an object may be in its document: names of user metadata, position, the rest of EXIF."""
+
+    metadata: tuple[str, ...] = ()
+    gps: bool = True
+    exif: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Why an object has no labels, or why they are not written on it."""
+
+    code: str
+    reason: str
+    status: str | None = None
+    """``refused`` or ``failed``; None where it is labelled all the same."""
+
+    @classmethod
+    def of(cls, error: ImgtagError, status: str | None = None) -> Problem:
+        return cls(code=error.code, reason=error.message, status=status)
 
 
 def document_id(site: str, ref: ObjectRef) -> str:
     """Hex SHA-256 of site NUL bucket NUL key: one document a key, whatever characters it has."""
     return sha256(f"{site}\0{ref.bucket}\0{ref.key}".encode()).hexdigest()
+
+
+def build_document(
+    site: str,
+    state: ObjectState,
+    entries: Entries,
+    user: Mapping[str, str],
+    options: DocumentOptions,
+    problem: Problem | None = None,
+) -> Document:
+    """The document of an object: a pure function of its headers and our entries.
+
+    ``user`` is its user metadata without our entries. Fields come in a fixed order, so that the same
+    object gives the same bytes.
+    """
+    facts = (entries.facts or Facts()).without(gps=options.gps, exif=options.exif)
+    fields = {
+        **_named(site, state.ref),
+        **_stored(state, facts),
+        **_outcome(entries, problem),
+        **_pictured(state, facts),
+        **_chosen(user, options.metadata),
+        **_labelled(entries.labels),
+        **_provenance(entries),
+        "_vectors": {"img": None},
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _named(site: str, ref: ObjectRef) -> dict[str, Any]:
+    path = PurePosixPath(ref.key)
+    return {
+        "id": document_id(site, ref),
+        "site": site,
+        "bucket": ref.bucket,
+        "key": ref.key,
+        "title": path.stem,
+        "location": f"s3://{ref}",
+        "prefixes": [ref.key[: place + 1] for place, char in enumerate(ref.key) if char == "/"],
+        "words": sorted(set(words(ref.key.removesuffix(path.suffix)))),
+    }
+
+
+def _stored(state: ObjectState, facts: Facts) -> dict[str, Any]:
+    modified = state.modified if facts.modified is None else facts.modified
+    return {
+        "type": state.content_type.partition(";")[0].strip().lower() or None,
+        "size": state.size,
+        "etag": state.etag,
+        "modified": _second(modified),
+    }
+
+
+def _outcome(entries: Entries, problem: Problem | None) -> dict[str, Any]:
+    status = (problem and problem.status) or ("labelled" if entries.labels else "unlabelled")
+    return {"status": status, "code": problem and problem.code, "reason": problem and problem.reason}
+
+
+def _pictured(state: ObjectState, facts: Facts) -> dict[str, Any]:
+    modified = state.modified if facts.modified is None else facts.modified
+    when = _second(modified if facts.taken is None else facts.taken)
+    day = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d")
+    position = None if facts.lat is None else {"lat": facts.lat, "lng": facts.lng}
+    return {
+        "width": facts.width,
+        "height": facts.height,
+        "taken": facts.taken,
+        "when": when,
+        "when_day": day,
+        "when_month": day[:7],
+        "camera": facts.camera,
+        "_geo": position,
+    }
+
+
+def _chosen(user: Mapping[str, str], names: Iterable[str]) -> dict[str, Any]:
+    chosen = {name: user[name] for name in names if name in user}
+    return {"meta": chosen or None}
+
+
+def _labelled(labels: tuple[Label, ...]) -> dict[str, Any]:
+    scores = {label.name: round(label.confidence, 2) for label in labels}
+    best = labels[0] if labels else None
+    return {
+        "labels": [label.name for label in labels],
+        "terms": sorted(_terms(scores)),
+        "scores": dict(sorted(scores.items())),
+        "top_label": best and best.name,
+        "top_confidence": best and scores[best.name],
+    }
+
+
+def _terms(names: Iterable[str]) -> set[str]:
+    return {term for name in names for term in (fold(name), *words(name))}
+
+
+def _provenance(entries: Entries) -> dict[str, Any]:
+    mark = entries.mark
+    return {"model": mark and mark.model, "rules": mark and mark.rules, "labelled": mark and mark.at}
+
+
+def _second(moment: float) -> int:
+    return max(0, min(_LATEST, int(moment)))

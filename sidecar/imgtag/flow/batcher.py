@@ -1,0 +1,58 @@
+"""Single calls joined into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import anyio
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(eq=False)
+class _Waiting(Generic[Item, Answer]):
+    item: Item
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    answer: Answer | None = None
+    error: BaseException | None = None
+
+
+class Batcher(Generic[Item, Answer]):
+    """Joins calls into batches: while one batch is under way the next one gathers.
+
+    So nothing waits while the other side is idle, and batches grow with the load.
+    """
+
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], most: int) -> None:
+        self._run = run
+        self._most = most
+        self._waiting: list[_Waiting[Item, Answer]] = []
+        self._turn = anyio.Lock()
+
+    async def __call__(self, item: Item) -> Answer:
+        """The answer to ``item``; raises what its batch raised."""
+        mine: _Waiting[Item, Answer] = _Waiting(item)
+        self._waiting.append(mine)
+        async with self._turn:
+            while not mine.ready.is_set():
+                await self._flush()
+        if mine.error is not None:
+            raise mine.error
+        return mine.answer  # type: ignore[return-value]
+
+    async def _flush(self) -> None:
+        batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        # The batch is everybody's: who happens to carry it may be cancelled, the others are not.
+        with anyio.CancelScope(shield=True):
+            try:
+                answers = await self._run([one.item for one in batch])
+                for one, answer in zip(batch, answers, strict=True):
+                    one.answer = answer
+            except Exception as error:  # noqa: BLE001 - raised again in each of those who wait
+                for one in batch:
+                    one.error = error
+            for one in batch:
+                one.ready.set()

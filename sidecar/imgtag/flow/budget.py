@@ -1,0 +1,36 @@
+"""How many bytes the sidecar holds at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+
+class ByteBudget:
+    """Bytes in flight: a picture waits until there is room for it; one larger than all goes alone."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._used = 0
+        self._freed = anyio.Condition()
+
+    @property
+    def used(self) -> int:
+        return self._used
+
+    @asynccontextmanager
+    async def reserve(self, count: int) -> AsyncIterator[None]:
+        """Hold ``count`` bytes."""
+        async with self._freed:
+            while self._used and self._used + count > self._total:
+                await self._freed.wait()
+            self._used += count
+        try:
+            yield
+        finally:
+            self._used -= count
+            with anyio.CancelScope(shield=True):
+                async with self._freed:
+                    self._freed.notify_all()

@@ -1,0 +1,270 @@
+"""From deliveries to acknowledgements: concurrency, retry, dead letters, drain.
+
+The only place that acts on an error's disposition. Nothing is acknowledged that is not done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+
+from imgtag.errors import Disposition, EventError, ImgtagError, Unavailable
+from imgtag.flow.backoff import Backoff, Breaker
+from imgtag.flow.serial import Serial
+from imgtag.ops.metrics import Metrics
+from imgtag.plugin.source import DeadLetter, Delivery, Source
+from imgtag.reconcile import Poison, Reconciler, Result
+from imgtag.stages.index import IndexDown
+from imgtag.stages.receive import Recent
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef, Scope
+
+log = logging.getLogger(__name__)
+
+_RESYNCING = 1_000
+"""Keys of a resync that may wait for another try at once."""
+_BUGS = 3
+"""How often a key may meet an error that nobody foresaw before it is set aside."""
+_LOOKS = 3
+"""How often a key is looked at again where other sidecars work on it too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Keys in work at once, pauses between tries, seconds that a stop may take."""
+
+    concurrency: int = 6
+    backoff: Backoff = Backoff()
+    drain: float = 25.0
+
+
+class Again(Exception):
+    """This work is to be tried again after ``delay`` seconds."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(delay)
+        self.delay = delay
+
+
+@dataclass(kw_only=True)
+class Pipeline:
+    """Works off what a source delivers. ``own_write`` tells events of our own writes from the event alone;
+    ``differences`` gives the hints of a resync."""
+
+    source: Source
+    reconcile: Reconciler
+    differences: Callable[[Scope], AsyncIterator[Hint]]
+    own_write: Callable[[Hint], bool]
+    metrics: Metrics
+    flow: Flow
+
+    def __post_init__(self) -> None:
+        self._slots = anyio.CapacityLimiter(self.flow.concurrency)
+        self._serial = Serial()
+        self._recent = Recent()
+        self._breaker = Breaker(self.flow.backoff)
+        self._bugs: dict[ObjectRef, int] = {}
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Work until ``stop`` or until the source ends; then finish what is in flight, within the drain time.
+
+        What is not finished by then goes back to the source.
+        """
+        async with anyio.create_task_group() as work:
+            async with anyio.create_task_group() as pulling:
+                pulling.start_soon(self._pull, work, pulling)
+                await stop.wait()
+                pulling.cancel_scope.cancel("stop")
+            work.cancel_scope.deadline = anyio.current_time() + self.flow.drain
+
+    async def _pull(self, work: TaskGroup, pulling: TaskGroup) -> None:
+        deliveries = self.source.deliveries()
+        while True:
+            await self._breaker.passable()
+            token = object()
+            await self._slots.acquire_on_behalf_of(token)
+            try:
+                delivery = await anext(deliveries)
+            except BaseException as error:
+                self._slots.release_on_behalf_of(token)
+                if isinstance(error, StopAsyncIteration):
+                    pulling.cancel_scope.cancel("the source has ended")
+                    return
+                raise
+            if delivery.resync is not None:
+                self._slots.release_on_behalf_of(token)
+                work.start_soon(self._resync, delivery, delivery.resync)
+            else:
+                work.start_soon(self._deliver, delivery, token)
+
+    async def _deliver(self, delivery: Delivery, token: object) -> None:
+        try:
+            async with self._answering(delivery):
+                if delivery.problem is not None:
+                    await self._bury_message(delivery.problem)
+                for hint in delivery.hints:
+                    await self._work(hint, delivery.attempt)
+        finally:
+            self._slots.release_on_behalf_of(token)
+
+    @asynccontextmanager
+    async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Ack what went well, nak what is to come again, also when we are stopped in the middle."""
+        try:
+            async with anyio.create_task_group() as keeping:
+                keeping.start_soon(self._keep, delivery)
+                try:
+                    yield
+                finally:
+                    keeping.cancel_scope.cancel("answered")
+        except BaseException as error:
+            delay = _again(error)
+            with anyio.CancelScope(shield=True):
+                await delivery.nak(0.0 if delay is None else delay)
+            if delay is None:
+                raise
+        else:
+            with anyio.CancelScope(shield=True):
+                await delivery.ack()
+
+    async def _keep(self, delivery: Delivery) -> None:
+        wait = self.source.features.ack_wait
+        while wait is not None:
+            await anyio.sleep(wait / 3)
+            await delivery.extend()
+
+    async def _resync(self, delivery: Delivery, scope: Scope) -> None:
+        """Everything in ``scope``; each key is tried until it is done, then all of it is acknowledged."""
+        log.info("resync begins", extra={"scope": str(scope)})
+        waiting = anyio.CapacityLimiter(_RESYNCING)
+        count = 0
+        async with self._answering(delivery):
+            try:
+                async with anyio.create_task_group() as keys:
+                    async for hint in self.differences(scope):
+                        count += 1
+                        token = object()
+                        await waiting.acquire_on_behalf_of(token)
+                        keys.start_soon(self._insist, hint, waiting, token)
+            except* Unavailable as errors:
+                self._breaker.failed()
+                raise Again(self._later(_first(errors), str(scope), delivery.attempt)) from errors
+        log.info("resync done", extra={"scope": str(scope), "keys": count})
+
+    async def _insist(self, hint: Hint, waiting: anyio.CapacityLimiter, token: object) -> None:
+        attempt = 0
+        try:
+            while True:
+                attempt += 1
+                await self._breaker.passable()
+                try:
+                    async with self._slots:
+                        return await self._work(hint, attempt)
+                except Again as again:
+                    delay = again.delay
+                await anyio.sleep(delay)
+        finally:
+            waiting.release_on_behalf_of(token)
+
+    async def _work(self, hint: Hint, attempt: int) -> None:
+        """One hint, until it is done. Raises Again."""
+        if self._recent.knows(hint) or self.own_write(hint):
+            self.metrics.result("answered")
+            return
+        await self._serial.run(hint.ref, lambda: self._attempt(hint, attempt))
+        self._recent.remember(hint)
+
+    async def _attempt(self, hint: Hint, attempt: int) -> None:
+        try:
+            await self._reconciled(hint)
+            self._breaker.worked()
+        except Poison as poison:
+            await self._bury(poison.ref, poison.problem.code, poison.problem.reason, attempt)
+        except IndexDown as error:
+            await self._park(hint, error, attempt)
+        except ImgtagError as error:
+            await self._disposed(hint, error, attempt)
+        except Exception as error:
+            await self._bug(hint, error, attempt)
+
+    async def _reconciled(self, hint: Hint) -> None:
+        result = await self.reconcile(hint)
+        self.metrics.result(result)
+        log.info("object done", extra={"bucket": hint.ref.bucket, "key": hint.ref.key, "result": str(result)})
+        looks = _LOOKS if self.source.features.shared else 0
+        while looks and result not in {Result.CURRENT, Result.ABSENT, Result.SKIPPED}:
+            result = await self.reconcile(hint)
+            looks -= 1
+
+    async def _park(self, hint: Hint, error: IndexDown, attempt: int) -> None:
+        """The index is down: where the source keeps hints durably, labelling goes on without it."""
+        if not self.source.features.parks:
+            await self._disposed(hint, error, attempt)
+            return
+        try:
+            await self.source.publish([hint])
+        except Unavailable as down:
+            await self._disposed(hint, down, attempt)
+
+    async def _disposed(self, hint: Hint, error: ImgtagError, attempt: int) -> None:
+        if error.disposition is Disposition.STOP:
+            raise error
+        if error.disposition is Disposition.DROP:
+            await self._bury(hint.ref, error.code, error.message, attempt)
+            return
+        if isinstance(error, Unavailable):
+            self._breaker.failed()
+        raise Again(self._later(error, str(hint.ref), attempt)) from error
+
+    def _later(self, error: ImgtagError, what: str, attempt: int) -> float:
+        delay = self.flow.backoff.delay(attempt)
+        self.metrics.retry(error.code)
+        log.warning(
+            "try again",
+            extra={"what": what, "code": error.code, "reason": error.message, "attempt": attempt, "in": round(delay, 1)},
+        )
+        return delay
+
+    async def _bug(self, hint: Hint, error: Exception, attempt: int) -> None:
+        log.error("unexpected error", exc_info=error, extra={"bucket": hint.ref.bucket, "key": hint.ref.key})
+        count = self._bugs.get(hint.ref, 0) + 1
+        if count < _BUGS:
+            self._bugs[hint.ref] = count
+            raise Again(self.flow.backoff.delay(attempt)) from error
+        self._bugs.pop(hint.ref, None)
+        await self._bury(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
+
+    async def _bury(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:
+        await self._put(DeadLetter(ref=ref, code=code, reason=reason, at=time.time()), attempt)
+
+    async def _bury_message(self, problem: EventError) -> None:
+        await self._put(DeadLetter(ref=None, code=problem.code, reason=problem.message, at=time.time()), 1)
+
+    async def _put(self, letter: DeadLetter, attempt: int) -> None:
+        try:
+            await self.source.dead.put(letter)
+        except Unavailable as error:
+            raise Again(self._later(error, str(letter.ref), attempt)) from error
+        self.metrics.dead_letter(letter.code)
+        log.warning("dead letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
+
+
+def _again(error: BaseException) -> float | None:
+    """The delay of an Again, however deep task groups have wrapped it; None for any other error."""
+    if isinstance(error, Again):
+        return error.delay
+    if isinstance(error, BaseExceptionGroup):
+        inner = error.split(Again)
+        return _again(error.exceptions[0]) if inner[1] is None else None
+    return None
+
+
+def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,242 @@
+"""The rule: look at the object as it is now, and make its metadata and its document agree with it.
+
+An event is a hint, the store is the truth. Redelivery, reordering, crash recovery and repair are
+all this one function:
+
+    absent, and its bucket is there      -> delete its document
+    not admitted by the rules            -> no document
+    marked, and the mark holds           -> document from headers and entries alone
+    known to the index as done or poison -> nothing, until the content changes or somebody asks
+    otherwise                            -> read, classify, write back, document, index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+
+import anyio
+
+from imgtag.errors import Conflict, Unavailable, Undecodable, Unreadable
+from imgtag.flow.budget import ByteBudget
+from imgtag.ops.metrics import Metrics
+from imgtag.plugin.indexer import Delete, Upsert
+from imgtag.plugin.store import Body, Store
+from imgtag.stages.annotate import Annotated, Annotator, Way
+from imgtag.stages.classify import Author
+from imgtag.stages.fetch import fetch
+from imgtag.stages.index import Index
+from imgtag.stages.inspect import Inspected, inspect
+from imgtag.types.document import Document, DocumentOptions, Problem, build_document, document_id
+from imgtag.types.event import Hint, Intent
+from imgtag.types.labels import LabelPolicy
+from imgtag.types.mark import content_digest
+from imgtag.types.metadata import Entries
+from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.workers.child.magic import sniff
+from imgtag.workers.pool import PictureLimits, WorkerPool
+
+_RESTARTS = 3
+"""How often an object that changes under our hands is begun anew before it waits."""
+
+
+class Result(StrEnum):
+    """What one look at an object came to."""
+
+    LABELLED = "labelled"
+    UNLABELLED = "unlabelled"
+    REINDEXED = "reindexed"
+    CURRENT = "current"
+    DELETED = "deleted"
+    ABSENT = "absent"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """What the rules say of one object."""
+
+    policy: LabelPolicy
+    way: Way
+    max_bytes: int
+    limits: PictureLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the index says: its document, None; or nothing at all, because it does not answer."""
+
+    document: Document | None = None
+    error: Unavailable | None = None
+
+
+class Poison(Exception):
+    """An object that cannot be labelled; its document says so already."""
+
+    def __init__(self, ref: ObjectRef, problem: Problem) -> None:
+        super().__init__(problem.reason)
+        self.ref = ref
+        self.problem = problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """Applies the rule to one hint at a time; whoever calls keeps one key's hints in sequence."""
+
+    author: Author
+    options: DocumentOptions
+    treat: Callable[[ObjectRef], Treatment | None]
+    store: Store
+    index: Index
+    pool: WorkerPool
+    annotator: Annotator
+    budget: ByteBudget
+    metrics: Metrics
+    settle: float = 0.0
+
+    async def __call__(self, hint: Hint) -> Result:
+        """Look at the object of ``hint``. Raises Poison, and any error that is to be tried again."""
+        for _ in range(_RESTARTS):
+            try:
+                return await self._look(hint)
+            except Conflict:
+                self.metrics.conflict()
+        raise Conflict(f"{hint.ref} keeps changing", hint="It is tried again when it has come to rest.")
+
+    async def _look(self, hint: Hint) -> Result:
+        known = await self._known(hint.ref)
+        treatment = self.treat(hint.ref)
+        if treatment is None:
+            return await self._undocumented(hint.ref, known, Result.SKIPPED)
+        async with AsyncExitStack() as stack:
+            with self.metrics.stage("inspect"):
+                body = await stack.enter_async_context(self.store.open(hint.ref))
+            if body is None:
+                return await self._undocumented(hint.ref, known, Result.ABSENT)
+            found = inspect(body.state, treatment.way.codec)
+            settled = await self._without_body(hint, found, treatment, known)
+            if settled is not None:
+                return settled
+            return await self._with_body(found, body, treatment, known, stack)
+
+    async def _without_body(
+        self, hint: Hint, found: Inspected, treatment: Treatment, known: Known
+    ) -> Result | None:
+        """What headers and the index decide; None where the bytes are needed."""
+        if found.image is False:
+            return await self._undocumented(hint.ref, known, Result.SKIPPED)
+        if found.holds and not self._wanted_anew(hint, found, treatment):
+            return await self._indexed(found.state, found.entries, found.user, known)
+        if hint.intent is Intent.NORMAL and _checkpoint(known.document, found.state, treatment):
+            return Result.CURRENT
+        return None
+
+    def _wanted_anew(self, hint: Hint, found: Inspected, treatment: Treatment) -> bool:
+        mark = found.entries.mark
+        stale = mark is not None and (mark.model, mark.rules) != (self.pool.info.id, treatment.policy.digest)
+        if stale:
+            self.metrics.stale()
+        return stale and hint.intent is Intent.STALE
+
+    async def _with_body(
+        self, found: Inspected, body: Body, treatment: Treatment, known: Known, stack: AsyncExitStack
+    ) -> Result:
+        size = min(found.state.size, treatment.max_bytes)
+        async with self.budget.reserve(size):
+            try:
+                data = await self._read(body, treatment.max_bytes)
+                await stack.aclose()
+                if found.image is None and sniff(data) is None:
+                    return await self._undocumented(found.state.ref, known, Result.SKIPPED)
+                if await self._same_content(found, data):
+                    return await self._indexed(found.state, found.entries, found.user, known)
+                return await self._labelled(found, data, treatment)
+            except (Unreadable, Undecodable) as error:
+                raise await self._poisoned(found, error) from error
+
+    async def _read(self, body: Body, limit: int) -> bytes:
+        with self.metrics.stage("fetch"):
+            data = await fetch(body, limit)
+        self.metrics.read(len(data))
+        return data
+
+    async def _same_content(self, found: Inspected, data: bytes) -> bool:
+        """Whether a mark was made from these bytes, though the ETag is another: a store that changes ETags, a
+        copy, a second upload of the same file."""
+        mark = found.entries.mark
+        if mark is None or not found.genuine or found.holds:
+            return False
+        return mark.content == await anyio.to_thread.run_sync(content_digest, data)
+
+    async def _labelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
+        with self.metrics.stage("classify"):
+            inference = await self.pool.classify(data, treatment.limits)
+        self.metrics.picture(inference.decode, inference.infer)
+        entries = self.author.entries(found.state, inference, self.pool.info, treatment.policy)
+        with self.metrics.stage("annotate"):
+            done = await self._annotate(found, entries, treatment.way, data)
+        document = self._document(done.state, done.entries, found.user, done.problem)
+        await self._upsert(document)
+        return Result.LABELLED if done.entries.labels else Result.UNLABELLED
+
+    async def _annotate(self, found: Inspected, entries: Entries, way: Way, data: bytes) -> Annotated:
+        if self.settle:
+            await anyio.sleep(self.settle)
+        done = await self.annotator.annotate(found.state, found.user, entries, way, data)
+        if done.written:
+            self.metrics.write()
+        if done.problem:
+            self.metrics.write_refused(done.problem.code)
+        return done
+
+    async def _indexed(
+        self, state: ObjectState, entries: Entries, user: Mapping[str, str], known: Known
+    ) -> Result:
+        """Bring the index in line with a labelled object: no body, no inference, no write."""
+        document = self._document(state, entries, user, None)
+        if known.document == document:
+            return Result.CURRENT
+        await self._upsert(document)
+        return Result.REINDEXED
+
+    async def _undocumented(self, ref: ObjectRef, known: Known, result: Result) -> Result:
+        if known.error:
+            raise known.error
+        if known.document is None:
+            return result
+        with self.metrics.stage("index"):
+            await self.index.apply(Delete(document_id(self.author.site, ref)))
+        return Result.DELETED
+
+    async def _poisoned(self, found: Inspected, error: Unreadable | Undecodable) -> Poison:
+        status = "refused" if isinstance(error, Unreadable) else "failed"
+        problem = Problem.of(error, status)
+        await self._upsert(self._document(found.state, Entries(), found.user, problem))
+        return Poison(found.state.ref, problem)
+
+    async def _known(self, ref: ObjectRef) -> Known:
+        try:
+            return Known(document=await self.index.lookup(document_id(self.author.site, ref)))
+        except Unavailable as error:
+            return Known(error=error)
+
+    async def _upsert(self, document: Document) -> None:
+        with self.metrics.stage("index"):
+            await self.index.apply(Upsert(document))
+
+    def _document(
+        self, state: ObjectState, entries: Entries, user: Mapping[str, str], problem: Problem | None
+    ) -> Document:
+        return build_document(self.author.site, state, entries, user, self.options, problem)
+
+
+def _checkpoint(document: Document | None, state: ObjectState, treatment: Treatment) -> bool:
+    """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
+    if document is None or document.get("etag") != state.etag:
+        return False
+    return document["status"] in {"refused", "failed"} or treatment.way.strategy == "none" or "code" in document
+

@@ -1,0 +1,1 @@
+"""One arrow of the pipeline a module: receive, inspect, fetch, classify, annotate, index. None imports another."""

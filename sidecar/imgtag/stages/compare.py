@@ -1,0 +1,50 @@
+"""Scope -> hints: where a store and its index differ."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from imgtag.errors import BucketAbsent
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.store import Store
+from imgtag.types.document import Document
+from imgtag.types.event import Hint
+from imgtag.types.ref import Listed, ObjectRef, Scope
+
+
+async def differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
+    """A hint for each object that the index lacks or knows with another ETag, and for each document without object.
+
+    Both sides come in the order of their keys, so that memory does not grow with their number. An empty
+    index has nothing to lose: there a bucket that is doubtful is taken for empty.
+    """
+    documents = aiter(indexer.scan(site, scope, fields=("etag",)))
+    document = await anext(documents, None)
+    try:
+        async for listed in store.list(scope):
+            while document is not None and _key(document) < listed.ref.key.encode():
+                yield _gone(scope, document)
+                document = await anext(documents, None)
+            same = document is not None and document["key"] == listed.ref.key
+            if not (same and document is not None and document["etag"] == listed.etag):
+                yield _changed(listed)
+            if same:
+                document = await anext(documents, None)
+    except BucketAbsent:
+        if document is not None:
+            raise
+    while document is not None:
+        yield _gone(scope, document)
+        document = await anext(documents, None)
+
+
+def _key(document: Document) -> bytes:
+    return str(document["key"]).encode()
+
+
+def _gone(scope: Scope, document: Document) -> Hint:
+    return Hint(ref=ObjectRef(scope.bucket, document["key"]), removed=True)
+
+
+def _changed(listed: Listed) -> Hint:
+    return Hint(ref=listed.ref)

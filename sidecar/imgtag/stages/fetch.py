@@ -1,0 +1,17 @@
+"""Opened object -> bytes."""
+
+from __future__ import annotations
+
+from imgtag.errors import Unreadable
+from imgtag.plugin.store import Body
+
+
+async def fetch(body: Body, limit: int) -> bytes:
+    """All bytes of the object. Raises Unreadable where they cannot be had or are too many, Conflict where they are
+    no longer those of its state."""
+    state = body.state
+    if state.unreadable:
+        raise Unreadable(f"its bytes cannot be read ({state.unreadable})", code=state.unreadable)
+    if state.size > limit:
+        raise Unreadable(f"{state.size:,} bytes are over the limit of {limit:,}", code="too_large")
+    return await body.read(limit)

@@ -1,0 +1,94 @@
+"""Labels: what a model saw, and which of it is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from urllib.parse import quote_plus, unquote_plus
+
+RAW_CLASSES = 20
+"""How many classes are kept of what a model says."""
+
+_SCALE = 10_000
+
+
+def identity(text: str) -> str:
+    """What a label is called everywhere but on a screen: S3 lowers the case of metadata names."""
+    return unicodedata.normalize("NFC", " ".join(text.split()).lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label's identity, and how sure the model is, 0 to 1."""
+
+    name: str
+    confidence: float
+
+
+def label_to_name(label: str) -> str:
+    """Percent-encoded ASCII in lower case, space as ``+``: safe in a header name."""
+    return quote_plus(label).lower()
+
+
+def name_to_label(name: str) -> str:
+    """The label of an encoded name, whatever the case of its escapes."""
+    return unquote_plus(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """The model's best classes: class number and probability, best first."""
+
+    classes: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def best(cls, classes: Iterable[tuple[int, float]]) -> Raw:
+        """The first RAW_CLASSES by probability, to four decimals, without what rounds to nothing."""
+        rounded = ((number, round(probability, 4)) for number, probability in classes)
+        ranked = sorted(rounded, key=lambda item: (-item[1], item[0]))[:RAW_CLASSES]
+        return cls(tuple(item for item in ranked if item[1] > 0))
+
+    def encode(self) -> str:
+        """``277:5852,278:2741``: probabilities in ten-thousandths."""
+        return ",".join(f"{number}:{round(probability * _SCALE)}" for number, probability in self.classes)
+
+    @classmethod
+    def decode(cls, text: str) -> Raw | None:
+        """None where ``text`` was not written by ``encode``."""
+        try:
+            pairs = [tuple(map(int, item.split(":"))) for item in text.split(",") if item]
+            return cls(tuple((number, value / _SCALE) for number, value in pairs))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPolicy:
+    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure."""
+
+    top_k: int = 5
+    threshold: float = 0.10
+    decimals: int = 2
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that change with any setting that shapes labels."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+    def select(self, raw: Raw, names: Sequence[str]) -> tuple[Label, ...]:
+        """The labels of ``raw``, best first; what rounds to zero is none."""
+        sure = [(number, value) for number, value in raw.classes if value >= self.threshold and number < len(names)]
+        labels = (Label(names[number], round(value, self.decimals)) for number, value in sure[: self.top_k])
+        return tuple(label for label in labels if label.confidence > 0)
+
+
+def parse_confidence(text: str) -> float | None:
+    """A confidence as the sidecar writes it; None for any other text."""
+    if not text.replace(".", "", 1).isdigit() or not text.isascii():
+        return None
+    value = float(text)
+    return value if math.isfinite(value) and 0 < value <= 1 else None

@@ -1,0 +1,161 @@
+"""Labels and mark as user metadata, beside the user's own entries.
+
+Two layouts: ``names`` writes one entry a label (``imgtag_red+fox: 0.59``); ``single`` writes all
+labels into one entry with a name that every proxy lets through (``imgtag-labels: red+fox=0.59``).
+Both are read whatever the layout that is written.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from imgtag.errors import WriteRefused
+from imgtag.types.facts import Facts
+from imgtag.types.labels import Label, Raw, label_to_name, name_to_label, parse_confidence
+from imgtag.types.mark import Mark
+
+MARK, FACTS, RAW, VEC, LABELS = "imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels"
+RESERVED = frozenset({MARK, FACTS, RAW, VEC, LABELS})
+
+Layout = Literal["names", "single"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """All that the sidecar writes on an object; ``vec`` is the projected embedding, int8."""
+
+    labels: tuple[Label, ...] = ()
+    mark: Mark | None = None
+    facts: Facts | None = None
+    raw: Raw | None = None
+    vec: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """New user metadata, whole, and the entries that found room in it."""
+
+    metadata: Mapping[str, str]
+    entries: Entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataCodec:
+    """Writes and reads entries. ``keep`` names the optional ones that are written; ``key`` signs marks."""
+
+    prefix: str = "imgtag_"
+    decimals: int = 2
+    layout: Layout = "names"
+    keep: frozenset[str] = frozenset({"facts", "raw", "vec"})
+    key: bytes | None = None
+
+    def split(self, metadata: Mapping[str, str]) -> tuple[Entries, dict[str, str]]:
+        """Our entries and the user's. What we cannot read of ours is as if absent; it is never the user's."""
+        user = {name: value for name, value in metadata.items() if not self._ours(name, value)}
+        labels = [*self._named(metadata), *_listed(metadata.get(LABELS, ""))]
+        entries = Entries(
+            labels=_ranked({label.name: label for label in labels}.values()),
+            mark=Mark.decode(metadata.get(MARK, "")),
+            facts=Facts.decode(metadata.get(FACTS, "")),
+            raw=Raw.decode(metadata[RAW]) if RAW in metadata else None,
+            vec=_vector(metadata.get(VEC, "")),
+        )
+        return entries, user
+
+    def genuine(self, entries: Entries) -> bool:
+        """Whether the mark is there and ours."""
+        return entries.mark is not None and entries.mark.genuine(entries.labels, self.key)
+
+    def pack(self, entries: Entries, user: Mapping[str, str], *, limit: int | None, overhead: int = 0) -> Packed:
+        """What fits beside the user's entries: vec goes first, then facts, raw, the weakest labels.
+
+        Raises WriteRefused(code="metadata_full") where not even the mark fits.
+        """
+        wanted = self._kept(entries)
+        for candidate in [wanted, *_shorter(wanted)]:
+            sealed = self._sealed(candidate)
+            metadata = {**user, **self._encode(sealed)}
+            if limit is None or _size(metadata, overhead) <= limit:
+                return Packed(metadata=metadata, entries=sealed)
+        raise WriteRefused(
+            f"the object's own metadata leave no room for labels ({_size(user, overhead)} of {limit} bytes)",
+            code="metadata_full",
+        )
+
+    def kept(self, entries: Entries) -> Entries:
+        """The entries as they would be written where there is room for all."""
+        return self._sealed(self._kept(entries))
+
+    def _kept(self, entries: Entries) -> Entries:
+        rounded = (Label(label.name, round(label.confidence, self.decimals)) for label in entries.labels)
+        return replace(
+            entries,
+            labels=_ranked(label for label in rounded if label.confidence > 0),
+            facts=entries.facts if "facts" in self.keep else None,
+            raw=entries.raw if "raw" in self.keep else None,
+            vec=entries.vec if "vec" in self.keep else None,
+        )
+
+    def _sealed(self, entries: Entries) -> Entries:
+        mark = entries.mark
+        return replace(entries, mark=mark.signed(entries.labels, self.key) if mark else None)
+
+    def _encode(self, entries: Entries) -> dict[str, str]:
+        optional = {
+            FACTS: entries.facts.encode() if entries.facts else "",
+            RAW: entries.raw.encode() if entries.raw else "",
+            VEC: b64encode(entries.vec).decode() if entries.vec else "",
+            MARK: entries.mark.encode() if entries.mark else "",
+        }
+        return {**self._label_entries(entries.labels), **{name: value for name, value in optional.items() if value}}
+
+    def _label_entries(self, labels: tuple[Label, ...]) -> dict[str, str]:
+        encoded = {label_to_name(label.name): f"{label.confidence:.{self.decimals}f}" for label in labels}
+        if self.layout == "names":
+            return {self.prefix + name: value for name, value in encoded.items()}
+        return {LABELS: ",".join(f"{name}={value}" for name, value in encoded.items())} if encoded else {}
+
+    def _named(self, metadata: Mapping[str, str]) -> Iterator[Label]:
+        for name, value in metadata.items():
+            confidence = parse_confidence(value)
+            if name.startswith(self.prefix) and confidence is not None:
+                yield Label(name_to_label(name.removeprefix(self.prefix)), confidence)
+
+    def _ours(self, name: str, value: str) -> bool:
+        return name in RESERVED or (name.startswith(self.prefix) and parse_confidence(value) is not None)
+
+
+def _ranked(labels: Iterable[Label]) -> tuple[Label, ...]:
+    return tuple(sorted(labels, key=lambda label: (-label.confidence, label.name)))
+
+
+def _shorter(entries: Entries) -> Iterator[Entries]:
+    for name in ("vec", "facts", "raw"):
+        if getattr(entries, name) is not None:
+            entries = replace(entries, **{name: None})
+            yield entries
+    for count in range(len(entries.labels) - 1, -1, -1):
+        yield replace(entries, labels=entries.labels[:count])
+
+
+def _size(metadata: Mapping[str, str], overhead: int) -> int:
+    return sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+
+
+def _listed(text: str) -> Iterator[Label]:
+    for item in filter(None, text.split(",")):
+        name, _, value = item.rpartition("=")
+        confidence = parse_confidence(value)
+        if name and confidence is not None:
+            yield Label(name_to_label(name), confidence)
+
+
+def _vector(text: str) -> bytes | None:
+    try:
+        return b64decode(text, validate=True) or None
+    except (Base64Error, ValueError):
+        return None

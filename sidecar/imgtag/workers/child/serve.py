@@ -1,0 +1,85 @@
+"""One request after the other: decode, classify, answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
+from imgtag.plugin.spec import import_object
+from imgtag.types.labels import RAW_CLASSES, Raw
+from imgtag.types.mark import content_digest
+from imgtag.workers.child.decode import Limits, decode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from imgtag.plugin.classifier import Classifier
+    from imgtag.plugin.spec import PluginSpec
+    from imgtag.workers.child.channel import Channel
+
+
+def build(order: Mapping[str, Any]) -> Classifier:
+    """The classifier that the first frame asks for. Raises ImgtagError."""
+    try:
+        spec: PluginSpec = import_object(order["entry"])
+        classifier: Classifier = spec.load()(spec.settings.model_validate(order["settings"]))
+    except ImgtagError:
+        raise
+    except Exception as error:
+        raise ModelError(f"the classifier does not load: {type(error).__name__}: {error}") from error
+    return classifier
+
+
+def hello(classifier: Classifier) -> dict[str, Any]:
+    """The first answer: which model this is."""
+    return {"info": asdict(classifier.info)}
+
+
+def serve(channel: Channel, classifier: Classifier) -> None:
+    """Answer until the sidecar closes."""
+    while (request := channel.receive()) is not None:
+        channel.send(_answer(classifier, *request))
+
+
+def refusal(error: ImgtagError) -> dict[str, Any]:
+    """An error as the sidecar raises it again."""
+    name = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "imgtag.errors")
+    return {"error": {"type": name, "message": error.message, "hint": error.hint, "code": error.code}}
+
+
+def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytearray) -> dict[str, Any]:
+    try:
+        return _inference(classifier, Limits(**request["limits"]), bytes(body))
+    except (Unreadable, Undecodable) as error:
+        return refusal(error)
+    except MemoryError:
+        return refusal(Unreadable("classifying it takes more memory than a worker may use", code="memory"))
+    except Exception as error:  # noqa: BLE001 - a stranger's classifier may raise anything
+        return refusal(Undecodable(f"the classifier failed over it: {error}", code="classifier"))
+
+
+def _inference(classifier: Classifier, limits: Limits, data: bytes) -> dict[str, Any]:
+    start = time.perf_counter()
+    decoded = decode(data, classifier.info.size, limits)
+    between = time.perf_counter()
+    (scores,) = classifier.classify([decoded.image])
+    end = time.perf_counter()
+    return {
+        "classes": _best(scores.probabilities, len(classifier.info.labels)),
+        "facts": decoded.facts.encode(),
+        "content": content_digest(data),
+        "decode": between - start,
+        "infer": end - between,
+    }
+
+
+def _best(probabilities: NDArray[np.float32], classes: int) -> list[tuple[int, float]]:
+    if probabilities.shape != (classes,) or not np.isfinite(probabilities).all():
+        raise ModelError(f"the classifier gave {probabilities.shape} values, some maybe not finite, for {classes} labels")
+    best = np.argsort(-probabilities, kind="stable")[:RAW_CLASSES]
+    return list(Raw.best((int(number), float(probabilities[number])) for number in best).classes)
