@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from imgtag.errors import Disposition, EventError, ImgtagError, Unavailable
 from imgtag.flow.backoff import Backoff, Breaker
 from imgtag.flow.serial import Serial
+from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.source import DeadLetter, Delivery, Source
 from imgtag.reconcile import Poison, Reconciler, Result
@@ -33,6 +34,12 @@ _BUGS = 3
 """How often a key may meet an error that nobody foresaw before it is set aside."""
 _LOOKS = 3
 """How often a key is looked at again where other sidecars work on it too."""
+_BEAT = "pipeline"
+_WATCH = 1.0
+"""Seconds between two looks at whether there is anything to do."""
+_STUCK = 300.0
+"""Seconds without a key done, though some are in work, before the pipeline counts as stuck."""
+_WORTH_A_LINE = frozenset({Result.LABELLED, Result.UNLABELLED, Result.REINDEXED, Result.DELETED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,7 @@ class Flow:
     """Keys in work at once, pauses between tries, seconds that a stop may take."""
 
     concurrency: int = 6
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     drain: float = 25.0
 
 
@@ -55,7 +62,8 @@ class Again(Exception):
 @dataclass(kw_only=True)
 class Pipeline:
     """Works off what a source delivers. ``own_write`` tells events of our own writes from the event alone;
-    ``differences`` gives the hints of a resync."""
+    ``differences`` gives the hints of a resync.
+    """
 
     source: Source
     reconcile: Reconciler
@@ -63,6 +71,7 @@ class Pipeline:
     own_write: Callable[[Hint], bool]
     metrics: Metrics
     flow: Flow
+    health: Health
 
     def __post_init__(self) -> None:
         self._slots = anyio.CapacityLimiter(self.flow.concurrency)
@@ -76,9 +85,11 @@ class Pipeline:
 
         What is not finished by then goes back to the source.
         """
+        self.health.expect(_BEAT, within=_STUCK)
         async with anyio.create_task_group() as work:
             async with anyio.create_task_group() as pulling:
                 pulling.start_soon(self._pull, work, pulling)
+                pulling.start_soon(self._watch)
                 await stop.wait()
                 pulling.cancel_scope.cancel("stop")
             work.cancel_scope.deadline = anyio.current_time() + self.flow.drain
@@ -103,6 +114,14 @@ class Pipeline:
             else:
                 work.start_soon(self._deliver, delivery, token)
 
+    async def _watch(self) -> None:
+        """With nothing in work there is no progress to be expected."""
+        while True:
+            if not self._serial.busy:
+                self.health.beat(_BEAT)
+            self.metrics.queued(self._slots.borrowed_tokens)
+            await anyio.sleep(_WATCH)
+
     async def _deliver(self, delivery: Delivery, token: object) -> None:
         try:
             async with self._answering(delivery):
@@ -117,12 +136,8 @@ class Pipeline:
     async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
         """Ack what went well, nak what is to come again, also when we are stopped in the middle."""
         try:
-            async with anyio.create_task_group() as keeping:
-                keeping.start_soon(self._keep, delivery)
-                try:
-                    yield
-                finally:
-                    keeping.cancel_scope.cancel("answered")
+            async with self._kept(delivery):
+                yield
         except BaseException as error:
             delay = _again(error)
             with anyio.CancelScope(shield=True):
@@ -133,11 +148,17 @@ class Pipeline:
             with anyio.CancelScope(shield=True):
                 await delivery.ack()
 
-    async def _keep(self, delivery: Delivery) -> None:
+    @asynccontextmanager
+    async def _kept(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Tell the source that we are still at it, where it asks for that."""
         wait = self.source.features.ack_wait
-        while wait is not None:
-            await anyio.sleep(wait / 3)
-            await delivery.extend()
+        if wait is None:
+            yield
+            return
+        async with anyio.create_task_group() as keeping:
+            keeping.start_soon(_extend, delivery, wait / 3)
+            yield
+            keeping.cancel_scope.cancel("answered")
 
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
         """Everything in ``scope``; each key is tried until it is done, then all of it is acknowledged."""
@@ -175,7 +196,7 @@ class Pipeline:
     async def _work(self, hint: Hint, attempt: int) -> None:
         """One hint, until it is done. Raises Again."""
         if self._recent.knows(hint) or self.own_write(hint):
-            self.metrics.result("answered")
+            self.metrics.object_done("answered")
             return
         await self._serial.run(hint.ref, lambda: self._attempt(hint, attempt))
         self._recent.remember(hint)
@@ -185,22 +206,28 @@ class Pipeline:
             await self._reconciled(hint)
             self._breaker.worked()
         except Poison as poison:
+            self.metrics.object_done(poison.problem.status or "failed")
             await self._bury(poison.ref, poison.problem.code, poison.problem.reason, attempt)
         except IndexDown as error:
             await self._park(hint, error, attempt)
         except ImgtagError as error:
             await self._disposed(hint, error, attempt)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
             await self._bug(hint, error, attempt)
 
     async def _reconciled(self, hint: Hint) -> None:
         result = await self.reconcile(hint)
-        self.metrics.result(result)
-        log.info("object done", extra={"bucket": hint.ref.bucket, "key": hint.ref.key, "result": str(result)})
+        self._done(hint.ref, result)
         looks = _LOOKS if self.source.features.shared else 0
         while looks and result not in {Result.CURRENT, Result.ABSENT, Result.SKIPPED}:
             result = await self.reconcile(hint)
             looks -= 1
+
+    def _done(self, ref: ObjectRef, result: Result) -> None:
+        self.metrics.object_done(result.value)
+        self.health.beat(_BEAT)
+        level = logging.INFO if result in _WORTH_A_LINE else logging.DEBUG
+        log.log(level, "object done", extra={"bucket": ref.bucket, "key": ref.key, "result": result.value})
 
     async def _park(self, hint: Hint, error: IndexDown, attempt: int) -> None:
         """The index is down: where the source keeps hints durably, labelling goes on without it."""
@@ -223,12 +250,11 @@ class Pipeline:
         raise Again(self._later(error, str(hint.ref), attempt)) from error
 
     def _later(self, error: ImgtagError, what: str, attempt: int) -> float:
+        self.health.beat(_BEAT)
         delay = self.flow.backoff.delay(attempt)
         self.metrics.retry(error.code)
-        log.warning(
-            "try again",
-            extra={"what": what, "code": error.code, "reason": error.message, "attempt": attempt, "in": round(delay, 1)},
-        )
+        facts = {"what": what, "code": error.code, "reason": error.message, "attempt": attempt}
+        log.warning("try again", extra={**facts, "in": round(delay, 1)})
         return delay
 
     async def _bug(self, hint: Hint, error: Exception, attempt: int) -> None:
@@ -253,6 +279,12 @@ class Pipeline:
             raise Again(self._later(error, str(letter.ref), attempt)) from error
         self.metrics.dead_letter(letter.code)
         log.warning("dead letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
+
+
+async def _extend(delivery: Delivery, period: float) -> None:
+    while True:
+        await anyio.sleep(period)
+        await delivery.extend()
 
 
 def _again(error: BaseException) -> float | None:

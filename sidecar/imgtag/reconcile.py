@@ -64,6 +64,8 @@ class Treatment:
     way: Way
     max_bytes: int
     limits: PictureLimits
+    settle: float = 0.0
+    """Seconds to wait before the write, for clients that tag after they upload."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,6 @@ class Reconciler:
     annotator: Annotator
     budget: ByteBudget
     metrics: Metrics
-    settle: float = 0.0
 
     async def __call__(self, hint: Hint) -> Result:
         """Look at the object of ``hint``. Raises Poison, and any error that is to be tried again."""
@@ -166,7 +167,8 @@ class Reconciler:
 
     async def _same_content(self, found: Inspected, data: bytes) -> bool:
         """Whether a mark was made from these bytes, though the ETag is another: a store that changes ETags, a
-        copy, a second upload of the same file."""
+        copy, a second upload of the same file.
+        """
         mark = found.entries.mark
         if mark is None or not found.genuine or found.holds:
             return False
@@ -175,20 +177,21 @@ class Reconciler:
     async def _labelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
         with self.metrics.stage("classify"):
             inference = await self.pool.classify(data, treatment.limits)
-        self.metrics.picture(inference.decode, inference.infer)
+        self.metrics.observed("decode", inference.decode)
+        self.metrics.observed("infer", inference.infer)
         entries = self.author.entries(found.state, inference, self.pool.info, treatment.policy)
         with self.metrics.stage("annotate"):
-            done = await self._annotate(found, entries, treatment.way, data)
+            done = await self._annotate(found, entries, treatment, data)
         document = self._document(done.state, done.entries, found.user, done.problem)
         await self._upsert(document)
         return Result.LABELLED if done.entries.labels else Result.UNLABELLED
 
-    async def _annotate(self, found: Inspected, entries: Entries, way: Way, data: bytes) -> Annotated:
-        if self.settle:
-            await anyio.sleep(self.settle)
-        done = await self.annotator.annotate(found.state, found.user, entries, way, data)
+    async def _annotate(self, found: Inspected, entries: Entries, treatment: Treatment, data: bytes) -> Annotated:
+        if treatment.settle:
+            await anyio.sleep(treatment.settle)
+        done = await self.annotator.annotate(found.state, found.user, entries, treatment.way, data)
         if done.written:
-            self.metrics.write()
+            self.metrics.wrote()
         if done.problem:
             self.metrics.write_refused(done.problem.code)
         return done

@@ -20,6 +20,11 @@ class Serial:
     def __init__(self) -> None:
         self._turns: dict[Hashable, _Turn] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work at all."""
+        return bool(self._turns)
+
     async def run(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` when nothing else runs on ``key``."""
         turn = self._turns.setdefault(key, _Turn())

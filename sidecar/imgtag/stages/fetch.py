@@ -8,7 +8,8 @@ from imgtag.plugin.store import Body
 
 async def fetch(body: Body, limit: int) -> bytes:
     """All bytes of the object. Raises Unreadable where they cannot be had or are too many, Conflict where they are
-    no longer those of its state."""
+    no longer those of its state.
+    """
     state = body.state
     if state.unreadable:
         raise Unreadable(f"its bytes cannot be read ({state.unreadable})", code=state.unreadable)

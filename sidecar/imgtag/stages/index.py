@@ -48,4 +48,4 @@ class Index:
             found = await self._indexer.get(ids)
         except Unavailable as error:
             raise IndexDown(error.message, hint=error.hint) from error
-        return [found.get(id) for id in ids]
+        return [found.get(one) for one in ids]

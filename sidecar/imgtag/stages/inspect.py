@@ -9,9 +9,10 @@ from pathlib import PurePosixPath
 from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectState
 
-_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .heic .heif .avif .jxl .jp2 .psd .svg".split()
-)
+_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg",
+})  # fmt: skip
 _UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 

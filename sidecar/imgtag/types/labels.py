@@ -79,10 +79,11 @@ class LabelPolicy:
         """Eight hex digits that change with any setting that shapes labels."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
-    def select(self, raw: Raw, names: Sequence[str]) -> tuple[Label, ...]:
+    def select(self, raw: Raw, names: Sequence[str], *, decimals: int | None = None) -> tuple[Label, ...]:
         """The labels of ``raw``, best first; what rounds to zero is none."""
+        places = self.decimals if decimals is None else decimals
         sure = [(number, value) for number, value in raw.classes if value >= self.threshold and number < len(names)]
-        labels = (Label(names[number], round(value, self.decimals)) for number, value in sure[: self.top_k])
+        labels = (Label(names[number], round(value, places)) for number, value in sure[: self.top_k])
         return tuple(label for label in labels if label.confidence > 0)
 
 

@@ -1,0 +1,45 @@
+# Each target is one step that people and CI take alike.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo install test lint format model-check bench clean
+
+demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
+	$(BIN)/imgtag demo
+
+install: $(VENV)/dev.stamp  ## All that development needs, into a virtual environment.
+
+test: $(VENV)/dev.stamp lint  ## Everything that must pass.
+	$(BIN)/pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
+	$(BIN)/python scripts/model build --check
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/pipeline.py
+
+clean:
+	rm -rf $(VENV) dist build
+
+$(VENV)/demo.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@ $(VENV)/demo.stamp

@@ -1,0 +1,1 @@
+"""The command `imgtag`; one module for each of its commands."""

@@ -1,0 +1,31 @@
+"""``imgtag run``: label what the source reports, until stopped."""
+
+from __future__ import annotations
+
+import anyio
+import click
+
+from imgtag.cli.main import App, pass_app
+from imgtag.config.check import require_run
+
+
+@click.command(name="run")
+@pass_app
+def command(app: App) -> int:
+    """Label what the source reports, until stopped.
+
+    SIGTERM and Ctrl-C finish what was begun; a second one stops at once.
+    """
+    config = app.load()
+    require_run(config)
+    from imgtag.ops import logs  # noqa: PLC0415  (a wrong configuration is told without waiting for it)
+    from imgtag.service.sidecar import Sidecar  # noqa: PLC0415
+    from imgtag.service.supervision import Interrupted, supervise  # noqa: PLC0415
+
+    logs.configure(config.ops.log_format, config.ops.log_level)
+    code = 0
+    try:
+        anyio.run(supervise, Sidecar(config=config))
+    except* Interrupted:
+        code = 1
+    return code

@@ -1,0 +1,131 @@
+"""``imgtag search``: find objects by what is on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import anyio
+import click
+
+from imgtag.cli.main import App, pass_app
+from imgtag.config.configuration import Config
+from imgtag.errors import QueryError
+from imgtag.plugin.indexer import Indexer, Page, SearchRequest
+from imgtag.service.assembly import make_indexer
+from imgtag.types.document import Document
+from imgtag.types.query import Query, parse
+from imgtag.types.query.folding import fold
+
+_PAGE = 1000
+_HIDDEN = {"scores", "_vectors"}
+
+
+# `-dog` is a word of the query, not an option.
+@click.command(name="search", context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="QUERY...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--json", "as_json", is_flag=True, help="One document a line.")
+@click.option("--keys", is_flag=True, help="Only BUCKET/KEY, one a line.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="At most so many hits.")
+@pass_app
+def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, limit: int) -> int:
+    """Search by label and more: fox, kit_fox@0.4, "kit fox", -dog, bucket:NAME, after:2024, near:46.5,7.9,10km.
+
+    Every word narrows; OR widens. An object is found by its labels and by the words of its key.
+    """
+    config = app.load()
+    try:
+        query = parse(" ".join(words))
+    except QueryError as error:
+        raise click.UsageError(f"{error.message}\n{error.caret()}\n{error.hint}".rstrip()) from error
+    return anyio.run(_search, config, query, limit, "json" if as_json else "keys" if keys else "table")
+
+
+async def _search(config: Config, query: Query, limit: int, form: str) -> int:
+    async with make_indexer(config) as indexer:
+        page = await _page(indexer, query, limit)
+        if form == "table":
+            _say_more(page, query, await _unknown(indexer, query, page))
+        _print(page.hits, form)
+    return 0
+
+
+async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
+    """The first ``limit`` hits, fetched in parts that no server refuses."""
+    first = await indexer.search(SearchRequest(query=query, limit=min(limit, _PAGE)))
+    hits = list(first.hits)
+    while len(hits) < min(limit, first.total):
+        part = await indexer.search(
+            SearchRequest(query=query, limit=min(limit - len(hits), _PAGE), offset=len(hits))
+        )
+        if not part.hits:
+            break
+        hits += part.hits
+    return Page(hits=hits, total=first.total)
+
+
+def _print(hits: Sequence[Document], form: str) -> None:
+    if form == "json":
+        for hit in hits:
+            click.echo(json.dumps(shown(hit), ensure_ascii=False))
+    elif form == "keys":
+        for hit in hits:
+            click.echo(f"{hit['bucket']}/{hit['key']}")
+    elif hits:
+        _table(hits)
+
+
+def shown(document: Document) -> dict[str, Any]:
+    """The document as people and scripts get it: labels with their confidence instead of scores and vectors."""
+    kept = {name: value for name, value in document.items() if name not in _HIDDEN}
+    return {**kept, "labels": _labels(document)}
+
+
+def _labels(document: Document) -> Mapping[str, float]:
+    scores = document.get("scores", {})
+    return {label: scores.get(label, 0.0) for label in document.get("labels", ())}
+
+
+def _table(hits: Sequence[Document]) -> None:
+    from rich.console import Console  # noqa: PLC0415  (--json and --keys need no table)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("object", "labels", "when"):
+        table.add_column(name, overflow="fold")
+    for hit in hits:
+        # Keys and labels are strangers' words: as Text, no markup in them is obeyed.
+        table.add_row(Text(f"{hit['bucket']}/{hit['key']}"), Text(said(hit)), Text(str(hit.get("when_day", ""))))
+    console.print(table)
+
+
+def said(hit: Document) -> str:
+    """The labels of a document, or why it has none."""
+    if hit["status"] in {"refused", "failed"}:
+        return f"{hit['status']}: {hit.get('reason', hit.get('code', ''))}"
+    return ", ".join(f"{label} {confidence:.2f}" for label, confidence in _labels(hit).items()) or "unlabelled"
+
+
+def _say_more(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) -> None:
+    shown_count = len(page.hits)
+    more = f", the first {shown_count} are shown (--limit)" if shown_count < page.total else ""
+    click.echo(f"{page.total} found{more}", err=True)
+    for word, near in unknown.items():
+        instead = f"; did you mean {', '.join(near)}?" if near else ""
+        click.echo(f"nothing is known as {word!r}{instead}", err=True)
+    if not page.total and not unknown and not query.mentions:
+        click.echo("hint: `imgtag search` alone shows everything that is labelled", err=True)
+
+
+async def _unknown(indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
+    """The words of the query that no document has, with the nearest that there are."""
+    if page.total or not query.mentions:
+        return {}
+    everything = await indexer.search(SearchRequest(query=parse(""), limit=0, facets=("terms",)))
+    terms = everything.facets.get("terms", {})
+    missing = [word for word in query.mentions if fold(word) not in terms]
+    return {word: get_close_matches(fold(word), terms, n=3, cutoff=0.7) for word in missing}

@@ -1,0 +1,116 @@
+"""What is wrong with a configuration although each of its values is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imgtag.config.configuration import Config
+from imgtag.config.findings import Finding, InvalidConfig
+from imgtag.config.rules import pattern, takes_everything
+from imgtag.config.schema import Rule
+from imgtag.plugin.spec import KINDS
+
+_OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels")
+_BYTES_PER_PIXEL = 3
+
+
+def check(config: Config) -> Iterator[Finding]:
+    """Findings that concern every command."""
+    yield from _labels(config)
+    yield from _sizes(config)
+    yield from _times(config)
+    yield from _writeback(config)
+    yield from _plugins(config)
+    for place in range(len(config.rules)):
+        yield from _rule(config, place)
+
+
+def check_run(config: Config) -> Iterator[Finding]:
+    """Findings that concern those commands that work on a store."""
+    yield from (config.missing(kind) for kind in KINDS if config.chosen(kind) is None)
+    if config.store and not config.rules and not takes_everything(config):
+        yield config.origins.finding(
+            "rules",
+            f"there is no rule, and nothing of [store.{config.store.name}] is touched without one: write [[rules]] "
+            'with bucket = "NAME" for each bucket that is to be labelled',
+        )
+
+
+def require_run(config: Config) -> None:
+    """Raises InvalidConfig with the findings of `check_run`, if there are any."""
+    if findings := list(check_run(config)):
+        raise InvalidConfig(findings)
+
+
+def _labels(config: Config) -> Iterator[Finding]:
+    sections = [("labels", config.labels), *((f"rules[{n}].labels", rule.labels) for n, rule in enumerate(config.rules))]
+    for key, labels in sections:
+        hidden = [name for name in _OWN_ENTRIES if name.startswith(labels.prefix)]
+        if hidden:
+            yield config.origins.finding(f"{key}.prefix", f"labels could be taken for the sidecar's own `{hidden[0]}`")
+
+
+def _sizes(config: Config) -> Iterator[Finding]:
+    room = config.pipeline.bytes_in_flight
+    limits = [("pipeline", config.pipeline.max_bytes), *((f"rules[{n}].limits", r.limits.max_bytes) for n, r in _limited(config))]
+    for key, size in limits:
+        if size > room:
+            yield config.origins.finding(f"{key}.max_bytes", f"such an object does not fit into bytes_in_flight = {room}")
+    if config.pipeline.max_pixels * _BYTES_PER_PIXEL > config.pipeline.worker_memory:
+        yield config.origins.finding("pipeline.max_pixels", "such a picture does not fit into worker_memory")
+
+
+def _limited(config: Config) -> Iterator[tuple[int, Rule]]:
+    """The rules that have a size of their own."""
+    for place, rule in enumerate(config.rules):
+        if "max_bytes" in rule.limits.model_fields_set:
+            yield place, rule
+
+
+def _times(config: Config) -> Iterator[Finding]:
+    if config.pipeline.retry_first > config.pipeline.retry_max:
+        yield config.origins.finding("pipeline.retry_first", "is longer than retry_max")
+
+
+def _writeback(config: Config) -> Iterator[Finding]:
+    """Strategies are about the S3 protocol; a folder has but one way to write."""
+    if config.store is None or config.store.name != "directory":
+        return
+    sections = [("writeback", config.writeback), *((f"rules[{n}].writeback", r.writeback) for n, r in enumerate(config.rules))]
+    for key, writeback in sections:
+        if writeback.strategy not in {"auto", "none"}:
+            yield config.origins.finding(
+                f"{key}.strategy", f'"{writeback.strategy}" is for S3; [store.directory] has "auto" and "none"'
+            )
+
+
+def _plugins(config: Config) -> Iterator[Finding]:
+    folder = config.plugins.dir
+    if folder is not None and not folder.is_dir():
+        yield config.origins.finding("plugins.dir", f"there is no folder {folder}")
+
+
+def _rule(config: Config, place: int) -> Iterator[Finding]:
+    rule = config.rules[place]
+    key = f"rules[{place}]"
+    for name, globs in (("include", rule.include), ("exclude", rule.exclude)):
+        if any(glob.startswith("/") for glob in globs):
+            yield config.origins.finding(f"{key}.{name}", "keys do not begin with `/`: leave it out")
+    for before, earlier in enumerate(config.rules[:place]):
+        if _shadows(earlier, rule):
+            yield config.origins.finding(key, f"never matches: rules[{before}] takes all of it before")
+            return
+
+
+def _shadows(earlier: Rule, later: Rule) -> bool:
+    """Whether the earlier rule surely takes everything that the later one could; globs are not solved."""
+    return (
+        earlier.bucket == later.bucket
+        and set(earlier.exclude) <= set(later.exclude)
+        and all(_covered(glob, earlier.include) for glob in later.include)
+    )
+
+
+def _covered(glob: str, by: tuple[str, ...]) -> bool:
+    literal = not set(glob) & set("*?")
+    return glob in by or "**" in by or (literal and any(pattern(other).fullmatch(glob) for other in by))

@@ -1,0 +1,98 @@
+"""The configuration as it is used: the sections, the plugins that were chosen, and where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
+
+from imgtag.config.environment import SOURCE
+from imgtag.config.findings import Finding, InvalidConfig
+from imgtag.config.lines import parent
+from imgtag.config.schema import Core
+from imgtag.plugin.spec import Kind, PluginContext, PluginSpec, Settings
+from imgtag.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The one plugin of its kind, with its settings; ``entry`` is for `registry.import_entry`."""
+
+    kind: Kind
+    name: str
+    spec: PluginSpec
+    settings: Settings
+    entry: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origins:
+    """Where values came from: the file with its lines, and environment variables by the key they set."""
+
+    path: Path | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def finding(self, key: str, message: str) -> Finding:
+        """A finding at the place where the key, or the nearest table around it, is set."""
+        place = key
+        while place:
+            if place in self.names:
+                return Finding(SOURCE, key, message)
+            if place in self.lines:
+                return Finding(str(self.path), key, message, self.lines[place])
+            place = parent(place)
+        return Finding(str(self.path or SOURCE), key, message)
+
+    def told(self, key: str) -> str:
+        """Who set the key: a variable, a line of the file, or the default."""
+        if key in self.names:
+            return self.names[key]
+        return f"{self.path}:{self.lines[key]}" if key in self.lines else "default"
+
+
+class Config(Core):
+    """A valid configuration. A kind without a plugin is None; `need` is for those who cannot do without."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    state_dir: Path
+    source: Chosen | None = None
+    store: Chosen | None = None
+    classifier: Chosen | None = None
+    indexer: Chosen | None = None
+    registry: Registry = Field(repr=False)
+    origins: Origins = Field(default=Origins(), repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that was read, if there was one."""
+        return self.origins.path
+
+    def chosen(self, kind: Kind) -> Chosen | None:
+        """The plugin of a kind, if there is one."""
+        found: Chosen | None = getattr(self, kind)
+        return found
+
+    def need(self, kind: Kind) -> Chosen:
+        """The plugin of a kind. Raises InvalidConfig when none is configured."""
+        found = self.chosen(kind)
+        if found is None:
+            raise InvalidConfig([self.missing(kind)])
+        return found
+
+    def missing(self, kind: Kind) -> Finding:
+        """The finding that no plugin of a kind is configured."""
+        tables = " or ".join(f"[{kind}.{name}]" for name in self.registry.usable(kind))
+        return self.origins.finding(kind, f"no {kind} is configured: write {tables or f'[{kind}.NAME]'}")
+
+    def context(self) -> PluginContext:
+        """What plugins of the main process are told."""
+        return PluginContext(
+            site=self.site.name,
+            state_dir=self.state_dir,
+            buckets=tuple(dict.fromkeys(rule.bucket for rule in self.rules)),
+            store=self.store.settings if self.store else None,
+        )

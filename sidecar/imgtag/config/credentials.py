@@ -1,0 +1,74 @@
+"""Secrets from files: `access_key_file` in the place of `access_key`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imgtag.config.shape import FILE, Leaf, Table, is_secret
+
+_LIMIT = 64 * 1024
+
+
+def secret_folders(env: Mapping[str, str], config: Path | None) -> tuple[Path, ...]:
+    """Where relative paths are looked for, in this order."""
+    credentials = env.get("CREDENTIALS_DIRECTORY")
+    beside = config.parent if config else Path()
+    return (*([Path(credentials)] if credentials else []), beside)
+
+
+def read_secrets(values: dict[str, Any], keys: Table, folders: Sequence[Path], above: str = "") -> Iterator[tuple[str, str]]:
+    """Put the contents of the files that ``values`` name in their places; yields key and problem."""
+    for name, node in keys.items():
+        key = f"{above}.{name}" if above else name
+        if not isinstance(node, Leaf):
+            if isinstance(values.get(name), dict):
+                yield from read_secrets(values[name], node, folders, key)
+        elif is_secret(node) and name + FILE in keys and name + FILE in values:
+            problem = _read_one(values, name, folders)
+            if problem:
+                yield key + FILE, problem
+
+
+def secrets_in(values: Mapping[str, Any], keys: Table) -> Iterator[str]:
+    """The secrets themselves, so that they can be kept out of messages."""
+    for name, node in keys.items():
+        value = values.get(name)
+        if isinstance(node, Leaf):
+            if node.secret and isinstance(value, str) and value:
+                yield value
+        elif isinstance(value, dict):
+            yield from secrets_in(value, node)
+
+
+def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str:
+    """Replace one `x_file` by `x`; returns what is wrong, if anything is."""
+    path = values.pop(name + FILE)
+    if name in values:
+        return f"stands beside `{name}`: keep one of the two"
+    values[name] = ""  # the field is given, though its file may not be readable: one finding is enough
+    if not isinstance(path, str) or not path:
+        return "is the path of a file"
+    try:
+        values[name] = _content(path, folders)
+    except FileNotFoundError:
+        places = [str(folder / path) for folder in folders]
+        return f"there is no file {' or '.join(dict.fromkeys(places))}"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+    return "" if values[name] else "the file is empty"
+
+
+def _content(path: str, folders: Sequence[Path]) -> str:
+    """The text of the first of the files that is there, without its last line break."""
+    found = [folder / path for folder in folders if (folder / path).exists()]
+    with (found or [folders[-1] / path])[0].open("rb") as file:
+        content = file.read(_LIMIT + 1)
+    if len(content) > _LIMIT:
+        raise ValueError("it is too large for a secret")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,221 @@
+"""Read the configuration: TOML, the environment over it, secrets from files; then validate all of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from imgtag.config.check import check
+from imgtag.config.configuration import Chosen, Config, Origins
+from imgtag.config.credentials import read_secrets, secret_folders, secrets_in
+from imgtag.config.environment import CONFIG, Overlay, merge
+from imgtag.config.findings import Finding, InvalidConfig
+from imgtag.config.lines import key_lines
+from imgtag.config.schema import Core, State
+from imgtag.config.shape import Leaf, Table, descend, shape
+from imgtag.errors import PluginError
+from imgtag.plugin.spec import KINDS, Kind, Settings
+from imgtag.registry import Registry, discover, suggestion
+
+PATHS = (Path("/etc/imgtag/imgtag.toml"), Path("imgtag.toml"))
+MASK = "********"
+
+_Model = TypeVar("_Model", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A configuration file, parsed and no more; without a file it is empty."""
+
+    path: Path | None = None
+    content: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def load(
+    path: Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    registry: Registry | None = None,
+    paths: Sequence[Path] = PATHS,
+) -> Config:
+    """The configuration of this file, else of the one that is found. Raises InvalidConfig with all findings.
+
+    ``registry`` is for tests; without it, it is discovered as the configuration says.
+    """
+    env = os.environ if env is None else env
+    text = read(path, env=env, paths=paths)
+    return _Reading(text, env, registry or discover(_drop_ins(text, env))).config()
+
+
+def plugins(path: Path | None = None, *, env: Mapping[str, str] | None = None, paths: Sequence[Path] = PATHS) -> Registry:
+    """The plugins that a configuration can choose from, whether or not it is valid otherwise."""
+    env = os.environ if env is None else env
+    return discover(_drop_ins(read(path, env=env, paths=paths), env))
+
+
+def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = PATHS) -> Text:
+    """Find and parse the file. Raises InvalidConfig when it cannot be read, or is no TOML."""
+    named = path or (Path(env[CONFIG]) if env.get(CONFIG) else None)
+    for candidate in (named,) if named else paths:
+        try:
+            content = candidate.read_text(encoding="utf-8")
+            return Text(candidate, content, tomllib.loads(content))
+        except FileNotFoundError:
+            if named:
+                raise _unreadable(candidate, "there is no such file") from None
+        except OSError as error:
+            raise _unreadable(candidate, f"cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise _unreadable(candidate, "is not UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise _no_toml(candidate, content, error) from None
+    return Text()
+
+
+def state_dir(section: State, env: Mapping[str, str], *, user: int) -> Path:
+    """Where state is kept, for the process of this user id."""
+    if section.dir:
+        return section.dir
+    if directory := env.get("STATE_DIRECTORY"):
+        return Path(directory.split(":")[0])  # systemd gives all of several, the first is ours
+    if user == 0:
+        return Path("/var/lib/imgtag")
+    home = env.get("XDG_STATE_HOME")
+    return Path(home if home else "~/.local/state").expanduser() / "imgtag"
+
+
+class _Reading:
+    """One way from the text to the configuration, collecting what is wrong."""
+
+    def __init__(self, text: Text, env: Mapping[str, str], registry: Registry) -> None:
+        self.env, self.registry = env, registry
+        self.keys = shape(registry)
+        self.values = text.values
+        overlay = Overlay(env, self.keys)
+        self.origins = Origins(path=text.path, lines=key_lines(text.content), names=overlay.names)
+        self.findings = overlay.findings
+        self.secrets: list[str] = []
+        merge(self.values, overlay.values)
+        for key, message in read_secrets(self.values, self.keys, secret_folders(env, text.path)):
+            self.say(key, message)
+        self.secrets = sorted(secrets_in(self.values, self.keys), key=len, reverse=True)
+
+    def say(self, key: str, message: str) -> None:
+        for secret in self.secrets:
+            message = message.replace(secret, MASK)
+        self.findings.append(self.origins.finding(key, message))
+
+    def config(self) -> Config:
+        own = {key: value for key, value in self.values.items() if key not in KINDS}
+        core = self.validated(Core, own, "")
+        chosen = {kind: self.choice(kind) for kind in KINDS}
+        store = chosen["store"]
+        defaults: dict[Kind, str] = {"classifier": "tflite"}
+        if store and store.name == "directory":
+            defaults |= {"source": "directory", "indexer": "sqlite"}
+        for kind, name in defaults.items():
+            if not self.values.get(kind) and name in self.registry.usable(kind):
+                chosen[kind] = self.plugin(kind, name, {})
+        if core is None or self.findings:
+            raise InvalidConfig(self.findings)
+        return self.checked(core, chosen)
+
+    def checked(self, core: Core, chosen: Mapping[Kind, Chosen | None]) -> Config:
+        config = Config(
+            **{name: getattr(core, name) for name in Core.model_fields},
+            **chosen,
+            state_dir=state_dir(core.state, self.env, user=os.geteuid()),
+            registry=self.registry,
+            origins=self.origins,
+        )
+        if findings := list(check(config)):
+            raise InvalidConfig(findings)
+        return config
+
+    def choice(self, kind: Kind) -> Chosen | None:
+        """The one plugin that the configuration has a table for."""
+        tables = self.values.get(kind, {})
+        if not isinstance(tables, dict):
+            self.say(kind, f"is a table of tables: write [{kind}.NAME]")
+            return None
+        names = list(tables)
+        for name in names[1:]:
+            self.say(f"{kind}.{name}", f"there is [{kind}.{names[0]}] already, and only one {kind} can be configured")
+        return self.plugin(kind, names[0], tables[names[0]]) if len(names) == 1 else None
+
+    def plugin(self, kind: Kind, name: str, table: object) -> Chosen | None:
+        try:
+            record = self.registry.record(kind, name)
+        except PluginError as error:
+            self.say(f"{kind}.{name}", error.message)
+            return None
+        spec = self.registry.find(kind, name)
+        settings = self.validated(spec.settings, table, f"{kind}.{name}")
+        return settings and Chosen(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
+
+    def validated(self, model: type[_Model], values: object, above: str) -> _Model | None:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            problems = [(_key(above, values, detail), self.message(above, detail)) for detail in error.errors()]
+        for key in dict.fromkeys(key for key, _ in problems):
+            self.say(key, ", or: ".join(dict.fromkeys(message for other, message in problems if other == key)))
+        return None
+
+    def message(self, above: str, detail: ErrorDetails) -> str:
+        """What pydantic says, without the value that it says it of."""
+        match detail["type"]:
+            case "extra_forbidden":
+                return "is no setting" + suggestion(str(detail["loc"][-1]), self.siblings(above, detail))
+            case "missing":
+                return "is required"
+            case "value_error" | "assertion_error":
+                return str(detail["ctx"]["error"])
+        return detail["msg"][:1].lower() + detail["msg"][1:]
+
+    def siblings(self, above: str, detail: ErrorDetails) -> Iterator[str]:
+        """The names that would have been settings there."""
+        path = [*filter(None, above.split(".")), *detail["loc"][:-1]]
+        node = descend(self.keys, path)
+        yield from () if node is None or isinstance(node, Leaf) else node
+
+
+def _key(above: str, values: Any, detail: ErrorDetails) -> str:
+    """The dotted key that pydantic complains of, without the alternatives of a type that it tried there."""
+    key = above
+    for part in detail["loc"]:
+        if isinstance(part, int) and isinstance(values, list):
+            key, values = f"{key}[{part}]", values[part]
+        elif isinstance(values, dict) and (part in values or detail["type"] == "missing"):
+            key, values = f"{key}.{part}" if key else str(part), values.get(part)
+        else:
+            break
+    return key
+
+
+def _drop_ins(text: Text, env: Mapping[str, str]) -> Path | None:
+    """The drop-in folder; needed before anything can be validated, so whatever else is there is left alone."""
+    section = text.values.get("plugins")
+    named = section.get("dir") if isinstance(section, dict) else None
+    path = env.get("IMGTAG_PLUGINS__DIR") or named
+    return Path(path) if path and isinstance(path, str) else None
+
+
+def _unreadable(path: Path, message: str) -> InvalidConfig:
+    return InvalidConfig([Finding(str(path), "", message)], hint="")
+
+
+def _no_toml(path: Path, content: str, error: tomllib.TOMLDecodeError) -> InvalidConfig:
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+    line = int(place[1]) if place and place[1] else len(content.splitlines())
+    message = str(error)[: place.start()] if place else str(error)
+    return InvalidConfig([Finding(str(path), "", f"no TOML: {message[:1].lower()}{message[1:]}", line)], hint="")

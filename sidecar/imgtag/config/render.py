@@ -1,0 +1,141 @@
+"""The configuration as text: an example of every setting, and what is in force."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+
+from imgtag.config.configuration import Config
+from imgtag.config.schema import Core, Rule
+from imgtag.config.shape import FILE, is_secret, table
+from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
+from imgtag.registry import Registry
+
+MASK = "********"
+_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):[^/@\s]*@")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_HEAD = """\
+Configuration of imgtag. Lines that begin with `#name =` show the defaults: delete the `#` to change one.
+Every setting may also come from the environment, such as IMGTAG_LABELS__TOP_K=3 for top_k of [labels],
+and every secret from a file, such as mark_key_file for mark_key. Check it with `imgtag config check`."""
+_SMALL_HEAD = "A small configuration of imgtag; `imgtag config example` shows every setting."
+_RULES = "Parts of the store that are labelled, each with a [[rules]] table. A folder needs none."
+
+
+def example(registry: Registry, *, small: bool = False) -> str:
+    """A configuration that is valid as it is: one store, and everything else in comments at its default."""
+    lines = [*_comment(_SMALL_HEAD if small else _HEAD), ""]
+    active = _first(registry)
+    if small:
+        lines += [*_section("site", Core.model_fields["site"].default, small=True), ""]
+        lines += [*_plugin("store", *active), ""] if active else []
+        lines += [*_rules(small=True)]
+    else:
+        for name, field in Core.model_fields.items():
+            lines += [*(_rules() if name == "rules" else _section(name, field.default)), ""]
+        for kind in KINDS:
+            for name, spec in registry.usable(kind).items():
+                lines += [*_plugin(kind, name, spec, active=active == (name, spec)), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def show(config: Config) -> str:
+    """Every value in force as TOML, with who set it; secrets are masked."""
+    lines = [f"# {config.path or 'no configuration file'}", f"# state in {config.state_dir}", ""]
+    for name in Core.model_fields:
+        if name != "rules":
+            lines += [*_shown(config, name, getattr(config, name)), ""]
+    for place, rule in enumerate(config.rules):
+        lines += [*_shown_rule(config, place, rule), ""]
+    for kind in KINDS:
+        if chosen := config.chosen(kind):
+            lines += [*_shown(config, f"{kind}.{_quoted(chosen.name)}", chosen.settings), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def toml(value: Any, *, mask: bool = True) -> str:
+    """One value as TOML, on one line. Secrets, and passwords in URLs, are masked."""
+    match value:
+        case SecretStr() | SecretBytes():
+            return _text(MASK)
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return str(value)
+        case Mapping():
+            return _inline(value, mask=mask)
+        case BaseModel():
+            return _inline({name: getattr(value, name) for name in type(value).model_fields}, mask=mask)
+        case list() | tuple() | set() | frozenset():
+            return "[" + ", ".join(toml(item, mask=mask) for item in value) + "]"
+    text = str(value)
+    return _text(_PASSWORD.sub(rf"\1:{MASK}@", text) if mask else text)
+
+
+def _inline(values: Mapping[Any, Any], *, mask: bool) -> str:
+    pairs = [f"{_quoted(str(key))} = {toml(value, mask=mask)}" for key, value in values.items() if value is not None]
+    return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _quoted(key: str) -> str:
+    return key if _BARE.fullmatch(key) else _text(key)
+
+
+def _comment(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        yield fill(line, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False, break_long_words=False)
+
+
+def _section(name: str, section: Settings, *, small: bool = False) -> Iterator[str]:
+    yield from _comment(_first_line(section))
+    yield f"[{name}]"
+    yield from _fields(type(section), active=("name",) if small else ())
+
+
+def _first(registry: Registry) -> tuple[str, PluginSpec] | None:
+    """The store of the example: a folder, since that needs no server."""
+    stores = registry.usable("store")
+    name = "directory" if "directory" in stores else next(iter(stores), None)
+    return (name, stores[name]) if name else None
+
+
+def _plugin(kind: Kind, name: str, spec: PluginSpec, *, active: bool = True) -> Iterator[str]:
+    yield from _comment(spec.summary)
+    yield f"{'' if active else '#'}[{kind}.{_quoted(name)}]"
+    required = [key for key, field in spec.settings.model_fields.items() if field.is_required()]
+    yield from _fields(spec.settings, active=required if active else ())
+
+
+def _rules(*, small: bool = False) -> Iterator[str]:
+    yield from _comment(_RULES + " " + _first_line(Rule) if not small else _RULES)
+    yield "#[[rules]]"
+    if small:
+        yield '#bucket = "pictures"'
+    else:
+        yield from _fields(Rule, active=())
+    
+
+def _fields(model: type[BaseModel], *, active: Any) -> Iterator[str]:
+    keys = table(model)
+    for name, field in model.model_fields.items():
+        yield from _comment(field.description or "")
+        yield f"{'' if name in active else '#'}{name} = {_example(name, field)}"
+        if is_secret(keys[name]) and name + FILE in keys:
+            yield f'#{name}{FILE} = "{name}"'
+
+
+def _example(name: str, field: FieldInfo) -> str:
+    if field.examples:
+        return toml(field.examples[0], mask=False)
+    return ""

@@ -1,0 +1,259 @@
+"""Which plugins there are: those that installed distributions announce, and those dropped into a directory.
+
+A plugin that cannot be used is a record with the reason, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from imgtag.errors import PluginError
+from imgtag.plugin.spec import API_VERSION, KINDS, Kind, PluginSpec
+
+Status = Literal["ok", "broken", "refused", "conflict"]
+
+GROUPS: Mapping[Kind, str] = {
+    "source": "imgtag.sources",
+    "store": "imgtag.stores",
+    "classifier": "imgtag.classifiers",
+    "indexer": "imgtag.indexers",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginRecord:
+    """A plugin that was found, usable or not.
+
+    ``kind`` is None where a drop-in was not even imported. ``origin`` is distribution and version, or
+    a path. ``entry`` is what `import_entry` needs, in this process or in another: ``module:attribute``,
+    for a drop-in with the path of its file or folder in the place of the module.
+    """
+
+    kind: Kind | None
+    name: str
+    origin: str
+    entry: str
+    status: Status = "ok"
+    reason: str = ""
+    spec: PluginSpec | None = None
+
+    @property
+    def summary(self) -> str:
+        """What the plugin says of itself; empty where that is not known."""
+        return self.spec.summary if self.spec else ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The records of one discovery, by kind and name."""
+
+    records: tuple[PluginRecord, ...]
+
+    def of(self, kind: Kind) -> tuple[PluginRecord, ...]:
+        """All records of a kind."""
+        return tuple(record for record in self.records if record.kind == kind)
+
+    def usable(self, kind: Kind) -> Mapping[str, PluginSpec]:
+        """The plugins of a kind that can be used, by name."""
+        return {record.name: record.spec for record in self.of(kind) if record.status == "ok" and record.spec}
+
+    def record(self, kind: Kind, name: str) -> PluginRecord:
+        """The record of a plugin that can be used. Raises PluginError that says why there is none."""
+        named = [record for record in self.records if record.name == name and record.kind in {kind, None}]
+        usable = [record for record in named if record.status == "ok"]
+        if usable:
+            return usable[0]
+        if named:
+            raise PluginError(f"the {kind} plugin {name!r} is {named[0].status}: {named[0].reason}")
+        raise PluginError(f"there is no {kind} plugin {name!r}{suggestion(name, self.usable(kind))}")
+
+    def find(self, kind: Kind, name: str) -> PluginSpec:
+        """The spec of a plugin that can be used. Raises PluginError as `record` does."""
+        spec = self.record(kind, name).spec
+        assert spec is not None, "records that are ok have a spec"
+        return spec
+
+
+def suggestion(word: str, among: Iterable[str]) -> str:
+    """``; did you mean `x`?`` for the nearest of ``among``, or nothing when none is near."""
+    near = get_close_matches(word, list(among), n=1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def discover(drop_ins: Path | None = None) -> Registry:
+    """Look at installed distributions, and at the directory if one is given."""
+    found = [*_installed(), *(_dropped(drop_ins) if drop_ins else ())]
+    return Registry(tuple(_marked_conflicts(found)))
+
+
+def import_entry(entry: str) -> PluginSpec:
+    """Import what the ``entry`` of a record names. Raises whatever the module raises."""
+    place, _, attribute = entry.rpartition(":")
+    if os.sep in place:
+        module = _import_path(Path(place))
+    else:
+        module = import_module(place)
+    spec = getattr(module, attribute)
+    assert isinstance(spec, PluginSpec), "discovery has looked at it"
+    return spec
+
+
+def _installed() -> Iterator[PluginRecord]:
+    for kind in KINDS:
+        for point in entry_points(group=GROUPS[kind]):
+            yield _from_entry_point(kind, point)
+
+
+def _from_entry_point(kind: Kind, point: EntryPoint) -> PluginRecord:
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+    record = PluginRecord(kind=kind, name=point.name, origin=origin, entry=f"{point.module}:{point.attr}")
+    try:
+        with _quiet_import():
+            spec = point.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
+        return replace(record, status="broken", reason=_why(error))
+    return _judged(record, spec)
+
+
+def _judged(record: PluginRecord, spec: object) -> PluginRecord:
+    """The record with its spec, or with the reason why that is none."""
+    reason = ""
+    if not isinstance(spec, PluginSpec):
+        reason = f"{record.entry} is no PluginSpec but {type(spec).__name__}"
+    elif spec.api != API_VERSION:
+        reason = f"made for plugin API {spec.api}, this sidecar has {API_VERSION}"
+    elif (spec.kind, spec.name) != (record.kind, record.name):
+        reason = f"announced as {record.kind} {record.name!r}, but its spec says {spec.kind} {spec.name!r}"
+    if reason:
+        return replace(record, status="broken", reason=reason)
+    return replace(record, spec=spec)
+
+
+def _dropped(directory: Path) -> Iterator[PluginRecord]:
+    """The records of a drop-in directory; the directory itself is one where it may not be used."""
+    whole = PluginRecord(kind=None, name=directory.name, origin=str(directory), entry=str(directory))
+    if reason := _unsafe([directory, *directory.glob("__pycache__")]):
+        yield replace(whole, status="refused", reason=reason)
+        return
+    try:
+        members = sorted(path.absolute() for path in directory.iterdir() if _is_plugin(path))
+    except OSError as error:
+        yield replace(whole, status="broken", reason=_why(error))
+        return
+    for path in members:
+        yield from _from_path(path)
+
+
+def _is_plugin(path: Path) -> bool:
+    if path.name.startswith(("_", ".")):
+        return False
+    return path.suffix == ".py" or (path / "__init__.py").is_file()
+
+
+def _from_path(path: Path) -> Iterator[PluginRecord]:
+    record = PluginRecord(kind=None, name=path.stem, origin=str(path), entry=str(path))
+    if reason := _unsafe([path, *path.rglob("*")]):
+        yield replace(record, status="refused", reason=reason)
+        return
+    try:
+        with _quiet_import():
+            module = _import_path(path)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
+        yield replace(record, status="broken", reason=_why(error))
+        return
+    specs = {name: value for name, value in vars(module).items() if isinstance(value, PluginSpec)}
+    if not specs:
+        yield replace(record, status="broken", reason="the module has no attribute that is a PluginSpec")
+    for attribute, spec in specs.items():
+        yield _judged(replace(record, kind=spec.kind, name=spec.name, entry=f"{path}:{attribute}"), spec)
+
+
+def _import_path(path: Path) -> ModuleType:
+    """Import a drop-in under its own name, so that its spec's factory can name it.
+
+    The directory does not go on ``sys.path``: a file there must never stand in for a module of that name.
+    """
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and _is_from(loaded, path):
+        return loaded
+    if loaded is not None or find_spec(path.stem) is not None:
+        raise ImportError(f"there is already a module {path.stem!r}: rename the file")
+    file, folders = (path / "__init__.py", [str(path)]) if path.is_dir() else (path, None)
+    spec = spec_from_file_location(path.stem, file, submodule_search_locations=folders)
+    assert spec is not None, "the name ends in .py"
+    assert spec.loader is not None, "a source file has a loader"
+    module = sys.modules[path.stem] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    return module.__file__ in {str(path), str(path / "__init__.py")}
+
+
+def _unsafe(paths: Iterable[Path]) -> str:
+    """Why nothing from these paths may be run: what others can write, others can run as us."""
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            return _why(error)
+        if state.st_uid not in {0, os.geteuid()}:
+            return f"{path} belongs to user {state.st_uid}, neither to root nor to the user that runs this"
+        if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return f"{path} can be written by its group or by everybody; run: chmod go-w {path}"
+    return ""
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Import without prints among our results, and without bytecode that a wide umask would make unsafe."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "ends the process when it is imported"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _marked_conflicts(records: Sequence[PluginRecord]) -> Iterator[PluginRecord]:
+    """The records in order of kind and name; of several usable ones with one name, none is taken."""
+
+    def place(record: PluginRecord) -> tuple[int, str]:
+        return (KINDS.index(record.kind) if record.kind else len(KINDS), record.name)
+
+    for _, group in groupby(sorted(records, key=place), key=place):
+        same = list(group)
+        usable = [record for record in same if record.status == "ok"]
+        for record in same:
+            others = ", ".join(other.origin for other in usable if other is not record)
+            if record in usable and others:
+                yield replace(record, status="conflict", reason=f"{record.origin} and {others} have the same name")
+            else:
+                yield record

@@ -1,0 +1,52 @@
+"""The parts of a running sidecar, made from the configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+from imgtag.config.configuration import Chosen, Config
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.source import Source
+from imgtag.plugin.store import Store
+from imgtag.workers.pool import WorkerPool
+from imgtag.workers.worker import WorkerOrder
+
+
+def make_source(config: Config) -> Source:
+    """The configured source, not yet entered."""
+    return cast("Source", _make(config, config.need("source")))
+
+
+def make_store(config: Config) -> Store:
+    """The configured store, not yet entered."""
+    return cast("Store", _make(config, config.need("store")))
+
+
+def make_indexer(config: Config) -> Indexer:
+    """The configured indexer, not yet entered."""
+    return cast("Indexer", _make(config, config.need("indexer")))
+
+
+def worker_count(config: Config) -> int:
+    """One worker a core that we may run on, unless the configuration says otherwise."""
+    return config.pipeline.workers or len(os.sched_getaffinity(0))
+
+
+def worker_order(config: Config) -> WorkerOrder:
+    """What a worker is started with."""
+    chosen = config.need("classifier")
+    return WorkerOrder(
+        entry=chosen.entry,
+        settings=chosen.settings.model_dump(mode="json"),
+        memory=config.pipeline.worker_memory,
+    )
+
+
+def make_pool(config: Config, count: int | None = None) -> WorkerPool:
+    """The workers of the configured classifier, not yet started."""
+    return WorkerPool(worker_order(config), count or worker_count(config))
+
+
+def _make(config: Config, chosen: Chosen) -> object:
+    return chosen.spec.load()(chosen.settings, config.context())

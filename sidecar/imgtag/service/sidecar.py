@@ -1,0 +1,128 @@
+"""A running sidecar: parts are started in their order, kept, and drained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import anyio
+
+from imgtag.config.configuration import Config
+from imgtag.config.rules import Rules
+from imgtag.errors import Unavailable
+from imgtag.flow.backoff import Backoff
+from imgtag.flow.budget import ByteBudget
+from imgtag.ops.health import Health
+from imgtag.ops.metrics import Metrics
+from imgtag.pipeline import Flow, Pipeline
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.service import Service
+from imgtag.plugin.source import Source
+from imgtag.plugin.store import Store
+from imgtag.reconcile import Reconciler
+from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.service.treatments import Treatments, metadata_codec
+from imgtag.stages.annotate import Annotator, WriteLimit
+from imgtag.stages.classify import Author
+from imgtag.stages.compare import differences
+from imgtag.stages.index import Index
+from imgtag.stages.receive import is_own_write
+from imgtag.types.document import DocumentOptions
+from imgtag.workers.pool import WorkerPool
+
+log = logging.getLogger(__name__)
+
+_Part = TypeVar("_Part", bound=Service)
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(kw_only=True)
+class Sidecar:
+    """The pipeline with all that it needs, made from a configuration."""
+
+    config: Config
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(default_factory=Health)
+
+    async def run(self, stop: anyio.Event, ready: Callable[[], None] = lambda: None) -> None:
+        """Start, work until ``stop``, drain. Raises what cannot be mended by waiting."""
+        for name in ("workers", "indexer", "store", "source"):
+            self.health.component(name)
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(self._pool())
+            self.health.up("workers")
+            indexer = await self._started(stack, "indexer", partial(make_indexer, self.config))
+            store = await self._started(stack, "store", partial(make_store, self.config))
+            source = await self._started(stack, "source", partial(make_source, self.config))
+            await self._prepared("indexer", indexer)
+            await self._prepared("source", source)
+            ready()
+            await self._pipeline(source, store, indexer, pool).run(stop)
+
+    def _pool(self) -> WorkerPool:
+        pool = make_pool(self.config)
+        pool.on_restart = self.metrics.worker_restarted
+        return pool
+
+    async def _started(self, stack: AsyncExitStack, name: str, make: Callable[[], _Part]) -> _Part:
+        """Enter a part as soon as what it depends on answers."""
+        part = make()
+        await self._patiently(name, lambda: stack.enter_async_context(part))
+        self.health.up(name)
+        return part
+
+    async def _prepared(self, name: str, part: Source | Indexer) -> None:
+        for change in await self._patiently(name, lambda: part.setup(apply=True)):
+            log.info("made", extra={"part": name, "what": change.what})
+        self.health.up(name)
+
+    async def _patiently(self, name: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        backoff, count = self._backoff(), 0
+        while True:
+            try:
+                return await attempt()
+            except Unavailable as error:
+                count += 1
+                self.health.component(name, error.message)
+                delay = backoff.delay(count)
+                log.warning("waiting", extra={"part": name, "reason": error.message, "in": round(delay, 1)})
+            await anyio.sleep(delay)
+
+    def _backoff(self) -> Backoff:
+        pipeline = self.config.pipeline
+        return Backoff(first=pipeline.retry_first, most=pipeline.retry_max)
+
+    def _pipeline(self, source: Source, store: Store, indexer: Indexer, pool: WorkerPool) -> Pipeline:
+        site = self.config.site.name
+        codec = metadata_codec(Rules(self.config).general)
+        return Pipeline(
+            source=source,
+            reconcile=self._reconciler(store, Index(indexer, self.config.pipeline.batch), pool),
+            differences=lambda scope: differences(store, indexer, site, scope),
+            own_write=lambda hint: is_own_write(hint, site, codec),
+            metrics=self.metrics,
+            flow=Flow(
+                concurrency=self.config.pipeline.concurrency,
+                backoff=self._backoff(),
+                drain=self.config.pipeline.drain,
+            ),
+            health=self.health,
+        )
+
+    def _reconciler(self, store: Store, index: Index, pool: WorkerPool) -> Reconciler:
+        document = self.config.document
+        return Reconciler(
+            author=Author(site=self.config.site.name, gps=document.gps, exif=document.exif),
+            options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
+            treat=Treatments(self.config),
+            store=store,
+            index=index,
+            pool=pool,
+            annotator=Annotator(store=store, limit=WriteLimit()),
+            budget=ByteBudget(self.config.pipeline.bytes_in_flight),
+            metrics=self.metrics,
+        )

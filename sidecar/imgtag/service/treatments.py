@@ -1,0 +1,72 @@
+"""From the rules of the configuration to what the pipeline does with one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from imgtag.config.configuration import Config
+from imgtag.config.rules import Effective, Rules
+from imgtag.reconcile import Treatment
+from imgtag.stages.annotate import Way
+from imgtag.types.labels import LabelPolicy
+from imgtag.types.metadata import MetadataCodec
+from imgtag.types.ref import ObjectRef
+from imgtag.workers.pool import PictureLimits
+
+_DECODED_SHARE = 4
+"""A decoded picture may take a quarter of a worker's memory: conversion and resizing copy it."""
+
+
+def label_policy(effective: Effective) -> LabelPolicy:
+    """Which classes become labels."""
+    labels = effective.labels
+    return LabelPolicy(top_k=labels.top_k, threshold=labels.threshold, decimals=labels.decimals)
+
+
+def metadata_codec(effective: Effective) -> MetadataCodec:
+    """How entries are written and read."""
+    labels = effective.labels
+    key = labels.mark_key.get_secret_value().encode() if labels.mark_key else None
+    return MetadataCodec(
+        prefix=labels.prefix, decimals=labels.decimals, layout=labels.layout, keep=frozenset(labels.keep), key=key
+    )
+
+
+def picture_limits(config: Config, effective: Effective) -> PictureLimits:
+    """What one picture may cost."""
+    return PictureLimits(
+        pixels=effective.limits.max_pixels,
+        frames=config.pipeline.max_frames,
+        memory=config.pipeline.worker_memory // _DECODED_SHARE,
+        seconds=effective.limits.max_seconds,
+    )
+
+
+def treatment(config: Config, effective: Effective) -> Treatment:
+    """All that the rules say of an object."""
+    return Treatment(
+        policy=label_policy(effective),
+        way=Way(codec=metadata_codec(effective), strategy=effective.writeback.strategy),
+        max_bytes=effective.limits.max_bytes,
+        limits=picture_limits(config, effective),
+        settle=effective.writeback.settle,
+    )
+
+
+@dataclass
+class Treatments:
+    """The treatment of each object; made once for each rule."""
+
+    config: Config
+    _made: dict[int | None, Treatment] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._rules = Rules(self.config)
+
+    def __call__(self, ref: ObjectRef) -> Treatment | None:
+        effective = self._rules.match(ref)
+        if effective is None:
+            return None
+        if effective.rule not in self._made:
+            self._made[effective.rule] = treatment(self.config, effective)
+        return self._made[effective.rule]
