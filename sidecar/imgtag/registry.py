@@ -78,7 +78,8 @@ class Registry:
             return usable[0]
         if named:
             raise PluginError(f"the {kind} plugin {name!r} is {named[0].status}: {named[0].reason}")
-        raise PluginError(f"there is no {kind} plugin {name!r}{suggestion(name, self.usable(kind))}")
+        near = suggestion(name, self.usable(kind), cutoff=0.5)  # the names are short: s3 for s4
+        raise PluginError(f"there is no {kind} plugin {name!r}{near}")
 
     def find(self, kind: Kind, name: str) -> PluginSpec:
         """The spec of a plugin that can be used. Raises PluginError as `record` does."""
@@ -87,9 +88,9 @@ class Registry:
         return spec
 
 
-def suggestion(word: str, among: Iterable[str]) -> str:
+def suggestion(word: str, among: Iterable[str], *, cutoff: float = 0.6) -> str:
     """``; did you mean `x`?`` for the nearest of ``among``, or nothing when none is near."""
-    near = get_close_matches(word, list(among), n=1)
+    near = get_close_matches(word, list(among), n=1, cutoff=cutoff)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
@@ -102,10 +103,7 @@ def discover(drop_ins: Path | None = None) -> Registry:
 def import_entry(entry: str) -> PluginSpec:
     """Import what the ``entry`` of a record names. Raises whatever the module raises."""
     place, _, attribute = entry.rpartition(":")
-    if os.sep in place:
-        module = _import_path(Path(place))
-    else:
-        module = import_module(place)
+    module = _import_path(Path(place)) if os.sep in place else import_module(place)
     spec = getattr(module, attribute)
     assert isinstance(spec, PluginSpec), "discovery has looked at it"
     return spec
@@ -130,16 +128,15 @@ def _from_entry_point(kind: Kind, point: EntryPoint) -> PluginRecord:
 
 def _judged(record: PluginRecord, spec: object) -> PluginRecord:
     """The record with its spec, or with the reason why that is none."""
-    reason = ""
     if not isinstance(spec, PluginSpec):
         reason = f"{record.entry} is no PluginSpec but {type(spec).__name__}"
     elif spec.api != API_VERSION:
         reason = f"made for plugin API {spec.api}, this sidecar has {API_VERSION}"
     elif (spec.kind, spec.name) != (record.kind, record.name):
         reason = f"announced as {record.kind} {record.name!r}, but its spec says {spec.kind} {spec.name!r}"
-    if reason:
-        return replace(record, status="broken", reason=reason)
-    return replace(record, spec=spec)
+    else:
+        return replace(record, spec=spec)
+    return replace(record, status="broken", reason=reason)
 
 
 def _dropped(directory: Path) -> Iterator[PluginRecord]:

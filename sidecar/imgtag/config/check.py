@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding, InvalidConfig
@@ -42,9 +43,15 @@ def require_run(config: Config) -> None:
         raise InvalidConfig(findings)
 
 
+def _everywhere(config: Config, section: str) -> Iterator[tuple[str, Any]]:
+    """A general section and what the rules have in its place, with their keys."""
+    yield section, getattr(config, section)
+    for place, rule in enumerate(config.rules):
+        yield f"rules[{place}].{section}", getattr(rule, section)
+
+
 def _labels(config: Config) -> Iterator[Finding]:
-    sections = [("labels", config.labels), *((f"rules[{n}].labels", rule.labels) for n, rule in enumerate(config.rules))]
-    for key, labels in sections:
+    for key, labels in _everywhere(config, "labels"):
         hidden = [name for name in _OWN_ENTRIES if name.startswith(labels.prefix)]
         if hidden:
             yield config.origins.finding(f"{key}.prefix", f"labels could be taken for the sidecar's own `{hidden[0]}`")
@@ -52,19 +59,15 @@ def _labels(config: Config) -> Iterator[Finding]:
 
 def _sizes(config: Config) -> Iterator[Finding]:
     room = config.pipeline.bytes_in_flight
-    limits = [("pipeline", config.pipeline.max_bytes), *((f"rules[{n}].limits", r.limits.max_bytes) for n, r in _limited(config))]
-    for key, size in limits:
-        if size > room:
-            yield config.origins.finding(f"{key}.max_bytes", f"such an object does not fit into bytes_in_flight = {room}")
-    if config.pipeline.max_pixels * _BYTES_PER_PIXEL > config.pipeline.worker_memory:
-        yield config.origins.finding("pipeline.max_pixels", "such a picture does not fit into worker_memory")
-
-
-def _limited(config: Config) -> Iterator[tuple[int, Rule]]:
-    """The rules that have a size of their own."""
+    sizes = {"pipeline": config.pipeline.max_bytes}
     for place, rule in enumerate(config.rules):
         if "max_bytes" in rule.limits.model_fields_set:
-            yield place, rule
+            sizes[f"rules[{place}].limits"] = rule.limits.max_bytes
+    for key, size in sizes.items():
+        if size > room:
+            yield config.origins.finding(f"{key}.max_bytes", f"is more than bytes_in_flight, which is {room}")
+    if config.pipeline.max_pixels * _BYTES_PER_PIXEL > config.pipeline.worker_memory:
+        yield config.origins.finding("pipeline.max_pixels", "such a picture does not fit into worker_memory")
 
 
 def _times(config: Config) -> Iterator[Finding]:
@@ -76,8 +79,7 @@ def _writeback(config: Config) -> Iterator[Finding]:
     """Strategies are about the S3 protocol; a folder has but one way to write."""
     if config.store is None or config.store.name != "directory":
         return
-    sections = [("writeback", config.writeback), *((f"rules[{n}].writeback", r.writeback) for n, r in enumerate(config.rules))]
-    for key, writeback in sections:
+    for key, writeback in _everywhere(config, "writeback"):
         if writeback.strategy not in {"auto", "none"}:
             yield config.origins.finding(
                 f"{key}.strategy", f'"{writeback.strategy}" is for S3; [store.directory] has "auto" and "none"'

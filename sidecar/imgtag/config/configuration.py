@@ -37,6 +37,8 @@ class Origins:
 
     def finding(self, key: str, message: str) -> Finding:
         """A finding at the place where the key, or the nearest table around it, is set."""
+        if key not in self.lines and any(_within(place, key) for place in self.names):
+            return Finding(SOURCE, key, message)
         place = key
         while place:
             if place in self.names:
@@ -47,10 +49,18 @@ class Origins:
         return Finding(str(self.path or SOURCE), key, message)
 
     def told(self, key: str) -> str:
-        """Who set the key: a variable, a line of the file, or the default."""
-        if key in self.names:
-            return self.names[key]
-        return f"{self.path}:{self.lines[key]}" if key in self.lines else "default"
+        """Who set the key, or keys within it: a variable, a line of the file, or the default."""
+        for place, name in self.names.items():
+            if _within(place, key):
+                return name
+        for place, line in self.lines.items():
+            if _within(place, key):
+                return f"{self.path}:{line}"
+        return "default"
+
+
+def _within(place: str, key: str) -> bool:
+    return place == key or place.startswith((f"{key}.", f"{key}["))
 
 
 class Config(Core):
@@ -86,7 +96,11 @@ class Config(Core):
     def missing(self, kind: Kind) -> Finding:
         """The finding that no plugin of a kind is configured."""
         tables = " or ".join(f"[{kind}.{name}]" for name in self.registry.usable(kind))
-        return self.origins.finding(kind, f"no {kind} is configured: write {tables or f'[{kind}.NAME]'}")
+        message = f"no {kind} is configured: write {tables or f'[{kind}.NAME]'}"
+        for record in self.registry.of(kind):
+            if record.status != "ok":
+                message += f"; {record.name} is {record.status}: {record.reason}"
+        return self.origins.finding(kind, message)
 
     def context(self) -> PluginContext:
         """What plugins of the main process are told."""

@@ -18,7 +18,9 @@ def secret_folders(env: Mapping[str, str], config: Path | None) -> tuple[Path, .
     return (*([Path(credentials)] if credentials else []), beside)
 
 
-def read_secrets(values: dict[str, Any], keys: Table, folders: Sequence[Path], above: str = "") -> Iterator[tuple[str, str]]:
+def read_secrets(
+    values: dict[str, Any], keys: Table, folders: Sequence[Path], above: str = ""
+) -> Iterator[tuple[str, str]]:
     """Put the contents of the files that ``values`` name in their places; yields key and problem."""
     for name, node in keys.items():
         key = f"{above}.{name}" if above else name
@@ -47,7 +49,7 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str
     path = values.pop(name + FILE)
     if name in values:
         return f"stands beside `{name}`: keep one of the two"
-    values[name] = ""  # the field is given, though its file may not be readable: one finding is enough
+    values[name] = ""  # given, though its file may not be readable
     if not isinstance(path, str) or not path:
         return "is the path of a file"
     try:

@@ -33,7 +33,7 @@ class Overlay:
         path = _path(name, keys)
         node = descend(keys, path) if path else None
         if node is None:
-            self._refuse(name, "is no setting" + suggestion(name, variables(keys)))
+            self._refuse(name, "is no setting" + _meant(name, keys))
             return
         try:
             value = _value(text, node)
@@ -43,7 +43,7 @@ class Overlay:
         for part in reversed(path):
             value = {part: value}
         merge(self.values, value)
-        self.names |= {key: name for key in _leaf_keys(value)}
+        self.names |= dict.fromkeys(_leaf_keys(value), name)
 
     def _refuse(self, name: str, message: str) -> None:
         self.findings.append(Finding(SOURCE, name, message))
@@ -62,6 +62,12 @@ def merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
             merge(below[key], value)
         else:
             below[key] = value
+
+
+def _meant(name: str, keys: Table) -> str:
+    """What was meant, judged without the beginning that all names share."""
+    near = suggestion(name.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in variables(keys)))
+    return near.replace("`", f"`{PREFIX}", 1)
 
 
 def _path(name: str, keys: Table) -> tuple[str, ...]:

@@ -24,16 +24,23 @@ def key_lines(text: str) -> Mapping[str, int]:
             name = _plain(header[2])
             counts[name] += bool(header[1])
             table = _indexed(name, counts)
-            lines.setdefault(table, number)
+            _note(lines, table, number)
         elif key := _KEY.match(line):
             name = _plain(key[1])
-            lines.setdefault(f"{table}.{name}" if table else name, number)
+            _note(lines, f"{table}.{name}" if table else name, number)
     return lines
 
 
 def parent(key: str) -> str:
     """The key without its last part; empty at the top."""
     return _LAST.sub("", key) if _LAST.search(key) else ""
+
+
+def _note(lines: dict[str, int], key: str, number: int) -> None:
+    """The key, and the tables around it that have no line of their own."""
+    while key:
+        lines.setdefault(key, number)
+        key = parent(key)
 
 
 def _plain(name: str) -> str:

@@ -19,8 +19,8 @@ from imgtag.config.credentials import read_secrets, secret_folders, secrets_in
 from imgtag.config.environment import CONFIG, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import key_lines
-from imgtag.config.schema import Core, State
-from imgtag.config.shape import Leaf, Table, descend, shape
+from imgtag.config.schema import Core, Plugins, State
+from imgtag.config.shape import FILE, Leaf, descend, shape, table
 from imgtag.errors import PluginError
 from imgtag.plugin.spec import KINDS, Kind, Settings
 from imgtag.registry import Registry, discover, suggestion
@@ -56,7 +56,9 @@ def load(
     return _Reading(text, env, registry or discover(_drop_ins(text, env))).config()
 
 
-def plugins(path: Path | None = None, *, env: Mapping[str, str] | None = None, paths: Sequence[Path] = PATHS) -> Registry:
+def plugins(
+    path: Path | None = None, *, env: Mapping[str, str] | None = None, paths: Sequence[Path] = PATHS
+) -> Registry:
     """The plugins that a configuration can choose from, whether or not it is valid otherwise."""
     env = os.environ if env is None else env
     return discover(_drop_ins(read(path, env=env, paths=paths), env))
@@ -90,7 +92,7 @@ def state_dir(section: State, env: Mapping[str, str], *, user: int) -> Path:
     if user == 0:
         return Path("/var/lib/imgtag")
     home = env.get("XDG_STATE_HOME")
-    return Path(home if home else "~/.local/state").expanduser() / "imgtag"
+    return Path(home or "~/.local/state").expanduser() / "imgtag"
 
 
 class _Reading:
@@ -105,7 +107,9 @@ class _Reading:
         self.findings = overlay.findings
         self.secrets: list[str] = []
         merge(self.values, overlay.values)
+        self.unread: set[str] = set()
         for key, message in read_secrets(self.values, self.keys, secret_folders(env, text.path)):
+            self.unread.add(key.removesuffix(FILE))
             self.say(key, message)
         self.secrets = sorted(secrets_in(self.values, self.keys), key=len, reverse=True)
 
@@ -126,13 +130,13 @@ class _Reading:
             if not self.values.get(kind) and name in self.registry.usable(kind):
                 chosen[kind] = self.plugin(kind, name, {})
         if core is None or self.findings:
-            raise InvalidConfig(self.findings)
+            raise InvalidConfig(sorted(self.findings, key=lambda finding: (finding.line is None, finding.line or 0)))
         return self.checked(core, chosen)
 
     def checked(self, core: Core, chosen: Mapping[Kind, Chosen | None]) -> Config:
         config = Config(
             **{name: getattr(core, name) for name in Core.model_fields},
-            **chosen,
+            **{str(kind): choice for kind, choice in chosen.items()},
             state_dir=state_dir(core.state, self.env, user=os.geteuid()),
             registry=self.registry,
             origins=self.origins,
@@ -160,14 +164,16 @@ class _Reading:
             return None
         spec = self.registry.find(kind, name)
         settings = self.validated(spec.settings, table, f"{kind}.{name}")
-        return settings and Chosen(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
+        if settings is None:
+            return None
+        return Chosen(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
 
     def validated(self, model: type[_Model], values: object, above: str) -> _Model | None:
         try:
             return model.model_validate(values)
         except ValidationError as error:
             problems = [(_key(above, values, detail), self.message(above, detail)) for detail in error.errors()]
-        for key in dict.fromkeys(key for key, _ in problems):
+        for key in dict.fromkeys(key for key, _ in problems if key not in self.unread):
             self.say(key, ", or: ".join(dict.fromkeys(message for other, message in problems if other == key)))
         return None
 
@@ -204,9 +210,11 @@ def _key(above: str, values: Any, detail: ErrorDetails) -> str:
 
 def _drop_ins(text: Text, env: Mapping[str, str]) -> Path | None:
     """The drop-in folder; needed before anything can be validated, so whatever else is there is left alone."""
-    section = text.values.get("plugins")
-    named = section.get("dir") if isinstance(section, dict) else None
-    path = env.get("IMGTAG_PLUGINS__DIR") or named
+    section: dict[str, Any] = {}
+    for values in (text.values, Overlay(env, {"plugins": table(Plugins)}).values):
+        if isinstance(values.get("plugins"), dict):
+            section |= values["plugins"]
+    path = section.get("dir")
     return Path(path) if path and isinstance(path, str) else None
 
 

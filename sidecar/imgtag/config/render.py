@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -13,8 +13,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from imgtag.config.configuration import Config
-from imgtag.config.schema import Core, Rule
-from imgtag.config.shape import FILE, is_secret, table
+from imgtag.config.schema import Core, Rule, format_size, parse_size
+from imgtag.config.shape import FILE, alternatives, is_secret, table
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
 from imgtag.registry import Registry
 
@@ -26,7 +26,7 @@ Configuration of imgtag. Lines that begin with `#name =` show the defaults: dele
 Every setting may also come from the environment, such as IMGTAG_LABELS__TOP_K=3 for top_k of [labels],
 and every secret from a file, such as mark_key_file for mark_key. Check it with `imgtag config check`."""
 _SMALL_HEAD = "A small configuration of imgtag; `imgtag config example` shows every setting."
-_RULES = "Parts of the store that are labelled, each with a [[rules]] table. A folder needs none."
+_RULES = "Parts of the store that are labelled; the first that matches an object holds. A folder needs none."
 
 
 def example(registry: Registry, *, small: bool = False) -> str:
@@ -64,19 +64,22 @@ def toml(value: Any, *, mask: bool = True) -> str:
     """One value as TOML, on one line. Secrets, and passwords in URLs, are masked."""
     match value:
         case SecretStr() | SecretBytes():
-            return _text(MASK)
+            text = _text(MASK)
         case bool():
-            return str(value).lower()
-        case int() | float():
-            return str(value)
+            text = str(value).lower()
+        case int():
+            text = f"{value:_}" if abs(value) >= 1_000_000 else str(value)
+        case float():
+            text = str(value)
         case Mapping():
-            return _inline(value, mask=mask)
+            text = _inline(value, mask=mask)
         case BaseModel():
-            return _inline({name: getattr(value, name) for name in type(value).model_fields}, mask=mask)
+            text = _inline({name: getattr(value, name) for name in type(value).model_fields}, mask=mask)
         case list() | tuple() | set() | frozenset():
-            return "[" + ", ".join(toml(item, mask=mask) for item in value) + "]"
-    text = str(value)
-    return _text(_PASSWORD.sub(rf"\1:{MASK}@", text) if mask else text)
+            text = f"[{', '.join(toml(item, mask=mask) for item in value)}]"
+        case _:
+            text = _text(_PASSWORD.sub(rf"\1:{MASK}@", str(value)) if mask else str(value))
+    return text
 
 
 def _inline(values: Mapping[Any, Any], *, mask: bool) -> str:
@@ -94,7 +97,9 @@ def _quoted(key: str) -> str:
 
 def _comment(text: str) -> Iterator[str]:
     for line in text.splitlines():
-        yield fill(line, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False, break_long_words=False)
+        yield fill(
+            line, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False, break_long_words=False
+        )
 
 
 def _section(name: str, section: Settings, *, small: bool = False) -> Iterator[str]:
@@ -118,24 +123,68 @@ def _plugin(kind: Kind, name: str, spec: PluginSpec, *, active: bool = True) -> 
 
 
 def _rules(*, small: bool = False) -> Iterator[str]:
-    yield from _comment(_RULES + " " + _first_line(Rule) if not small else _RULES)
+    yield from _comment(_RULES)
     yield "#[[rules]]"
     if small:
         yield '#bucket = "pictures"'
     else:
         yield from _fields(Rule, active=())
-    
 
-def _fields(model: type[BaseModel], *, active: Any) -> Iterator[str]:
+
+def _fields(model: type[BaseModel], *, active: Collection[str]) -> Iterator[str]:
     keys = table(model)
     for name, field in model.model_fields.items():
         yield from _comment(field.description or "")
-        yield f"{'' if name in active else '#'}{name} = {_example(name, field)}"
+        yield f"{'' if name in active else '#'}{name} = {_example(field)}"
         if is_secret(keys[name]) and name + FILE in keys:
             yield f'#{name}{FILE} = "{name}"'
 
 
-def _example(name: str, field: FieldInfo) -> str:
-    if field.examples:
+def _example(field: FieldInfo) -> str:
+    """The default, else the field's own example, else something of its type."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if field.examples and (default is None or isinstance(default, BaseModel)):
         return toml(field.examples[0], mask=False)
-    return ""
+    if default is not None:
+        return _value(field, default, mask=False)
+    return toml(_TYPICAL.get(next(alternatives(field.annotation), str), "..."), mask=False)
+
+
+_TYPICAL: Mapping[Any, Any] = {bool: True, int: 1, float: 1.0, Path: "/path", list: [], tuple: [], dict: {}}
+
+
+def _value(field: FieldInfo, value: Any, *, mask: bool = True) -> str:
+    """As `toml`, with units where the field reads them."""
+    if isinstance(value, int) and any(getattr(part, "func", None) is parse_size for part in field.metadata):
+        return toml(format_size(value))
+    return toml(value, mask=mask)
+
+
+def _shown(config: Config, key: str, section: Settings) -> Iterator[str]:
+    yield f"[{key}]"
+    for name, field in type(section).model_fields.items():
+        yield _line(config, f"{key}.{name}", field, getattr(section, name))
+
+
+def _shown_rule(config: Config, place: int, rule: Rule) -> Iterator[str]:
+    yield "[[rules]]"
+    for name, field in Rule.model_fields.items():
+        value = getattr(rule, name)
+        if isinstance(value, Settings):
+            value = {key: getattr(value, key) for key in value.model_fields_set}
+        if name in rule.model_fields_set or not isinstance(value, dict):
+            yield _line(config, f"rules[{place}].{name}", field, value)
+
+
+def _line(config: Config, key: str, field: FieldInfo, value: Any) -> str:
+    """One setting with who set it; what is not set is a comment, since TOML has no word for it."""
+    name = key.rpartition(".")[2]
+    told = config.origins.told(key)
+    if told == "default":
+        told = config.origins.told(key + FILE)
+    text = f"#{name} =" if value is None else f"{name} = {_value(field, value)}"
+    return f"{text:<40} # {told}"
+
+
+def _first_line(described: object) -> str:
+    return (described.__doc__ or "").partition("\n")[0]

@@ -37,6 +37,11 @@ class Rules:
         self._rules = [(rule, self._over(place, rule)) for place, rule in enumerate(config.rules)]
         self._everything = takes_everything(config)
 
+    @property
+    def general(self) -> Effective:
+        """The general sections alone."""
+        return self._general
+
     def match(self, ref: ObjectRef) -> Effective | None:
         """The settings of this object; None when it is not to be touched."""
         if self._everything:

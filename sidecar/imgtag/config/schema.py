@@ -23,7 +23,17 @@ def parse_size(value: Any) -> Any:
         return value
     number, unit, binary = match.groups()
     power = " kmgt".index((unit or " ").lower())
-    return round(float(number) * (1024 if binary else 1000) ** power)
+    factor = (1024 if binary else 1000) ** power
+    return int(number) * factor if number.isdecimal() else round(float(number) * factor)
+
+
+def format_size(size: int) -> str:
+    """A size as `parse_size` reads it, in the largest binary unit that leaves no fraction."""
+    units = iter(("", " KiB", " MiB", " GiB", " TiB"))
+    unit = next(units)
+    while size and size % 1024 == 0 and unit != " TiB":
+        size, unit = size // 1024, next(units)
+    return f"{size}{unit}"
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -52,7 +62,7 @@ Kept = Literal["facts", "raw", "vec"]
 
 
 class Site(Settings):
-    """This installation."""
+    """The installation that this is."""
 
     name: Name = Field(
         default="local",
@@ -90,7 +100,9 @@ class Labels(LabelShape):
 
     mark_key: SecretStr | None = Field(
         default=None,
+        min_length=1,
         description="Secret that signs the mark on labelled objects, so that an uploader cannot forge it.",
+        examples=["a long random text"],
     )
 
 
@@ -121,16 +133,22 @@ class Document(Settings):
 class Limits(Settings):
     """What an object may cost; beyond it the object is refused."""
 
-    max_bytes: Size = Field(default=64 * 1024**2, description="Size of an object.")
-    max_pixels: int = Field(default=100_000_000, gt=0, description="Pixels of a picture.")
-    max_seconds: float = Field(default=30, gt=0, le=3600, description="Seconds for decoding and classifying a picture.")
+    max_bytes: Size = Field(default=64 * 1024**2, description="The largest object that is read.")
+    max_pixels: int = Field(default=100_000_000, gt=0, description="The largest picture that is decoded.")
+    max_seconds: float = Field(
+        default=30, gt=0, le=3600, description="Seconds that one picture may take to decode and classify."
+    )
 
 
 class Pipeline(Limits):
     """How much is done at a time."""
 
     workers: int | None = Field(
-        default=None, ge=1, le=1024, description="Processes that decode and classify. Default: one for each core."
+        default=None,
+        ge=1,
+        le=1024,
+        description="Processes that decode and classify. Default: one for each core.",
+        examples=[4],
     )
     concurrency: int = Field(default=32, ge=1, le=4096, description="Objects that are worked on at a time.")
     max_frames: int = Field(
@@ -193,16 +211,28 @@ class Rule(Settings):
     In `labels`, `writeback` and `limits` only what differs from the general sections is given.
     """
 
-    bucket: str = Field(min_length=1, description="The bucket; one that no rule names is never touched.")
+    bucket: str = Field(
+        min_length=1, description="The bucket; one that no rule names is never touched.", examples=["pictures"]
+    )
     include: tuple[Glob, ...] = Field(
         default=("**",),
         min_length=1,
         description="Keys that are labelled: `*` stops at `/`, `**` does not, `?` is one character.",
     )
     exclude: tuple[Glob, ...] = Field(default=(), description="Keys that are left out of what is included.")
-    labels: LabelShape = Field(default=LabelShape(), description="Settings of [labels] for these objects.")
-    writeback: Writeback = Field(default=Writeback(), description="Settings of [writeback] for these objects.")
-    limits: Limits = Field(default=Limits(), description="max_bytes, max_pixels, max_seconds for these objects.")
+    labels: LabelShape = Field(
+        default=LabelShape(), description="Settings of [labels] for these objects.", examples=[{"top_k": 3}]
+    )
+    writeback: Writeback = Field(
+        default=Writeback(),
+        description="Settings of [writeback] for these objects.",
+        examples=[{"strategy": "none"}],
+    )
+    limits: Limits = Field(
+        default=Limits(),
+        description="Limits of [pipeline] for these objects: max_bytes, max_pixels, max_seconds.",
+        examples=[{"max_bytes": "16 MiB"}],
+    )
 
 
 class Core(Settings):

@@ -38,8 +38,10 @@ Table: TypeAlias = Mapping[str, "Leaf | Table"]
 
 def shape(registry: Registry) -> Table:
     """All keys: the sidecar's own, and those of every usable plugin."""
-    plugins = {kind: {name: table(spec.settings) for name, spec in registry.usable(kind).items()} for kind in KINDS}
-    return {**table(Core), **plugins}
+    keys = dict(table(Core))
+    for kind in KINDS:
+        keys[kind] = {name: table(spec.settings) for name, spec in registry.usable(kind).items()}
+    return keys
 
 
 def table(model: type[BaseModel]) -> Table:
@@ -78,7 +80,7 @@ def descend(keys: Leaf | Table, path: Iterable[str | int]) -> Leaf | Table | Non
 
 
 def _node(annotation: Any) -> Leaf | Table:
-    kinds = list(_alternatives(annotation))
+    kinds = list(alternatives(annotation))
     models = [kind for kind in kinds if _is_model(kind)]
     if len(models) == len(kinds) == 1:
         return table(models[0])
@@ -95,14 +97,14 @@ def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _alternatives(annotation: Any) -> Iterator[Any]:
+def alternatives(annotation: Any) -> Iterator[Any]:
     """What the annotation may be, but for None."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _alternatives(get_args(annotation)[0])
+        yield from alternatives(get_args(annotation)[0])
     elif origin in {Union, UnionType}:
         for part in get_args(annotation):
-            yield from _alternatives(part)
+            yield from alternatives(part)
     elif annotation is not type(None):
         yield annotation
 
