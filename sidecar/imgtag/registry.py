@@ -12,15 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from itertools import groupby
 from pathlib import Path
-from types import ModuleType
 from typing import Literal
 
 from imgtag.errors import PluginError
+from imgtag.plugin.entry import import_path
 from imgtag.plugin.spec import API_VERSION, KINDS, Kind, PluginSpec
 
 Status = Literal["ok", "broken", "refused", "conflict"]
@@ -100,15 +98,6 @@ def discover(drop_ins: Path | None = None) -> Registry:
     return Registry(tuple(_marked_conflicts(found)))
 
 
-def import_entry(entry: str) -> PluginSpec:
-    """Import what the ``entry`` of a record names. Raises whatever the module raises."""
-    place, _, attribute = entry.rpartition(":")
-    module = _import_path(Path(place)) if os.sep in place else import_module(place)
-    spec = getattr(module, attribute)
-    assert isinstance(spec, PluginSpec), "discovery has looked at it"
-    return spec
-
-
 def _installed() -> Iterator[PluginRecord]:
     for kind in KINDS:
         for point in entry_points(group=GROUPS[kind]):
@@ -167,7 +156,7 @@ def _from_path(path: Path) -> Iterator[PluginRecord]:
         return
     try:
         with _quiet_import():
-            module = _import_path(path)
+            module = import_path(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
         yield replace(record, status="broken", reason=_why(error))
         return
@@ -176,33 +165,6 @@ def _from_path(path: Path) -> Iterator[PluginRecord]:
         yield replace(record, status="broken", reason="the module has no attribute that is a PluginSpec")
     for attribute, spec in specs.items():
         yield _judged(replace(record, kind=spec.kind, name=spec.name, entry=f"{path}:{attribute}"), spec)
-
-
-def _import_path(path: Path) -> ModuleType:
-    """Import a drop-in under its own name, so that its spec's factory can name it.
-
-    The directory does not go on ``sys.path``: a file there must never stand in for a module of that name.
-    """
-    loaded = sys.modules.get(path.stem)
-    if loaded is not None and _is_from(loaded, path):
-        return loaded
-    if loaded is not None or find_spec(path.stem) is not None:
-        raise ImportError(f"there is already a module {path.stem!r}: rename the file")
-    file, folders = (path / "__init__.py", [str(path)]) if path.is_dir() else (path, None)
-    spec = spec_from_file_location(path.stem, file, submodule_search_locations=folders)
-    assert spec is not None, "the name ends in .py"
-    assert spec.loader is not None, "a source file has a loader"
-    module = sys.modules[path.stem] = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[path.stem]
-        raise
-    return module
-
-
-def _is_from(module: ModuleType, path: Path) -> bool:
-    return module.__file__ in {str(path), str(path / "__init__.py")}
 
 
 def _unsafe(paths: Iterable[Path]) -> str:

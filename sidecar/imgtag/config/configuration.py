@@ -18,7 +18,7 @@ from imgtag.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The one plugin of its kind, with its settings; ``entry`` is for `registry.import_entry`."""
+    """The one plugin of its kind, with its settings; ``entry`` is for `import_entry`."""
 
     kind: Kind
     name: str
