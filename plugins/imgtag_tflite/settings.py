@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
+from pathlib import Path  # pydantic reads the annotations
 from typing import Annotated
 
 from pydantic import Field

@@ -6,6 +6,7 @@
     ├── ModelError             stop    a model file cannot be used
     ├── QueryError             drop    a search cannot be understood
     ├── EventError             drop    a message is no notification
+    ├── DocumentError          drop    a document cannot be indexed
     ├── Unavailable            retry   a server, a disk or a share does not answer
     │   └── BucketAbsent       retry   the bucket itself is not there: nothing is concluded about its keys
     ├── Conflict               retry   the object changed while it was being worked on
@@ -86,6 +87,14 @@ class EventError(ImgtagError):
 
     disposition = Disposition.DROP
     default_code = "event"
+
+
+class DocumentError(ImgtagError):
+    """The document cannot be indexed."""
+
+    disposition = Disposition.DROP
+    default_code = "document"
+    default_hint = "It breaks the contract of documents; the others of its batch were indexed."
 
 
 class Unavailable(ImgtagError):

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio.abc import TaskGroup
@@ -199,12 +199,12 @@ class Pipeline:
             self.metrics.object_done("answered")
             return
         await self._serial.run(hint.ref, lambda: self._attempt(hint, attempt))
-        self._recent.remember(hint)
 
     async def _attempt(self, hint: Hint, attempt: int) -> None:
         try:
             await self._reconciled(hint)
             self._breaker.worked()
+            self._recent.remember(hint)
         except Poison as poison:
             self.metrics.object_done(poison.problem.status or "failed")
             await self._bury(poison.ref, poison.problem.code, poison.problem.reason, attempt)
@@ -231,11 +231,11 @@ class Pipeline:
 
     async def _park(self, hint: Hint, error: IndexDown, attempt: int) -> None:
         """The index is down: where the source keeps hints durably, labelling goes on without it."""
-        if not self.source.features.parks:
+        if not self.source.features.parks or hint.parked:
             await self._disposed(hint, error, attempt)
             return
         try:
-            await self.source.publish([hint])
+            await self.source.publish([replace(hint, parked=True)])
         except Unavailable as down:
             await self._disposed(hint, down, attempt)
 

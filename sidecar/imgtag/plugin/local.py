@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
 
-from imgtag.errors import EventError
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
+
+if TYPE_CHECKING:
+    from imgtag.errors import EventError
 
 LIMIT = 100_000
 """Keys that may wait before they become one resync."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from imgtag.types.ref import ObjectRef
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imgtag.types.ref import ObjectRef
 
 
 class Intent(StrEnum):
@@ -36,3 +39,5 @@ class Hint:
     metadata: Mapping[str, str] | None = None
     at: float | None = None
     """Seconds since 1970."""
+    parked: bool = False
+    """Whether it waits for the index only: its object was dealt with otherwise."""

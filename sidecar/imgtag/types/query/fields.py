@@ -16,12 +16,13 @@ TEXTS = {
     "title": "title",
     "type": "type",
 }
+TEXT_NAMES = " ".join(f"{name}:" for name in TEXTS)
 METADATA = "meta."
 DATES = ("after", "before", "on")
 PLACE = "near"
 STATUSES = ("labelled", "unlabelled", "refused", "failed")
 
-BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 PIXELS = {"": 1, "px": 1}
 NUMBERS = {
     "confidence": ("top_confidence", {"": 1}),
@@ -52,6 +53,7 @@ EXAMPLES = {
     "confidence": "confidence>0.5",
     "height": "height>1000",
     "meta": "meta.license:2",
+    "meta.": "meta.license:2",
     "near": "near:46.5,7.9,10km",
     "on": "on:2024-07-01",
     "size": "size>1MB",
@@ -64,7 +66,12 @@ def known(name: str) -> bool:
     return name in EXAMPLES or name.startswith(METADATA)
 
 
+def example(name: str) -> str:
+    """Return how a name of the language is used."""
+    return EXAMPLES.get(name, f"{name}:...")
+
+
 def nearest(name: str) -> str:
     """Return what may have been meant by an unknown name, as it is written; empty where nothing is near."""
     close = get_close_matches(name, EXAMPLES, n=1)
-    return OTHER_WORDS.get(name) or (EXAMPLES[close[0]] if close else "")
+    return OTHER_WORDS.get(name) or (EXAMPLES[close[0]].removesuffix("...") if close else "")

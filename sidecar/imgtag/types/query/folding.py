@@ -9,7 +9,7 @@ LONGEST_VALUE = 468  # bytes of UTF-8 that Meilisearch keeps of a value to compa
 
 
 def fold(text: str) -> str:
-    """Fold a term: compatibility forms, accents and case taken away, trimmed, at most 400 bytes of UTF-8."""
+    """Fold a term: no compatibility forms, accents and case, no more spaces than needed, at most 400 bytes of UTF-8."""
     return _cut(_folded(text), LONGEST_TERM)
 
 
@@ -24,17 +24,17 @@ def normalise(text: str) -> str:
 
     It is Meilisearch's own form, so that a filter there and a condition elsewhere find the same.
     """
-    return _cut(normalize("NFKD", _sound(text).strip()).lower().strip(), LONGEST_VALUE)
+    return _cut(normalize("NFKD", sound(text).strip()).lower().strip(), LONGEST_VALUE)
 
 
-def identity(text: str) -> str:
-    """Write a label as models and documents name it: composed, trimmed, in lower case."""
-    return normalize("NFC", _sound(text).strip()).lower()
+def sound(text: str) -> str:
+    """Replace halves of surrogate pairs, which no UTF-8 can carry, one by one."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _folded(text: str) -> str:
     # Folding case makes accents of its own (of a dotted capital I, say), so they are taken off before and after.
-    return _bare(_bare(_sound(text)).casefold()).strip()
+    return " ".join(_bare(_bare(sound(text)).casefold()).split())
 
 
 def _bare(text: str) -> str:
@@ -43,11 +43,6 @@ def _bare(text: str) -> str:
 
 def _in_word(character: str) -> bool:
     return character.isalnum() or category(character).startswith("M")  # vowel signs are marks in Indic scripts
-
-
-def _sound(text: str) -> str:
-    """Replace halves of surrogate pairs, which no UTF-8 can carry."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _cut(text: str, limit: int) -> str:

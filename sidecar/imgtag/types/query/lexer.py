@@ -9,12 +9,15 @@ from enum import StrEnum
 
 from imgtag.errors import QueryError
 
-OPENING = '"“”„«»'
+CURLY = "“”„«»"  # what phones and word processors make of a straight quote
+QUOTES = f'"{CURLY}'
+PART = rf"(?:(?!!=)[^\s(){QUOTES}<>=@:])+"
 SPACE = re.compile(r"\s+")
-WORD = re.compile(rf"[^\s(){OPENING}<>=@:]+")
-NAME = re.compile(rf"([^\s(){OPENING}<>=@:]+):")
-VALUE = re.compile(rf"[^\s(){OPENING}]+")
-QUOTED = re.compile(rf'[{OPENING}]((?:\\["\\]|[^{OPENING}])*)[{OPENING}](\*?)')
+WORD = re.compile(PART)
+NAME = re.compile(rf"({PART}):")
+VALUE = re.compile(rf"[^\s(){QUOTES}]+")
+QUOTED = re.compile(r'"((?:\\["\\]|\\(?!["\\])|[^"\\])*)"(\*?)')
+CURLY_QUOTED = re.compile(rf"[{CURLY}]([^{CURLY}]*)[{CURLY}](\*?)")
 ESCAPE = re.compile(r'\\(["\\])')
 SIGN = re.compile(r"[<>=!]+|@")
 SIGNS = frozenset({">", ">=", "<", "<=", "=", "@"})
@@ -71,7 +74,7 @@ class _Lexer:
             return Token(Kind.END, "", start)
         if character in "()-":
             return self._mark(character)
-        if character in OPENING:
+        if character in QUOTES:
             return self._quoted()
         if character in "<>=@" or self._text.startswith("!=", start):
             return self._sign()
@@ -85,11 +88,12 @@ class _Lexer:
         """Read what stands after a colon or a sign: up to the next space or parenthesis, or in quotes."""
         self._take(SPACE)
         start, shown = self._at, after.text + ":" * (after.kind is Kind.NAME)
-        if self._text[start : start + 1] and self._text[start] in OPENING:
+        if self._text[start : start + 1] and self._text[start] in QUOTES:
             return self._quoted()
         if match := self._take(VALUE):
             return self._starred(Kind.VALUE, match[0], start)
-        raise self._error(f"there is nothing after {shown}", after.position)
+        example = "title:fox" if after.kind is Kind.NAME else "fox>0.4 or size>1MB"
+        raise self._error(f"there is nothing after {shown}", after.position, f"Write it as in {example}.")
 
     def _mark(self, character: str) -> Token:
         start = self._at
@@ -102,11 +106,11 @@ class _Lexer:
 
     def _quoted(self) -> Token:
         start = self._at
-        match = self._take(QUOTED)
+        match = self._take(QUOTED) or self._take(CURLY_QUOTED)
         if not match:
             raise self._error("this quote is never closed", start, 'Close it, or write \\" for a quote inside quotes.')
         if not match[1].strip():
-            raise self._error("there is nothing between the quotes", start)
+            raise self._error("there is nothing between the quotes", start, "Write a word between them.")
         return Token(Kind.QUOTED, ESCAPE.sub(r"\1", match[1]), start, starred=bool(match[2]))
 
     def _sign(self) -> Token:

@@ -22,13 +22,14 @@ DAY = 86400  # seconds
 def number(text: str, units: Mapping[str, int]) -> float:
     """Read a number with one of the units, in any case; the unit "" stands for none."""
     match = NUMBER.fullmatch(text)
-    names = [_UNIT_NAMES.get(unit, unit) for unit in units if unit]
     if not match:
-        raise ValueError(f"{text!r} is no number", f"Write a number such as {'1.5MB' if 'mb' in units else '0.5'}.")
-    if match[2].lower() not in units:
-        hint = f"Units are {', '.join(names)}." if names else "Write the number without a unit."
+        raise ValueError(f"{text!r} is no number", f"Write a number such as {'1.5MB' if 'MB' in units else '0.5'}.")
+    factor = {unit.lower(): factor for unit, factor in units.items()}.get(match[2].lower())
+    if factor is None:
+        names = ", ".join(filter(None, units))
+        hint = f"Units are {names}." if names else "Write the number without a unit."
         raise ValueError(f"{match[2]!r} is no unit here" if match[2] else f"{text!r} has no unit", hint)
-    return round(float(match[1]) * units[match[2].lower()], 6)
+    return round(float(match[1]) * factor, 6)
 
 
 def confidence(text: str) -> float:
@@ -74,6 +75,3 @@ def _degrees(text: str, limit: int, what: str) -> float:
     if abs(float(text)) > limit:
         raise ValueError(f"the {what} {text} is off the globe", f"A {what} is between -{limit} and {limit} degrees.")
     return float(text)
-
-
-_UNIT_NAMES = {"b": "B", "kb": "kB", "mb": "MB", "gb": "GB", "tb": "TB"}

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from imgtag.errors import QueryError
+from imgtag.types.labels import identity
 from imgtag.types.query import fields, literal
 from imgtag.types.query.ast import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
-from imgtag.types.query.folding import fold, identity, normalise, words
+from imgtag.types.query.folding import fold, normalise, sound, words
 from imgtag.types.query.lexer import Kind, Token, tokenise
 from imgtag.types.query.plural import singulars
 
 LONGEST = 4000  # characters
+MOST = 200  # words and other conditions
 DEEPEST = 50  # parentheses and negations within each other
 RANKING = 3  # labels that order the hits
 
@@ -26,8 +28,9 @@ Read = TypeVar("Read")
 def parse(text: str) -> Query:
     """Understand a query. Raises QueryError, with the place and a hint, and nothing else."""
     if len(text) > LONGEST:
-        raise QueryError(f"the query is longer than {LONGEST} characters", query=text, position=LONGEST)
-    return _Parser(text).query()
+        message = f"the query is longer than {LONGEST} characters"
+        raise QueryError(message, query=text, position=LONGEST, hint="Ask for less at once.")
+    return _Parser(sound(text)).query()
 
 
 class _Parser:
@@ -36,6 +39,7 @@ class _Parser:
         self._tokens = list(tokenise(text))
         self._next = 0
         self._depth = 0
+        self._leaves = 0
         self._negated = False
         self._asks_status = False
         self._ranking: list[str] = []
@@ -44,7 +48,7 @@ class _Parser:
     def query(self) -> Query:
         condition = self._any() if self._tokens[0].kind is not Kind.END else None
         if (token := self._peek()).kind is not Kind.END:
-            raise self._error("this parenthesis was never opened", token)
+            raise self._never_opened(token)
         if not self._asks_status:
             condition = LABELLED if condition is None else And((condition, LABELLED))
         ranking = tuple(dict.fromkeys(self._ranking))[:RANKING]
@@ -72,8 +76,10 @@ class _Parser:
                 with self._nested(token, negates=True):
                     return Not(self._one())
             case Kind.NAME:
+                self._spend(token, 1)
                 return self._field(token, self._take())
             case Kind.WORD | Kind.QUOTED:
+                self._spend(token, len(words(token.text)))
                 sign = self._accept(Kind.SIGN)
                 return self._comparison(token, sign, self._take()) if sign else self._term(token)
             case _:
@@ -81,23 +87,26 @@ class _Parser:
 
     def _group(self, opening: Token) -> Condition:
         if self._peek().kind is Kind.CLOSE:
-            raise self._error("there is nothing between the parentheses", opening)
+            raise self._error("there is nothing between the parentheses", opening, "Leave them out.")
         condition = self._any()
         if not self._accept(Kind.CLOSE):
-            raise self._error("this parenthesis is never closed", opening)
+            raise self._error("this parenthesis is never closed", opening, "Add a ) where the group ends.")
         return condition
 
     def _unexpected(self, token: Token) -> QueryError:
         if token.kind is Kind.SIGN:
             return self._error(f"there is nothing to compare before {token.text}", token, "Write fox>0.4 or size>1MB.")
-        before = self._tokens[max(self._next - 2, 0)]
+        before = self._tokens[self._tokens.index(token) - 1]  # at the beginning: the END
         if before.kind in {Kind.OR, Kind.AND, Kind.NOT}:
             hint = f'For the word itself write "{before.text}".'
             return self._error(f"there is nothing after {before.text}", before, hint)
         if token.kind is Kind.CLOSE:
-            return self._error("this parenthesis was never opened", token)
+            return self._never_opened(token)
         hint = f'For the word itself write "{token.text}".'
         return self._error(f"there is nothing before {token.text}", token, hint)
+
+    def _never_opened(self, token: Token) -> QueryError:
+        return self._error("this parenthesis was never opened", token, "Leave it out, or add a ( before the group.")
 
     def _term(self, token: Token) -> Condition:
         if token.kind is Kind.QUOTED:
@@ -127,8 +136,8 @@ class _Parser:
 
     def _symbol(self, token: Token) -> Condition:
         """A word without letters or digits: a sign of writing is a mistake, an emoji may be a label."""
-        if token.text.isascii():
-            hint = f'Words side by side must all be there; for either of two write OR; for the sign itself "{token.text}".'
+        if token.text.isascii() or not fold(token.text):
+            hint = f'Leave it out: words side by side must all be there. For the sign itself write "{token.text}".'
             raise self._error(f"{token.text} is no word", token, hint)
         self._rank(_label(token))
         self._mentions.append(_label(token))
@@ -141,11 +150,13 @@ class _Parser:
         if token.kind is Kind.WORD and name in fields.NUMBERS:
             return self._number(name, sign, value)
         if token.kind is Kind.WORD and fields.known(name):
-            hint = f'Write {fields.EXAMPLES[name]}; for a label of this name "{name}"{sign.text}0.4.'
+            hint = f'Write {fields.example(name)}; for a label of this name "{name}"{sign.text}0.4.'
             raise self._error(f"{name} is not compared with {sign.text}", sign, hint)
         if sign.text == "=":
             raise self._error("a confidence is not compared with =", sign, "Write one of > >= < <=.")
         label = _label(token)
+        if not label:
+            raise self._error(f"{token.text} is no label", token, "Write one as in fox>0.4.")
         self._rank(label)
         self._mentions.append(label)
         return Score(label, _order(sign), self._read(literal.confidence, value))
@@ -165,11 +176,16 @@ class _Parser:
             return self._date(name, value)
         if name == fields.PLACE:
             return Near(*self._read(literal.place, value))
+        raise self._no_field(name, token)
+
+    def _no_field(self, name: str, token: Token) -> QueryError:
+        if name in fields.NUMBERS:
+            return self._error(f"{name} takes a comparison, not a colon", token, f"Write {fields.example(name)}.")
         if fields.known(name):
-            raise self._error(f"{name}: needs something else", token, f"Write {fields.EXAMPLES[name.rstrip('.')]}.")
+            return self._error(f"{name} takes the name of an entry", token, f"Write {fields.example(name)}.")
         meant = fields.nearest(name)
-        hint = f"Did you mean {meant}?" if meant else "Fields are " + " ".join(f"{field}:" for field in fields.TEXTS) + "."
-        raise self._error(f"{name}: is no field", token, f'{hint} For a word with a colon use quotes: "{name}:...".')
+        hint = f"Did you mean {meant}?" if meant else f"Fields are {fields.TEXT_NAMES}."
+        return self._error(f"{name}: is no field", token, f'{hint} For a word with a colon use quotes: "{name}:...".')
 
     def _text_field(self, name: str, value: Token) -> Condition:
         text, field = normalise(value.text), fields.TEXTS[name]
@@ -215,6 +231,11 @@ class _Parser:
             message, hint = error.args
             raise self._error(message, value, hint) from None
 
+    def _spend(self, token: Token, leaves: int) -> None:
+        self._leaves += max(leaves, 1)
+        if self._leaves > MOST:
+            raise self._error(f"more than {MOST} words", token, "Ask for less at once.")
+
     def _rank(self, label: str) -> None:
         if not self._negated:
             self._ranking.append(label)
@@ -222,7 +243,8 @@ class _Parser:
     @contextmanager
     def _nested(self, token: Token, *, negates: bool = False) -> Iterator[None]:
         if self._depth == DEEPEST:
-            raise self._error(f"more than {DEEPEST} parentheses or negations within each other", token)
+            message = f"more than {DEEPEST} parentheses or negations within each other"
+            raise self._error(message, token, "Leave out those that change nothing.")
         self._depth += 1
         self._negated ^= negates
         yield
@@ -245,7 +267,8 @@ class _Parser:
 
 
 def _joined(join: type[And | Or], parts: list[Condition]) -> Condition:
-    return parts[0] if len(parts) == 1 else join(tuple(parts))
+    different = tuple(dict.fromkeys(parts))
+    return different[0] if len(different) == 1 else join(different)
 
 
 def _begins(field: str, prefix: str) -> Condition:
@@ -262,4 +285,4 @@ def _label(token: Token) -> str:
 
 
 def _order(sign: Token) -> Order:
-    return ">=" if sign.text == "@" else cast(Order, sign.text)
+    return ">=" if sign.text == "@" else cast("Order", sign.text)

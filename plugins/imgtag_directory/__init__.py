@@ -1,0 +1,22 @@
+"""A folder as a store, and as a source that hears of its changes."""
+
+from imgtag.plugin.spec import PluginSpec
+from imgtag_directory.settings import DirectorySourceSettings, DirectoryStoreSettings
+
+STORE = PluginSpec(
+    name="directory",
+    kind="store",
+    summary="A folder: its files are the objects, labels go to extended attributes.",
+    settings=DirectoryStoreSettings,
+    factory="imgtag_directory.store:DirectoryStore",
+)
+"""The table `[store.directory]`."""
+
+SOURCE = PluginSpec(
+    name="directory",
+    kind="source",
+    summary="Watches a folder, by inotify or by polling.",
+    settings=DirectorySourceSettings,
+    factory="imgtag_directory.source:DirectorySource",
+)
+"""The table `[source.directory]`."""

@@ -1,0 +1,69 @@
+"""Hints that other processes leave for the one that runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from imgtag.types.event import Hint, Intent
+from imgtag.types.ref import ObjectRef
+from imgtag_directory.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class Inbox:
+    """One file for each hint, there until it is answered for. Blocking, for worker threads.
+
+    File names are never used twice, so what was answered for cannot take something newer with it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._records = Records(folder)
+        self._taken: set[str] = set()
+
+    def put(self, hints: Sequence[Hint]) -> None:
+        """Leave hints; durable on return. Raises OSError."""
+        for hint in hints:
+            self._records.put(f"{time.time_ns():020d}-{uuid4().hex}", _record(hint))
+
+    def take(self, limit: int) -> list[tuple[str, Hint]]:
+        """Hints that this process did not take yet, with the names to drop them by; the oldest first."""
+        self._records.sweep()
+        taken = []
+        for name in sorted(name for name in self._records.names() if name not in self._taken)[:limit]:
+            record = self._records.get(name)
+            hint = _hint(record) if record is not None else None
+            if hint is None:
+                logger.warning("A file in the inbox is no hint and is passed over", extra={"file": name})
+            else:
+                taken.append((name, hint))
+            self._taken.add(name)
+        return taken
+
+    def drop(self, name: str) -> None:
+        """A hint was answered for."""
+        self._records.drop(name)
+        self._taken.discard(name)
+
+
+def _record(hint: Hint) -> dict[str, Any]:
+    known = {name: value for name, value in asdict(hint).items() if value is not None}
+    return {**known, "metadata": dict(hint.metadata)} if hint.metadata is not None else known
+
+
+def _hint(record: Mapping[str, Any]) -> Hint | None:
+    try:
+        ref = ObjectRef(record["ref"]["bucket"], record["ref"]["key"])
+        intent = Intent(record["intent"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    known = ("removed", "version", "sequencer", "etag", "metadata", "at")
+    return Hint(ref=ref, intent=intent, **{name: record[name] for name in known if name in record})

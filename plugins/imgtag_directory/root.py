@@ -1,0 +1,130 @@
+"""The folder that is the bucket."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from imgtag.errors import BucketAbsent, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode."""
+
+FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+DENIED = frozenset({errno.EACCES, errno.EPERM})
+
+
+class Root:
+    """Opens what lies below the root, and knows when the root itself is to be believed.
+
+    The root may be a link; below it no link is ever followed. It is believed when it is a folder and
+    its marker file is there. Without a marker setting an empty root may be a mount point with nothing
+    mounted on it: it is believed only where this process saw something in that very folder before.
+    """
+
+    def __init__(self, path: Path, marker: str | None = None) -> None:
+        self.path = path
+        self.marker = marker
+        self.bucket = path.name
+        self._seen: Identity | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[int]:
+        """The root's descriptor. Raises BucketAbsent when it is not there, or not believed."""
+        with self._opened() as root:
+            self._believe(root)
+            yield root
+
+    @contextmanager
+    def folder(self, path: str) -> Iterator[int]:
+        """The descriptor of a folder below, given as ``a/b/``. Raises OSError when there is none, and as ``open``."""
+        with self.open() as root:
+            folder = os.dup(root)
+            try:
+                for name in path.split("/")[:-1]:
+                    inner = os.open(name, os.O_RDONLY | FOLDER, dir_fd=folder)
+                    os.close(folder)
+                    folder = inner
+                yield folder
+            finally:
+                os.close(folder)
+
+    def identity(self) -> Identity | None:
+        """Which folder the root is now; None when none is there."""
+        try:
+            with self._opened() as root:
+                return _identity(root)
+        except Unavailable:
+            return None
+
+    def believed(self) -> bool:
+        """Whether what is missing from the root counts as deleted."""
+        try:
+            with self.open():
+                return True
+        except Unavailable:
+            return False
+
+    def leads_out(self, key: str) -> bool:
+        """Whether the link at ``key`` leads to a file outside the root. Nothing is opened."""
+        real = os.path.realpath(self.path)
+        target = os.path.realpath(os.path.join(real, key))  # noqa: PTH118
+        return Path(target).is_file() and os.path.commonpath((real, target)) != real
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in GONE:
+                raise BucketAbsent(f"{self.path} is not there") from error
+            raise unavailable(self.path, error) from error
+        try:
+            yield root
+        finally:
+            os.close(root)
+
+    def _believe(self, root: int) -> None:
+        if self.marker is not None:
+            if not _is_file(root, self.marker):
+                raise BucketAbsent(f"{self.path} has no {self.marker}, so it is taken for not mounted")
+        elif self._seen != (identity := _identity(root)):
+            if not _has_entries(root):
+                raise BucketAbsent(f"{self.path} is empty, so it is taken for not mounted")
+            self._seen = identity
+
+
+def unavailable(what: object, error: OSError) -> Unavailable:
+    """The error for a file system that does not answer, or refuses what it must allow."""
+    code = "permission" if error.errno in DENIED else None
+    return Unavailable(f"{what}: {error.strerror or error}", code=code)
+
+
+def _identity(descriptor: int) -> Identity:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+def _is_file(root: int, name: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=root).st_mode)
+    except OSError as error:
+        if error.errno in GONE:
+            return False
+        raise unavailable(name, error) from error
+
+
+def _has_entries(root: int) -> bool:
+    try:
+        with os.scandir(root) as entries:
+            return next(entries, None) is not None
+    except OSError as error:
+        raise unavailable("the root", error) from error

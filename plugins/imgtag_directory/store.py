@@ -1,0 +1,119 @@
+"""A folder as a store."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from imgtag.errors import BucketAbsent, Conflict
+from imgtag.plugin.store import Rewrite, StoreFeatures
+from imgtag_directory.attributes import Attributes
+from imgtag_directory.doctor import store_checks
+from imgtag_directory.objects import Objects, Opened
+from imgtag_directory.root import Root
+from imgtag_directory.walk import PAGE, Walk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from types import TracebackType
+
+    from imgtag.plugin.service import Change, Check
+    from imgtag.plugin.spec import PluginContext
+    from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+    from imgtag_directory.settings import DirectoryStoreSettings
+
+THREADS = 8
+T = TypeVar("T")
+
+
+class Body:
+    """An object opened for reading."""
+
+    def __init__(self, opened: Opened, limiter: CapacityLimiter) -> None:
+        self.state = opened.state
+        self._opened = opened
+        self._limiter = limiter
+
+    async def read(self, limit: int) -> bytes:
+        """All bytes. Raises Unreadable, Conflict, Unavailable."""
+        return await to_thread.run_sync(self._opened.read, limit, limiter=self._limiter)
+
+
+class DirectoryStore:
+    """The one bucket is the root; its objects are told in ``Objects``, their metadata in ``Attributes``."""
+
+    features = StoreFeatures()
+
+    def __init__(self, settings: DirectoryStoreSettings, context: PluginContext) -> None:
+        self._root = Root(settings.root, settings.marker)
+        self._attributes = Attributes(context.state_dir, context.site, self._root.bucket)
+        self._objects = Objects(self._root, self._attributes)
+        self._limiter = CapacityLimiter(THREADS)
+
+    async def __aenter__(self) -> Self:
+        await self._run(self._attributes.sweep)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def stat(self, ref: ObjectRef) -> ObjectState | None:
+        """The object now; None when it is certainly absent."""
+        return await self._run(lambda: self._objects.stat(ref))
+
+    @asynccontextmanager
+    async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[Body | None]:
+        """The object for reading."""
+        opened = await self._run(lambda: self._objects.open(ref))
+        if opened is None:
+            yield None
+            return
+        try:
+            if if_match is not None and if_match != opened.state.etag:
+                raise Conflict
+            yield Body(opened, self._limiter)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._run(opened.close)
+
+    async def rewrite(self, change: Rewrite) -> ObjectState:
+        """Write the metadata on the very file that ``change`` was made from."""
+        return await self._run(lambda: self._objects.rewrite(change.state, change.metadata))
+
+    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
+        """The objects of ``scope`` in the order of their keys."""
+        if scope.bucket != self._root.bucket:
+            raise BucketAbsent(f"there is one bucket, {self._root.bucket}, and not {scope.bucket}")
+        found = self._walk().objects(scope.prefix, after)
+        while page := await self._run(lambda: list(islice(found, PAGE))):
+            for each in page:
+                yield each
+
+    async def buckets(self) -> tuple[str, ...]:
+        """The one bucket."""
+        return (self._root.bucket,)
+
+    async def checks(self) -> AsyncIterator[Check]:
+        """The root, what may be read there, and where labels will go."""
+        for check in await self._run(lambda: store_checks(self._root, self._walk())):
+            yield check
+
+    async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
+        """Nothing is needed."""
+        return ()
+
+    def policy(self) -> str | None:
+        """A folder has none."""
+        return None
+
+    def _walk(self) -> Walk:
+        return Walk(self._root, self._objects)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work, limiter=self._limiter)

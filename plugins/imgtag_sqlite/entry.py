@@ -1,0 +1,110 @@
+"""A document taken apart into what is indexed of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from imgtag.errors import DocumentError
+from imgtag.types.document import Document
+from imgtag.types.query.folding import fold, normalise
+from imgtag_sqlite import token
+from imgtag_sqlite.schema import FACETS, NUMBERS
+
+NAMES = ("id", "site", "bucket", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The rows of one document; `facets` maps field and compared value to the value as it is shown."""
+
+    id: str
+    columns: tuple[str | float | None, ...]
+    body: str
+    terms: str
+    words: str
+    facets: dict[tuple[str, str], str]
+    scores: dict[str, float]
+
+
+def read(document: Document) -> Entry:
+    """Take a document apart. Raises DocumentError."""
+    try:
+        return _read(document)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        name = document.get("key") if isinstance(document, dict) else None
+        raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
+
+
+def _read(document: Document) -> Entry:
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    body.encode()  # half a surrogate pair is found here, where only this document is refused for it
+    id_, site, bucket, key = (_name(document, name) for name in NAMES)
+    title, status = (normalise(_text(document, name)) for name in ("title", "status"))
+    numbers = (_number(document.get(name), name) for name in NUMBERS)
+    return Entry(
+        id=id_,
+        columns=(id_, site, bucket, key, normalise(key), title, status, *numbers, *_position(document)),
+        body=body,
+        terms=token.joined(fold(term) for term in _texts(document.get("terms"), "terms")),
+        words=token.joined(fold(word) for word in _texts(document.get("words"), "words")),
+        facets=dict(_facets(document)),
+        scores=dict(_scores(document)),
+    )
+
+
+def _name(document: Document, name: str) -> str:
+    if not (text := _text(document, name)):
+        raise ValueError(f"it has no {name}")
+    return text
+
+
+def _text(document: Document, name: str) -> str:
+    text = document.get(name)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{name} is no text")
+    return text or ""
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    texts = [value] if isinstance(value, str) else list(value or ())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} has something that is no text")
+    return texts
+
+
+def _number(value: Any, name: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{name} is no number")
+    return float(value)
+
+
+def _position(document: Document) -> tuple[float | None, float | None]:
+    place = document.get("_geo")
+    if place is None:
+        return None, None
+    latitude, longitude = _number(place.get("lat"), "_geo.lat"), _number(place.get("lng"), "_geo.lng")
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        raise ValueError("_geo is no place on the globe")
+    return latitude, longitude
+
+
+def _facets(document: Document) -> Iterator[tuple[tuple[str, str], str]]:
+    fields = {name: document.get(name) for name in FACETS}
+    fields |= {f"meta.{name}": value for name, value in (document.get("meta") or {}).items()}
+    for field, values in fields.items():
+        for text in _texts(values, field):
+            if value := normalise(text):
+                yield (field, value), text
+
+
+def _scores(document: Document) -> Iterator[tuple[str, float]]:
+    for label, score in (document.get("scores") or {}).items():
+        number = _number(score, f"scores.{label}")
+        if number is not None:
+            yield label, round(number, 2)

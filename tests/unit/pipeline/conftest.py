@@ -1,0 +1,155 @@
+"""A pipeline over the in-memory plugins, with a model that is a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from imgtag.errors import Undecodable
+from imgtag.flow.backoff import Backoff
+from imgtag.flow.budget import ByteBudget
+from imgtag.ops.health import Health
+from imgtag.ops.metrics import Metrics
+from imgtag.pipeline import Flow, Pipeline
+from imgtag.plugin.classifier import ModelInfo
+from imgtag.plugin.source import SourceFeatures
+from imgtag.reconcile import Reconciler, Treatment
+from imgtag.stages.annotate import Annotator, Way, WriteLimit
+from imgtag.stages.classify import Author
+from imgtag.stages.compare import differences
+from imgtag.stages.index import Index
+from imgtag.stages.receive import is_own_write
+from imgtag.testing.indexer import MemoryIndexer
+from imgtag.testing.source import MemorySource
+from imgtag.testing.store import MemoryStore
+from imgtag.types.document import DocumentOptions, document_id
+from imgtag.types.facts import Facts
+from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.mark import content_digest
+from imgtag.types.metadata import MetadataCodec
+from imgtag.types.ref import ObjectRef, Scope
+from imgtag.workers.pool import Inference, PictureLimits
+
+SITE = "test"
+BUCKET = "pictures"
+JPEG = b"\xff\xd8\xff"
+
+
+def picture(name: str) -> bytes:
+    """Something that looks like a JPEG and that the table model knows as ``name``."""
+    return JPEG + name.encode()
+
+
+@dataclass
+class TablePool:
+    """Classifies by the bytes behind the magic: names of labels are what it says of them."""
+
+    name: str = "table"
+    labels: tuple[str, ...] = ("red fox", "kit fox", "café", "nothing")
+    asked: list[bytes] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(name=self.name, digest="0" * 64, labels=self.labels, display=self.labels, size=(8, 8))
+
+    async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
+        self.asked.append(data)
+        await anyio.lowlevel.checkpoint()
+        self.meanwhile()
+        said = data.removeprefix(JPEG).decode().split("#")[0]
+        if said == "broken":
+            raise Undecodable("the JPEG is damaged", code="undecodable")
+        classes = () if said == "nothing" else ((self.labels.index(said), 0.9), (1, 0.05))
+        return Inference(
+            raw=Raw(classes),
+            facts=Facts(width=10, height=5, taken=1_700_000_000),
+            content=content_digest(data),
+            decode=0.0,
+            infer=0.0,
+        )
+
+
+@dataclass
+class Bench:
+    """Everything, and short ways to use it."""
+
+    store: MemoryStore
+    source: MemorySource
+    indexer: MemoryIndexer
+    pool: TablePool = field(default_factory=TablePool)
+    metrics: Metrics = field(default_factory=Metrics)
+    health: Health = field(default_factory=Health)
+    codec: MetadataCodec = field(default_factory=MetadataCodec)
+    strategy: str = "auto"
+    max_bytes: int = 1000
+    concurrency: int = 4
+    admitted: Callable[[ObjectRef], bool] = lambda _: True
+
+    def __post_init__(self) -> None:
+        self.limit = WriteLimit()
+
+    def reconciler(self) -> Reconciler:
+        return Reconciler(
+            author=Author(site=SITE),
+            options=DocumentOptions(),
+            treat=self.treat,
+            store=self.store,
+            index=Index(self.indexer),
+            pool=self.pool,
+            annotator=Annotator(store=self.store, limit=self.limit),
+            budget=ByteBudget(10_000),
+            metrics=self.metrics,
+        )
+
+    def treat(self, ref: ObjectRef) -> Treatment | None:
+        if not self.admitted(ref):
+            return None
+        return Treatment(
+            policy=LabelPolicy(),
+            way=Way(codec=self.codec, strategy=self.strategy),
+            max_bytes=self.max_bytes,
+            limits=PictureLimits(),
+        )
+
+    def pipeline(self, source: MemorySource | None = None, drain: float = 5.0) -> Pipeline:
+        return Pipeline(
+            source=source or self.source,
+            reconcile=self.reconciler(),
+            differences=lambda scope: differences(self.store, self.indexer, SITE, scope),
+            own_write=lambda hint: is_own_write(hint, SITE, self.codec),
+            metrics=self.metrics,
+            flow=Flow(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
+            health=self.health,
+        )
+
+    async def work_off(self) -> None:
+        """Run until everything that was sent is acknowledged."""
+        self.source.finish()
+        with anyio.fail_after(10):
+            await self.pipeline().run(anyio.Event())
+
+    def document(self, key: str):
+        return self.indexer.documents.get(document_id(SITE, ObjectRef(BUCKET, key)))
+
+    def metadata(self, key: str):
+        return self.store.peek(f"{BUCKET}/{key}").metadata
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def bench() -> Bench:
+    store = MemoryStore(BUCKET)
+    source = MemorySource(features=SourceFeatures())
+    store.notify = source.send
+    return Bench(store, source, MemoryIndexer())
+
+
+@pytest.fixture
+def everything() -> Scope:
+    return Scope(BUCKET)

@@ -1,0 +1,333 @@
+"""Deliveries: what is acknowledged, what comes again, what is given up."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+
+from imgtag.errors import EventError, ModelError, Unavailable
+from imgtag.plugin.source import SourceFeatures
+from imgtag.testing.source import MemorySource
+from imgtag.types.event import Hint, Intent
+from imgtag.types.ref import ObjectRef, Scope
+
+from .conftest import BUCKET, picture
+
+pytestmark = pytest.mark.anyio
+
+
+async def letters(bench):
+    return [letter async for letter in bench.source.dead.list()]
+
+
+async def test_a_delivery_is_acknowledged_when_it_is_indexed(bench):
+    """One upload, one write, one acknowledgement; the event of our own write costs nothing."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+
+    await bench.work_off()
+
+    assert ["red fox"] == bench.document("fox.jpg")["labels"]
+    assert 2 == len(bench.source.acked)
+    assert 1 == bench.store.faults.count("open")
+    assert 1 == bench.count("imgtag_objects_total", result="answered")
+
+
+async def test_doubled_events_cost_nothing(bench):
+    """A second lane that brings every event again is answered from memory."""
+    hint = bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    await bench.work_off()
+    bench.source.broker.ended = False
+    pipeline = bench.pipeline()
+    assert not pipeline._recent.knows(hint)
+    pipeline._recent.remember(hint)
+
+    assert pipeline._recent.knows(hint)
+    later = Hint(ref=hint.ref, sequencer="9", etag=hint.etag)
+    assert not pipeline._recent.knows(later)
+    assert not pipeline._recent.knows(hint)
+
+
+async def test_what_fails_for_a_while_comes_again(bench):
+    """A store that does not answer costs a delay, not a picture."""
+    bench.store.faults.fail(Unavailable("slow down"), times=3)
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+
+    await bench.work_off()
+
+    assert bench.document("fox.jpg") is not None
+    assert bench.source.naked
+    assert [] == await letters(bench)
+
+
+async def test_poison_is_a_dead_letter_and_acknowledged(bench):
+    """With the reason, while all others are done."""
+    bench.store.put(f"{BUCKET}/bad.jpg", picture("broken"))
+    bench.store.put(f"{BUCKET}/good.jpg", picture("red fox"))
+
+    await bench.work_off()
+
+    (letter,) = await letters(bench)
+    assert (ObjectRef(BUCKET, "bad.jpg"), "undecodable") == (letter.ref, letter.code)
+    assert "failed" == bench.document("bad.jpg")["status"]
+    assert "labelled" == bench.document("good.jpg")["status"]
+    assert 1 == bench.count("imgtag_objects_total", result="failed")
+
+
+async def test_a_message_that_is_no_notification_is_a_dead_letter(bench):
+    """It is acknowledged, and its reason kept."""
+    bench.source.send(problem=EventError("no JSON"))
+
+    await bench.work_off()
+
+    (letter,) = await letters(bench)
+    assert ("event", "no JSON", None) == (letter.code, letter.reason, letter.ref)
+
+
+async def test_while_the_index_is_down_hints_are_parked(bench):
+    """Where the source keeps hints, labelling goes on; later nothing is inferred again."""
+    bench.source.features = SourceFeatures(parks=True)
+    bench.indexer.faults.fail(Unavailable(), times=12)
+    for number in range(3):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture(f"red fox#{number}"))
+
+    await bench.work_off()
+
+    assert 3 == len(bench.indexer.documents)
+    assert 3 == len(bench.pool.asked)
+    assert 3 == len({hint.ref for hint in bench.source.published})
+    assert all(hint.parked for hint in bench.source.published)
+    assert all(hint.parked for delivery, _ in bench.source.naked for hint in delivery.hints)
+
+
+async def test_where_hints_cannot_be_parked_they_wait(bench):
+    """Without such a place the delivery itself comes again."""
+    bench.indexer.faults.fail(Unavailable(), times=4)
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+
+    await bench.work_off()
+
+    assert bench.source.naked
+    assert 1 == len(bench.pool.asked)
+    assert bench.document("fox.jpg") is not None
+
+
+async def test_a_stop_gives_back_what_is_not_done(bench):
+    """After the drain time what is in flight is naked, not lost and not acknowledged."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    stop = anyio.Event()
+
+    async def never(data, limits):
+        stop.set()
+        await anyio.sleep_forever()
+
+    bench.pool.classify = never
+    with anyio.fail_after(5):
+        await bench.pipeline(drain=0.05).run(stop)
+
+    assert [] == bench.source.acked
+    assert [0.0] == [delay for _, delay in bench.source.naked]
+
+
+async def test_a_stop_finishes_what_was_begun(bench):
+    """Within the drain time it is done and acknowledged; nothing new is begun."""
+    bench.concurrency = 1
+    for number in range(5):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture(f"red fox#{number}"))
+    stop = anyio.Event()
+    bench.pool.meanwhile = stop.set
+
+    with anyio.fail_after(5):
+        await bench.pipeline().run(stop)
+
+    assert 1 == len(bench.source.acked)
+    assert 1 == len(bench.indexer.documents)
+
+
+async def test_an_error_that_waiting_does_not_mend_ends_the_run(bench):
+    """A model that fails stops the sidecar, and the delivery is given back."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+
+    async def broken(data, limits):
+        raise ModelError("gone")
+
+    bench.pool.classify = broken
+    with pytest.raises(BaseExceptionGroup) as caught, anyio.fail_after(5):
+        await bench.pipeline().run(anyio.Event())
+
+    assert caught.group_contains(ModelError)
+    assert [] == bench.source.acked
+    assert bench.source.naked
+
+
+async def test_a_bug_costs_one_key_and_three_tries(bench):
+    """An error that nobody foresaw sets its key aside instead of turning for ever."""
+    bench.store.put(f"{BUCKET}/good.jpg", picture("red fox"))
+    bench.store.put(f"{BUCKET}/odd.jpg", picture("unknown label"))
+
+    await bench.work_off()
+
+    (letter,) = await letters(bench)
+    assert ("odd.jpg", "internal") == (letter.ref.key, letter.code)
+    assert bench.document("good.jpg") is not None
+    assert 3 == bench.pool.asked.count(picture("unknown label"))
+
+
+async def test_a_resync_mends_every_difference(bench, everything):
+    """New, changed and vanished objects are found without a single event; what agrees is not even opened."""
+    for name in ("same", "changed", "gone"):
+        bench.store.put(f"{BUCKET}/{name}.jpg", picture("red fox"))
+    await bench.work_off()
+    bench.store.notify = None
+    bench.store.put(f"{BUCKET}/changed.jpg", picture("café"))
+    bench.store.put(f"{BUCKET}/new.jpg", picture("kit fox"))
+    bench.store.delete(f"{BUCKET}/gone.jpg")
+    opened = bench.store.faults.count("open")
+
+    bench.source = MemorySource(features=SourceFeatures())
+    bench.source.send(resync=everything)
+    await bench.work_off()
+
+    found = {document["key"]: document["labels"] for document in bench.indexer.documents.values()}
+    assert {"same.jpg": ["red fox"], "changed.jpg": ["café"], "new.jpg": ["kit fox"]} == found
+    assert 3 == bench.store.faults.count("open") - opened
+    assert 1 == len(bench.source.acked)
+
+
+async def test_a_resync_of_a_bucket_that_is_gone_waits(bench, everything):
+    """Nothing is deleted; when the bucket is back the resync is done."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    await bench.work_off()
+    bench.store.take_away(BUCKET)
+    bench.source = MemorySource(features=SourceFeatures())
+    bench.source.send(resync=everything)
+    bench.source.finish()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, anyio.Event())
+        with anyio.fail_after(5):
+            while len(bench.source.naked) < 2:
+                await anyio.sleep(0.01)
+        assert bench.document("fox.jpg") is not None
+        bench.store.bring_back(BUCKET)
+
+    assert 1 == len(bench.source.acked)
+    assert bench.document("fox.jpg") is not None
+
+
+async def test_long_work_is_extended(bench):
+    """A source with an ack wait is told that we are still at it."""
+    bench.source.features = SourceFeatures(ack_wait=0.06)
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    bench.store.notify = None
+    classify = bench.pool.classify
+
+    async def slow(data, limits):
+        await anyio.sleep(0.2)
+        return await classify(data, limits)
+
+    bench.pool.classify = slow
+    await bench.work_off()
+
+    assert len(bench.source.extended) >= 2
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_one_key_is_worked_on_by_one(bench):
+    """However many events of a key there are, its last content wins and its work never overlaps."""
+    busy, most = 0, 0
+    classify = bench.pool.classify
+
+    async def watched(data, limits):
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await anyio.sleep(0.001)
+        busy -= 1
+        return await classify(data, limits)
+
+    bench.pool.classify = watched
+    for number in range(30):
+        bench.store.put(f"{BUCKET}/fox.jpg", picture(f"red fox#{number}"))
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("café"))
+
+    await bench.work_off()
+
+    assert 1 == most
+    assert ["café"] == bench.document("fox.jpg")["labels"]
+
+
+async def test_concurrency_is_bounded(bench):
+    """Never more keys in work than the setting says."""
+    busy, most = 0, 0
+
+    async def watched(data, limits):
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await anyio.sleep(0.001)
+        busy -= 1
+        return await classify(data, limits)
+
+    classify = bench.pool.classify
+    bench.pool.classify = watched
+    for number in range(40):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture(f"red fox#{number}"))
+
+    await bench.work_off()
+
+    assert 1 < most <= bench.concurrency
+    assert 40 == len(bench.indexer.documents)
+
+
+async def test_retry_is_tried_on_the_same_content(bench):
+    """A replayed dead letter is looked at again though nothing changed."""
+    bench.store.put(f"{BUCKET}/bad.jpg", picture("broken"))
+    bench.source.send(Hint(ref=ObjectRef(BUCKET, "bad.jpg"), intent=Intent.RETRY))
+
+    await bench.work_off()
+
+    assert 2 == len(bench.pool.asked)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_happens_index_and_objects_agree_in_the_end(bench, seed):
+    """Random uploads, overwrites, copies, deletes, races and outages: afterwards every object has its document,
+    every document its object, the labels are those of the content, and user metadata are untouched."""
+    chance = random.Random(seed)
+    keys = [f"{number}.jpg" for number in range(8)]
+    names = ["red fox", "kit fox", "café"]
+
+    def act(tries: int = 1) -> None:
+        for _ in range(tries):
+            key = f"{BUCKET}/{chance.choice(keys)}"
+            move = chance.random()
+            there = bench.store.peek(key)
+            if move < 0.6 or there is None:
+                content = picture(f"{chance.choice(names)}#{chance.randrange(3)}")
+                bench.store.put(key, content, metadata={"owner": chance.choice("abc")})
+            elif move < 0.8:
+                bench.store.delete(key)
+            else:
+                bench.store.copy(key, f"{BUCKET}/{chance.choice(keys)}")
+
+    act(20)
+    bench.limit._most = 1000
+    bench.store.before_rewrite(lambda: chance.random() < 0.3 and act(), times=20)
+    bench.store.between_read_and_write(lambda: chance.random() < 0.3 and act(), times=20)
+    bench.store.faults.fail(Unavailable(), times=3)
+    bench.indexer.faults.fail(Unavailable(), times=5)
+    await bench.work_off()
+
+    states = [bench.store.peek(ObjectRef(BUCKET, key)) for key in keys]
+    there = {state.ref.key: state for state in states if state}
+    documents = {document["key"]: document for document in bench.indexer.documents.values()}
+    assert there.keys() == documents.keys()
+    for key, state in there.items():
+        content = bench.store.data(state.ref).removeprefix(picture("")).decode().split("#")[0]
+        assert [content] == documents[key]["labels"]
+        assert state.etag == documents[key]["etag"]
+        assert state.metadata["owner"] in "abc"
+    assert [] == await letters(bench)
+    assert Scope(BUCKET)

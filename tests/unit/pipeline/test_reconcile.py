@@ -1,0 +1,370 @@
+"""The rule, object by object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from imgtag.errors import BucketAbsent, Conflict, Unavailable
+from imgtag.reconcile import Poison, Result
+from imgtag.stages.index import IndexDown
+from imgtag.types.event import Hint, Intent
+from imgtag.types.metadata import MetadataCodec
+from imgtag.types.ref import ObjectRef
+
+from .conftest import BUCKET, picture
+
+pytestmark = pytest.mark.anyio
+
+FOX = ObjectRef(BUCKET, "a/fox.jpg")
+
+
+async def look(bench, ref=FOX, **more):
+    return await bench.reconciler()(Hint(ref=ref, **more))
+
+
+async def test_a_new_picture_is_labelled_marked_and_indexed(bench):
+    """Read once, written once, indexed once."""
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    assert "0.90" == bench.metadata(FOX.key)["imgtag_red+fox"]
+    assert "imgtag-mark" in bench.metadata(FOX.key)
+    document = bench.document(FOX.key)
+    assert ["red fox"] == document["labels"]
+    assert "labelled" == document["status"]
+    assert 1 == bench.store.faults.count("rewrite")
+
+
+async def test_a_second_look_costs_neither_body_nor_write(bench):
+    """A mark that holds settles it from headers alone."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    assert Result.CURRENT == await look(bench)
+    assert 1 == bench.store.faults.count("read")
+    assert 1 == bench.store.faults.count("rewrite")
+    assert 1 == bench.indexer.faults.count("apply")
+
+
+async def test_the_document_is_a_function_of_the_object(bench):
+    """An index that is lost comes back the same from headers, without the model."""
+    bench.store.put(FOX, picture("red fox"), metadata={"Owner": "me"})
+    await look(bench)
+    before = bench.document(FOX.key)
+    bench.indexer.documents.clear()
+
+    assert Result.REINDEXED == await look(bench)
+    assert before == bench.document(FOX.key)
+    assert list(before) == list(bench.document(FOX.key))
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_a_crash_between_write_and_index_infers_nothing_twice(bench):
+    """What was written before the index failed is indexed later from the object."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.indexer.faults.fail(Unavailable(), times=None)
+    with pytest.raises(IndexDown):
+        await look(bench)
+    bench.indexer.faults.mend()
+
+    assert Result.REINDEXED == await look(bench)
+    assert 1 == len(bench.pool.asked)
+    assert 1 == bench.store.faults.count("rewrite")
+
+
+async def test_an_overwritten_picture_is_labelled_anew(bench):
+    """A mark does not hold for other content, even where the metadata were carried along."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.put(FOX, picture("café"), metadata=bench.metadata(FOX.key))
+
+    assert Result.LABELLED == await look(bench)
+    assert ["café"] == bench.document(FOX.key)["labels"]
+    assert "imgtag_red+fox" not in bench.metadata(FOX.key)
+    assert "0.90" == bench.metadata(FOX.key)["imgtag_caf%c3%a9"]
+
+
+async def test_absent_means_deleted(bench):
+    """The document goes with the object; a key that never had one costs no write."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.delete(FOX)
+
+    assert Result.DELETED == await look(bench)
+    assert bench.document(FOX.key) is None
+    assert Result.ABSENT == await look(bench)
+    assert 2 == bench.indexer.faults.count("apply")
+
+
+async def test_absent_is_not_believed_without_its_bucket(bench):
+    """A wrong endpoint or a lost mount deletes nothing."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.take_away(BUCKET)
+
+    with pytest.raises(BucketAbsent):
+        await look(bench)
+    assert bench.document(FOX.key) is not None
+
+
+async def test_a_copy_is_indexed_without_inference_and_without_a_write(bench):
+    """A user's copy carries labels that are right for its content."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    other = ObjectRef(BUCKET, "b.jpg")
+    bench.store.copy(FOX, other)
+
+    assert Result.REINDEXED == await look(bench, other)
+    assert ["red fox"] == bench.document("b.jpg")["labels"]
+    assert 1 == len(bench.pool.asked)
+    assert 1 == bench.store.faults.count("rewrite")
+
+
+async def test_a_store_that_changes_etags_costs_a_read_and_no_loop(bench):
+    """Where the ETag differs, the checksum decides."""
+    bench.store._etags = "rewrite"
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    assert Result.CURRENT == await look(bench)
+    assert 1 == len(bench.pool.asked)
+    assert 1 == bench.store.faults.count("rewrite")
+
+
+@pytest.mark.parametrize("key", ["notes.txt", "film.mp4"])
+async def test_what_is_no_image_is_left_alone(bench, key):
+    """Neither read nor documented; a document that is there goes."""
+    ref = ObjectRef(BUCKET, key)
+    bench.store.put(ref, b"text", content_type="text/plain")
+
+    assert Result.SKIPPED == await look(bench, ref)
+    assert 0 == bench.store.faults.count("read")
+    assert {} == bench.indexer.documents
+
+
+async def test_without_type_and_suffix_the_first_bytes_decide(bench):
+    """An object without a name that says anything is admitted by its magic."""
+    bench.store.put(f"{BUCKET}/photo", picture("red fox"), content_type="binary/octet-stream")
+    bench.store.put(f"{BUCKET}/data", b"something else", content_type="binary/octet-stream")
+
+    assert Result.LABELLED == await look(bench, ObjectRef(BUCKET, "photo"))
+    assert Result.SKIPPED == await look(bench, ObjectRef(BUCKET, "data"))
+
+
+async def test_what_no_rule_admits_has_no_document(bench):
+    """Narrowed rules take the document away and leave the object alone."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    written = dict(bench.metadata(FOX.key))
+    bench.admitted = lambda _: False
+
+    assert Result.DELETED == await look(bench)
+    assert written == bench.metadata(FOX.key)
+    assert Result.SKIPPED == await look(bench)
+
+
+async def test_a_broken_picture_is_a_document_with_the_reason(bench):
+    """Nothing is written on it, and it is not tried again until somebody asks or it changes."""
+    bench.store.put(FOX, picture("broken"))
+    with pytest.raises(Poison):
+        await look(bench)
+
+    document = bench.document(FOX.key)
+    assert ("failed", "undecodable", "the JPEG is damaged") == (
+        document["status"],
+        document["code"],
+        document["reason"],
+    )
+    assert {} == bench.metadata(FOX.key)
+    assert Result.CURRENT == await look(bench)
+    with pytest.raises(Poison):
+        await look(bench, intent=Intent.RETRY)
+    bench.store.put(FOX, picture("red fox"))
+    assert Result.LABELLED == await look(bench)
+    assert "code" not in bench.document(FOX.key)
+
+
+@pytest.mark.parametrize(
+    ("more", "data", "code"),
+    [
+        ({"unreadable": "customer_key"}, picture("red fox"), "customer_key"),
+        ({}, picture("red fox") + b"x" * 2000, "too_large"),
+    ],
+)
+async def test_what_may_not_be_read_is_refused(bench, more, data, code):
+    """Refused, with the code; over the limit not a byte is read."""
+    bench.store.put(FOX, data, **more)
+    with pytest.raises(Poison):
+        await look(bench)
+
+    assert ("refused", code) == (bench.document(FOX.key)["status"], bench.document(FOX.key)["code"])
+    assert 0 == len(bench.pool.asked)
+    assert 0 == bench.store.faults.count("read")
+
+
+async def test_nothing_above_the_threshold_is_a_result(bench):
+    """Marked, without labels, and not looked at again."""
+    bench.store.put(FOX, picture("nothing"))
+
+    assert Result.UNLABELLED == await look(bench)
+    assert "imgtag-mark" in bench.metadata(FOX.key)
+    assert "unlabelled" == bench.document(FOX.key)["status"]
+    assert Result.CURRENT == await look(bench)
+
+
+@pytest.mark.parametrize("code", ["retention", "legal_hold", "replica"])
+async def test_a_locked_object_is_indexed_and_not_written(bench, code):
+    """The document says why, and stands in for the mark."""
+    bench.store.put(FOX, picture("red fox"), readonly=code)
+
+    assert Result.LABELLED == await look(bench)
+    assert {} == bench.metadata(FOX.key)
+    assert (["red fox"], code) == (bench.document(FOX.key)["labels"], bench.document(FOX.key)["code"])
+    assert Result.CURRENT == await look(bench)
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_index_only_writes_nothing(bench):
+    """With the strategy `none` the document is the checkpoint."""
+    bench.strategy = "none"
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    assert {} == bench.metadata(FOX.key)
+    assert Result.CURRENT == await look(bench)
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_metadata_without_room_are_left_as_they_are(bench):
+    """Where the user's own entries fill the store's limit, the picture is only indexed."""
+    own = {f"name{number}": "x" * 100 for number in range(17)}
+    bench.store.put(FOX, picture("red fox"), metadata=own)
+
+    assert Result.LABELLED == await look(bench)
+    assert own == bench.metadata(FOX.key)
+    assert "metadata_full" == bench.document(FOX.key)["code"]
+
+
+async def test_little_room_is_used_for_labels(bench):
+    """With some room left, label and mark go in and the user's entries stay."""
+    own = {f"name{number}": "x" * 100 for number in range(14)}
+    bench.store.put(FOX, picture("red fox"), metadata=own)
+    await look(bench)
+
+    assert own.items() <= bench.metadata(FOX.key).items()
+    assert "0.90" == bench.metadata(FOX.key)["imgtag_red+fox"]
+    assert "code" not in bench.document(FOX.key)
+
+
+async def test_an_overwrite_in_the_middle_starts_over(bench):
+    """Labels of the older content never go on the newer one."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.before_rewrite(lambda: bench.store.put(FOX, picture("café")))
+
+    assert Result.LABELLED == await look(bench)
+    assert ["café"] == bench.document(FOX.key)["labels"]
+    assert picture("café") == bench.store.data(FOX)
+    assert 1 == bench.count("imgtag_conflicts_total")
+
+
+async def test_tags_and_metadata_set_in_the_middle_are_kept(bench):
+    """What a user sets between our look and our write starts the write over."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.before_rewrite(lambda: bench.store.tag(FOX, {"keep": "yes"}))
+
+    assert Result.LABELLED == await look(bench)
+    assert {"keep": "yes"} == bench.store.peek(FOX).tags
+
+
+async def test_a_delete_in_the_middle_brings_nothing_back(bench):
+    """A deleted object stays deleted, and has no document."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.before_rewrite(lambda: bench.store.delete(FOX))
+
+    assert Result.ABSENT == await look(bench)
+    assert bench.store.peek(FOX) is None
+    assert {} == bench.indexer.documents
+
+
+async def test_a_lost_answer_is_not_a_second_write(bench):
+    """After a response that never came, the look at the object finds the write done."""
+    bench.store.put(FOX, picture("red fox"))
+
+    def lose():
+        raise Unavailable("connection reset")
+
+    bench.store.after_rewrite(lose)
+    with pytest.raises(Unavailable):
+        await look(bench)
+
+    assert Result.REINDEXED == await look(bench)
+    assert 1 == bench.store.faults.count("rewrite")
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_an_object_that_never_rests_waits(bench):
+    """Conflicts without end are given back to be tried later."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.before_rewrite(lambda: bench.store.put(FOX, picture("red fox")), times=None)
+
+    with pytest.raises(Conflict):
+        await look(bench)
+
+
+async def test_writes_that_are_undone_again_and_again_end(bench):
+    """At most three writes for the same content; then it is only indexed, with a code."""
+    for _ in range(3):
+        bench.store.put(FOX, picture("red fox"))
+        assert Result.LABELLED == await look(bench)
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    assert {} == bench.metadata(FOX.key)
+    assert "write_limit" == bench.document(FOX.key)["code"]
+    assert 1 == bench.count("imgtag_writes_refused_total", code="write_limit")
+    assert Result.CURRENT == await look(bench)
+
+
+async def test_another_models_labels_stay_until_asked(bench):
+    """A mark of another model holds and is counted; the intent `stale` labels anew."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.pool.name = "newer"
+
+    assert Result.CURRENT == await look(bench)
+    assert 1 == bench.count("imgtag_stale_total")
+    assert 1 == len(bench.pool.asked)
+    assert Result.LABELLED == await look(bench, intent=Intent.STALE)
+    assert bench.document(FOX.key)["model"].startswith("newer@")
+    assert Result.CURRENT == await look(bench, intent=Intent.STALE)
+
+
+async def test_a_forged_mark_is_not_believed(bench):
+    """With a key, labels that somebody else wrote are replaced by ours."""
+    bench.codec = MetadataCodec(key=b"another")
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.codec = MetadataCodec(key=b"secret")
+
+    assert Result.LABELLED == await look(bench)
+    assert Result.CURRENT == await look(bench)
+
+    changed = {**bench.metadata(FOX.key), "imgtag_red+fox": "1.00"}
+    bench.store.put(FOX, picture("red fox"), metadata=changed)
+    assert Result.LABELLED == await look(bench)
+    assert "0.90" == bench.metadata(FOX.key)["imgtag_red+fox"]
+
+
+async def test_both_layouts_are_read(bench):
+    """What one layout wrote is known when the other one is set."""
+    bench.codec = MetadataCodec(layout="single")
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    before = bench.document(FOX.key)
+    assert "red+fox=0.90" == bench.metadata(FOX.key)["imgtag-labels"]
+    bench.codec = replace(bench.codec, layout="names")
+
+    assert Result.CURRENT == await look(bench)
+    assert before == bench.document(FOX.key)

@@ -1,0 +1,202 @@
+"""Entries as user metadata, beside the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgtag.errors import WriteRefused
+from imgtag.types.facts import Facts
+from imgtag.types.labels import Label, Raw, label_to_name
+from imgtag.types.mark import Mark
+from imgtag.types.metadata import FACTS, LABELS, MARK, RAW, RESERVED, VEC, Entries, Layout, MetadataCodec
+
+from . import strategies as some
+from .test_labels import TOKEN
+from .test_records import KEY
+from .test_records import MARK as A_MARK
+
+LAYOUTS: tuple[Layout, ...] = ("names", "single")
+layouts = st.sampled_from(LAYOUTS)
+TYPICAL = Entries(
+    labels=(
+        Label("kit fox", 0.61),
+        Label("red fox", 0.27),
+        Label("grey fox", 0.11),
+        Label("coyote", 0.10),
+        Label("white wolf", 0.10),
+    ),
+    mark=replace(A_MARK, model="efficientnet-lite0@5f2c9a1b"),
+    facts=Facts(
+        width=6000, height=4000, taken=1719842400, camera="Canon EOS R5", lat=46.55123, lng=7.95012, modified=1719846000
+    ),
+    raw=Raw.best((277 + place, 0.6 / (place + 1) ** 1.5) for place in range(20)),
+    vec=bytes(range(128)),
+)
+
+
+def size(metadata: dict[str, str], overhead: int = 0) -> int:
+    return sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+
+
+@given(some.entries, layouts, st.none() | st.binary(min_size=1))
+def test_entries_come_back(entries: Entries, layout: Layout, key: bytes | None) -> None:
+    codec = MetadataCodec(layout=layout, key=key)
+    packed = codec.pack(entries, {}, limit=None)
+
+    found, user = codec.split(packed.metadata)
+
+    assert found == packed.entries == codec.kept(entries)
+    assert replace(found, mark=entries.mark) == entries
+    assert user == {}
+    assert codec.genuine(found)
+
+
+@given(some.entries, layouts)
+def test_names_and_values_are_what_headers_can_carry(entries: Entries, layout: Layout) -> None:
+    metadata = MetadataCodec(layout=layout, key=KEY).pack(entries, {}, limit=None).metadata
+    for name, value in metadata.items():
+        assert set(name) <= TOKEN
+        assert value.isascii()
+        assert value.isprintable()
+        assert value == value.strip() != ""
+
+
+@given(some.entries, some.metadata, layouts, st.integers(0, 3000), st.integers(0, 40))
+def test_the_budget_is_kept_and_the_user_loses_nothing(
+    entries: Entries, metadata: dict[str, str], layout: Layout, limit: int, overhead: int
+) -> None:
+    codec = MetadataCodec(layout=layout, key=KEY)
+    _, user = codec.split(metadata)
+    try:
+        packed = codec.pack(entries, user, limit=limit, overhead=overhead)
+    except WriteRefused as error:
+        assert error.code == "metadata_full"
+        assert size(user, overhead) + size(codec.pack(Entries(mark=entries.mark), {}, limit=None).metadata) > limit - 200
+        return
+    found, left = codec.split(packed.metadata)
+
+    assert size(dict(packed.metadata), overhead) <= limit
+    assert left == user
+    assert found == packed.entries
+    assert codec.genuine(found)
+
+
+def test_vec_goes_first_then_facts_then_raw_then_the_weakest_labels() -> None:
+    codec = MetadataCodec()
+    whole = size(dict(codec.pack(TYPICAL, {}, limit=None).metadata))
+    seen: list[frozenset[str]] = []
+    labels = 5
+    for limit in range(whole, 0, -1):
+        try:
+            packed = codec.pack(TYPICAL, {}, limit=limit)
+        except WriteRefused:
+            break
+        kept = frozenset(packed.metadata) & RESERVED
+        if not seen or seen[-1] != kept:
+            seen.append(kept)
+        assert len(packed.entries.labels) == 5 or kept == {MARK}, "labels go last"
+        assert packed.entries.labels == TYPICAL.labels[: len(packed.entries.labels)], "the weakest go first"
+        labels = min(labels, len(packed.entries.labels))
+
+    assert seen == [{VEC, FACTS, RAW, MARK}, {FACTS, RAW, MARK}, {RAW, MARK}, {MARK}]
+    assert labels == 0
+
+
+def test_no_room_at_all_is_refused_with_the_numbers() -> None:
+    with pytest.raises(WriteRefused, match=r"2047 of 2048 bytes") as caught:
+        MetadataCodec().pack(TYPICAL, {"note": "x" * 2043}, limit=2048)
+    assert caught.value.code == "metadata_full"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
+    user = {"imgtag_kit+fox": "my favourite", "imgtag_": "0.5", "imgtag_note": "0.00", "license": "2"}
+    codec = MetadataCodec(layout=layout, key=KEY)
+    assert codec.split(user) == (Entries(), user)
+
+    packed = codec.pack(TYPICAL, user, limit=None)
+    found, left = codec.split(packed.metadata)
+
+    assert left == user
+    assert found == packed.entries
+    assert codec.genuine(found)
+    assert (Label("kit fox", 0.61) in found.labels) == (layout == "single")
+
+
+def test_both_layouts_are_read_whatever_is_written() -> None:
+    for layout, other in (LAYOUTS, LAYOUTS[::-1]):
+        written = MetadataCodec(layout=layout).pack(TYPICAL, {}, limit=None).metadata
+        assert MetadataCodec(layout=other).split(written)[0].labels == TYPICAL.labels
+
+
+def test_the_layouts_look_like_this() -> None:
+    entries = Entries(labels=(Label("red fox", 0.5949), Label("100% wool", 0.25)))
+    assert MetadataCodec().pack(entries, {}, limit=None).metadata == {"imgtag_red+fox": "0.59", "imgtag_100%25+wool": "0.25"}
+    single = MetadataCodec(layout="single").pack(entries, {}, limit=None).metadata
+    assert single == {LABELS: "red+fox=0.59,100%25+wool=0.25"}
+
+
+def test_zero_is_never_written() -> None:
+    entries = Entries(labels=(Label("fox", 0.6), Label("dog", 0.004)))
+    assert MetadataCodec().pack(entries, {}, limit=None).metadata == {"imgtag_fox": "0.60"}
+    assert "imgtag_dog" in MetadataCodec(decimals=3).pack(entries, {}, limit=None).metadata
+
+
+def test_what_is_switched_off_is_not_written() -> None:
+    packed = MetadataCodec(keep=frozenset()).pack(TYPICAL, {}, limit=None)
+    assert set(packed.metadata) & RESERVED == {MARK}
+    assert packed.entries == Entries(labels=TYPICAL.labels, mark=packed.entries.mark)
+
+
+def test_a_typical_object_takes_less_than_a_kilobyte() -> None:
+    metadata = dict(MetadataCodec(key=KEY).pack(TYPICAL, {}, limit=None).metadata)
+    assert size(metadata) < 1000
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+@pytest.mark.parametrize(
+    "value", ["", ";=;", "1;=;", "nan", "1" + "0" * 400, "9" * 5000, "%", "====", "é", "\ud800", "2;m=1;r=1;c=1;e=1;o=1;t=1", "=,=,"]
+)
+def test_hostile_values_are_as_if_absent(name: str, value: str) -> None:
+    codec = MetadataCodec(key=KEY)
+    entries, user = codec.split({name: value, "license": "2"})
+    assert user == {"license": "2"}
+    assert not codec.genuine(entries)
+    codec.pack(entries, user, limit=None)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(RESERVED)) | some.names, st.text()))
+def test_whatever_stands_there_is_read(metadata: dict[str, str]) -> None:
+    codec = MetadataCodec(key=KEY)
+    entries, user = codec.split(metadata)
+    codec.genuine(entries)
+    assert codec.split(codec.pack(entries, user, limit=None).metadata) == (codec.kept(entries), user)
+
+
+@given(st.integers(min_value=0), st.integers(32, 126).map(chr))
+def test_a_changed_byte_of_mark_or_labels_is_noticed(place: int, char: str) -> None:
+    codec = MetadataCodec(key=KEY, layout="single")
+    packed = codec.pack(TYPICAL, {}, limit=None)
+    for name in (MARK, LABELS):
+        value = packed.metadata[name]
+        at = place % len(value)
+        changed = {**packed.metadata, name: value[:at] + char + value[at + 1 :]}
+        entries, _ = codec.split(changed)
+        assert entries == packed.entries or not codec.genuine(entries)
+
+
+def test_a_mark_copied_to_other_labels_is_noticed() -> None:
+    codec = MetadataCodec(key=KEY)
+    metadata = dict(codec.pack(TYPICAL, {}, limit=None).metadata)
+    metadata[f"imgtag_{label_to_name('puppy')}"] = "0.99"
+    assert not codec.genuine(codec.split(metadata)[0])
+    assert MetadataCodec().genuine(codec.split(metadata)[0]), "without a key every mark is believed"
+    assert not MetadataCodec().genuine(Entries(mark=None))
+
+
+def test_a_mark_of_the_year_ten_thousand_is_none() -> None:
+    assert Mark.decode(replace(A_MARK, at=253_402_300_800).encode()) is None
