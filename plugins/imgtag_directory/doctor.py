@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgtag.errors import ImgtagError
+from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.plugin.service import Check
 from imgtag_directory.attributes import supported
 from imgtag_directory.mounts import remote_kind
@@ -32,6 +32,9 @@ def store_checks(root: Root, walk: Walk) -> list[Check]:
         with root.open() as folder:
             writable = not os.fstatvfs(folder).f_flag & os.ST_RDONLY
         objects = sum(1 for _ in islice(walk.objects(), SAMPLE))
+    except BucketAbsent as error:
+        fresh = root.marker is None and root.identity() is not None
+        return [_fresh(root) if fresh else Check(check="root", ok=False, message=error.message, hint=error.hint)]
     except ImgtagError as error:
         return [Check(check="root", ok=False, message=error.message, hint=error.hint)]
     except OSError as error:
@@ -43,6 +46,11 @@ def store_checks(root: Root, walk: Walk) -> list[Check]:
         _labels(root, writable=writable),
         *_passed_over(walk),
     ]
+
+
+def _fresh(root: Root) -> Check:
+    message = f"{root.path} is there and empty; nothing counts as deleted until something is in it"
+    return Check(check="root", ok=True, message=message)
 
 
 def watch_checks(path: Path, polled: str | None) -> list[Check]:

@@ -96,6 +96,8 @@ class Watch:
                 unsure, self._settling.absent = self._settling.absent or not told, False
                 if believed and unsure:
                     resync()
+                if not believed:
+                    self._say("it is empty or has no marker, so it is taken for not mounted")
                 told = believed
                 await anyio.sleep(min(self._settings.recheck, self._settings.poll))
 

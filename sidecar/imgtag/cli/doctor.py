@@ -13,9 +13,11 @@ import click
 from imgtag.cli.main import App, pass_app
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
-from imgtag.errors import ImgtagError
+from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.plugin.service import Check, Service
+from imgtag.plugin.store import Store
 from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.types.ref import Scope
 
 
 @click.command(name="doctor")
@@ -50,6 +52,33 @@ async def examine(config: Config) -> AsyncIterator[Check]:
         if getattr(config, name):
             for check in await _part(name, make):
                 yield check
+    if config.indexer and config.store:
+        async for check in _agreement(config):
+            yield check
+
+
+async def _agreement(config: Config) -> AsyncIterator[Check]:
+    """Whether a bucket of which the index knows objects shows none: a wrong endpoint, a lost mount."""
+    try:
+        async with make_indexer(config) as indexer, make_store(config) as store:
+            for bucket in await store.buckets():
+                scope = Scope(bucket)
+                count = await indexer.count(config.site.name, scope)
+                if count and await _is_empty(store, scope):
+                    message = f"the index knows {count:,} objects of {bucket}, and the store shows none"
+                    hint = "Nothing is deleted. Check the endpoint, or mount the folder."
+                    yield Check(check="agreement", ok=False, message=message, hint=hint)
+    except ImgtagError:
+        return  # said by the checks of the part itself
+
+
+async def _is_empty(store: Store, scope: Scope) -> bool:
+    try:
+        async for _ in store.list(scope):
+            return False
+    except BucketAbsent:
+        pass
+    return True
 
 
 def _configuration(config: Config) -> Iterator[Check]:

@@ -149,7 +149,7 @@ async def test_no_database(open_index: Open, tmp_path: Path) -> None:
         await open_index().__aenter__()
 
     assert f"move {path}* away" in caught.value.hint
-    assert "imgtag backfill" in caught.value.hint
+    assert "indexed again" in caught.value.hint
     assert path.read_bytes().startswith(b"this is no database")
     assert [False] == [check.ok async for check in open_index().checks()]
 
@@ -168,9 +168,9 @@ async def test_damaged_in_the_middle(open_index: Open, tmp_path: Path) -> None:
             await index.search(SearchRequest(query=parse("fox")))
         checks = [check async for check in index.checks()]
 
-    assert "imgtag backfill" in caught.value.hint
+    assert "indexed again" in caught.value.hint
     assert [True, False] == [check.ok for check in checks][:2]
-    assert "imgtag backfill" in checks[1].hint
+    assert "indexed again" in checks[1].hint
 
 
 @pytest.mark.anyio
