@@ -32,7 +32,9 @@ Marker = Annotated[str, AfterValidator(_marker)]
 class DirectoryStoreSettings(Settings):
     """Which folder is the store."""
 
-    root: Root = Field(description="The folder. It is the one bucket, named after its last path component.")
+    root: Root = Field(
+        description="The folder. It is the one bucket, named after its last path component.", examples=["/srv/pictures"]
+    )
     marker: Marker | None = Field(
         default=None,
         description="A file in the folder that shows that it is mounted: without it nothing is believed to be deleted. "

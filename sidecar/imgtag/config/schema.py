@@ -168,7 +168,6 @@ class Pipeline(Limits):
         default=25, gt=0, le=3600, description="Seconds to finish what was begun when the sidecar is told to stop."
     )
     batch: int = Field(default=100, ge=1, le=10_000, description="Changes that the index is given at a time.")
-    batch_wait: float = Field(default=0.05, ge=0, le=60, description="Seconds that a batch waits for more changes.")
 
 
 class State(Settings):
