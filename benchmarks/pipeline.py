@@ -193,7 +193,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.machine()}, {CORES} cores, {model_name()}, Python {platform.python_version()}\n")
-    print("| pictures | alone, img/s | sidecar, img/s | alone, CPU ms | sidecar, CPU ms | efficiency | busy cores | peak PSS |")
+    print(
+        "| pictures | alone, img/s | sidecar, img/s | alone, CPU ms | sidecar, CPU ms | efficiency | busy cores | peak PSS |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="imgtag-bench-", dir=os.environ.get("TMPDIR")) as folder:
         measure("small", (500, 375), options.small, options.rounds, Path(folder))

@@ -73,6 +73,11 @@ class DirectorySource:
         """Why the root is polled; None where it is not."""
         return self._watch.polled if self._watch else None
 
+    @property
+    def trouble(self) -> str:
+        """Why the root cannot be watched, or is not believed; empty while all is well."""
+        return self._watch.trouble if self._watch else ""
+
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())

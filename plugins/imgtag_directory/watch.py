@@ -63,7 +63,8 @@ class Watch:
         self._settling = settling
         self._polling = polling
         self._limiter = limiter
-        self._trouble = ""
+        self.trouble = ""
+        self._said = ""
 
     async def run(self, resync: Callable[[], None]) -> None:
         """For ever; ``resync`` is called when all must be compared."""
@@ -89,15 +90,15 @@ class Watch:
         """Watch this very folder until it is another."""
         told = False
         async with self._watching() as watcher:
-            self._trouble = ""
             while identity == await self._run(self._root.identity):
                 await self._steps(watcher.check())
                 believed = await self._run(self._root.believed)
                 unsure, self._settling.absent = self._settling.absent or not told, False
                 if believed and unsure:
                     resync()
-                if not believed:
-                    self._say("it is empty or has no marker, so it is taken for not mounted")
+                # An empty folder without a marker may well be a new one.
+                doubt = "" if believed else "it is empty or has no marker, so it is taken for not mounted"
+                self._say(doubt, ready=self._root.marker is None)
                 told = believed
                 await anyio.sleep(min(self._settings.recheck, self._settings.poll))
 
@@ -117,11 +118,12 @@ class Watch:
             self.polled = f"the root is on {kind}, of which inotify does not hear everything, so it is polled"
         return self._polling if self.polled else InotifyWatcher(self._root.path, self._settling)
 
-    def _say(self, trouble: str) -> None:
+    def _say(self, trouble: str, *, ready: bool = False) -> None:
         """Once, and not every few seconds for as long as it lasts."""
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if trouble and trouble != self._said:
             logger.warning("The root cannot be watched", extra={"error": trouble})
+        self._said = trouble
+        self.trouble = "" if ready else trouble
 
     async def _steps(self, steps: Iterator[None]) -> None:
         while await self._run(lambda: next(steps, self)) is not self:

@@ -124,9 +124,7 @@ class Reconciler:
                 return settled
             return await self._with_body(found, body, treatment, known, stack)
 
-    async def _without_body(
-        self, hint: Hint, found: Inspected, treatment: Treatment, known: Known
-    ) -> Result | None:
+    async def _without_body(self, hint: Hint, found: Inspected, treatment: Treatment, known: Known) -> Result | None:
         """What headers and the index decide; None where the bytes are needed."""
         if found.image is False:
             return await self._undocumented(hint.ref, known, Result.SKIPPED)
@@ -196,9 +194,7 @@ class Reconciler:
             self.metrics.write_refused(done.problem.code)
         return done
 
-    async def _indexed(
-        self, state: ObjectState, entries: Entries, user: Mapping[str, str], known: Known
-    ) -> Result:
+    async def _indexed(self, state: ObjectState, entries: Entries, user: Mapping[str, str], known: Known) -> Result:
         """Bring the index in line with a labelled object: no body, no inference, no write."""
         document = self._document(state, entries, user, None)
         if known.document == document:
@@ -242,4 +238,3 @@ def _checkpoint(document: Document | None, state: ObjectState, treatment: Treatm
     if document is None or document.get("etag") != state.etag:
         return False
     return document["status"] in {"refused", "failed"} or treatment.way.strategy == "none" or "code" in document
-

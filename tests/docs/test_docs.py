@@ -55,9 +55,7 @@ def test_links_lead_somewhere(page):
 def test_the_layers_of_contributing_are_those_that_are_held():
     """The table names every layer that import-linter knows."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    layers = {
-        name.strip(" ()") for layer in contracts[0]["layers"] if "(" not in layer for name in layer.split("|")
-    }
+    layers = {name.strip(" ()") for layer in contracts[0]["layers"] if "(" not in layer for name in layer.split("|")}
     table = (ROOT / "CONTRIBUTING.md").read_text()
 
     for layer in layers:

@@ -12,14 +12,16 @@ import click
 
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
-from imgtag.errors import QueryError
+from imgtag.errors import ImgtagError, QueryError
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
-from imgtag.service.assembly import make_indexer
+from imgtag.service.assembly import make_indexer, make_pool
 from imgtag.types.document import Document
 from imgtag.types.query import Query, parse
 from imgtag.types.query.folding import fold
 
 _PAGE = 1000
+_ALIKE = 2
+"""Letters that a mistyped word has right at its beginning."""
 _HIDDEN = {"scores", "_vectors"}
 
 
@@ -47,7 +49,7 @@ async def _search(config: Config, query: Query, limit: int, form: str) -> int:
     async with make_indexer(config) as indexer:
         page = await _page(indexer, query, limit)
         if form == "table":
-            _say_more(page, query, await _unknown(indexer, query, page))
+            _say_more(page, query, await _unknown(config, indexer, query, page))
         _print(page.hits, form)
     return 0
 
@@ -57,9 +59,7 @@ async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
     first = await indexer.search(SearchRequest(query=query, limit=min(limit, _PAGE)))
     hits = list(first.hits)
     while len(hits) < min(limit, first.total):
-        part = await indexer.search(
-            SearchRequest(query=query, limit=min(limit - len(hits), _PAGE), offset=len(hits))
-        )
+        part = await indexer.search(SearchRequest(query=query, limit=min(limit - len(hits), _PAGE), offset=len(hits)))
         if not part.hits:
             break
         hits += part.hits
@@ -121,11 +121,28 @@ def _say_more(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) ->
         click.echo("hint: `imgtag search` alone shows everything that is labelled", err=True)
 
 
-async def _unknown(indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
-    """The words of the query that no document has, with the nearest that there are."""
-    if page.total or not query.mentions:
+async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
+    """The words of the query that neither the index nor the model knows, with the nearest that there are."""
+    known = frozenset() if page.total else await indexer.known(query.mentions)
+    missing = [word for word in query.mentions if word not in known]
+    if page.total or not missing:
         return {}
-    everything = await indexer.search(SearchRequest(query=parse(""), limit=0, facets=("terms",)))
-    terms = everything.facets.get("terms", {})
-    missing = [word for word in query.mentions if fold(word) not in terms]
-    return {word: get_close_matches(fold(word), terms, n=3, cutoff=0.7) for word in missing}
+    labels = {fold(label) for label in await _model_labels(config)}
+    terms = labels | {word for label in labels for word in label.split()}
+    near = {word: await indexer.suggest(fold(word)[:_ALIKE], _PAGE) for word in missing}
+    return {
+        word: get_close_matches(fold(word), {*near[word], *terms}, n=3, cutoff=0.7)
+        for word in missing
+        if fold(word) not in terms
+    }
+
+
+async def _model_labels(config: Config) -> Sequence[str]:
+    """What the model can say; nothing where it does not load, which `imgtag doctor` says better."""
+    if config.classifier is None:
+        return ()
+    try:
+        async with make_pool(config, 1) as pool:
+            return pool.info.labels
+    except ImgtagError:
+        return ()

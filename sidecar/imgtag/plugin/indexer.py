@@ -43,7 +43,7 @@ class Outcome:
 class SearchRequest:
     """A query with what is wanted of its answer.
 
-    ``facets`` are field names of which the values are counted. ``site`` narrows nothing when None.
+    ``facets`` are field names of which the values are counted.
     """
 
     query: Query
@@ -81,6 +81,14 @@ class Indexer(Service, Protocol):
 
         Only ``fields`` where some are named (``key`` comes along always).
         """
+        ...
+
+    async def known(self, words: Sequence[str]) -> frozenset[str]:
+        """Those of the words and labels that some document has among its terms or the words of its key."""
+        ...
+
+    async def suggest(self, prefix: str, limit: int = 10) -> Sequence[str]:
+        """Terms that begin so, those of most documents first."""
         ...
 
     async def count(self, site: str, scope: Scope) -> int:

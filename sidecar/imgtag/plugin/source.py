@@ -86,6 +86,11 @@ class Source(Service, Protocol):
     features: SourceFeatures
     dead: DeadLetters
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be heard of at the moment; empty while all is well. Costs nothing to ask."""
+        ...
+
     def deliveries(self) -> AsyncIterator[Delivery]:
         """Hints as they come, until the iterator is closed; at least once each, in any order."""
         ...

@@ -29,8 +29,10 @@ class Body(Protocol):
     state: ObjectState
 
     async def read(self, limit: int) -> bytes:
-        """All bytes, unchanged. Raises Unreadable(code="too_large") over ``limit``, Conflict when they
-        are not those of ``state``."""
+        """All bytes, unchanged.
+
+        Raises Unreadable(code="too_large") over ``limit``, Conflict when they are not those of ``state``.
+        """
         ...
 
 

@@ -47,6 +47,8 @@ class Sidecar:
     config: Config
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
+    source: Source | None = field(default=None, init=False)
+    """The source, once it is entered."""
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Start, work until ``stop``, drain. Raises what cannot be mended by waiting."""
@@ -60,6 +62,7 @@ class Sidecar:
             source = await self._started(stack, "source", partial(make_source, self.config))
             await self._prepared("indexer", indexer)
             await self._prepared("source", source)
+            self.source = source
             ready()
             await self._pipeline(source, store, indexer, pool).run(stop)
 

@@ -53,6 +53,8 @@ async def _report(sidecar: Sidecar) -> None:
     watchdog = notify.watchdog_seconds()
     period = min(5.0, watchdog / 3 if watchdog else 5.0)
     while True:
+        if sidecar.source is not None:
+            sidecar.health.component("source", sidecar.source.trouble)
         ready, live = sidecar.health.ready(), sidecar.health.live()
         sidecar.metrics.ready(ready=ready.ok)
         states = [notify.status("ready" if ready.ok else str(ready))]
