@@ -34,7 +34,7 @@ def etag_of(status: os.stat_result) -> str:
     return f'"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
     """An object; ``file`` is None where its bytes cannot be had."""
 
@@ -45,13 +45,13 @@ class Opened:
         """Let the file go."""
         if self.file is not None:
             os.close(self.file)
+            self.file = None
 
     def read(self, limit: int) -> bytes:
         """All bytes. Raises Unreadable, Conflict, Unavailable."""
         if self.file is None:
             raise Unreadable(code=self.state.unreadable)
-        if self.state.size > limit:
-            raise Unreadable(f"{self.state.ref} has {self.state.size} bytes, over {limit}", code="too_large")
+        self.within(limit)
         self.unchanged()
         try:
             # One more than there should be, to see that it has grown.
@@ -61,6 +61,12 @@ class Opened:
         self.unchanged()
         if len(data) != self.state.size:
             raise Conflict
+        return data
+
+    def within(self, limit: int, data: bytes = b"") -> bytes:
+        """The data. Raises Unreadable(code="too_large") where the object is over the limit."""
+        if self.state.size > limit:
+            raise Unreadable(f"{self.state.ref} has {self.state.size} bytes, over {limit}", code="too_large")
         return data
 
     def unchanged(self) -> None:

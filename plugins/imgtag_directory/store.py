@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from imgtag.errors import BucketAbsent, Conflict
+from imgtag.errors import BucketAbsent, Conflict, ImgtagError
 from imgtag.plugin.store import Rewrite, StoreFeatures
+from imgtag.types.metadata import MARK
 from imgtag_directory.attributes import Attributes
 from imgtag_directory.doctor import store_checks
 from imgtag_directory.objects import Objects, Opened
@@ -27,19 +28,24 @@ if TYPE_CHECKING:
     from imgtag_directory.settings import DirectoryStoreSettings
 
 THREADS = 8
+AHEAD = 1 << 19
+"""Bytes of a file that is read along with its state."""
 T = TypeVar("T")
 
 
 class Body:
-    """An object opened for reading."""
+    """An object opened for reading; ``ahead`` are its bytes where they were read along with its state."""
 
-    def __init__(self, opened: Opened, limiter: CapacityLimiter) -> None:
+    def __init__(self, opened: Opened, ahead: bytes | None, limiter: CapacityLimiter) -> None:
         self.state = opened.state
         self._opened = opened
+        self._ahead = ahead
         self._limiter = limiter
 
     async def read(self, limit: int) -> bytes:
         """All bytes. Raises Unreadable, Conflict, Unavailable."""
+        if self._ahead is not None:
+            return self._opened.within(limit, self._ahead)
         return await to_thread.run_sync(self._opened.read, limit, limiter=self._limiter)
 
 
@@ -70,17 +76,30 @@ class DirectoryStore:
     @asynccontextmanager
     async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[Body | None]:
         """The object for reading."""
-        opened = await self._run(lambda: self._objects.open(ref))
+        opened, ahead = await self._run(lambda: self._open(ref))
         if opened is None:
             yield None
             return
         try:
             if if_match is not None and if_match != opened.state.etag:
                 raise Conflict
-            yield Body(opened, self._limiter)
+            yield Body(opened, ahead, self._limiter)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._run(opened.close)
+            if opened.file is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._run(opened.close)
+
+    def _open(self, ref: ObjectRef) -> tuple[Opened | None, bytes | None]:
+        """The object; what is small and surely wanted is read at once, which saves a change of threads."""
+        opened = self._objects.open(ref)
+        if opened is None or not _wanted(opened.state):
+            return opened, None
+        try:
+            ahead = opened.read(AHEAD)
+        except ImgtagError:
+            return opened, None  # told to whoever reads
+        opened.close()
+        return opened, ahead
 
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """Write the metadata on the very file that ``change`` was made from."""
@@ -117,3 +136,8 @@ class DirectoryStore:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)
+
+
+def _wanted(state: ObjectState) -> bool:
+    unseen = state.unreadable is None and MARK not in state.metadata
+    return unseen and state.size <= AHEAD and state.content_type.startswith("image/")

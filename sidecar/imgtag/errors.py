@@ -88,6 +88,10 @@ class EventError(ImgtagError):
     disposition = Disposition.DROP
     default_code = "event"
 
+    def __init__(self, message: str | None = None, *, payload: bytes = b"", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.payload = payload
+
 
 class DocumentError(ImgtagError):
     """The document cannot be indexed."""

@@ -74,7 +74,7 @@ class Pipeline:
     health: Health
 
     def __post_init__(self) -> None:
-        self._slots = anyio.CapacityLimiter(self.flow.concurrency)
+        self._slots = anyio.Semaphore(self.flow.concurrency, fast_acquire=True)
         self._serial = Serial()
         self._recent = Recent()
         self._breaker = Breaker(self.flow.backoff)
@@ -98,31 +98,30 @@ class Pipeline:
         deliveries = self.source.deliveries()
         while True:
             await self._breaker.passable()
-            token = object()
-            await self._slots.acquire_on_behalf_of(token)
+            await self._slots.acquire()
             try:
                 delivery = await anext(deliveries)
             except BaseException as error:
-                self._slots.release_on_behalf_of(token)
+                self._slots.release()
                 if isinstance(error, StopAsyncIteration):
                     pulling.cancel_scope.cancel("the source has ended")
                     return
                 raise
             if delivery.resync is not None:
-                self._slots.release_on_behalf_of(token)
+                self._slots.release()
                 work.start_soon(self._resync, delivery, delivery.resync)
             else:
-                work.start_soon(self._deliver, delivery, token)
+                work.start_soon(self._deliver, delivery)
 
     async def _watch(self) -> None:
         """With nothing in work there is no progress to be expected."""
         while True:
             if not self._serial.busy:
                 self.health.beat(_BEAT)
-            self.metrics.queued(self._slots.borrowed_tokens)
+            self.metrics.queued(self._serial.waiting)
             await anyio.sleep(_WATCH)
 
-    async def _deliver(self, delivery: Delivery, token: object) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         try:
             async with self._answering(delivery):
                 if delivery.problem is not None:
@@ -130,7 +129,7 @@ class Pipeline:
                 for hint in delivery.hints:
                     await self._work(hint, delivery.attempt)
         finally:
-            self._slots.release_on_behalf_of(token)
+            self._slots.release()
 
     @asynccontextmanager
     async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
@@ -163,22 +162,21 @@ class Pipeline:
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
         """Everything in ``scope``; each key is tried until it is done, then all of it is acknowledged."""
         log.info("resync begins", extra={"scope": str(scope)})
-        waiting = anyio.CapacityLimiter(_RESYNCING)
+        waiting = anyio.Semaphore(_RESYNCING, fast_acquire=True)
         count = 0
         async with self._answering(delivery):
             try:
                 async with anyio.create_task_group() as keys:
                     async for hint in self.differences(scope):
                         count += 1
-                        token = object()
-                        await waiting.acquire_on_behalf_of(token)
-                        keys.start_soon(self._insist, hint, waiting, token)
+                        await waiting.acquire()
+                        keys.start_soon(self._insist, hint, waiting)
             except* Unavailable as errors:
                 self._breaker.failed()
                 raise Again(self._later(_first(errors), str(scope), delivery.attempt)) from errors
         log.info("resync done", extra={"scope": str(scope), "keys": count})
 
-    async def _insist(self, hint: Hint, waiting: anyio.CapacityLimiter, token: object) -> None:
+    async def _insist(self, hint: Hint, waiting: anyio.Semaphore) -> None:
         attempt = 0
         try:
             while True:
@@ -191,7 +189,7 @@ class Pipeline:
                     delay = again.delay
                 await anyio.sleep(delay)
         finally:
-            waiting.release_on_behalf_of(token)
+            waiting.release()
 
     async def _work(self, hint: Hint, attempt: int) -> None:
         """One hint, until it is done. Raises Again."""
@@ -270,7 +268,9 @@ class Pipeline:
         await self._put(DeadLetter(ref=ref, code=code, reason=reason, at=time.time()), attempt)
 
     async def _bury_message(self, problem: EventError) -> None:
-        await self._put(DeadLetter(ref=None, code=problem.code, reason=problem.message, at=time.time()), 1)
+        await self._put(
+            DeadLetter(ref=None, code=problem.code, reason=problem.message, at=time.time(), payload=problem.payload), 1
+        )
 
     async def _put(self, letter: DeadLetter, attempt: int) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from conformance.users import MemorySourceUser, MemoryStoreUser
 from imgtag.plugin.source import SourceFeatures
 from imgtag.testing.broker import MemoryBroker
 from imgtag.testing.classifier import ColourClassifier, ColourSettings
@@ -9,56 +10,11 @@ from imgtag.testing.conformance import (
     ClassifierConformance,
     IndexerConformance,
     SourceConformance,
-    SourceUser,
     StoreConformance,
-    StoreUser,
 )
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.source import MemorySource
 from imgtag.testing.store import MemoryStore
-from imgtag.types.event import Hint
-from imgtag.types.ref import ObjectRef
-
-
-class MemoryStoreUser(StoreUser):
-    """Acts on a store in memory."""
-
-    bucket = "photos"
-
-    def __init__(self, store):
-        self._store = store
-
-    async def put(self, key, data, metadata=None):
-        self._store.put(ObjectRef(self.bucket, key), data, metadata=metadata, tags={"project": "a"})
-
-    async def delete(self, key):
-        self._store.delete(ObjectRef(self.bucket, key))
-
-    async def take_away(self):
-        self._store.take_away(self.bucket)
-
-    async def bring_back(self):
-        self._store.bring_back(self.bucket)
-
-    async def lock(self, key):
-        self._store.lock(ObjectRef(self.bucket, key), "retention")
-        return True
-
-
-class MemorySourceUser(SourceUser):
-    """Makes notifications."""
-
-    bucket = "photos"
-
-    def __init__(self, source):
-        self._source = source
-
-    async def change(self, key):
-        self._source.send(Hint(ref=ObjectRef(self.bucket, key)))
-
-    async def remove(self, key):
-        self._source.send(Hint(ref=ObjectRef(self.bucket, key), removed=True))
-        return True
 
 
 class TestMemoryStore(StoreConformance):
@@ -96,7 +52,7 @@ class TestMemorySource(SourceConformance):
     quiet = 0.2
     settle = 0.01
 
-    @pytest.fixture(params=[None, 0.5], ids=["waits for ever", "ack_wait 0.5"])
+    @pytest.fixture(params=[None, 1.0], ids=["waits for ever", "ack_wait 1.0"])
     def connect(self, request):
         broker = MemoryBroker()
         features = SourceFeatures(parks=True, ack_wait=request.param)

@@ -168,6 +168,12 @@ class Pipeline(Limits):
         default=25, gt=0, le=3600, description="Seconds to finish what was begun when the sidecar is told to stop."
     )
     batch: int = Field(default=100, ge=1, le=10_000, description="Changes that the index is given at a time.")
+    batch_wait: float = Field(
+        default=0.05,
+        ge=0,
+        le=10,
+        description="Seconds that a change waits for others to be indexed with; half of it before the index is asked.",
+    )
 
 
 class State(Settings):

@@ -21,16 +21,16 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Joins calls into batches: while one batch is under way the next one gathers.
+    """Joins calls into batches: those of ``linger`` seconds, and those that come while a batch is under way."""
 
-    So nothing waits while the other side is idle, and batches grow with the load.
-    """
-
-    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], most: int) -> None:
+    def __init__(
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], most: int, linger: float = 0.0
+    ) -> None:
         self._run = run
         self._most = most
+        self._linger = linger
         self._waiting: list[_Waiting[Item, Answer]] = []
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
 
     async def __call__(self, item: Item) -> Answer:
         """The answer to ``item``; raises what its batch raised."""
@@ -38,6 +38,8 @@ class Batcher(Generic[Item, Answer]):
         self._waiting.append(mine)
         async with self._turn:
             while not mine.ready.is_set():
+                if self._linger and len(self._waiting) < self._most:
+                    await anyio.sleep(self._linger)
                 await self._flush()
         if mine.error is not None:
             raise mine.error

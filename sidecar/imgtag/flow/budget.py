@@ -9,12 +9,13 @@ import anyio
 
 
 class ByteBudget:
-    """Bytes in flight: a picture waits until there is room for it; one larger than all goes alone."""
+    """Bytes in flight: a picture waits in its turn until there is room for it; one larger than all goes alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._used = 0
-        self._freed = anyio.Condition()
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._freed = anyio.Event()
 
     @property
     def used(self) -> int:
@@ -23,7 +24,7 @@ class ByteBudget:
     @asynccontextmanager
     async def reserve(self, count: int) -> AsyncIterator[None]:
         """Hold ``count`` bytes."""
-        async with self._freed:
+        async with self._turn:
             while self._used and self._used + count > self._total:
                 await self._freed.wait()
             self._used += count
@@ -31,6 +32,5 @@ class ByteBudget:
             yield
         finally:
             self._used -= count
-            with anyio.CancelScope(shield=True):
-                async with self._freed:
-                    self._freed.notify_all()
+            self._freed.set()
+            self._freed = anyio.Event()

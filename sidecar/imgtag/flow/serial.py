@@ -10,7 +10,7 @@ import anyio
 
 @dataclass(eq=False)
 class _Turn:
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    lock: anyio.Lock = field(default_factory=lambda: anyio.Lock(fast_acquire=True))
     users: int = 0
 
 
@@ -24,6 +24,11 @@ class Serial:
     def busy(self) -> bool:
         """Whether there is work at all."""
         return bool(self._turns)
+
+    @property
+    def waiting(self) -> int:
+        """How much work there is, running or in line."""
+        return sum(turn.users for turn in self._turns.values())
 
     async def run(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` when nothing else runs on ``key``."""

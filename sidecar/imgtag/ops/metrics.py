@@ -67,6 +67,7 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._stages: dict[str, tuple[Gauge, Histogram]] = {}
         for metric in TABLE:
             self._make(metric)
         self._gauges["imgtag_build_info"].labels(__version__, platform.python_version()).set(1)
@@ -77,15 +78,17 @@ class Metrics:
     def stage(self, name: str) -> Iterator[None]:
         """Measure one object in a stage."""
         started = time.perf_counter()
-        with self._gauges["imgtag_stage_in_flight"].labels(name).track_inprogress():
-            try:
-                yield
-            except Exception as error:
-                code = error.code if isinstance(error, ImgtagError) else "internal"
-                self._counters["imgtag_stage_errors_total"].labels(name, code).inc()
-                raise
-            finally:
-                self._histograms["imgtag_stage_seconds"].labels(name).observe(time.perf_counter() - started)
+        in_flight, seconds = self._stage(name)
+        in_flight.inc()
+        try:
+            yield
+        except Exception as error:
+            code = error.code if isinstance(error, ImgtagError) else "internal"
+            self._counters["imgtag_stage_errors_total"].labels(name, code).inc()
+            raise
+        finally:
+            in_flight.dec()
+            seconds.observe(time.perf_counter() - started)
 
     def object_done(self, result: str) -> None:
         """An object was dealt with."""
@@ -122,7 +125,7 @@ class Metrics:
 
     def observed(self, stage: str, seconds: float) -> None:
         """A worker spent so long in a stage of its own."""
-        self._histograms["imgtag_stage_seconds"].labels(stage).observe(seconds)
+        self._stage(stage)[1].observe(seconds)
 
     def worker_restarted(self, reason: str) -> None:
         """A worker process was replaced."""
@@ -139,6 +142,13 @@ class Metrics:
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them; looks at /proc, so it is for a thread."""
         return generate_latest(self.registry)
+
+    def _stage(self, name: str) -> tuple[Gauge, Histogram]:
+        """Gauge and histogram of a stage: looked up once, as every picture passes a dozen."""
+        if name not in self._stages:
+            in_flight = self._gauges["imgtag_stage_in_flight"].labels(name)
+            self._stages[name] = (in_flight, self._histograms["imgtag_stage_seconds"].labels(name))
+        return self._stages[name]
 
     def _make(self, metric: Metric) -> None:
         if metric.kind == "counter":

@@ -104,7 +104,9 @@ class Sidecar:
         codec = metadata_codec(Rules(self.config).general)
         return Pipeline(
             source=source,
-            reconcile=self._reconciler(store, Index(indexer, self.config.pipeline.batch), pool),
+            reconcile=self._reconciler(
+                store, Index(indexer, self.config.pipeline.batch, self.config.pipeline.batch_wait), pool
+            ),
             differences=lambda scope: differences(store, indexer, site, scope),
             own_write=lambda hint: is_own_write(hint, site, codec),
             metrics=self.metrics,

@@ -19,10 +19,10 @@ class IndexDown(Unavailable):
 class Index:
     """Reads and writes single documents through batches."""
 
-    def __init__(self, indexer: Indexer, batch: int = 100) -> None:
+    def __init__(self, indexer: Indexer, batch: int = 100, wait: float = 0.0) -> None:
         self._indexer = indexer
-        self._changes: Batcher[Upsert | Delete, ImgtagError | None] = Batcher(self._apply, batch)
-        self._reads: Batcher[str, Document | None] = Batcher(self._get, batch)
+        self._changes: Batcher[Upsert | Delete, ImgtagError | None] = Batcher(self._apply, batch, wait)
+        self._reads: Batcher[str, Document | None] = Batcher(self._get, batch, wait / 2)
 
     async def lookup(self, id: str) -> Document | None:  # noqa: A002 - the field's name
         """The document, or None. Raises IndexDown."""

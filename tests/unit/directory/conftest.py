@@ -81,7 +81,7 @@ class Heard:
     async def until(self, wanted: Callable[[], bool], seconds: float = 10) -> None:
         """Wait until something was heard."""
         with anyio.move_on_after(seconds):
-            while not wanted():  # noqa: ASYNC110
+            while not wanted():
                 await anyio.sleep(0.01)
         assert wanted(), (self.resyncs, sorted(self.keys)[:20], sorted(self.removed)[:20])
 

@@ -381,7 +381,7 @@ async def test_watching_costs_nothing_until_it_is_asked_for(source: Make, filled
         assert _inotify_threads()
         await deliveries.aclose()
         with anyio.fail_after(5):
-            while _inotify_threads():  # noqa: ASYNC110
+            while _inotify_threads():
                 await anyio.sleep(0.01)
 
 

@@ -77,12 +77,12 @@ async def test_poison_is_a_dead_letter_and_acknowledged(bench):
 
 async def test_a_message_that_is_no_notification_is_a_dead_letter(bench):
     """It is acknowledged, and its reason kept."""
-    bench.source.send(problem=EventError("no JSON"))
+    bench.source.send(problem=EventError("no JSON", payload=b"{"))
 
     await bench.work_off()
 
     (letter,) = await letters(bench)
-    assert ("event", "no JSON", None) == (letter.code, letter.reason, letter.ref)
+    assert ("event", "no JSON", None, b"{") == (letter.code, letter.reason, letter.ref, letter.payload)
 
 
 async def test_while_the_index_is_down_hints_are_parked(bench):

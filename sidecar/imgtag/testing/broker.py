@@ -1,0 +1,143 @@
+"""The queue behind the sources in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from random import Random
+
+import anyio
+
+from imgtag.errors import EventError
+from imgtag.plugin.source import DeadLetter
+from imgtag.testing.faults import Faults
+from imgtag.types.event import Hint
+from imgtag.types.ref import Scope
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Message:
+    """Hints that are answered for together; who has it now is ``holder``, until ``due`` (seconds, monotonic)."""
+
+    hints: tuple[Hint, ...] = ()
+    resync: Scope | None = None
+    problem: EventError | None = None
+    attempt: int = 0
+    due: float = 0.0
+    holder: object = None
+
+
+class MemoryBroker:
+    """Messages that wait or are in work, for all sources that share it; what it holds outlives them.
+
+    ``copies``: how often each message is delivered that is sent from now on. ``shuffle``: picks which of the
+    messages that wait comes next; None: the first.
+    """
+
+    def __init__(self, *, copies: int = 1, shuffle: Random | None = None) -> None:
+        self.copies = copies
+        self.shuffle = shuffle
+        self.dead = MemoryDeadLetters()
+        self.finished = False
+        self._messages: list[Message] = []
+        self._news = anyio.Event()
+
+    def __len__(self) -> int:
+        """Messages that nobody has acknowledged yet."""
+        return len(self._messages)
+
+    def send(self, message: Message) -> None:
+        """Deliver a message, as often as ``copies`` says."""
+        self._messages += [replace(message) for _ in range(self.copies)]
+        self.changed()
+
+    def finish(self) -> None:
+        """Nothing more is sent: who waits for messages is told when all are acknowledged."""
+        self.finished = True
+        self.changed()
+
+    def changed(self) -> None:
+        """Wake all who wait."""
+        self._news.set()
+        self._news = anyio.Event()
+
+    async def next(self, holder: object, ack_wait: float | None) -> Message | None:
+        """The next message, in work for ``holder`` from now on; None when all is done."""
+        while (message := self._due()) is None:
+            if self.finished and not self._messages:
+                return None
+            news = self._news
+            with anyio.move_on_after(self._pause()):
+                await news.wait()
+        message.attempt += 1
+        message.holder = holder
+        message.due = _until(ack_wait)
+        return message
+
+    def done(self, message: Message) -> None:
+        """It never comes again."""
+        if message in self._messages:
+            self._messages.remove(message)
+            self.changed()
+
+    def again(self, message: Message, delay: float) -> None:
+        """It comes again after ``delay`` seconds."""
+        message.holder = None
+        message.due = time.monotonic() + delay
+        self.changed()
+
+    def extend(self, message: Message, ack_wait: float | None) -> None:
+        """Its holder is still at it."""
+        message.due = _until(ack_wait)
+
+    def leave(self, holders: Sequence[object]) -> None:
+        """These have gone without an answer: what they held comes again at once."""
+        for message in self._messages:
+            if message.holder in holders:
+                self.again(message, 0.0)
+
+    def _due(self) -> Message | None:
+        now = time.monotonic()
+        due = [message for message in self._messages if message.due <= now]
+        if not due:
+            return None
+        return self.shuffle.choice(due) if self.shuffle else due[0]
+
+    def _pause(self) -> float:
+        return max(0.0, min((message.due for message in self._messages), default=float("inf")) - time.monotonic())
+
+
+def _until(ack_wait: float | None) -> float:
+    return float("inf") if ack_wait is None else time.monotonic() + ack_wait
+
+
+class MemoryDeadLetters:
+    """Work that was given up: one letter for a key, and one for each message without a key."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.letters: dict[str, DeadLetter] = {}
+
+    async def put(self, letter: DeadLetter) -> None:
+        """Keep a letter in the place of any older one of its key."""
+        await self.faults.meet("put", letter.ref)
+        letter = replace(letter, id=_id(letter))
+        self.letters[letter.id] = letter
+
+    async def list(self) -> AsyncIterator[DeadLetter]:
+        """All letters, the oldest first."""
+        await self.faults.meet("list")
+        for letter in sorted(self.letters.values(), key=lambda letter: letter.at):
+            yield letter
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        """Remove letters; how many there were."""
+        await self.faults.meet("drop", tuple(ids))
+        return sum(self.letters.pop(each, None) is not None for each in ids)
+
+
+def _id(letter: DeadLetter) -> str:
+    name = f"{letter.ref.bucket}\0{letter.ref.key}".encode() if letter.ref else letter.payload
+    return sha256(name).hexdigest()[:16]

@@ -1,0 +1,148 @@
+"""Classifiers that need no model: one that names colours, and one that misbehaves at some of them.
+
+A worker imports them as ``imgtag.testing.classifier:SPEC`` and ``imgtag.testing.classifier:HOSTILE``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtag.plugin.classifier import ModelInfo, Scores
+from imgtag.plugin.image import Image
+from imgtag.plugin.spec import PluginSpec, Settings
+
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "cyan": (0, 255, 255),
+    "magenta": (255, 0, 255),
+    "dark red": (128, 0, 0),
+}
+"""Label -> RGB."""
+
+_SIZE = (32, 32)
+_SHARPNESS = 60.0
+"""The distance in RGB over which a probability falls to its e-th part."""
+_FAR_TOO_MUCH = 1 << 40
+"""Bytes."""
+
+
+class ColourSettings(Settings):
+    """``release`` stands for another model, ``seconds`` for the time that a picture takes."""
+
+    release: str = "1"
+    seconds: float = 0.0
+
+
+class ColourClassifier:
+    """Says which colour a picture has, by the mean of its pixels. The embedding is that mean, 0 to 1."""
+
+    def __init__(self, settings: ColourSettings) -> None:
+        self._seconds = settings.seconds
+        self._colours = np.array(list(COLOURS.values()), np.float32)
+        self.info = ModelInfo(
+            name="colours",
+            digest=sha256(f"{settings.release} {COLOURS}".encode()).hexdigest(),
+            labels=tuple(COLOURS),
+            display=tuple(label.capitalize() for label in COLOURS),
+            size=_SIZE,
+            embedding=3,
+            licence="Apache-2.0",
+        )
+
+    def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
+        """Scores of each image, in their order."""
+        return [self._scores(image) for image in images]
+
+    def _scores(self, image: Image) -> Scores:
+        if self._seconds:
+            time.sleep(self._seconds)
+        mean = image.fit(_SIZE).reshape(-1, 3).mean(axis=0, dtype=np.float32)
+        distance = np.linalg.norm(self._colours - mean, axis=1)
+        weight = np.exp((distance.min() - distance) / _SHARPNESS)
+        return Scores(probabilities=(weight / weight.sum()).astype(np.float32), embedding=mean / np.float32(255))
+
+
+class HostileClassifier(ColourClassifier):
+    """As `ColourClassifier`, but for some colours.
+
+    Red kills its process, green hangs, blue raises, yellow takes a terabyte of memory, magenta gives probabilities
+    that are no numbers, cyan gives too few of them.
+    """
+
+    def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
+        """Scores, if it comes to that."""
+        return [self._treated(scores) for scores in super().classify(images)]
+
+    def _treated(self, scores: Scores) -> Scores:
+        colour = self.info.labels[int(np.argmax(scores.probabilities))]
+        return MISDEEDS[colour](scores) if colour in MISDEEDS else scores
+
+
+def _kill(scores: Scores) -> Scores:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return scores
+
+
+def _hang(_: Scores) -> Scores:
+    while True:
+        time.sleep(1)
+
+
+def _raise(scores: Scores) -> Scores:
+    raise RuntimeError(f"a bug in a stranger's classifier, with {len(scores.probabilities)} probabilities")
+
+
+def _allocate(scores: Scores) -> Scores:
+    # Not touched, so that it harms nothing where memory is not limited.
+    bytearray(_FAR_TOO_MUCH)
+    return scores
+
+
+def _corrupt(scores: Scores) -> Scores:
+    nothing: NDArray[np.float32] = np.full_like(scores.probabilities, np.nan)
+    return Scores(probabilities=nothing)
+
+
+def _shorten(scores: Scores) -> Scores:
+    return Scores(probabilities=scores.probabilities[:-1])
+
+
+MISDEEDS: Mapping[str, Callable[[Scores], Scores]] = {
+    "red": _kill,
+    "green": _hang,
+    "blue": _raise,
+    "yellow": _allocate,
+    "magenta": _corrupt,
+    "cyan": _shorten,
+}
+"""What `HostileClassifier` does, by the colour of the picture."""
+
+SPEC = PluginSpec(
+    name="colour",
+    kind="classifier",
+    summary="Names the colour of a picture; for tests.",
+    settings=ColourSettings,
+    factory="imgtag.testing.classifier:ColourClassifier",
+    runs="worker",
+)
+HOSTILE = PluginSpec(
+    name="hostile",
+    kind="classifier",
+    summary="Kills, hangs and raises, by the colour of the picture; for tests.",
+    settings=ColourSettings,
+    factory="imgtag.testing.classifier:HostileClassifier",
+    runs="worker",
+)

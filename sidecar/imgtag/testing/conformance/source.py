@@ -1,0 +1,343 @@
+"""What a source must do."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeAlias
+
+import anyio
+import pytest
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from imgtag.errors import EventError
+from imgtag.plugin.source import DeadLetter, Delivery, Source
+from imgtag.testing.conformance.service import ServiceConformance
+from imgtag.types.event import Hint, Intent
+from imgtag.types.ref import ObjectRef
+
+Connect: TypeAlias = Callable[[], Source]
+Occur: TypeAlias = Callable[[Source, str], Awaitable[ObjectRef]]
+
+ODD = ("with space.jpg", "100%_+&=#?.jpg", "quo'te\"d.jpg", "%41.jpg", "deep/\u00fcber/\U0001f98a.jpg")
+MANY = 100
+EARLY = 0.02
+"""Seconds that clocks may differ by."""
+
+
+class SourceUser(ABC):
+    """Whoever changes the objects that the source hears of, in one bucket."""
+
+    bucket: str
+
+    @abstractmethod
+    async def change(self, key: str) -> None:
+        """Upload or change an object, so that a notification comes of it."""
+
+    async def remove(self, key: str) -> bool:  # noqa: ARG002
+        """Delete it; False where this source hears nothing of that."""
+        return False
+
+
+class SourceConformance(ServiceConformance):
+    """Delivers at least once what happens and what is published, until it is acknowledged.
+
+    Fixtures: ``connect`` makes a `Source`; ``user`` is a `SourceUser`. ``patience``: seconds within which a
+    delivery comes; ``quiet``: seconds after which none comes any more; ``settle``: seconds until it hears of changes.
+    """
+
+    patience = 10.0
+    quiet = 0.5
+    settle = 0.2
+
+    @pytest.fixture
+    def user(self) -> SourceUser:
+        """To be defined: who changes objects."""
+        pytest.fail("define the fixture `user`")
+
+    @pytest.fixture
+    async def source(self, connect: Connect, user: SourceUser) -> AsyncIterator[Source]:
+        """The source, entered."""
+        await user.change("first.jpg")
+        async with connect() as source:
+            yield source
+
+    @pytest.fixture(params=["changed", "published"])
+    def occur(self, request: pytest.FixtureRequest, user: SourceUser) -> Occur:
+        """Both ways by which a key comes to be delivered."""
+
+        async def occur(source: Source, key: str) -> ObjectRef:
+            ref = ObjectRef(user.bucket, key)
+            await (user.change(key) if request.param == "changed" else source.publish([Hint(ref=ref)]))
+            return ref
+
+        return occur
+
+    def test_features_are_sane(self, connect: Connect) -> None:
+        """``ack_wait`` is a time or None."""
+        features = connect().features
+
+        assert features.ack_wait is None or features.ack_wait > 0
+
+    # Delivering.
+
+    async def test_delivers(self, source: Source, occur: Occur) -> None:
+        """What happens is delivered with its key, the first time as attempt 1."""
+        async with self._listening(source) as ear:
+            ref = await occur(source, "a/b.jpg")
+            delivery = await ear.hear(ref)
+
+            assert delivery.attempt == 1
+            assert delivery.problem is None
+            assert delivery.resync is None
+            await delivery.ack()
+
+    async def test_delivers_removals(self, source: Source, user: SourceUser) -> None:
+        """That an object was deleted is delivered too."""
+        async with self._listening(source) as ear:
+            if not await user.remove("first.jpg"):
+                pytest.skip("this source hears nothing of deletions")
+            await (await ear.hear(ObjectRef(user.bucket, "first.jpg"))).ack()
+
+    async def test_delivers_each_of_many(self, source: Source, occur: Occur) -> None:
+        """Of many keys at once none is missing."""
+        async with self._listening(source) as ear:
+            refs = {await occur(source, f"many/{number}.jpg") for number in range(MANY)}
+            assert await ear.hear_all(refs) == refs
+
+    async def test_odd_keys(self, source: Source, occur: Occur) -> None:
+        """Spaces, escapes, quotes and letters of any script arrive as they are."""
+        async with self._listening(source) as ear:
+            refs = {await occur(source, key) for key in ODD}
+            assert await ear.hear_all(refs) == refs
+
+    # Answering.
+
+    async def test_ack_ends(self, source: Source, connect: Connect, occur: Occur) -> None:
+        """What is acknowledged never comes again, here or after a restart."""
+        async with self._listening(source) as ear:
+            ref = await occur(source, "acked.jpg")
+            await (await ear.hear(ref)).ack()
+            await ear.hear_nothing(ref, self.quiet)
+        async with connect() as other, self._listening(other) as ear:
+            await ear.hear_nothing(ref, self.quiet)
+
+    @pytest.mark.parametrize("delay", [0.0, 0.3])
+    async def test_nak_delivers_again(self, source: Source, occur: Occur, delay: float) -> None:
+        """What is not done comes again after the delay, not before, with the next attempt."""
+        async with self._listening(source) as ear:
+            ref = await occur(source, "naked.jpg")
+            for attempt in (1, 2, 3):
+                delivery = await ear.hear(ref)
+                assert delivery.attempt == attempt
+                since = time.monotonic()
+                await delivery.nak(delay)
+            await (await ear.hear(ref)).ack()
+            assert time.monotonic() - since >= delay - EARLY
+
+    async def test_nak_holds_nothing_else_up(self, source: Source, occur: Occur) -> None:
+        """While one key waits to come again, others are delivered."""
+        async with self._listening(source) as ear:
+            await (await ear.hear(await occur(source, "waits.jpg"))).nak(self.patience * 10)
+            await (await ear.hear(await occur(source, "goes.jpg"))).ack()
+
+    async def test_unanswered_comes_again(self, source: Source, connect: Connect, occur: Occur) -> None:
+        """What a sidecar leaves unanswered when it ends comes again, by itself or in a resync."""
+        async with connect() as other, self._listening(other) as ear:
+            ref = await occur(other, "unanswered.jpg")
+            await ear.hear(ref)
+        async with self._listening(source, resyncs=True) as ear:
+            await (await ear.hear(ref)).ack()
+
+    async def test_naked_outlives_the_source(self, source: Source, connect: Connect, occur: Occur) -> None:
+        """What was to come again comes also when the sidecar ended meanwhile."""
+        async with connect() as other, self._listening(other) as ear:
+            ref = await occur(other, "naked.jpg")
+            await (await ear.hear(ref)).nak(0.1)
+        async with self._listening(source, resyncs=True) as ear:
+            await (await ear.hear(ref)).ack()
+
+    @pytest.mark.parametrize("answer", ["ack", "nak"])
+    async def test_answer_to_a_closed_source(self, source: Source, connect: Connect, occur: Occur, answer: str) -> None:
+        """An answer that comes too late raises nothing, and the delivery comes again."""
+        async with connect() as other, self._listening(other) as ear:
+            delivery = await ear.hear(ref := await occur(other, "late.jpg"))
+        await (delivery.ack() if answer == "ack" else delivery.nak(0.0))
+        async with self._listening(source, resyncs=True) as ear:
+            await (await ear.hear(ref)).ack()
+
+    async def test_extend_keeps_it(self, source: Source, occur: Occur) -> None:
+        """What is being worked on is given to nobody else."""
+        wait = self._ack_wait(source) or self.quiet / 4
+        async with self._listening(source) as ear:
+            delivery = await ear.hear(ref := await occur(source, "long.jpg"))
+            for _ in range(4):
+                await ear.hear_nothing(ref, wait / 2)
+                await delivery.extend()
+            await delivery.ack()
+
+    async def test_ack_wait_passes(self, source: Source, occur: Occur) -> None:
+        """Behind ``ack_wait`` an unanswered delivery comes again, with the next attempt."""
+        if self._ack_wait(source) is None:
+            pytest.skip("this source waits for ever, or for longer than the test")
+        async with self._listening(source) as ear:
+            await ear.hear(ref := await occur(source, "silent.jpg"))
+            again = await ear.hear(ref)
+            assert again.attempt == 2
+            await again.ack()
+
+    # Publishing.
+
+    @pytest.mark.parametrize("intent", Intent)
+    async def test_publish_keeps_the_intent(self, source: Source, user: SourceUser, intent: Intent) -> None:
+        """A published hint arrives with its intent."""
+        ref = ObjectRef(user.bucket, "intent.jpg")
+        async with self._listening(source) as ear:
+            await source.publish([Hint(ref=ref, intent=intent)])
+            delivery = await ear.hear(ref)
+            assert [hint.intent for hint in delivery.hints if hint.ref == ref] == [intent]
+            await delivery.ack()
+
+    async def test_publish_many(self, source: Source, user: SourceUser) -> None:
+        """All hints of one call arrive; a call with none is fine."""
+        refs = {ObjectRef(user.bucket, f"published/{number}.jpg") for number in range(MANY)}
+        async with self._listening(source) as ear:
+            await source.publish([])
+            await source.publish([Hint(ref=ref) for ref in refs])
+            assert await ear.hear_all(refs) == refs
+
+    async def test_publish_reaches_another_instance(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """What one process publishes is delivered to one that runs."""
+        ref = ObjectRef(user.bucket, "elsewhere.jpg")
+        async with self._listening(source) as ear, connect() as other:
+            await other.publish([Hint(ref=ref)])
+            await (await ear.hear(ref)).ack()
+
+    async def test_publish_outlives_the_publisher(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """What was published is delivered to one that starts when the publisher is gone."""
+        ref = ObjectRef(user.bucket, "later.jpg")
+        async with connect() as other:
+            await other.publish([Hint(ref=ref, intent=Intent.RETRY)])
+        async with self._listening(source) as ear:
+            delivery = await ear.hear(ref)
+            assert delivery.hints[0].intent is Intent.RETRY
+            await delivery.ack()
+
+    # Dead letters.
+
+    async def test_dead_letter_is_kept(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """A letter is listed as it was put, with an id, also by another instance."""
+        letter = self._letter(user, "dead/\u00fcber.jpg")
+        await source.dead.put(letter)
+        async with connect() as other:
+            (listed,) = await _letters(other)
+
+        assert listed.id
+        assert replace(listed, id="") == letter
+
+    async def test_dead_letter_newest_stays(self, source: Source, user: SourceUser) -> None:
+        """There is one letter for a key: the newest."""
+        older, newer = self._letter(user, "a.jpg"), replace(self._letter(user, "a.jpg"), code="newer", at=2.0e9)
+        for letter in (older, self._letter(user, "b.jpg"), newer):
+            await source.dead.put(letter)
+        listed = {letter.ref: letter.code for letter in await _letters(source)}
+
+        assert len(await _letters(source)) == 2
+        assert listed[older.ref] == "newer"
+
+    async def test_dead_letter_without_key(self, source: Source) -> None:
+        """Messages from which no key could be read are kept, each of them."""
+        for payload in (b"{not json", b"\x00\xff"):
+            code = EventError.default_code
+            await source.dead.put(DeadLetter(ref=None, code=code, reason="no key", at=1.7e9, payload=payload))
+
+        assert {letter.payload for letter in await _letters(source)} == {b"{not json", b"\x00\xff"}
+
+    async def test_dead_letters_drop(self, source: Source, user: SourceUser) -> None:
+        """Letters go by their id, and it is said how many there were; others stay."""
+        for key in ("a.jpg", "b.jpg", "c.jpg"):
+            await source.dead.put(self._letter(user, key))
+        ids = {letter.ref.key: letter.id for letter in await _letters(source) if letter.ref}
+        dropped = await source.dead.drop([ids["a.jpg"], ids["c.jpg"], "no-such-id"])
+        again = await source.dead.drop([ids["a.jpg"]])
+
+        assert (dropped, again) == (2, 0)
+        assert [letter.ref for letter in await _letters(source)] == [ObjectRef(user.bucket, "b.jpg")]
+
+    def _letter(self, user: SourceUser, key: str) -> DeadLetter:
+        return DeadLetter(ref=ObjectRef(user.bucket, key), code="undecodable", reason="no picture: \u00fc\n", at=1.7e9)
+
+    def _ack_wait(self, source: Source) -> float | None:
+        wait = source.features.ack_wait
+        return wait if wait is not None and wait < self.patience / 2 else None
+
+    @asynccontextmanager
+    async def _listening(self, source: Source, *, resyncs: bool = False) -> AsyncIterator[Ear]:
+        """Take deliveries; resyncs are acknowledged by the way unless they are to be heard."""
+        send, receive = anyio.create_memory_object_stream[Delivery](10 * MANY)
+
+        async def take() -> None:
+            async for delivery in source.deliveries():
+                if delivery.resync is not None and not resyncs:
+                    await delivery.ack()
+                else:
+                    await send.send(delivery)
+
+        try:
+            async with anyio.create_task_group() as taking, send, receive:
+                taking.start_soon(take)
+                await anyio.sleep(self.settle)
+                yield Ear(receive, self.patience)
+                taking.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            # What failed is to be read, not that a task group was around it.
+            raise group.exceptions[0] from None
+
+
+class Ear:
+    """Waits for deliveries of one key; those of others are acknowledged."""
+
+    def __init__(self, receive: MemoryObjectReceiveStream[Delivery], patience: float) -> None:
+        self._receive = receive
+        self._patience = patience
+
+    async def hear(self, ref: ObjectRef) -> Delivery:
+        """The next delivery of this key. Fails when none comes in time."""
+        delivery = await self._next(ref, self._patience)
+        assert delivery is not None, f"{ref} is delivered within {self._patience} s"
+        return delivery
+
+    async def hear_nothing(self, ref: ObjectRef, seconds: float) -> None:
+        """Fails when this key is delivered."""
+        delivery = await self._next(ref, seconds)
+        assert delivery is None, f"{ref} is not delivered again"
+
+    async def hear_all(self, refs: set[ObjectRef]) -> set[ObjectRef]:
+        """Acknowledge deliveries until all these keys came, or none comes any more; those that came."""
+        heard: set[ObjectRef] = set()
+        with anyio.move_on_after(self._patience):
+            while heard < refs:
+                delivery = await self._receive.receive()
+                heard |= {hint.ref for hint in delivery.hints} & refs
+                await delivery.ack()
+        return heard
+
+    async def _next(self, ref: ObjectRef, seconds: float) -> Delivery | None:
+        with anyio.move_on_after(seconds):
+            while True:
+                delivery = await self._receive.receive()
+                if _is_about(delivery, ref):
+                    return delivery
+                await delivery.ack()
+        return None
+
+
+def _is_about(delivery: Delivery, ref: ObjectRef) -> bool:
+    return any(hint.ref == ref for hint in delivery.hints) or (delivery.resync is not None and ref in delivery.resync)
+
+
+async def _letters(source: Source) -> list[DeadLetter]:
+    return [letter async for letter in source.dead.list()]

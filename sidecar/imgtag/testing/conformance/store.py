@@ -1,0 +1,432 @@
+"""What a store must do."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import TypeAlias
+
+import anyio
+import pytest
+
+from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable, WriteRefused
+from imgtag.plugin.store import Rewrite, Store
+from imgtag.testing.conformance.service import ServiceConformance
+from imgtag.types.ref import ObjectRef, ObjectState, Scope
+
+Connect: TypeAlias = Callable[[], Store]
+
+OLD, NEW = b"old bytes \x00\xff\r\n", b"new bytes \x00\xff\r\n"
+USERS = {"license": "CC-BY 4.0; see https://example.org/?a=b&c=%41", "empty-looking": "-"}
+OURS = {"imgtag_red+fox": "0.59", "imgtag_caf%c3%a9": "0.10", "imgtag-mark": "1;m=lite0@5f2c9a1b;t=1719846003"}
+KEYS = (
+    "A.jpg",
+    "a-b.jpg",
+    "a.jpg",
+    "a/b.jpg",
+    "a/b/c.jpg",
+    "a0.jpg",
+    "b.jpg",
+    "\u00e9.jpg",
+    "\uff5a.jpg",
+    "\U0001f98a.jpg",
+)
+"""In the order of their UTF-8 bytes: `/` lies between `.` and `0`; the last two are the other way round in UTF-16."""
+ODD = ("with space.jpg", "100%_+&=#?.jpg", "quo'te\"d.jpg", "%41.jpg", "deep/er/\u00fcber/\U0001f98a.jpg")
+ROUNDS = 20
+"""Races that a concurrent upload must win."""
+
+
+class StoreUser(ABC):
+    """Whoever else works in the store: acts on objects behind the sidecar's back, in a bucket without versions.
+
+    ``put`` takes user metadata with lower-case names; where a store has types, it is a JPEG's.
+    """
+
+    bucket: str
+
+    @abstractmethod
+    async def put(self, key: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        """Upload an object, in the place of any older one."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Delete an object."""
+
+    @abstractmethod
+    async def take_away(self) -> None:
+        """Make the whole bucket be gone: renamed, unmounted, or behind an endpoint that has none of this name."""
+
+    @abstractmethod
+    async def bring_back(self) -> None:
+        """Undo ``take_away``."""
+
+    async def lock(self, key: str) -> bool:  # noqa: ARG002
+        """Put an object under a lock, so that nothing may be written on it; False where the store has none."""
+        return False
+
+
+class StoreConformance(ServiceConformance):
+    """Reads objects as they are now, and changes nothing of them but their metadata, and only what it read.
+
+    Fixtures: ``connect`` makes a `Store`; ``user`` is a `StoreUser` of an empty bucket that the store shows.
+    ``many``: objects that a listing is tried with, more than one page of it.
+    """
+
+    many = 1_100
+
+    @pytest.fixture
+    def user(self) -> StoreUser:
+        """To be defined: who changes objects behind the store's back."""
+        pytest.fail("define the fixture `user`")
+
+    @pytest.fixture
+    async def store(self, connect: Connect, user: StoreUser) -> AsyncIterator[Store]:
+        """The store, entered, with one object in the bucket."""
+        await user.put("first.jpg", OLD, USERS)
+        async with connect() as store:
+            yield store
+
+    # Looking.
+
+    async def test_stat_tells_what_is_there(self, store: Store, user: StoreUser) -> None:
+        """A state has the object's name, size, ETag, time and metadata."""
+        state = await _state(store, user, "first.jpg")
+
+        assert state.ref == ObjectRef(user.bucket, "first.jpg")
+        assert state.size == len(OLD)
+        assert state.etag
+        assert state.modified > 0
+        assert dict(state.metadata) == USERS
+
+    async def test_stat_is_stable(self, store: Store, user: StoreUser) -> None:
+        """An object that nobody touches looks the same every time."""
+        first, second = [await _state(store, user, "first.jpg") for _ in range(2)]
+
+        assert first == second
+
+    async def test_absent_key_is_none(self, store: Store, user: StoreUser) -> None:
+        """What was never there, and what was deleted, is None."""
+        await user.put("gone.jpg", OLD)
+        await user.delete("gone.jpg")
+
+        for key in ("never.jpg", "no/such/folder.jpg", "first.jpg/below", "gone.jpg"):
+            ref = ObjectRef(user.bucket, key)
+            assert await store.stat(ref) is None, key
+            async with store.open(ref) as body:
+                assert body is None, key
+
+    async def test_absent_bucket_is_no_absent_key(self, store: Store) -> None:
+        """Where there is no such bucket nothing is said of its keys: BucketAbsent."""
+        await _raises_bucket_absent(store, "no-such-bucket")
+
+    async def test_lost_bucket_is_no_empty_bucket(self, store: Store, user: StoreUser) -> None:
+        """A bucket that goes while the store is open is BucketAbsent, and is as before when it is back."""
+        before = await _state(store, user, "first.jpg")
+        await user.take_away()
+        await _raises_bucket_absent(store, user.bucket)
+        await user.bring_back()
+
+        assert await _state(store, user, "first.jpg") == before
+
+    async def test_etag_tells_contents_apart(self, store: Store, user: StoreUser) -> None:
+        """Other bytes of the same length have another ETag."""
+        before = await _state(store, user, "first.jpg")
+        await user.put("first.jpg", NEW)
+        after = await _state(store, user, "first.jpg")
+
+        assert before.etag != after.etag
+
+    @pytest.mark.parametrize("key", ODD)
+    async def test_odd_keys(self, store: Store, user: StoreUser, key: str) -> None:
+        """Spaces, escapes, quotes and letters of any script in a key are only letters of it."""
+        await user.put(key, NEW)
+        state = await _state(store, user, key)
+        listed = [each.ref.key async for each in store.list(Scope(user.bucket, key[:3]))]
+        written = await store.rewrite(Rewrite(state=state, metadata=OURS, body=NEW))
+
+        assert key in listed
+        assert await _read(store, user, key) == NEW
+        assert written.ref.key == key
+
+    async def test_buckets(self, store: Store, user: StoreUser) -> None:
+        """The bucket is among those that there are."""
+        assert user.bucket in await store.buckets()
+
+    # Reading.
+
+    @pytest.mark.parametrize("data", [b"", b"\x00", os.urandom(300_000)], ids=["empty", "one byte", "300 kB"])
+    async def test_read_gives_the_bytes(self, store: Store, user: StoreUser, data: bytes) -> None:
+        """All bytes come as they were uploaded."""
+        await user.put("bytes.jpg", data)
+
+        assert await _read(store, user, "bytes.jpg") == data
+
+    async def test_open_shows_what_stat_shows(self, store: Store, user: StoreUser) -> None:
+        """The state of an opened object is that of ``stat``; its body need not be read."""
+        async with store.open(ObjectRef(user.bucket, "first.jpg")) as body:
+            assert body is not None
+            assert body.state == await _state(store, user, "first.jpg")
+
+    async def test_if_match(self, store: Store, user: StoreUser) -> None:
+        """Opening with the ETag that is there works; with another one it is a Conflict."""
+        state = await _state(store, user, "first.jpg")
+        async with store.open(state.ref, if_match=state.etag) as body:
+            assert body is not None
+        await user.put("first.jpg", NEW)
+
+        with pytest.raises(Conflict):
+            async with store.open(state.ref, if_match=state.etag):
+                pass
+
+    async def test_read_limit(self, store: Store, user: StoreUser) -> None:
+        """Reading as many bytes as there are works; one less is refused as too large."""
+        assert await _read(store, user, "first.jpg", limit=len(OLD)) == OLD
+        with pytest.raises(Unreadable) as refused:
+            await _read(store, user, "first.jpg", limit=len(OLD) - 1)
+
+        assert refused.value.code == "too_large"
+
+    @pytest.mark.parametrize("data", [NEW, None], ids=["overwritten", "deleted"])
+    async def test_read_never_mixes(self, store: Store, user: StoreUser, data: bytes | None) -> None:
+        """Of an object that changes while it is open, the bytes are those of its state, or it is a Conflict."""
+        async with store.open(ObjectRef(user.bucket, "first.jpg")) as body:
+            assert body is not None
+            await (user.delete("first.jpg") if data is None else user.put("first.jpg", data))
+            with suppress(Conflict):
+                assert await body.read(1_000) == OLD
+
+    # Listing.
+
+    async def test_list_order(self, store: Store, user: StoreUser) -> None:
+        """Keys come in the order of their UTF-8 bytes, over folders and scripts."""
+        await self._fill(user, *reversed(KEYS))
+
+        assert await _keys(store, Scope(user.bucket)) == list(KEYS)
+
+    @pytest.mark.parametrize(
+        "prefix", ["", "a", "a/", "a/b", "a/b/", "a-b.jpg", "\u00e9", "\U0001f98a", "A", "%", "a*", "z"]
+    )
+    async def test_list_prefix(self, store: Store, user: StoreUser, prefix: str) -> None:
+        """Exactly the keys that begin so are listed, wherever the prefix ends, and no sign in it is a wildcard."""
+        await self._fill(user, *KEYS)
+
+        assert await _keys(store, Scope(user.bucket, prefix)) == [key for key in KEYS if key.startswith(prefix)]
+
+    @pytest.mark.parametrize("after", [*KEYS, "a", "a/", "a/b/", "a/zzz", "0", "zzz", "\U0001f98b"])
+    @pytest.mark.parametrize("prefix", ["", "a/"])
+    async def test_list_after(self, store: Store, user: StoreUser, prefix: str, after: str) -> None:
+        """A listing goes on behind any key, there or not, in a scope or not."""
+        await self._fill(user, *KEYS)
+        behind = [key for key in KEYS if key.startswith(prefix) and key.encode() > after.encode()]
+
+        assert await _keys(store, Scope(user.bucket, prefix), after) == behind
+
+    async def test_list_pages(self, store: Store, user: StoreUser) -> None:
+        """A listing longer than a page has every key once."""
+        keys = [f"many/{number // 100:02}/{number:05}.jpg" for number in range(self.many)]
+        await self._fill(user, *keys)
+
+        assert await _keys(store, Scope(user.bucket, "many/")) == keys
+
+    async def test_list_shows_what_stat_shows(self, store: Store, user: StoreUser) -> None:
+        """ETag and size in a listing are those of ``stat``, also behind a rewrite."""
+        state = await _state(store, user, "first.jpg")
+        await store.rewrite(Rewrite(state=state, metadata=OURS, body=OLD))
+        state = await _state(store, user, "first.jpg")
+        (listed,) = [each async for each in store.list(Scope(user.bucket))]
+
+        assert (listed.ref, listed.etag, listed.size) == (state.ref, state.etag, state.size)
+
+    async def test_list_leaves_out_the_deleted(self, store: Store, user: StoreUser) -> None:
+        """What was deleted is listed no more."""
+        await user.put("gone.jpg", OLD)
+        await user.delete("gone.jpg")
+
+        assert await _keys(store, Scope(user.bucket)) == ["first.jpg"]
+
+    # Writing.
+
+    async def test_rewrite_writes_metadata(self, store: Store, user: StoreUser) -> None:
+        """All entries stand on the object afterwards, and what is returned is the object as it then is."""
+        written = await self._rewrite(store, user, {**USERS, **OURS})
+
+        assert dict(written.metadata) == {**USERS, **OURS}
+        assert written == await _state(store, user, "first.jpg")
+
+    async def test_rewrite_outlives_the_store(self, store: Store, user: StoreUser, connect: Connect) -> None:
+        """Another instance sees what was written."""
+        written = await self._rewrite(store, user, {**USERS, **OURS})
+        async with connect() as other:
+            assert await other.stat(written.ref) == written
+
+    async def test_rewrite_removes_what_is_not_named(self, store: Store, user: StoreUser) -> None:
+        """Entries that the change does not name go, ours and the user's."""
+        await self._rewrite(store, user, {**USERS, **OURS})
+        written = await self._rewrite(store, user, {"license": USERS["license"]})
+
+        assert dict(written.metadata) == {"license": USERS["license"]}
+
+    async def test_rewrite_changes_nothing_else(self, store: Store, user: StoreUser) -> None:
+        """Bytes, size, type, tags and locks stay as they were."""
+        before = await _state(store, user, "first.jpg")
+        after = await self._rewrite(store, user, {**USERS, **OURS})
+
+        assert await _read(store, user, "first.jpg") == OLD
+        assert (after.size, after.content_type, after.tags) == (before.size, before.content_type, before.tags)
+        assert (after.readonly, after.unreadable) == (before.readonly, before.unreadable)
+
+    async def test_rewrite_leaves_other_objects_alone(self, store: Store, user: StoreUser) -> None:
+        """No object but its own changes, appears or goes."""
+        await user.put("second.jpg", NEW, USERS)
+        before = await _state(store, user, "second.jpg")
+        await self._rewrite(store, user, OURS)
+
+        assert await _state(store, user, "second.jpg") == before
+        assert await _keys(store, Scope(user.bucket)) == ["first.jpg", "second.jpg"]
+
+    async def test_rewrite_again(self, store: Store, user: StoreUser) -> None:
+        """The state that a rewrite returns is good for the next one."""
+        first = await self._rewrite(store, user, OURS)
+        second = await store.rewrite(Rewrite(state=first, metadata=USERS, body=OLD))
+
+        assert dict(second.metadata) == USERS
+
+    async def test_rewrite_conflict_newer_bytes(self, store: Store, user: StoreUser) -> None:
+        """Where the object has other bytes meanwhile, nothing is written: Conflict."""
+        state = await _state(store, user, "first.jpg")
+        await user.put("first.jpg", NEW, {"by": "somebody"})
+        await self._refuses(store, state, Conflict)
+
+        assert await _read(store, user, "first.jpg") == NEW
+        assert dict((await _state(store, user, "first.jpg")).metadata) == {"by": "somebody"}
+
+    async def test_rewrite_conflict_newer_metadata(self, store: Store, user: StoreUser) -> None:
+        """Where the same bytes have other metadata meanwhile, they stay: Conflict."""
+        state = await _state(store, user, "first.jpg")
+        await user.put("first.jpg", OLD, {"by": "somebody"})
+        await self._refuses(store, state, Conflict)
+
+        assert dict((await _state(store, user, "first.jpg")).metadata) == {"by": "somebody"}
+
+    async def test_rewrite_conflict_deleted(self, store: Store, user: StoreUser) -> None:
+        """Where the object is gone meanwhile, it does not come back: Conflict."""
+        state = await _state(store, user, "first.jpg")
+        await user.put("second.jpg", NEW)
+        await user.delete("first.jpg")
+        await self._refuses(store, state, Conflict)
+
+        assert await store.stat(state.ref) is None
+
+    async def test_rewrite_in_lost_bucket(self, store: Store, user: StoreUser) -> None:
+        """Where the bucket is gone, the write is to be tried again, and makes nothing."""
+        before = await _state(store, user, "first.jpg")
+        await user.take_away()
+        with pytest.raises((Conflict, Unavailable)):
+            await store.rewrite(Rewrite(state=before, metadata=OURS, body=OLD))
+        await user.bring_back()
+
+        assert await _state(store, user, "first.jpg") == before
+
+    async def test_rewrite_never_loses_an_upload(self, store: Store, user: StoreUser) -> None:
+        """Of a rewrite and an upload at the same time, the upload's bytes stay."""
+        for number in range(ROUNDS):
+            key, data = f"race-{number}.jpg", NEW + bytes([number])
+            await user.put(key, OLD)
+            state = await _state(store, user, key)
+            async with anyio.create_task_group() as both:
+                both.start_soon(_rewritten_or_conflict, store, Rewrite(state=state, metadata=OURS, body=OLD))
+                # From before the rewrite begins until behind its end.
+                both.start_soon(_later, number / 1_000, user, key, data)
+
+            assert await _read(store, user, key) == data
+
+    async def test_rewrite_takes_the_metadata_that_fit(self, store: Store, user: StoreUser) -> None:
+        """Metadata up to the limit that the store tells, or of 2 kB where it tells none, are written whole."""
+        metadata = self._filling(store, store.features.metadata_limit or 2_000)
+        written = await self._rewrite(store, user, metadata)
+
+        assert dict(written.metadata) == metadata
+
+    async def test_rewrite_refuses_what_does_not_fit(self, store: Store, user: StoreUser) -> None:
+        """Metadata over the limit are refused, and the object stays as it was."""
+        if store.features.metadata_limit is None:
+            pytest.skip("this store tells no limit")
+        before = await _state(store, user, "first.jpg")
+        metadata = self._filling(store, store.features.metadata_limit + 1)
+        await self._refuses(store, before, WriteRefused, metadata)
+
+        assert await _state(store, user, "first.jpg") == before
+
+    async def test_rewrite_refuses_the_locked(self, store: Store, user: StoreUser) -> None:
+        """On a locked object nothing is written; its state says why."""
+        if not await user.lock("first.jpg"):
+            pytest.skip("this store has no locks")
+        before = await _state(store, user, "first.jpg")
+        await self._refuses(store, before, WriteRefused)
+
+        assert before.readonly
+        assert await _state(store, user, "first.jpg") == before
+
+    async def _fill(self, user: StoreUser, *keys: str) -> None:
+        for key in keys:
+            await user.put(key, OLD)
+        await user.delete("first.jpg")
+
+    async def _rewrite(self, store: Store, user: StoreUser, metadata: Mapping[str, str]) -> ObjectState:
+        state = await _state(store, user, "first.jpg")
+        return await store.rewrite(Rewrite(state=state, metadata=metadata, body=OLD))
+
+    async def _refuses(
+        self,
+        store: Store,
+        state: ObjectState,
+        error: type[Exception],
+        metadata: Mapping[str, str] = OURS,
+    ) -> None:
+        with pytest.raises(error):
+            await store.rewrite(Rewrite(state=state, metadata=metadata, body=OLD))
+
+    def _filling(self, store: Store, size: int) -> dict[str, str]:
+        """Entries of exactly this size, as the store counts them."""
+        overhead = store.features.metadata_overhead
+        return {"imgtag-raw": "x" * (size // 2 - 10 - overhead), "license": "y" * (size - size // 2 - 7 - overhead)}
+
+
+async def _state(store: Store, user: StoreUser, key: str) -> ObjectState:
+    state = await store.stat(ObjectRef(user.bucket, key))
+    assert state is not None, f"{key} is there"
+    return state
+
+
+async def _read(store: Store, user: StoreUser, key: str, limit: int = 1_000_000) -> bytes:
+    async with store.open(ObjectRef(user.bucket, key)) as body:
+        assert body is not None, f"{key} is there"
+        return await body.read(limit)
+
+
+async def _keys(store: Store, scope: Scope, after: str = "") -> list[str]:
+    return [listed.ref.key async for listed in store.list(scope, after=after)]
+
+
+async def _raises_bucket_absent(store: Store, bucket: str) -> None:
+    ref = ObjectRef(bucket, "first.jpg")
+    with pytest.raises(BucketAbsent):
+        await store.stat(ref)
+    with pytest.raises(BucketAbsent):
+        async with store.open(ref):
+            pass
+    with pytest.raises(BucketAbsent):
+        await _keys(store, Scope(bucket))
+
+
+async def _later(delay: float, user: StoreUser, key: str, data: bytes) -> None:
+    await anyio.sleep(delay)
+    await user.put(key, data)
+
+
+async def _rewritten_or_conflict(store: Store, change: Rewrite) -> None:
+    with suppress(Conflict):
+        await store.rewrite(change)

@@ -1,0 +1,266 @@
+"""Indexers that break their contract, each in one place; ``shows`` names the tests that must say so."""
+
+from dataclasses import replace
+
+import pytest
+
+from imgtag.plugin.indexer import Delete, Outcome, Upsert
+from imgtag.testing import evaluate, indexer
+from imgtag.testing.conformance import IndexerConformance
+from imgtag.testing.indexer import MemoryIndexer
+from imgtag.types.query import Compare, Is, Not, Score, StartsWith
+
+
+class Broken(IndexerConformance):
+    shows = ()
+    Indexer = MemoryIndexer
+    matches = None
+
+    @pytest.fixture
+    def connect(self, monkeypatch):
+        if self.matches:
+            # The evaluator calls itself by name, so this reaches nested conditions; the suite compares with
+            # explicit results besides.
+            sound, broken = evaluate.matches, self.matches
+            monkeypatch.setattr(evaluate, "matches", lambda part, document: broken(sound, part, document))
+        documents = {}
+        return lambda: self.Indexer(documents)
+
+
+class TestSound(Broken):
+    pass
+
+
+class TestForgetsDeletes(Broken):
+    shows = ("test_delete",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            await super().apply([change for change in changes if isinstance(change, Upsert)])
+            return [Outcome(change.id) for change in changes]
+
+
+class TestIsNotDurable(Broken):
+    shows = ("test_durable", "test_durable_over_restarts")
+
+    class Indexer(MemoryIndexer):
+        def __init__(self, documents):
+            super().__init__()
+
+
+class TestSavesWhenItCloses(Broken):
+    shows = ("test_durable",)
+
+    class Indexer(MemoryIndexer):
+        def __init__(self, documents):
+            super().__init__(dict(documents))
+            self._saved = documents
+
+        async def __aexit__(self, *error):
+            self._saved.clear()
+            self._saved.update(self.documents)
+
+
+class TestMergesDocuments(Broken):
+    shows = ("test_replace_leaves_nothing_old", "test_replace_leaves_no_old_counts")
+
+    class Indexer(MemoryIndexer):
+        def _taken(self, change):
+            return {**self.documents.get(change.id, {}), **super()._taken(change)}
+
+
+class TestFailsTheWholeBatch(Broken):
+    shows = ("test_bad_document_fails_alone",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            for change in changes:
+                if isinstance(change, Upsert):
+                    self._taken(change)
+            return await super().apply(changes)
+
+
+class TestSwallowsTheBad(Broken):
+    shows = ("test_bad_document_fails_alone",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            return [replace(outcome, error=None) for outcome in await super().apply(changes)]
+
+
+class TestDeletesFirst(Broken):
+    shows = ("test_changes_come_in_order",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            await super().apply(sorted(changes, key=lambda change: isinstance(change, Upsert)))
+            return [Outcome(change.id) for change in changes]
+
+
+class TestRaisesForTheUnknown(Broken):
+    shows = ("test_delete_of_the_unknown",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            for change in changes:
+                if isinstance(change, Delete):
+                    self.documents.pop(change.id)
+            return await super().apply(changes)
+
+
+class TestAnswersByTheWay(Broken):
+    shows = ("test_outcomes_are_those_of_the_changes",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            return list({outcome.id: outcome for outcome in await super().apply(changes)}.values())
+
+
+class TestKeepsNoVectors(Broken):
+    shows = ("test_get_gives_whole_documents",)
+
+    class Indexer(MemoryIndexer):
+        def _taken(self, change):
+            return {name: value for name, value in super()._taken(change).items() if name != "_vectors"}
+
+
+class TestGetsAHundred(Broken):
+    shows = ("test_many",)
+
+    class Indexer(MemoryIndexer):
+        async def get(self, ids):
+            return await super().get(ids[:100])
+
+
+class TestScansAnyhow(Broken):
+    shows = ("test_scan_order",)
+
+    class Indexer(MemoryIndexer):
+        def _within(self, site, scope):
+            return sorted(super()._within(site, scope), key=lambda document: document["key"].lower())
+
+
+class TestScansBySQLPatterns(Broken):
+    shows = ("test_scan_prefix",)
+
+    class Indexer(MemoryIndexer):
+        def _within(self, site, scope):
+            found = super()._within(site, replace(scope, prefix=""))
+            return [each for each in found if each["key"].lower().startswith(scope.prefix.lower())]
+
+
+class TestScansAllSites(Broken):
+    shows = ("test_scan_keeps_to_site_and_bucket",)
+
+    class Indexer(MemoryIndexer):
+        def _within(self, site, scope):
+            sites = {document["site"] for document in self.documents.values()}
+            return [each for one in sorted(sites) for each in super(type(self), self)._within(one, scope)]
+
+
+class TestScansAllFields(Broken):
+    shows = ("test_scan_fields",)
+
+    class Indexer(MemoryIndexer):
+        def scan(self, site, scope, *, fields=()):
+            return super().scan(site, scope)
+
+
+class TestScansByOffset(Broken):
+    shows = ("test_scan_while_it_changes",)
+
+    class Indexer(MemoryIndexer):
+        async def scan(self, site, scope, *, fields=()):
+            start = 0
+            while page := [each async for each in super(type(self), self).scan(site, scope, fields=fields)][start:]:
+                for each in page[:100]:
+                    yield each
+                start += 100
+
+
+class TestIgnoresNot(Broken):
+    shows = ("test_query_finds", "test_condition_holds")
+
+    def matches(self, sound, part, document):
+        return sound(part.part, document) if isinstance(part, Not) else sound(part, document)
+
+
+class TestTakesTheAbsentForNothing(Broken):
+    shows = ("test_query_finds", "test_condition_holds")
+
+    def matches(self, sound, part, document):
+        if isinstance(part, Compare):
+            return sound(part, {part.field: 0, **document})
+        return sound(part, document)
+
+
+class TestTakesMoreForAtLeast(Broken):
+    shows = ("test_query_finds",)
+
+    def matches(self, sound, part, document):
+        if isinstance(part, Score) and part.order == ">":
+            return sound(replace(part, order=">="), document)
+        return sound(part, document)
+
+
+class TestComparesCase(Broken):
+    shows = ("test_query_finds",)
+
+    def matches(self, sound, part, document):
+        if isinstance(part, Is) and part.field == "bucket":
+            return document["bucket"].title() in part.values
+        return sound(part, document)
+
+
+class TestFindsAnywhere(Broken):
+    shows = ("test_query_finds",)
+
+    def matches(self, sound, part, document):
+        if isinstance(part, StartsWith) and part.field == "title":
+            return part.prefix in document["title"].lower()
+        return sound(part, document)
+
+
+class TestIgnoresTheRanking(Broken):
+    shows = ("test_order_by_confidence", "test_random_queries")
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            return await super().search(replace(request, query=replace(request.query, ranking=())))
+
+
+class TestOldestFirst(Broken):
+    shows = ("test_order_by_time",)
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            page = await super().search(replace(request, limit=10_000, offset=0))
+            hits = sorted(page.hits, key=lambda hit: hit["when"])
+            return replace(page, hits=hits[request.offset :][: request.limit])
+
+
+class TestCountsThePage(Broken):
+    shows = ("test_pages", "test_no_hits_wanted", "test_many")
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            page = await super().search(request)
+            return replace(page, total=len(page.hits))
+
+
+class TestFacetsOfThePage(Broken):
+    shows = ("test_facets",)
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            page = await super().search(request)
+            return replace(page, facets={name: indexer.facets(page.hits, name) for name in request.facets})
+
+
+class TestShowsHalfDocuments(Broken):
+    shows = ("test_hits_are_documents",)
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            page = await super().search(request)
+            return replace(page, hits=[{"id": hit["id"], "key": hit["key"]} for hit in page.hits])

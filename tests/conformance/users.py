@@ -1,0 +1,87 @@
+"""Who works in the stores and behind the sources that the suites are run on."""
+
+import os
+
+from anyio import to_thread
+
+from imgtag.testing.conformance import SourceUser, StoreUser
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef
+
+
+class MemoryStoreUser(StoreUser):
+    """Acts on a store in memory."""
+
+    bucket = "photos"
+
+    def __init__(self, store):
+        self._store = store
+
+    async def put(self, key, data, metadata=None):
+        self._store.put(ObjectRef(self.bucket, key), data, metadata=metadata, tags={"project": "a"})
+
+    async def delete(self, key):
+        self._store.delete(ObjectRef(self.bucket, key))
+
+    async def take_away(self):
+        self._store.take_away(self.bucket)
+
+    async def bring_back(self):
+        self._store.bring_back(self.bucket)
+
+    async def lock(self, key):
+        self._store.lock(ObjectRef(self.bucket, key), "retention")
+        return True
+
+
+class MemorySourceUser(SourceUser):
+    """Makes notifications."""
+
+    bucket = "photos"
+
+    def __init__(self, source):
+        self._source = source
+
+    async def change(self, key):
+        self._source.send(Hint(ref=ObjectRef(self.bucket, key)))
+
+    async def remove(self, key):
+        self._source.send(Hint(ref=ObjectRef(self.bucket, key), removed=True))
+        return True
+
+
+class FolderUser(StoreUser, SourceUser):
+    """Works in a folder as a camera or a person does: new files come under their name when they are whole."""
+
+    def __init__(self, root):
+        self.bucket = root.name
+        self._root = root
+        self._aside = root.parent / "aside"
+
+    async def put(self, key, data, metadata=None):
+        await to_thread.run_sync(self._put, key, data, metadata or {})
+
+    async def delete(self, key):
+        await to_thread.run_sync((self._root / key).unlink)
+
+    async def change(self, key):
+        await self.put(key, os.urandom(16))
+
+    async def remove(self, key):
+        await self.delete(key)
+        return True
+
+    async def take_away(self):
+        await to_thread.run_sync(self._root.rename, self._aside)
+
+    async def bring_back(self):
+        await to_thread.run_sync(self._aside.rename, self._root)
+
+    def _put(self, key, data, metadata):
+        path = self._root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}")
+        unfinished.write_bytes(data)
+        for name, value in metadata.items():
+            os.setxattr(unfinished, f"user.{name}", value.encode())
+        unfinished.replace(path)
