@@ -34,6 +34,8 @@ import psutil
 from PIL import Image
 
 CORES = len(os.sched_getaffinity(0))
+WARM = 3.0
+"""Seconds until all workers have loaded their model."""
 CONFIG = """\
 [store.directory]
 root = "{root}"
@@ -75,8 +77,9 @@ def make_pictures(folder: Path, size: tuple[int, int], count: int) -> list[Path]
 
 def run_alone(paths: list[Path]) -> Run:
     """In a process of its own: `alone` below."""
-    code = f"import sys; sys.argv[1:] = {list(map(str, paths))!r}; import runpy; runpy.run_path({__file__!r}, run_name='alone')"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = f"import runpy; runpy.run_path({__file__!r}, run_name='alone')"
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
     cpu, elapsed = map(float, answer.stdout.split())
     return Run(cpu, elapsed)
 
@@ -116,10 +119,11 @@ def run_sidecar(pictures: Path, count: int) -> Run:
         shutil.copytree(pictures, base / "batch")
         (root / "first.jpg").write_bytes(next(pictures.iterdir()).read_bytes())
         process = psutil.Process(
-            subprocess.Popen([shutil.which("imgtag"), "--config", str(base / "imgtag.toml"), "run"]).pid
+            subprocess.Popen([sys.executable, "-m", "imgtag", "--config", str(base / "imgtag.toml"), "run"]).pid
         )
         try:
             wait_for(base / "state", 1)
+            time.sleep(WARM)
             before, start = cpu_of(process), time.perf_counter()
             (base / "batch").rename(root / "batch")
             memory = wait_for(base / "state", count + 1, process)
@@ -178,10 +182,19 @@ def measure(name: str, size: tuple[int, int], count: int, rounds: int, folder: P
     peak = max(other.memory for _, other in pairs) / 2**20
     kilobytes = sum(path.stat().st_size for path in paths) / count / 1000
     middle = statistics.median
+    ratio = f"{middle(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    cells = (
+        f"{size[0]}x{size[1]} ({kilobytes:.0f} kB), {count} pictures",
+        f"{middle(limits):.0f}",
+        f"{middle(rates):.0f}",
+        f"{middle(alone_spent):.1f}",
+        f"{middle(spent):.1f}",
+        ratio,
+        f"{middle(busy):.2f} of {CORES}",
+        f"{peak:.0f} MB",
+    )
     print(
-        f"| {size[0]}x{size[1]} ({kilobytes:.0f} kB), {count} pictures | {middle(limits):.0f} | {middle(rates):.0f} "
-        f"| {middle(alone_spent):.1f} | {middle(spent):.1f} | {middle(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
-        f"| {middle(busy):.2f} of {CORES} | {peak:.0f} MB |",
+        f"| {' | '.join(cells)} |",
         flush=True,
     )
 
@@ -193,9 +206,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.machine()}, {CORES} cores, {model_name()}, Python {platform.python_version()}\n")
-    print(
-        "| pictures | alone, img/s | sidecar, img/s | alone, CPU ms | sidecar, CPU ms | efficiency | busy cores | peak PSS |"
-    )
+    heads = ("pictures", "alone, img/s", "sidecar, img/s", "alone, CPU ms", "sidecar, CPU ms", "efficiency")
+    print(f"| {' | '.join(heads)} | busy cores | peak PSS |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="imgtag-bench-", dir=os.environ.get("TMPDIR")) as folder:
         measure("small", (500, 375), options.small, options.rounds, Path(folder))

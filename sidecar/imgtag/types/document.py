@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from imgtag.errors import ImgtagError
-from imgtag.types.facts import Facts
-from imgtag.types.labels import Label
-from imgtag.types.metadata import Entries
+from imgtag.types.facts import LATEST, Facts, position
 from imgtag.types.query.folding import fold, words
-from imgtag.types.ref import ObjectRef, ObjectState
+
+if TYPE_CHECKING:
+    from imgtag.errors import ImgtagError
+    from imgtag.types.labels import Label
+    from imgtag.types.metadata import Entries
+    from imgtag.types.ref import ObjectRef, ObjectState
 
 Document: TypeAlias = Mapping[str, Any]
 """A JSON object with the fields of the reference page "document"; absent fields are left out."""
-
-_LATEST = 253_402_300_799
-"""The last second of the year 9999: charts know no later one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +110,6 @@ def _pictured(state: ObjectState, facts: Facts) -> dict[str, Any]:
     modified = state.modified if facts.modified is None else facts.modified
     when = _second(modified if facts.taken is None else facts.taken)
     day = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d")
-    position = None if facts.lat is None else {"lat": facts.lat, "lng": facts.lng}
     return {
         "width": facts.width,
         "height": facts.height,
@@ -120,8 +118,15 @@ def _pictured(state: ObjectState, facts: Facts) -> dict[str, Any]:
         "when_day": day,
         "when_month": day[:7],
         "camera": facts.camera,
-        "_geo": position,
+        "_geo": _place(facts),
     }
+
+
+def _place(facts: Facts) -> dict[str, float | None] | None:
+    if facts.lat is None or facts.lng is None:
+        return None
+    lat, lng = position(facts.lat, facts.lng)
+    return None if lat is None else {"lat": lat, "lng": lng}
 
 
 def _chosen(user: Mapping[str, str], names: Iterable[str]) -> dict[str, Any]:
@@ -151,4 +156,4 @@ def _provenance(entries: Entries) -> dict[str, Any]:
 
 
 def _second(moment: float) -> int:
-    return max(0, min(_LATEST, int(moment)))
+    return int(min(LATEST, max(0, moment)))  # in this order a NaN becomes 0

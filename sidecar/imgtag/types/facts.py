@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from imgtag.types.packed import pack, unpack
 
-_LATEST = 253_402_300_799
-"""The last second of the year 9999."""
+LATEST = 253_402_300_799
+"""The last second of the year 9999: charts know no later one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +32,11 @@ class Facts:
         return facts if exif else replace(facts, taken=None, camera=None)
 
     def encode(self) -> str:
-        position = "" if self.lat is None or self.lng is None else f"{self.lat:.6g},{self.lng:.6g}"
+        """One line that ``decode`` reads; a store's clock may be wrong, so ``modified`` is brought into its range."""
+        position = "" if self.lat is None or self.lng is None else f"{self.lat!r},{self.lng!r}"
         numbers = {"w": self.width, "h": self.height, "t": self.taken}
         texts = {name: "" if value is None else str(value) for name, value in numbers.items()}
-        modified = "" if self.modified is None else str(self.modified)
+        modified = "" if self.modified is None else str(max(0, min(LATEST, self.modified)))
         return pack({**texts, "c": self.camera or "", "g": position, "m": modified})
 
     @classmethod
@@ -48,11 +49,11 @@ class Facts:
         return cls(
             width=_number(fields.get("w", ""), 2**31),
             height=_number(fields.get("h", ""), 2**31),
-            taken=_number(fields.get("t", ""), _LATEST),
+            taken=_number(fields.get("t", ""), LATEST),
             camera=fields.get("c") or None,
             lat=lat,
             lng=lng,
-            modified=_number(fields.get("m", ""), _LATEST),
+            modified=_number(fields.get("m", ""), LATEST),
         )
 
 

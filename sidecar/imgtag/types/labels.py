@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 RAW_CLASSES = 20
 """How many classes are kept of what a model says."""
 
 _SCALE = 10_000
+_PAIR = re.compile(r"([0-9]{1,7}):([0-9]{1,5})")
 
 
 def identity(text: str) -> str:
@@ -59,11 +64,11 @@ class Raw:
     @classmethod
     def decode(cls, text: str) -> Raw | None:
         """None where ``text`` was not written by ``encode``."""
-        try:
-            pairs = [tuple(map(int, item.split(":"))) for item in text.split(",") if item]
-            return cls(tuple((number, value / _SCALE) for number, value in pairs))
-        except ValueError:
+        pairs = [_PAIR.fullmatch(item) for item in text.split(",")]
+        found = [(int(pair[1]), int(pair[2])) for pair in pairs if pair]
+        if len(found) < len(pairs) or len(pairs) > RAW_CLASSES or any(value > _SCALE for _, value in found):
             return None
+        return cls(tuple((number, value / _SCALE) for number, value in found))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from imgtag.types.labels import Label
+from imgtag.types.facts import LATEST
 from imgtag.types.packed import pack, unpack
-from imgtag.types.ref import ObjectRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgtag.types.labels import Label
+    from imgtag.types.ref import ObjectRef
 
 _DIGEST = 16
 """Bytes kept of a SHA-256: 128 bits."""
@@ -88,12 +93,15 @@ class Mark:
 
     def genuine(self, labels: Iterable[Label], key: bytes | None) -> bool:
         """Whether it is ours. Without a key every mark is believed."""
-        return key is None or hmac.compare_digest(self.signature, self._sign(labels, key))
+        # As bytes: a forged signature may hold what compare_digest takes of text only in ASCII.
+        said = self.signature.encode(errors="replace")
+        return not key or hmac.compare_digest(said, self._sign(labels, key).encode())
 
     def _sign(self, labels: Iterable[Label], key: bytes) -> str:
         said = [f"{label.name}={label.confidence:.6f}" for label in labels]
-        return _text(hmac.digest(key, "\n".join([pack(self._fields()), *said]).encode(), "sha256"))
+        text = "\n".join([pack(self._fields()), *said])
+        return _text(hmac.digest(key, text.encode(errors="replace"), "sha256"))
 
 
 def _seconds(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 12
+    return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= LATEST

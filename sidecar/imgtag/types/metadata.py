@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from imgtag.errors import WriteRefused
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name, name_to_label, parse_confidence
 from imgtag.types.mark import Mark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 MARK, FACTS, RAW, VEC, LABELS = "imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels"
 RESERVED = frozenset({MARK, FACTS, RAW, VEC, LABELS})
@@ -55,8 +57,10 @@ class MetadataCodec:
 
     def split(self, metadata: Mapping[str, str]) -> tuple[Entries, dict[str, str]]:
         """Our entries and the user's. What we cannot read of ours is as if absent; it is never the user's."""
-        user = {name: value for name, value in metadata.items() if not self._ours(name, value)}
-        labels = [*self._named(metadata), *_listed(metadata.get(LABELS, ""))]
+        others = {name: value for name, value in metadata.items() if name not in RESERVED}
+        named = {name: self._label(name, value) for name, value in others.items()}
+        user = {name: value for name, value in others.items() if named[name] is None}
+        labels = [*filter(None, named.values()), *_listed(metadata.get(LABELS, ""))]
         entries = Entries(
             labels=_ranked({label.name: label for label in labels}.values()),
             mark=Mark.decode(metadata.get(MARK, "")),
@@ -75,7 +79,7 @@ class MetadataCodec:
 
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
-        wanted = self._kept(entries)
+        wanted = self._beside(user, self._kept(entries))
         for candidate in [wanted, *_shorter(wanted)]:
             sealed = self._sealed(candidate)
             metadata = {**user, **self._encode(sealed)}
@@ -91,14 +95,22 @@ class MetadataCodec:
         return self._sealed(self._kept(entries))
 
     def _kept(self, entries: Entries) -> Entries:
+        """As a reader will find them, so that a document made of them now is the one that is made of them later."""
         rounded = (Label(label.name, round(label.confidence, self.decimals)) for label in entries.labels)
         return replace(
             entries,
             labels=_ranked(label for label in rounded if label.confidence > 0),
-            facts=entries.facts if "facts" in self.keep else None,
-            raw=entries.raw if "raw" in self.keep else None,
-            vec=entries.vec if "vec" in self.keep else None,
+            facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
+            raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
+            vec=entries.vec or None if "vec" in self.keep else None,
         )
+
+    def _beside(self, user: Mapping[str, str], entries: Entries) -> Entries:
+        """Without the labels whose names the user has taken for something else."""
+        if self.layout == "single":
+            return entries
+        free = (label for label in entries.labels if self.prefix + label_to_name(label.name) not in user)
+        return replace(entries, labels=tuple(free))
 
     def _sealed(self, entries: Entries) -> Entries:
         mark = entries.mark
@@ -119,14 +131,11 @@ class MetadataCodec:
             return {self.prefix + name: value for name, value in encoded.items()}
         return {LABELS: ",".join(f"{name}={value}" for name, value in encoded.items())} if encoded else {}
 
-    def _named(self, metadata: Mapping[str, str]) -> Iterator[Label]:
-        for name, value in metadata.items():
-            confidence = parse_confidence(value)
-            if name.startswith(self.prefix) and confidence is not None:
-                yield Label(name_to_label(name.removeprefix(self.prefix)), confidence)
-
-    def _ours(self, name: str, value: str) -> bool:
-        return name in RESERVED or (name.startswith(self.prefix) and parse_confidence(value) is not None)
+    def _label(self, name: str, value: str) -> Label | None:
+        """The label of an entry; None where the entry is none of ours."""
+        confidence = parse_confidence(value)
+        label = name.removeprefix(self.prefix) if name.startswith(self.prefix) else ""
+        return Label(name_to_label(label), confidence) if label and confidence is not None else None
 
 
 def _ranked(labels: Iterable[Label]) -> tuple[Label, ...]:
@@ -134,12 +143,11 @@ def _ranked(labels: Iterable[Label]) -> tuple[Label, ...]:
 
 
 def _shorter(entries: Entries) -> Iterator[Entries]:
-    for name in ("vec", "facts", "raw"):
-        if getattr(entries, name) is not None:
-            entries = replace(entries, **{name: None})
-            yield entries
-    for count in range(len(entries.labels) - 1, -1, -1):
-        yield replace(entries, labels=entries.labels[:count])
+    yield replace(entries, vec=None)
+    yield replace(entries, vec=None, facts=None)
+    bare = replace(entries, vec=None, facts=None, raw=None)
+    for count in range(len(bare.labels), -1, -1):
+        yield replace(bare, labels=bare.labels[:count])
 
 
 def _size(metadata: Mapping[str, str], overhead: int) -> int:

@@ -5,16 +5,20 @@ Percent-escapes keep any text reversible and free of what headers or proxies tre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 VERSION = "1"
-_SAFE = "/@:,.-_~+\""
+_SAFE = '/@:,.-_~+"'
 
 
 def pack(fields: Mapping[str, str]) -> str:
-    """Fields in their order; empty ones are left out."""
-    return ";".join([VERSION, *(f"{name}={quote(value, safe=_SAFE)}" for name, value in fields.items() if value)])
+    """Fields in their order; empty ones are left out, halves of surrogate pairs become ``?``."""
+    filled = (f"{name}={quote(value, safe=_SAFE, errors='replace')}" for name, value in fields.items() if value)
+    return ";".join([VERSION, *filled])
 
 
 def unpack(text: str) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 PREFIX = struct.Struct(">II")
 MAX_HEADER = 4 << 20
@@ -19,12 +19,6 @@ Header = Mapping[str, Any]
 
 class FrameError(Exception):
     """The other side sent what is no frame, or closed in the middle of one."""
-
-
-class Readable(Protocol):
-    """Reads exactly so many bytes, or raises FrameError."""
-
-    def exactly(self, count: int) -> bytes: ...
 
 
 def encode(header: Header, body_length: int) -> bytes:
@@ -45,7 +39,7 @@ def decode_header(text: bytes) -> dict[str, Any]:
     """The header. Raises FrameError."""
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError("a frame's header is no JSON") from error
     if not isinstance(header, dict):
         raise FrameError("a frame's header is no JSON object")

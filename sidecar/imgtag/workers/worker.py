@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import UNIXSocketStream
 
-from imgtag import errors
-from imgtag.errors import ImgtagError, ModelError
-from imgtag.plugin.classifier import ModelInfo
-from imgtag.workers import frames
+from imgtag.errors import ModelError
+from imgtag.workers import answers, frames
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imgtag.plugin.classifier import ModelInfo
 
 _MAX_ANSWER = 1 << 20
 START = 60.0
 """Seconds that a worker may take to load its model."""
+_GONE = 2.0
+"""Seconds until a process that has closed its socket has ended."""
+_ENVIRONMENT = {
+    # One thread a worker: parallelism comes from the number of processes.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "LC_ALL": "C.UTF-8",
+    # Else it looks through all installed distributions.
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    # What a large picture took is given back at once; by default glibc comes to keep much of it.
+    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+}
+
+# The kernel ends a worker when the thread that has started it ends, and threads of anyio end when they are idle.
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="imgtag-starter")
+
+_BROKEN = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError)
 
 
 class WorkerDied(Exception):
     """The process is gone or must be ended; ``reason`` is what a person is told."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: str = "worker_died") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +68,11 @@ class WorkerOrder:
 class Worker:
     """A process that decodes and classifies one picture at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: UNIXSocketStream, info: ModelInfo) -> None:
+    info: ModelInfo
+
+    def __init__(self, process: subprocess.Popen[bytes], stream: UNIXSocketStream) -> None:
         self._process = process
         self._stream = stream
-        self.info = info
 
     @property
     def pid(self) -> int:
@@ -60,106 +84,111 @@ class Worker:
 
     @classmethod
     async def start(cls, order: WorkerOrder) -> Self:
-        """Start a process and load the model in it. Raises ModelError, WorkerDied."""
-        process, ours = await anyio.to_thread.run_sync(_spawn, order)
-        stream = await UNIXSocketStream.from_socket(ours)
+        """Start a process and load the model in it. Raises ModelError, PluginError, WorkerDied."""
+        try:
+            # Shielded: a process that was started is one that somebody must end.
+            with anyio.CancelScope(shield=True):
+                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, order).result)
+                worker = cls(process, await UNIXSocketStream.from_socket(ours))
+        except OSError as error:
+            raise WorkerDied(f"no process can be started: {error.strerror}") from error
+        try:
+            await worker._load(order)
+        except BaseException:
+            await worker.end()
+            raise
+        return worker
+
+    async def _load(self, order: WorkerOrder) -> None:
         try:
             with anyio.fail_after(START):
-                hello = await _ask(stream, {"entry": order.entry, "settings": order.settings, "memory": order.memory})
-            return cls(process, stream, _info(hello["info"]))
-        except BaseException as error:
-            await _end(process, stream)
-            if isinstance(error, TimeoutError | WorkerDied):
-                raise WorkerDied(f"the worker did not start ({_fate(process)})") from error
-            raise
+                hello = await self._exchange(
+                    {"entry": order.entry, "settings": order.settings, "memory": order.memory}, b""
+                )
+            refused = answers.failure(hello)
+            if refused:
+                raise refused
+            self.info = answers.model_info(hello)
+        except TimeoutError as error:
+            raise WorkerDied(f"the worker did not load its model within {START:g} s", "worker_timeout") from error
+        except _BROKEN as error:
+            raise WorkerDied(f"the worker did not start ({await self._fate()})") from error
+        except frames.FrameError as error:
+            raise ModelError(f"the classifier {order.entry} does not say what its model is") from error
 
-    async def ask(self, header: frames.Header, body: bytes, seconds: float) -> dict[str, Any]:
-        """One picture. Raises what the worker refused it with, or WorkerDied (it must then be ended)."""
+    async def ask(self, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
+        """One picture. Raises Unreadable or Undecodable, or WorkerDied (it must then be ended)."""
         try:
             with anyio.fail_after(seconds):
-                return await _ask(self._stream, header, body)
+                answer = await self._exchange(header, body)
+            refused = answers.refusal(answer)
+            if refused:
+                raise refused
+            return answers.inference(answer, len(self.info.labels))
         except TimeoutError as error:
-            raise WorkerDied(f"it took longer than {seconds:g} s") from error
-        except WorkerDied as error:
-            await anyio.to_thread.run_sync(_reap, self._process)
-            raise WorkerDied(f"it ended the process that decodes it ({_fate(self._process)})") from error
+            raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
+        except _BROKEN as error:
+            raise WorkerDied(f"it ended the process that decodes it ({await self._fate()})") from error
+        except frames.FrameError as error:
+            raise WorkerDied("it made the process that decodes it answer nonsense") from error
 
     async def end(self) -> None:
         """Kill the process; never waits for what it does."""
-        await _end(self._process, self._stream)
+        with anyio.CancelScope(shield=True):
+            self._process.kill()
+            await self._stream.aclose()
+            await anyio.to_thread.run_sync(self._reap)
+
+    async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
+        await self._stream.send(frames.encode(header, len(body)))
+        await self._stream.send(body)
+        prefix = await self._exactly(frames.PREFIX.size)
+        length, more = frames.lengths(prefix, _MAX_ANSWER)
+        answer = frames.decode_header(await self._exactly(length))
+        await self._exactly(more)
+        return answer
+
+    async def _exactly(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            parts += await self._stream.receive(count - len(parts))
+        return bytes(parts)
+
+    async def _fate(self) -> str:
+        await anyio.to_thread.run_sync(self._reap)
+        code = self._process.poll()
+        if code is None:
+            return "it hangs"
+        return f"killed by {_signal(-code)}" if code < 0 else f"exit code {code}"
+
+    def _reap(self) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GONE)
 
 
 def _spawn(order: WorkerOrder) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-I", "-m", "imgtag.workers.child", str(theirs.fileno()), str(os.getpid())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            # One thread a worker: parallelism comes from the number of processes.
-            env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"},
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-I", "-m", "imgtag.workers.child", str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=_ENVIRONMENT,
+            )
+        except OSError:
+            ours.close()
+            raise
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, order.nice)
     return process, ours
 
 
-async def _ask(stream: UNIXSocketStream, header: frames.Header, body: bytes = b"") -> dict[str, Any]:
+def _signal(number: int) -> str:
     try:
-        await stream.send(frames.encode(header, len(body)))
-        if body:
-            await stream.send(body)
-        answer = await _receive(stream)
-    except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, frames.FrameError) as error:
-        raise WorkerDied("the connection to it broke") from error
-    if "error" in answer:
-        raise _error(answer["error"])
-    return answer
-
-
-async def _receive(stream: UNIXSocketStream) -> dict[str, Any]:
-    header, body = frames.lengths(await _exactly(stream, frames.PREFIX.size), _MAX_ANSWER)
-    answer = frames.decode_header(await _exactly(stream, header))
-    await _exactly(stream, body)
-    return answer
-
-
-async def _exactly(stream: UNIXSocketStream, count: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < count:
-        parts += await stream.receive(count - len(parts))
-    return bytes(parts)
-
-
-def _error(said: Mapping[str, str]) -> ImgtagError:
-    kind = getattr(errors, str(said.get("type")), ModelError)
-    if not (isinstance(kind, type) and issubclass(kind, ImgtagError)):
-        kind = ModelError
-    return kind(str(said.get("message")), hint=str(said.get("hint", "")), code=str(said.get("code", "")))
-
-
-def _info(said: Mapping[str, Any]) -> ModelInfo:
-    lists = {name: tuple(said[name]) for name in ("labels", "display", "size")}
-    return ModelInfo(**{**said, **lists})
-
-
-async def _end(process: subprocess.Popen[bytes], stream: UNIXSocketStream) -> None:
-    with anyio.CancelScope(shield=True):
-        process.kill()
-        await stream.aclose()
-        await anyio.to_thread.run_sync(_reap, process)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-
-
-def _fate(process: subprocess.Popen[bytes]) -> str:
-    code = process.poll()
-    if code is None:
-        return "it hangs"
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

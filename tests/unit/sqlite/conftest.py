@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unit.sqlite.documents import documents
 
 from imgtag.plugin.indexer import Upsert
 from imgtag.plugin.spec import PluginContext
 from imgtag_sqlite.indexer import SqliteIndexer
 from imgtag_sqlite.settings import SqliteSettings
+from unit.sqlite.documents import documents
 
 Open = Callable[..., SqliteIndexer]
 

@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from unit.sqlite.documents import documents
 
 from imgtag.errors import Disposition, PluginError, Unavailable
 from imgtag.plugin.indexer import Outcome, SearchRequest, Upsert
@@ -22,6 +21,7 @@ from imgtag.types.query import parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import database
 from imgtag_sqlite.indexer import SqliteIndexer
+from unit.sqlite.documents import documents
 
 Open = Callable[..., SqliteIndexer]
 

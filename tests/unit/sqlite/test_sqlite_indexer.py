@@ -10,8 +10,6 @@ from typing import Any
 
 import anyio
 import pytest
-from unit.sqlite.documents import documents
-from unit.sqlite.oracle import holds
 
 from imgtag.errors import Disposition
 from imgtag.plugin.indexer import Delete, Outcome, SearchRequest, Upsert
@@ -20,6 +18,8 @@ from imgtag.types.query import And, Query, parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import SPEC
 from imgtag_sqlite.indexer import SqliteIndexer
+from unit.sqlite.documents import documents
+from unit.sqlite.oracle import holds
 
 EVERYTHING = Query("", And(()))
 

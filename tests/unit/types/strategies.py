@@ -47,5 +47,7 @@ entries = st.builds(
     raw=st.none() | raws,
     vec=st.none() | st.binary(min_size=1, max_size=128),
 )
-names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=30) | identities.map(lambda x: f"imgtag_{x}")
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=30) | identities.map(
+    lambda x: f"imgtag_{x}"
+)
 metadata = st.dictionaries(names.filter(lambda name: name not in RESERVED), texts, max_size=5)

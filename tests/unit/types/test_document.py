@@ -20,10 +20,41 @@ from imgtag.types.ref import ObjectRef, ObjectState
 from . import strategies as some
 from .test_metadata import TYPICAL
 
-FIELDS = (
-    "id site bucket key title location prefixes words type size etag modified status code reason width height taken "
-    "when when_day when_month camera _geo meta labels terms scores top_label top_confidence model rules labelled _vectors"
-).split()
+FIELDS = [
+    "id",
+    "site",
+    "bucket",
+    "key",
+    "title",
+    "location",
+    "prefixes",
+    "words",
+    "type",
+    "size",
+    "etag",
+    "modified",
+    "status",
+    "code",
+    "reason",
+    "width",
+    "height",
+    "taken",
+    "when",
+    "when_day",
+    "when_month",
+    "camera",
+    "_geo",
+    "meta",
+    "labels",
+    "terms",
+    "scores",
+    "top_label",
+    "top_confidence",
+    "model",
+    "rules",
+    "labelled",
+    "_vectors",
+]
 STATE = ObjectState(
     ref=ObjectRef("wildlife", "2024/Zoo/kit fox 01.jpg"),
     etag='"9b2cf535f27731c974343645a3985328"',
@@ -117,7 +148,9 @@ def test_a_store_with_a_wrong_clock_gives_a_document_all_the_same(modified: floa
     assert len(document["when_day"]) == 10
 
 
-@pytest.mark.parametrize(("lat", "lng"), [(math.nan, 0.0), (0.0, math.inf), (91.0, 0.0), (0.0, 181.0), (5.0, None), (None, 5.0)])
+@pytest.mark.parametrize(
+    ("lat", "lng"), [(math.nan, 0.0), (0.0, math.inf), (91.0, 0.0), (0.0, 181.0), (5.0, None), (None, 5.0)]
+)
 def test_a_place_that_is_not_on_earth_is_none(lat: float | None, lng: float | None) -> None:
     document = build(Entries(facts=Facts(lat=lat, lng=lng)))
     assert "_geo" not in document
@@ -146,7 +179,9 @@ def test_a_problem_says_code_and_reason() -> None:
     assert (locked["status"], locked["code"]) == ("labelled", "retention")
 
 
-@pytest.mark.parametrize("key", ["a", "/", "..", "a/", "//a", ".hidden", "a.b.c.jpg", "ключ/狐 🦊.png", "a\0b", "x" * 1024])
+@pytest.mark.parametrize(
+    "key", ["a", "/", "..", "a/", "//a", ".hidden", "a.b.c.jpg", "ключ/狐 🦊.png", "a\0b", "x" * 1024]
+)
 def test_any_key_has_a_document(key: str) -> None:
     document = build(TYPICAL, replace(STATE, ref=ObjectRef("b", key)))
     assert document["key"] == key

@@ -109,7 +109,10 @@ def test_any_text_is_a_raw_or_none(text: str) -> None:
 
 def test_labels_are_the_best_above_the_threshold() -> None:
     raw = Raw(((2, 0.6), (0, 0.3), (1, 0.004)))
-    assert LabelPolicy(top_k=5, threshold=0.1).select(raw, ("fox", "dog", "cat")) == (Label("cat", 0.6), Label("fox", 0.3))
+    assert LabelPolicy(top_k=5, threshold=0.1).select(raw, ("fox", "dog", "cat")) == (
+        Label("cat", 0.6),
+        Label("fox", 0.3),
+    )
     assert LabelPolicy(top_k=1).select(raw, ("fox", "dog", "cat")) == (Label("cat", 0.6),)
     assert LabelPolicy(top_k=5, threshold=0).select(raw, ("fox", "dog", "cat"))[2:] == ()
     assert LabelPolicy().select(raw, ("fox",)) == (Label("fox", 0.3),), "a class that the model does not have"

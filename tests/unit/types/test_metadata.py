@@ -73,9 +73,10 @@ def test_the_budget_is_kept_and_the_user_loses_nothing(
     _, user = codec.split(metadata)
     try:
         packed = codec.pack(entries, user, limit=limit, overhead=overhead)
-    except WriteRefused as error:
-        assert error.code == "metadata_full"
-        assert size(user, overhead) + size(codec.pack(Entries(mark=entries.mark), {}, limit=None).metadata) > limit - 200
+    except WriteRefused:
+        assert (
+            size(user, overhead) + size(codec.pack(Entries(mark=entries.mark), {}, limit=None).metadata) > limit - 200
+        )
         return
     found, left = codec.split(packed.metadata)
 
@@ -135,7 +136,10 @@ def test_both_layouts_are_read_whatever_is_written() -> None:
 
 def test_the_layouts_look_like_this() -> None:
     entries = Entries(labels=(Label("red fox", 0.5949), Label("100% wool", 0.25)))
-    assert MetadataCodec().pack(entries, {}, limit=None).metadata == {"imgtag_red+fox": "0.59", "imgtag_100%25+wool": "0.25"}
+    assert MetadataCodec().pack(entries, {}, limit=None).metadata == {
+        "imgtag_red+fox": "0.59",
+        "imgtag_100%25+wool": "0.25",
+    }
     single = MetadataCodec(layout="single").pack(entries, {}, limit=None).metadata
     assert single == {LABELS: "red+fox=0.59,100%25+wool=0.25"}
 
@@ -159,7 +163,21 @@ def test_a_typical_object_takes_less_than_a_kilobyte() -> None:
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 @pytest.mark.parametrize(
-    "value", ["", ";=;", "1;=;", "nan", "1" + "0" * 400, "9" * 5000, "%", "====", "é", "\ud800", "2;m=1;r=1;c=1;e=1;o=1;t=1", "=,=,"]
+    "value",
+    [
+        "",
+        ";=;",
+        "1;=;",
+        "nan",
+        "1" + "0" * 400,
+        "9" * 5000,
+        "%",
+        "====",
+        "é",
+        "\ud800",
+        "2;m=1;r=1;c=1;e=1;o=1;t=1",
+        "=,=,",
+    ],
 )
 def test_hostile_values_are_as_if_absent(name: str, value: str) -> None:
     codec = MetadataCodec(key=KEY)

@@ -124,7 +124,13 @@ def test_a_changed_byte_is_noticed_unless_it_changes_nothing(place: int, char: s
 
 @pytest.mark.parametrize(
     "labels",
-    [(), LABELS[:1], (*LABELS, Label("dog", 0.1)), (Label("kit fox", 0.62), LABELS[1]), (Label("cat", 0.61), LABELS[1])],
+    [
+        (),
+        LABELS[:1],
+        (*LABELS, Label("dog", 0.1)),
+        (Label("kit fox", 0.62), LABELS[1]),
+        (Label("cat", 0.61), LABELS[1]),
+    ],
 )
 def test_changed_labels_are_noticed(labels: tuple[Label, ...]) -> None:
     assert not MARK.signed(LABELS, KEY).genuine(labels, KEY)

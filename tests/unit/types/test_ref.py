@@ -10,7 +10,10 @@ from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
 
 
-@given(st.text(st.characters(exclude_characters="/"), min_size=1).filter(lambda name: not name.startswith("s3:")), st.text(min_size=1))
+@given(
+    st.text(st.characters(exclude_characters="/"), min_size=1).filter(lambda name: not name.startswith("s3:")),
+    st.text(min_size=1),
+)
 def test_a_reference_comes_back(bucket: str, key: str) -> None:
     ref = ObjectRef(bucket, key)
     assert ObjectRef.parse(str(ref)) == ref

@@ -31,16 +31,21 @@ def noise(width: int, height: int, seed: int = 1) -> Image.Image:
     return Image.fromarray(np.clip(colours + grain, 0, 255).astype(np.uint8))
 
 
-def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, format, **options)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def corners(array: np.ndarray) -> list[tuple[int, ...]]:
     """The colours in the middle of each quarter."""
     height, width, _ = array.shape
-    places = [(height // 4, width // 4), (height // 4, -width // 4), (-height // 4, width // 4), (-height // 4, -width // 4)]
+    places = [
+        (height // 4, width // 4),
+        (height // 4, -width // 4),
+        (-height // 4, width // 4),
+        (-height // 4, -width // 4),
+    ]
     return [tuple(int(value) for value in array[place]) for place in places]
 
 
@@ -67,7 +72,15 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, *between: bytes, depth: int = 8, colour: int = 2, pixels: bytes | None = None, interlaced: int = 0) -> bytes:
+def png(
+    width: int,
+    height: int,
+    *between: bytes,
+    depth: int = 8,
+    colour: int = 2,
+    pixels: bytes | None = None,
+    interlaced: int = 0,
+) -> bytes:
     """A PNG; without ``pixels`` a black one, packed without ever being held whole."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
     body = chunk(b"IDAT", zlib.compress(pixels) if pixels is not None else _black(width, height, depth, colour))
@@ -107,7 +120,17 @@ def webp_canvas(width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
-def tiff(width: int, height: int, *, bits: int = 8, samples: int = 1, photometric: int = 1, form: int = 1, pixels: bytes = b"", more: tuple[tuple[int, int, int, int], ...] = ()) -> bytes:
+def tiff(
+    width: int,
+    height: int,
+    *,
+    bits: int = 8,
+    samples: int = 1,
+    photometric: int = 1,
+    form: int = 1,
+    pixels: bytes = b"",
+    more: tuple[tuple[int, int, int, int], ...] = (),
+) -> bytes:
     """A TIFF of one strip; ``more`` are tags as (tag, type, count, value)."""
     entries = sorted(
         [
@@ -146,10 +169,18 @@ def bad() -> dict[str, bytes]:
         "webp of 268 megapixels": webp_canvas(16_384, 16_384),
         "gif of 4 gigapixels": b"GIF89a\xff\xff\xff\xff\x80\0\0" + gif_of(1)[13:],
         "jpeg of 4 gigapixels": _resized(good, 65_500, 65_500),
-        "jpeg with a huge exif": good[:2] + b"\xff\xe1" + struct.pack(">H", len(huge) + 8) + b"Exif\0\0" + huge + good[2:],
+        "jpeg with a huge exif": good[:2]
+        + b"\xff\xe1"
+        + struct.pack(">H", len(huge) + 8)
+        + b"Exif\0\0"
+        + huge
+        + good[2:],
         "tiff that says it is huge": tiff(200_000, 200_000, pixels=bytes(64)),
-        "tiff whose directory points to itself": b"II*\0\x08\0\0\0" + b"\x01\0" + struct.pack("<HHII", 34665, 4, 1, 8) + b"\x08\0\0\0",
-        "bmp that says it is huge": b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
+        "tiff whose directory points to itself": b"II*\0\x08\0\0\0\x01\0"
+        + struct.pack("<HHII", 34665, 4, 1, 8)
+        + b"\x08\0\0\0",
+        "bmp that says it is huge": b"BM"
+        + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
         "text named jpg": b"this is no picture at all\n" * 10,
         "text that begins with BM": b"BMW is a maker of cars, and this is a text.\n" * 10,
         "nothing": b"",

@@ -41,10 +41,10 @@ def pixel(data: bytes) -> tuple[int, ...]:
     return tuple(int(value) for value in array[array.shape[0] // 2, array.shape[1] // 2])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("size", [(320, 240), (1, 1), (3, 500), (2000, 1200)])
-def test_each_format_is_read(format: str, size: tuple[int, int]) -> None:
-    found = decoded(encoded(scene(*size), format))
+def test_each_format_is_read(kind: str, size: tuple[int, int]) -> None:
+    found = decoded(encoded(scene(*size), kind))
     assert (found.facts.width, found.facts.height) == size
     assert found.image.array.dtype == np.uint8
     if min(size) > 3:
@@ -58,17 +58,17 @@ def test_a_progressive_jpeg_is_read() -> None:
 
 def test_of_an_animation_the_first_frame_is_read() -> None:
     others = [Pillow.new("RGB", (320, 240), "black")] * 3
-    for format in ("GIF", "WEBP"):
-        data = encoded(scene(), format, save_all=True, append_images=others)
-        assert near(corners(decoded(data).image.array)), format
+    for kind in ("GIF", "WEBP"):
+        data = encoded(scene(), kind, save_all=True, append_images=others)
+        assert near(corners(decoded(data).image.array)), kind
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("size", [(320, 240), (2400, 1600)])
-def test_all_orientations_give_the_same_upright_picture(format: str, orientation: int, size: tuple[int, int]) -> None:
+def test_all_orientations_give_the_same_upright_picture(kind: str, orientation: int, size: tuple[int, int]) -> None:
     lying = _laid(scene(*size), orientation)
-    found = decoded(encoded(lying, format, exif=exif(Orientation=orientation)))
+    found = decoded(encoded(lying, kind, exif=exif(Orientation=orientation)))
     assert near(corners(found.image.array))
     assert (found.facts.width, found.facts.height) == size
 
@@ -99,14 +99,14 @@ def test_a_jpeg_of_twelve_megapixels_is_decoded_small() -> None:
     assert (found.facts.width, found.facts.height) == (4000, 3000)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("model", [(224, 224), (320, 180), (180, 320), (64, 512)])
 @pytest.mark.parametrize("original", [(1024, 768), (2047, 1025), (600, 4000), (513, 512), (300, 200)])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_picture_is_never_smaller_than_the_model_needs(
-    format: str, model: tuple[int, int], original: tuple[int, int], orientation: int
+    kind: str, model: tuple[int, int], original: tuple[int, int], orientation: int
 ) -> None:
-    width, height = decoded(encoded(scene(*original), format, exif=exif(Orientation=orientation)), model).image.size
+    width, height = decoded(encoded(scene(*original), kind, exif=exif(Orientation=orientation)), model).image.size
     shown = original[::-1] if orientation == 6 else original
     assert width >= min(model[0], shown[0])
     assert height >= min(model[1], shown[1])
@@ -123,8 +123,8 @@ def test_a_picture_made_smaller_by_rows_is_the_one_made_smaller_at_once() -> Non
 
 def test_what_is_transparent_becomes_white() -> None:
     clear = Pillow.new("RGBA", (64, 64), (255, 0, 0, 0))
-    for format in ("PNG", "WEBP", "TIFF"):
-        assert pixel(encoded(clear, format)) == (255, 255, 255), format
+    for kind in ("PNG", "WEBP", "TIFF"):
+        assert pixel(encoded(clear, kind)) == (255, 255, 255), kind
     assert near([pixel(encoded(Pillow.new("RGBA", (64, 64), (0, 0, 255, 128)), "PNG"))], [(127, 127, 255)], 3)
 
 
@@ -187,9 +187,9 @@ def test_thirty_two_bits_are_stretched() -> None:
 
 
 def test_one_bit_is_black_and_white() -> None:
-    for format in ("PNG", "TIFF", "BMP"):
-        assert pixel(encoded(Pillow.new("1", (64, 64), 1), format)) == (255, 255, 255), format
-        assert pixel(encoded(Pillow.new("1", (1200, 1200), 0), format)) == (0, 0, 0), format
+    for kind in ("PNG", "TIFF", "BMP"):
+        assert pixel(encoded(Pillow.new("1", (64, 64), 1), kind)) == (255, 255, 255), kind
+        assert pixel(encoded(Pillow.new("1", (1200, 1200), 0), kind)) == (0, 0, 0), kind
 
 
 def test_an_interlaced_png_is_read() -> None:
@@ -215,9 +215,9 @@ def test_pixels_are_counted_from_the_header() -> None:
     assert refused(pictures.webp_canvas(16_384, 16_384)).code == "too_many_pixels"
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_each_format_is_held_to_the_limits(format: str) -> None:
-    data = encoded(noise(300, 200), format)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_format_is_held_to_the_limits(kind: str) -> None:
+    data = encoded(noise(300, 200), kind)
     assert refused(data, Limits(pixels=59_999, frames=9, memory=1 << 30)).code == "too_many_pixels"
     assert refused(data, Limits(pixels=60_000, frames=9, memory=59_999)).code == "memory"
     decoded(data, limits=Limits(pixels=60_000, frames=1, memory=60_000 * 17))
@@ -249,7 +249,9 @@ def test_a_jpeg_in_several_scans_counts_as_progressive() -> None:
     assert refused(jpeg[:place] + first_of_three + jpeg[place + 14 :], tight).code == "memory"
 
 
-@pytest.mark.parametrize("name", ["png", "rgba.png", "webp", "tif", "one.tif", "gif", "bmp", "progressive.jpg", "16.png"])
+@pytest.mark.parametrize(
+    "name", ["png", "rgba.png", "webp", "tif", "one.tif", "gif", "bmp", "progressive.jpg", "16.png"]
+)
 def test_what_is_said_to_be_needed_is_what_is_taken(name: str, tmp_path: object) -> None:
     """The peak of a process of its own, over what it had before, in bytes."""
     data = _large(name)
@@ -337,15 +339,20 @@ def test_reasons_are_for_people() -> None:
     assert refused(b"").message == "the object is empty"
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_a_file_cut_anywhere_is_read_or_refused(format: str) -> None:
-    data = encoded(noise(60, 40), format)
-    for length in range(0, len(data), max(1, len(data) // 150)):
-        try:
-            decoded(data[:length])
-        except (Unreadable, Undecodable) as error:
-            assert error.code in {"truncated", "undecodable", "empty", "not_an_image"}
-            assert "<" not in error.message
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_cut_anywhere_is_read_or_refused(kind: str) -> None:
+    data = encoded(noise(60, 40), kind)
+    codes = {_outcome(data[:length]) for length in range(0, len(data), max(1, len(data) // 150))}
+    assert "truncated" in codes
+    assert codes <= {"read", "truncated", "undecodable", "empty", "not_an_image"}
+
+
+def _outcome(data: bytes) -> str:
+    try:
+        decoded(data)
+    except (Unreadable, Undecodable) as error:
+        return error.code
+    return "read"
 
 
 def test_nothing_is_warned_of() -> None:
@@ -354,10 +361,7 @@ def test_nothing_is_warned_of() -> None:
         warnings.simplefilter("always")
         decoded(malformed)
         for data in BAD.values():
-            try:
-                decoded(data)
-            except ImgtagError:
-                continue
+            _outcome(data)
     assert said == []
 
 

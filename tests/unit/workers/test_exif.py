@@ -21,14 +21,14 @@ BERN = {
 }
 
 
-def facts(format: str = "JPEG", **tags: object) -> Facts:
-    return decode(encoded(scene(64, 48), format, exif=exif(**tags)), (32, 32), LIMITS).facts
+def facts(kind: str = "JPEG", **tags: object) -> Facts:
+    return decode(encoded(scene(64, 48), kind, exif=exif(**tags)), (32, 32), LIMITS).facts
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_time_camera_and_place_are_read(format: str) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_time_camera_and_place_are_read(kind: str) -> None:
     found = facts(
-        format, Make="Canon", Model="Canon EOS R5", details={Base.DateTimeOriginal: "2024:07:01 14:00:00"}, gps=BERN
+        kind, Make="Canon", Model="Canon EOS R5", details={Base.DateTimeOriginal: "2024:07:01 14:00:00"}, gps=BERN
     )
     assert found == Facts(width=64, height=48, taken=1719842400, camera="Canon EOS R5", lat=46.96, lng=7.44)
 
@@ -57,7 +57,15 @@ def test_a_camera_is_one_line_of_text(make: str, model: str, camera: str | None)
 
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "0000:00:00 00:00:00", "2024:13:01 00:00:00", "2024:06:31 00:00:00", "1969:12:31 23:59:59", "9" * 5000],
+    [
+        "",
+        "yesterday",
+        "0000:00:00 00:00:00",
+        "2024:13:01 00:00:00",
+        "2024:06:31 00:00:00",
+        "1969:12:31 23:59:59",
+        "9" * 5000,
+    ],
 )
 def test_a_time_that_is_none_is_left_out(text: str) -> None:
     assert facts(Model="X", details={Base.DateTimeOriginal: text}) == Facts(width=64, height=48, camera="X")

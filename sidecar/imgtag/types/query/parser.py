@@ -103,7 +103,9 @@ class _Parser:
         if token.kind is Kind.CLOSE:
             return self._never_opened(token)
         if token.kind is Kind.END:
-            return self._error("there is nothing in this parenthesis", before, "Write what belongs together: (fox OR wolf).")
+            return self._error(
+                "there is nothing in this parenthesis", before, "Write what belongs together: (fox OR wolf)."
+            )
         hint = f'For the word itself write "{token.text}".'
         return self._error(f"there is nothing before {token.text}", token, hint)
 

@@ -28,4 +28,6 @@ def main(descriptor: int, parent: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("A worker starts here; it does its work only for the sidecar.")
     main(int(sys.argv[1]), int(sys.argv[2]))

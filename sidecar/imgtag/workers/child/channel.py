@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-from typing import Any
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 from imgtag.workers import frames
+
+if TYPE_CHECKING:
+    import socket
 
 _MAX_BODY = 1 << 32
 
@@ -16,24 +19,26 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
-    def receive(self) -> tuple[dict[str, Any], bytearray] | None:
+    def receive(self) -> tuple[dict[str, Any], bytes] | None:
         """The next request; None when the sidecar has closed."""
         prefix = self._exactly(frames.PREFIX.size)
         if prefix is None:
             return None
-        header, body = frames.lengths(bytes(prefix), _MAX_BODY)
+        header, body = frames.lengths(prefix, _MAX_BODY)
         text, data = self._exactly(header), self._exactly(body)
-        return None if text is None or data is None else (frames.decode_header(bytes(text)), data)
+        return None if text is None or data is None else (frames.decode_header(text), data)
 
     def send(self, header: frames.Header) -> None:
         self._socket.sendall(frames.encode(header, 0))
 
-    def _exactly(self, count: int) -> bytearray | None:
-        buffer = bytearray(count)
-        view, filled = memoryview(buffer), 0
-        while filled < count:
-            got = self._socket.recv_into(view[filled:])
-            if not got:
-                return None
-            filled += got
-        return buffer
+    def _exactly(self, count: int) -> bytes | None:
+        # BytesIO is filled in place and gives its bytes away without a copy: a picture is held once.
+        buffer = BytesIO(bytes(count))
+        with buffer.getbuffer() as view:
+            filled = 0
+            while filled < count:
+                got = self._socket.recv_into(view[filled:])
+                if not got:
+                    return None
+                filled += got
+        return buffer.getvalue()

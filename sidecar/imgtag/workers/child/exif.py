@@ -1,36 +1,67 @@
-"""EXIF: time, camera, position."""
+"""EXIF: orientation, time, camera, position. Whatever it holds, nothing is raised: labels need none of it."""
 
 from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import ExifTags, Image
 
 from imgtag.types.facts import Facts, position
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Value = TypeVar("Value")
+Position = tuple[float, float] | tuple[None, None]
+
 _CAMERA = 64
 """Longest camera name that is kept, characters."""
+_LONGEST = 1_000
+"""Characters looked at of a text that may be as long as the file."""
+_DECIMALS = 5
+"""Of a degree: about a metre."""
+_TIMES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
+_NORTH, _EAST = {"N": 1, "S": -1}, {"E": 1, "W": -1}
 
 
-def read(picture: Image.Image, width: int, height: int) -> Facts:
-    """The facts of a picture; whatever its EXIF holds, nothing is raised."""
-    # Pillow raises nearly anything on hostile EXIF, and a picture is worth its labels without it.
+def tags(picture: Image.Image) -> Image.Exif:
+    """The EXIF of a picture; empty where it cannot be read."""
+    return _tried(picture.getexif, Image.Exif())
+
+
+def orientation(exif: Image.Exif) -> int:
+    """1 to 8; 1, which is upright, where it is not said or makes no sense."""
+    said = _tried(lambda: exif.get(ExifTags.Base.Orientation), None)
+    return said if isinstance(said, int) and 1 <= said <= 8 else 1
+
+
+def facts(exif: Image.Exif, width: int, height: int) -> Facts:
+    """What can be read of it; one hostile value does not cost the others."""
+    nowhere: Position = (None, None)
+    lat, lng = _tried(lambda: _position(exif), nowhere)
+    taken, camera = _tried(lambda: _taken(exif), None), _tried(lambda: _camera(exif), None)
+    return Facts(width=width, height=height, taken=taken, camera=camera, lat=lat, lng=lng)
+
+
+def _tried(read: Callable[[], Value], otherwise: Value) -> Value:
+    # Pillow raises nearly anything on hostile EXIF.
     with suppress(Exception):
-        exif = picture.getexif()
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-        lat, lng = _position(exif.get_ifd(ExifTags.IFD.GPSInfo))
-        taken = _moment(details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime))
-        return Facts(width=width, height=height, taken=taken, camera=_camera(exif), lat=lat, lng=lng)
-    return Facts(width=width, height=height)
+        return read()
+    return otherwise
+
+
+def _taken(exif: Image.Exif) -> int | None:
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    said = (*(details.get(tag) for tag in _TIMES), exif.get(ExifTags.Base.DateTime))
+    return next((moment for text in said if (moment := _moment(text)) is not None), None)
 
 
 def _moment(value: object) -> int | None:
     try:
-        moment = calendar.timegm(time.strptime(str(value).strip("\0 "), "%Y:%m:%d %H:%M:%S"))
+        moment = calendar.timegm(time.strptime(_text(value), "%Y:%m:%d %H:%M:%S"))
     except ValueError:
         return None
     return moment if moment > 0 else None
@@ -39,19 +70,19 @@ def _moment(value: object) -> int | None:
 def _camera(exif: Image.Exif) -> str | None:
     make, model = (_text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     name = model if model.lower().startswith(make.lower().split(" ")[0]) else f"{make} {model}"
-    return name.strip()[:_CAMERA] or None
+    return name[:_CAMERA].strip() or None
 
 
 def _text(value: object) -> str:
-    return " ".join("".join(char for char in str(value or "") if char.isprintable()).split())
+    shown = (char if char.isprintable() else " " for char in value[:_LONGEST]) if isinstance(value, str) else ()
+    return " ".join("".join(shown).split())
 
 
-def _position(gps: Mapping[int, Any]) -> tuple[float, float] | tuple[None, None]:
-    if not {1, 2, 3, 4} <= gps.keys():
-        return None, None
-    lat = _degrees(gps[2]) * (-1 if gps[1] in {"S", b"S"} else 1)
-    lng = _degrees(gps[4]) * (-1 if gps[3] in {"W", b"W"} else 1)
-    return position(round(lat, 6), round(lng, 6))
+def _position(exif: Image.Exif) -> Position:
+    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+    lat = _degrees(gps[ExifTags.GPS.GPSLatitude]) * _NORTH[_text(gps[ExifTags.GPS.GPSLatitudeRef])]
+    lng = _degrees(gps[ExifTags.GPS.GPSLongitude]) * _EAST[_text(gps[ExifTags.GPS.GPSLongitudeRef])]
+    return position(round(lat, _DECIMALS), round(lng, _DECIMALS))
 
 
 def _degrees(parts: Any) -> float:

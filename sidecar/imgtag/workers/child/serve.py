@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,16 @@ from imgtag.types.mark import content_digest
 from imgtag.workers.child.decode import Limits, decode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from imgtag.plugin.classifier import Classifier
     from imgtag.plugin.spec import PluginSpec
     from imgtag.workers.child.channel import Channel
+
+_ROUNDING = 1e-3
+"""By how much a softmax in low precision may go over 1."""
 
 
 def build(order: Mapping[str, Any]) -> Classifier:
@@ -52,9 +56,9 @@ def refusal(error: ImgtagError) -> dict[str, Any]:
     return {"error": {"type": name, "message": error.message, "hint": error.hint, "code": error.code}}
 
 
-def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytearray) -> dict[str, Any]:
+def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _inference(classifier, Limits(**request["limits"]), bytes(body))
+        return _inference(classifier, Limits(**request["limits"]), body)
     except (Unreadable, Undecodable) as error:
         return refusal(error)
     except MemoryError:
@@ -70,7 +74,7 @@ def _inference(classifier: Classifier, limits: Limits, data: bytes) -> dict[str,
     (scores,) = classifier.classify([decoded.image])
     end = time.perf_counter()
     return {
-        "classes": _best(scores.probabilities, len(classifier.info.labels)),
+        "raw": _best(scores.probabilities, len(classifier.info.labels)).encode(),
         "facts": decoded.facts.encode(),
         "content": content_digest(data),
         "decode": between - start,
@@ -78,8 +82,11 @@ def _inference(classifier: Classifier, limits: Limits, data: bytes) -> dict[str,
     }
 
 
-def _best(probabilities: NDArray[np.float32], classes: int) -> list[tuple[int, float]]:
-    if probabilities.shape != (classes,) or not np.isfinite(probabilities).all():
-        raise ModelError(f"the classifier gave {probabilities.shape} values, some maybe not finite, for {classes} labels")
+def _best(probabilities: NDArray[np.float32], classes: int) -> Raw:
+    if probabilities.shape != (classes,):
+        raise ModelError(f"it gave {probabilities.size} probabilities for {classes} labels")
+    # A NaN is in no range.
+    if not np.logical_and(probabilities >= 0, probabilities <= 1 + _ROUNDING).all():
+        raise ModelError("it gave probabilities that are not between 0 and 1")
     best = np.argsort(-probabilities, kind="stable")[:RAW_CLASSES]
-    return list(Raw.best((int(number), float(probabilities[number])) for number in best).classes)
+    return Raw.best((int(number), min(1.0, float(probabilities[number]))) for number in best)

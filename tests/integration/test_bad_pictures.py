@@ -1,0 +1,141 @@
+"""Two thousand damaged pictures and all bad inputs go through two workers: each has an outcome, in little memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from imgtag.errors import Undecodable, Unreadable
+from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.worker import WorkerOrder
+from unit.workers import pictures
+
+COUNT = 2_000
+AT_A_TIME = 4
+MOST_MEMORY = 400 << 20
+SAMPLED = 0.05
+EXPECTED = {
+    *("labelled", "truncated", "undecodable", "not_an_image", "empty", "unsupported_format"),
+    *("too_many_pixels", "too_many_frames", "memory", "metadata_too_large"),
+}
+
+
+def damaged(count: int, seed: int = 20260731) -> list[bytes]:
+    """Small pictures of every format with bytes flipped, parts cut off, taken out, swapped and repeated."""
+    chance = random.Random(seed)
+    whole = [
+        pictures.encoded(pictures.noise(120, 90), kind, **options)
+        for kind, options in (
+            *((kind, {}) for kind in pictures.FORMATS),
+            ("JPEG", {"progressive": True}),
+            ("PNG", {"exif": pictures.exif(Make="Canon", Orientation=6)}),
+            ("TIFF", {"compression": "tiff_lzw"}),
+            ("TIFF", {"compression": "tiff_adobe_deflate"}),
+            ("WEBP", {"lossless": True}),
+            ("GIF", {"save_all": True, "append_images": [pictures.scene(120, 90)] * 3}),
+        )
+    ]
+    return [_damaged(whole[number % len(whole)], chance) for number in range(count)]
+
+
+def _damaged(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    # Headers are short beside pixels, and damage there is of more kinds.
+    reach = chance.choice([64, 512, len(data)])
+    match chance.randrange(5):
+        case 0:
+            for _ in range(chance.randint(1, 20)):
+                changed[chance.randrange(min(reach, len(data)))] = chance.randrange(256)
+        case 1:
+            del changed[chance.randrange(len(data)) :]
+        case 2:
+            place = chance.randrange(min(reach, len(data)))
+            del changed[place : place + chance.randint(1, 200)]
+        case 3:
+            first, second = sorted(chance.randrange(len(data)) for _ in range(2))
+            length = chance.randint(1, 300)
+            changed[first : first + length], changed[second : second + length] = (
+                changed[second : second + length],
+                changed[first : first + length],
+            )
+        case 4:
+            place = chance.randrange(min(reach, len(data)))
+            changed[place:place] = changed[place : place + 50] * chance.randint(1, 50)
+    return bytes(changed)
+
+
+async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
+    """How each input ended; how often a worker was replaced; the peak of memory, bytes."""
+    found: Counter[str] = Counter()
+    restarts: list[str] = []
+    peak = 0
+    waiting = iter(inputs)
+
+    async def feed(pool: WorkerPool) -> None:
+        for data in waiting:
+            try:
+                await pool.classify(data, PictureLimits())
+                found["labelled"] += 1
+            except (Unreadable, Undecodable) as error:
+                found[error.code if error.message and " object at 0x" not in error.message else "unexplained"] += 1
+
+    async def sample() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, await anyio.to_thread.run_sync(_memory))
+            await anyio.sleep(SAMPLED)
+
+    async with (
+        WorkerPool(WorkerOrder(entry="imgtag_tflite:SPEC"), 2, restarts.append) as pool,
+        anyio.create_task_group() as sampling,
+    ):
+        sampling.start_soon(sample)
+        async with anyio.create_task_group() as feeding:
+            for _ in range(AT_A_TIME):
+                feeding.start_soon(feed, pool)
+        sampling.cancel_scope.cancel()
+    return found, len(restarts), peak
+
+
+def _memory() -> int:
+    """Proportional set size of this process and all below it."""
+    total = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:
+            continue  # it has just ended
+    return total
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_every_bad_picture_has_an_outcome_and_memory_stays_small(record_property: pytest.RecordProperty) -> None:
+    folder = Path(__file__).parent
+    script = (
+        f"import sys; sys.path.insert(0, {str(folder.parent)!r}); import integration.test_bad_pictures as it; it.main()"
+    )
+    # A process of its own: pytest with all that it has loaded would be most of what is measured.
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
+    said = json.loads(done.stdout)
+    for name, value in said.items():
+        record_property(name, value)
+    assert sum(said["outcomes"].values()) == said["inputs"]
+    assert said["outcomes"].keys() <= EXPECTED
+    assert said["outcomes"]["labelled"] > COUNT / 20
+    assert said["restarts"] == 0
+    assert said["peak"] < MOST_MEMORY
+
+
+def main() -> None:
+    inputs = [*pictures.bad().values(), *damaged(COUNT)]
+    found, restarts, peak = anyio.run(outcomes, inputs)
+    json.dump({"inputs": len(inputs), "outcomes": found, "restarts": restarts, "peak": peak}, sys.stdout)

@@ -1,0 +1,111 @@
+"""A classifier in a worker that somebody has taken over: what it does depends on the width of the picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from imgtag.plugin.classifier import ModelInfo, Scores
+from imgtag.plugin.spec import PluginSpec, Settings
+
+LABELS = ("fine", "network", "file")
+SIZE = (64, 64)  # so large that no picture here is made smaller
+
+
+class MisdeedSettings(Settings):
+    """``claim`` changes what the classifier says of itself; with ``quits`` it says nothing."""
+
+    claim: str = ""
+    quits: bool = False
+
+
+class Misdeeds:
+    def __init__(self, settings: MisdeedSettings) -> None:
+        if settings.quits:
+            os._exit(7)
+        size = (0,) if settings.claim == "nonsense" else SIZE
+        digest = str(time.time_ns()) if settings.claim == "another" else "0" * 64
+        self.info = ModelInfo(name="misdeeds", digest=digest, labels=LABELS, display=LABELS, size=size)
+
+    def classify(self, images: list) -> list[Scores]:
+        (image,) = images
+        probabilities = DEEDS.get(image.size[0], _fine)()
+        return [Scores(probabilities=np.array(probabilities, np.float32))]
+
+
+def _fine() -> list[float]:
+    return [0.9, 0.1, 0.0]
+
+
+def _report() -> list[float]:
+    """Whether a network and files can be reached, said in probabilities."""
+    return [0.5, float(_connects()), float(_writes())]
+
+
+def _connects() -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", 9)) not in {101, 99, 100}  # the network is unreachable, or down
+
+
+def _writes() -> bool:
+    path = Path(f"/tmp/imgtag-misdeed-{os.getpid()}")
+    try:
+        path.write_text("x")
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+    return True
+
+
+def _say(data: bytes) -> list[float]:
+    os.write(int(sys.argv[1]), data)
+    time.sleep(60)
+    return _fine()
+
+
+def _answer(answer: object) -> list[float]:
+    text = json.dumps(answer).encode()
+    return _say(struct.pack(">II", len(text), 0) + text)
+
+
+def _good(**changed: object) -> dict[str, object]:
+    return {"raw": "0:9000", "facts": "1;w=1", "content": "A" * 22, "decode": 0.1, "infer": 0.1, **changed}
+
+
+def _fill_memory() -> list[float]:
+    held = []
+    while True:
+        held.append(np.ones(1 << 22))
+
+
+DEEDS = {
+    10: _report,
+    11: lambda: _say(b"\xff" * 64),
+    12: lambda: _say(struct.pack(">II", 5 << 20, 0)),
+    13: lambda: _say(struct.pack(">II", 2, 2 << 20) + b"{}"),
+    14: lambda: _say(struct.pack(">II", 1 << 20, 0) + b"[" * (1 << 20)),
+    15: lambda: _answer(_good(raw="3:9000")),
+    16: lambda: _say(struct.pack(">II", 99, 0) + b'{"decode":'),
+    17: lambda: _answer({"error": {"type": "ConfigError", "message": "a\nb\x1b[31m" * 999, "hint": "", "code": "A B"}}),
+    18: _fill_memory,
+    19: lambda: os._exit(3),
+    20: lambda: sys.exit(4),
+}
+
+SPEC = PluginSpec(
+    name="misdeeds",
+    kind="classifier",
+    summary="Breaks the protocol; for tests.",
+    settings=MisdeedSettings,
+    factory="misdeeds:Misdeeds",
+    runs="worker",
+)

@@ -1,0 +1,153 @@
+"""The words of a worker that a picture may have taken over."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgtag.errors import ModelError, PluginError, Undecodable, Unreadable
+from imgtag.plugin.classifier import ModelInfo
+from imgtag.types.facts import Facts
+from imgtag.types.labels import Raw
+from imgtag.workers import answers, frames
+from imgtag.workers.frames import FrameError
+
+GOOD = {"raw": "0:9000,2:100", "facts": "1;w=30;h=20", "content": "A" * 22, "decode": 0.1, "infer": 0.2}
+INFO = ModelInfo(name="m", digest="0" * 64, labels=("a", "b", "c"), display=("A", "B", "C"), size=(8, 8))
+WORDS = {"type": "Unreadable", "message": "too large", "hint": "make it smaller", "code": "memory"}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
+    max_leaves=9,
+)
+
+
+def test_an_answer_is_read() -> None:
+    found = answers.inference(GOOD, 3)
+    assert found.raw == Raw(((0, 0.9), (2, 0.01)))
+    assert found.facts == Facts(width=30, height=20)
+    assert (found.content, found.decode, found.infer) == ("A" * 22, 0.1, 0.2)
+    assert answers.refusal(GOOD) is None
+
+
+def test_a_model_that_sees_nothing_at_all_is_a_result() -> None:
+    assert answers.inference({**GOOD, "raw": ""}, 3).raw == Raw(())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"raw": "3:9000"},
+        {"raw": "0:NaN"},
+        {"raw": "-1:9000"},
+        {"raw": "0:10001"},
+        {"raw": [["0", 1]]},
+        {"raw": 5},
+        {"facts": ";=;"},
+        {"facts": None},
+        {"content": "x\r\ny"},
+        {"content": "A" * 23},
+        {"content": ["A"]},
+        {"decode": math.nan},
+        {"infer": math.inf},
+        {"infer": "1"},
+        {"infer": 10**400},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
+    with pytest.raises(FrameError):
+        answers.inference({**GOOD, **changed}, 3)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_answer_that_lacks_something_is_none(name: str) -> None:
+    with pytest.raises(FrameError):
+        answers.inference({key: value for key, value in GOOD.items() if key != name}, 3)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "error", "info"]), json_values))
+def test_any_answer_is_read_or_refused(changed: dict[str, object]) -> None:
+    for read in (lambda: answers.inference({**GOOD, **changed}, 3), lambda: answers.model_info(changed)):
+        try:
+            read()
+        except FrameError:
+            continue
+    try:
+        answers.refusal(changed)
+        answers.failure(changed)
+    except FrameError:
+        pass
+
+
+def test_a_refusal_keeps_its_kind_words_and_code() -> None:
+    error = answers.refusal({"error": WORDS})
+    assert isinstance(error, Unreadable)
+    assert (error.message, error.hint, error.code) == ("too large", "make it smaller", "memory")
+
+
+@pytest.mark.parametrize("kind", ["ConfigError", "Unavailable", "ModelError", "QueryError", "KeyError", "", None, 5])
+def test_a_picture_cannot_stop_the_sidecar(kind: object) -> None:
+    error = answers.refusal({"error": {**WORDS, "type": kind}})
+    assert type(error) is Undecodable
+
+
+def test_words_of_a_worker_are_one_printable_line() -> None:
+    error = answers.refusal({"error": {**WORDS, "message": "a\nb\x1b[31m\ud800" * 999, "code": "A B\n"}})
+    assert error
+    assert error.message.isprintable()
+    assert len(error.message) == 500
+    assert error.code == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "said", ["stop", [], {}, {**WORDS, "message": 5}, {**WORDS, "code": None}, {**WORDS, "type": []}]
+)
+def test_a_refusal_that_makes_no_sense_is_none(said: object) -> None:
+    with pytest.raises(FrameError):
+        answers.refusal({"error": said})
+
+
+def test_a_worker_that_did_not_start_says_why() -> None:
+    assert isinstance(answers.failure({"error": {**WORDS, "type": "PluginError"}}), PluginError)
+    assert isinstance(answers.failure({"error": {**WORDS, "type": "Unreadable"}}), ModelError)
+    assert answers.failure({"info": {}}) is None
+
+
+def test_a_model_is_read() -> None:
+    assert answers.model_info(json.loads(json.dumps({"info": asdict(INFO)}))) == INFO
+
+
+@pytest.mark.parametrize(
+    "changed", [{"size": [0, 8]}, {"size": [8]}, {"labels": ["a"]}, {"labels": [1, 2, 3]}, {"more": 1}]
+)
+def test_a_model_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
+    with pytest.raises(FrameError):
+        answers.model_info({"info": {**asdict(INFO), **changed}})
+
+
+@given(st.dictionaries(st.text(), json_values), st.integers(0, 2**32 - 1))
+def test_a_frame_comes_back(header: dict[str, object], body: int) -> None:
+    frame = frames.encode(header, body)
+    length, more = frames.lengths(frame[: frames.PREFIX.size], body)
+    assert more == body
+    assert len(frame) == frames.PREFIX.size + length
+    assert repr(frames.decode_header(frame[frames.PREFIX.size :])) == repr(header)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff", b"5", b"[" * 100_000, b'{"a":' + b"9" * 5000 + b"}"])
+def test_what_is_no_header_is_refused(text: bytes) -> None:
+    with pytest.raises(FrameError):
+        frames.decode_header(text)
+
+
+def test_frames_over_a_limit_are_refused() -> None:
+    with pytest.raises(FrameError, match="over the limit"):
+        frames.lengths(frames.PREFIX.pack(frames.MAX_HEADER + 1, 0), 100)
+    with pytest.raises(FrameError, match="over the limit"):
+        frames.lengths(frames.PREFIX.pack(1, 101), 100)

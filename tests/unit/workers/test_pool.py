@@ -1,0 +1,384 @@
+"""The pool: pictures that kill, hang and lie cost themselves, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+import psutil
+import pytest
+from PIL import Image
+
+from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
+from imgtag.workers import pool as pool_module
+from imgtag.workers import worker as worker_module
+from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.worker import WorkerOrder
+
+from .pictures import encoded, png, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+COLOURS = WorkerOrder(entry="imgtag.testing.classifier:SPEC")
+HOSTILE = WorkerOrder(entry="imgtag.testing.classifier:HOSTILE")
+LIMITS = PictureLimits(seconds=20)
+KILLER, HANGER, RAISER, GLUTTON = "red", "lime", "blue", "yellow"
+INNOCENT = "white"
+
+
+def picture(colour: str, width: int = 40) -> bytes:
+    return encoded(Image.new("RGB", (width, 40), colour), "PNG")
+
+
+async def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    with anyio.fail_after(seconds):
+        while not true():
+            await anyio.sleep(0.01)
+
+
+async def best(pool: WorkerPool, data: bytes, limits: PictureLimits = LIMITS) -> str:
+    inference = await pool.classify(data, limits)
+    return pool.info.labels[inference.raw.classes[0][0]]
+
+
+async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
+    async with WorkerPool(COLOURS, 1) as pool:
+        inference = await pool.classify(picture("blue", 50), LIMITS)
+        assert pool.info.labels[inference.raw.classes[0][0]] == "blue"
+        assert (inference.facts.width, inference.facts.height) == (50, 40)
+        assert inference.decode > 0
+        assert len(inference.content) == 22
+
+
+async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
+    colours = ["red", "blue", "white", "black", "yellow"] * 8
+    found = {}
+
+    async def ask(pool: WorkerPool, place: int) -> None:
+        found[place] = await best(pool, picture(colours[place]))
+
+    async with WorkerPool(COLOURS, 2) as pool, anyio.create_task_group() as tasks:
+        for place in range(len(colours)):
+            tasks.start_soon(ask, pool, place)
+    assert [found[place] for place in range(len(colours))] == colours
+
+
+async def test_the_bundled_model_runs() -> None:
+    async with WorkerPool(WorkerOrder(entry="imgtag_tflite:SPEC"), 1) as pool:
+        assert pool.info.size == (224, 224)
+        inference = await pool.classify(encoded(scene(640, 480), "JPEG"), LIMITS)
+        assert len(inference.raw.classes) == 20
+
+
+# Workers that die
+
+
+async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
+    codes: list[str] = []
+    async with WorkerPool(HOSTILE, 1, codes.append) as pool:
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        assert await best(pool, picture(INNOCENT)) == "white"
+        assert codes == ["worker_ended"]
+        assert pid not in pool.pids
+        assert not psutil.pid_exists(pid)
+
+
+async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> None:
+    codes: list[str] = []
+    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
+    async with WorkerPool(order, 1, codes.append) as pool, anyio.create_task_group() as tasks:
+        (pid,) = pool.pids
+        tasks.start_soon(best, pool, picture("white"))
+        await anyio.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+    assert codes == ["worker_died"]
+
+
+async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go_on() -> None:
+    codes: list[str] = []
+    answers: list[str] = []
+
+    async def innocent(pool: WorkerPool) -> None:
+        answers.append(await best(pool, picture(INNOCENT)))
+
+    async with WorkerPool(HOSTILE, 2, codes.append) as pool, anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(innocent, pool)
+        with pytest.raises(Undecodable, match=r"ended the process that decodes it \(killed by SIGKILL\)") as caught:
+            await pool.classify(picture(KILLER), LIMITS)
+    assert caught.value.code == "worker_died"
+    assert codes == ["worker_died"] * 2
+    assert answers == ["white"] * 5
+
+
+async def test_a_hang_is_ended_in_time() -> None:
+    codes: list[str] = []
+    async with WorkerPool(HOSTILE, 1, codes.append) as pool:
+        with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.5 s") as caught:
+            await pool.classify(picture(HANGER), PictureLimits(seconds=0.5))
+        assert caught.value.code == "worker_timeout"
+        assert codes == ["worker_timeout"] * 2
+        assert await best(pool, picture(INNOCENT)) == "white"
+
+
+@pytest.mark.parametrize(
+    ("colour", "code", "words"),
+    [
+        (RAISER, "classifier", "a bug in a stranger's classifier"),
+        (GLUTTON, "memory", "more memory than a worker may use"),
+        ("magenta", "classifier", "not between 0 and 1"),
+        ("cyan", "classifier", "9 probabilities for 10 labels"),
+    ],
+)
+async def test_a_classifier_that_fails_is_no_death(colour: str, code: str, words: str) -> None:
+    async with WorkerPool(HOSTILE, 1) as pool:
+        pids = pool.pids
+        with pytest.raises((Undecodable, Unreadable), match=words) as caught:
+            await pool.classify(picture(colour), LIMITS)
+        assert caught.value.code == code
+        assert pool.pids == pids
+        assert await best(pool, picture(INNOCENT)) == "white"
+
+
+async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() -> None:
+    pauses: list[float] = []
+
+    class Watched(pool_module.Breaker):
+        async def passable(self) -> None:
+            begin = anyio.current_time()
+            await super().passable()
+            pauses.append(anyio.current_time() - begin)
+
+    async with WorkerPool(HOSTILE, 1) as pool:
+        pool._deaths = Watched(pool_module._RESTART)
+        for _ in range(2):
+            with pytest.raises(Undecodable):
+                await pool.classify(picture(KILLER), LIMITS)
+        assert await best(pool, picture(INNOCENT)) == "white"
+    assert len(pauses) == 4
+    assert pauses[-1] > 2 * pauses[0]
+    assert pool._deaths._failures == 0, "an answer ends the pauses"
+
+
+# Lies
+
+
+@pytest.mark.parametrize("width", range(11, 16))
+async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+        with pytest.raises(Undecodable, match="answer nonsense") as caught:
+            await pool.classify(picture("white", width), LIMITS)
+        assert caught.value.code == "worker_died"
+        assert await best(pool, picture("white")) == "fine"
+
+
+async def test_half_an_answer_is_a_hang(misdeeds: str) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+        with pytest.raises(Undecodable) as caught:
+            await pool.classify(picture("white", 16), PictureLimits(seconds=1))
+        assert caught.value.code == "worker_timeout"
+
+
+async def test_no_forged_error_stops_the_sidecar(misdeeds: str) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+        with pytest.raises(Undecodable) as caught:
+            await pool.classify(picture("white", 17), LIMITS)
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) <= 500
+        assert caught.value.code == "undecodable"
+
+
+@pytest.mark.parametrize(("width", "fate"), [(19, "exit code 3"), (20, "exit code 4")])
+async def test_a_classifier_that_quits_is_a_death(misdeeds: str, width: int, fate: str) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+        with pytest.raises(Undecodable, match=fate):
+            await pool.classify(picture("white", width), LIMITS)
+
+
+async def test_memory_is_limited(misdeeds: str) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds, memory=256 << 20), 1) as pool:
+        with pytest.raises((Unreadable, Undecodable)) as caught:
+            await pool.classify(picture("white", 18), LIMITS)
+        assert caught.value.code in {"memory", "worker_died"}
+        assert await best(pool, picture("white")) == "fine"
+
+
+# Large pictures
+
+
+async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, most = 0, 0
+
+    async def watched(self: WorkerPool, data: bytes, limits: PictureLimits) -> object:
+        nonlocal at_work, most
+        large = limits.memory > pool_module._MODEST
+        at_work += large
+        most = max(most, at_work)
+        try:
+            return await patiently(self, data, limits)
+        finally:
+            at_work -= large
+
+    patiently = WorkerPool._patiently
+    monkeypatch.setattr(WorkerPool, "_patiently", watched)
+    large = png(4000, 3000, colour=2)
+    async with WorkerPool(COLOURS, 2) as pool, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(pool.classify, large, LIMITS)
+            tasks.start_soon(pool.classify, picture("white"), LIMITS)
+    assert most == 1
+
+
+async def test_what_is_too_large_even_alone_is_refused() -> None:
+    async with WorkerPool(COLOURS, 1) as pool:
+        with pytest.raises(Unreadable, match="over the limit of 40 MiB") as caught:
+            await pool.classify(png(4000, 3000), PictureLimits(memory=40 << 20))
+        assert caught.value.code == "memory"
+
+
+# Cancellation and the end
+
+
+async def test_after_a_cancelled_picture_the_next_one_gets_its_own_answer() -> None:
+    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 0.3})
+    async with WorkerPool(order, 1) as pool:
+        for delay in (0.0, 0.001, 0.05, 0.2, 0.31):
+            with anyio.move_on_after(delay):
+                await pool.classify(picture("red"), LIMITS)
+            assert await best(pool, picture("blue")) == "blue"
+            assert len(pool.pids) == 1
+
+
+async def test_pictures_cancelled_while_they_wait_lose_no_worker() -> None:
+    async with WorkerPool(COLOURS, 1) as pool:
+        for turn in range(20):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(pool.classify, picture("red"), LIMITS)
+                await anyio.sleep(turn * 0.0007)
+                tasks.cancel_scope.cancel()
+        assert await best(pool, picture("blue")) == "blue"
+
+
+async def test_closing_leaves_no_process_and_no_zombie() -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    async with WorkerPool(COLOURS, 3) as pool:
+        await pool.classify(picture("red"), LIMITS)
+    after = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert after <= before
+    assert pool.pids == ()
+
+
+async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -> None:
+    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 5.0})
+    errors: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await pool.classify(picture("red"), LIMITS)
+        except Unavailable as error:
+            errors.append(error.code)
+
+    pool = WorkerPool(order, 1)
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(5):
+            async with pool:
+                for _ in range(3):
+                    tasks.start_soon(ask)
+                await anyio.sleep(0.3)
+    assert errors == ["stopping"] * 3
+
+
+async def test_a_pool_that_is_cancelled_from_outside_ends_its_workers() -> None:
+    pids: tuple[int, ...] = ()
+    with anyio.move_on_after(0.8):
+        async with WorkerPool(COLOURS, 2) as pool:
+            await pool.classify(picture("red"), LIMITS)
+            pids = pool.pids
+            await anyio.sleep_forever()
+    assert pids
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+async def test_an_error_within_the_pool_comes_out_as_it_is() -> None:
+    with pytest.raises(KeyError):
+        async with WorkerPool(COLOURS, 1):
+            raise KeyError
+
+
+# Starting
+
+
+@pytest.mark.parametrize(
+    ("entry", "settings", "words"),
+    [
+        ("imgtag_no_such_plugin:SPEC", {}, "No module named 'imgtag_no_such_plugin'"),
+        ("imgtag_tflite:NOTHING", {}, "NOTHING"),
+        ("imgtag_tflite:SPEC", {"model": "/nowhere/model.tflite"}, "/nowhere/model.tflite"),
+        ("imgtag_tflite:SPEC", {"modell": "bundled"}, "modell"),
+    ],
+)
+async def test_a_classifier_that_does_not_load_is_said_plainly(
+    entry: str, settings: dict[str, str], words: str
+) -> None:
+    with anyio.fail_after(10), pytest.raises(ModelError, match=words) as caught:
+        async with WorkerPool(WorkerOrder(entry=entry, settings=settings), 2):
+            pytest.fail("it must not start")
+    assert "\n" not in caught.value.message
+
+
+async def test_a_broken_model_is_said_plainly(tmp_path: Path) -> None:
+    model = tmp_path / "broken.tflite"
+    model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(200))
+    with pytest.raises(ModelError, match=r"broken\.tflite"):
+        async with WorkerPool(WorkerOrder(entry="imgtag_tflite:SPEC", settings={"model": str(model)}), 1):
+            pytest.fail("it must not start")
+
+
+async def test_a_classifier_that_says_nonsense_of_itself_is_refused(misdeeds: str) -> None:
+    with pytest.raises(ModelError, match="does not say what its model is"):
+        async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"claim": "nonsense"}), 1):
+            pytest.fail("it must not start")
+
+
+async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str) -> None:
+    with anyio.fail_after(5), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
+        async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"quits": True}), 1):
+            pytest.fail("it must not start")
+    assert "imgtag.workers.child" in caught.value.hint
+
+
+async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "START", 0.01)
+    with pytest.raises(Unavailable, match=r"did not load its model within 0.01 s"):
+        async with WorkerPool(COLOURS, 1):
+            pytest.fail("it must not start")
+
+
+async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module.sys, "executable", "/nowhere/python")
+    with pytest.raises(Unavailable, match="No such file or directory"):
+        async with WorkerPool(COLOURS, 1):
+            pytest.fail("it must not start")
+
+
+async def test_two_models_are_never_mixed(misdeeds: str) -> None:
+    async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"claim": "another"}), 1) as pool:
+        with pytest.raises(ModelError, match="another one than at the start"):
+            await pool._started()
+
+
+async def test_every_error_is_one_of_ours() -> None:
+    async with WorkerPool(COLOURS, 1) as pool:
+        for data in (b"", b"text", png(20_000, 20_000, depth=1, colour=0), picture("red")[:60]):
+            with pytest.raises(ImgtagError) as caught:
+                await pool.classify(data, LIMITS)
+            assert caught.value.code
