@@ -7,13 +7,13 @@ import time
 
 import psutil
 import pytest
+from PIL import Image
 
 from acceptance_support import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MANY = 5_000
-DROP_IN = "from imgtag.testing.classifier import HOSTILE\n"
 
 
 def drop(site, photographs, count, start=0):
@@ -80,3 +80,25 @@ def test_workers_killed_again_and_again(site, photographs):
     all_done(site, 1_500)
 
     assert_all_marked(site, 1_500)
+
+
+def test_a_picture_that_kills_its_worker_costs_only_itself(site, photographs):
+    """Its worker dies each time: it is a dead letter with its reason, and all others are labelled."""
+    plugins = site.base / "plugins"
+    plugins.mkdir(mode=0o755)
+    (plugins / "hostile_drop_in.py").write_text("from imgtag.testing.classifier import HOSTILE\n")
+    (plugins / "hostile_drop_in.py").chmod(0o644)
+    site.configure(f'[plugins]\ndir = "{plugins}"\n[classifier.hostile]\n', pipeline="max_seconds = 3")
+    for name, colour in {"kills": "red", "hangs": "lime", "fails": "blue"}.items():
+        Image.new("RGB", (300, 300), colour).save(site.root / f"{name}.png")
+    for number in range(50):
+        Image.new("RGB", (300, 300), (128, 128, number)).save(site.root / f"{number}.png")
+    site.start()
+    all_done(site, 50)
+    wait_until(lambda: len(site.found("status:failed")) == 3, 60)
+
+    codes = {document["key"]: document["code"] for document in site.found("status:failed")}
+    assert {"kills.png": "worker_died", "hangs.png": "worker_timeout", "fails.png": "classifier"} == codes
+    letters = site.run("dlq", "list")
+    assert "for the second time" in letters
+    assert 3 == len(letters.splitlines())

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.classifier import ModelInfo
 
+_TOGETHER = 1 << 20
+"""Bytes of a picture that is copied behind its header, to be sent in one piece."""
+_PIECE = 1 << 16
 _MAX_ANSWER = 1 << 20
 START = 60.0
 """Seconds that a worker may take to load its model."""
@@ -140,19 +143,26 @@ class Worker:
             await anyio.to_thread.run_sync(self._reap)
 
     async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
-        await self._stream.send(frames.encode(header, len(body)))
-        await self._stream.send(body)
-        prefix = await self._exactly(frames.PREFIX.size)
-        length, more = frames.lengths(prefix, _MAX_ANSWER)
-        answer = frames.decode_header(await self._exactly(length))
-        await self._exactly(more)
-        return answer
+        head = frames.encode(header, len(body))
+        if len(body) <= _TOGETHER:
+            await self._stream.send(head + body)
+        else:
+            await self._stream.send(head)
+            await self._stream.send(body)
+        return await self._answer()
 
-    async def _exactly(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            parts += await self._stream.receive(count - len(parts))
-        return bytes(parts)
+    async def _answer(self) -> dict[str, Any]:
+        """The one answer, which mostly comes in one piece."""
+        data = bytearray(await self._stream.receive(_PIECE))
+        while len(data) < frames.PREFIX.size:
+            data += await self._stream.receive(_PIECE)
+        length, more = frames.lengths(bytes(data[: frames.PREFIX.size]), _MAX_ANSWER)
+        end = frames.PREFIX.size + length
+        while len(data) < end + more:
+            data += await self._stream.receive(_PIECE)
+        if len(data) > end + more:
+            raise frames.FrameError("there is more than one answer")
+        return frames.decode_header(bytes(data[frames.PREFIX.size : end]))
 
     async def _fate(self) -> str:
         await anyio.to_thread.run_sync(self._reap)

@@ -22,8 +22,8 @@ def main(descriptor: int, parent: int) -> None:
     except ImgtagError as error:
         channel.send(refusal(error))
         return
-    channel.send(hello(classifier))
     limit_memory(int(order[0]["memory"]))
+    channel.send(hello(classifier))
     serve(channel, classifier)
 
 

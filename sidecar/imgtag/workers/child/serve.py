@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
-from imgtag.plugin.spec import import_object
+from imgtag.plugin.entry import import_entry
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.mark import content_digest
 from imgtag.workers.child.decode import Limits, decode
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imgtag.plugin.classifier import Classifier
-    from imgtag.plugin.spec import PluginSpec
     from imgtag.workers.child.channel import Channel
 
 _ROUNDING = 1e-3
@@ -30,7 +29,7 @@ _ROUNDING = 1e-3
 def build(order: Mapping[str, Any]) -> Classifier:
     """The classifier that the first frame asks for. Raises ImgtagError."""
     try:
-        spec: PluginSpec = import_object(order["entry"])
+        spec = import_entry(order["entry"])
         classifier: Classifier = spec.load()(spec.settings.model_validate(order["settings"]))
     except ImgtagError:
         raise
