@@ -156,7 +156,7 @@ class Pipeline(Limits):
         ge=1,
         description="Frames that the header of an animation may announce; only the first is ever decoded.",
     )
-    worker_memory: Size = Field(default=1024**3, description="Memory that one worker may use.")
+    worker_memory: Size = Field(default=768 * 1024**2, description="Memory that one worker may use.")
     bytes_in_flight: Size = Field(
         default=128 * 1024**2, description="Bytes of all objects that are in memory at a time."
     )
