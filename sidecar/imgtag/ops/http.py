@@ -52,6 +52,7 @@ async def serve(app: ASGIApp, listen: str, *, task_status: TaskStatus[int] = any
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=1,
             )
