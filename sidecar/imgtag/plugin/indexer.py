@@ -65,7 +65,10 @@ class Indexer(Service, Protocol):
     """Keeps one document an object and finds it again."""
 
     async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
-        """Make the changes, in order; durable on return. Raises Unavailable when none of them is known to be."""
+        """Make the changes, in order; durable on return.
+
+        Raises Unavailable when not all of them are known to be; making them again does no harm.
+        """
         ...
 
     async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:

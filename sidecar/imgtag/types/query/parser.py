@@ -16,7 +16,7 @@ from imgtag.types.query.plural import singulars
 
 LONGEST = 4000  # characters
 MOST = 200  # words and other conditions
-DEEPEST = 50  # parentheses and negations within each other
+DEEPEST = 35  # parentheses and negations within each other; Meilisearch takes 36
 RANKING = 3  # labels that order the hits
 
 LABELLED = Is("status", ("labelled",))

@@ -1,0 +1,70 @@
+"""Changes cut into what one request carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["put", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change: the id and, where a document is put, its line of NDJSON."""
+
+    id: str
+    line: bytes = b""
+
+    @property
+    def kind(self) -> Kind:
+        return "put" if self.line else "delete"
+
+    @property
+    def size(self) -> int:
+        return len(self.line) or len(self.id) + 3  # with its quotes and comma
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What one request carries: entries of one kind."""
+
+    kind: Kind
+    entries: tuple[Entry, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        return [entry.id for entry in self.entries]
+
+    def body(self) -> bytes:
+        """The lines of the documents."""
+        return b"".join(entry.line for entry in self.entries)
+
+    def halves(self) -> tuple[Payload, ...]:
+        """Two payloads of half as much; nothing where there is only one entry."""
+        middle = len(self.entries) // 2
+        parts = (self.entries[:middle], self.entries[middle:]) if middle else ()
+        return tuple(Payload(self.kind, part) for part in parts)
+
+
+def payloads(entries: Sequence[Entry], *, most_bytes: int, most_entries: int) -> list[Payload]:
+    """Payloads of at most so many bytes, before compression, and entries; a larger single entry goes alone."""
+    kinds: tuple[Kind, ...] = ("delete", "put")
+    return [
+        Payload(kind, part)
+        for kind in kinds
+        for part in _parts((entry for entry in entries if entry.kind == kind), most_bytes, most_entries)
+    ]
+
+
+def _parts(entries: Iterable[Entry], most_bytes: int, most_entries: int) -> Iterator[tuple[Entry, ...]]:
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if part and (size + entry.size > most_bytes or len(part) == most_entries):
+            yield tuple(part)
+            part, size = [], 0
+        part.append(entry)
+        size += entry.size
+    if part:
+        yield tuple(part)

@@ -1,0 +1,85 @@
+"""A document on its way to the server and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from imgtag.errors import DocumentError
+from imgtag.types.document import Document
+from imgtag_meilisearch.index_settings import DIMENSIONS, EMBEDDER, NUMBERS, PRIMARY_KEY, SCORES
+
+VECTORS = "_vectors"
+ID = re.compile(r"[A-Za-z0-9_-]{1,511}")
+NAMES = ("site", "bucket", "key")
+
+
+def encode(document: Document) -> bytes:
+    """One line of NDJSON, the same for the same document, so that the server sees which fields are as before.
+
+    What would fail a task is found here, where it is one document's fault: the server answers some of it (a bad
+    `_geo`, a vector of another length) by failing every task of its batch. Raises DocumentError.
+    """
+    try:
+        _check(document)
+        whole = {**document, VECTORS: {EMBEDDER: _vector(document)}}
+        text = json.dumps(whole, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        return text.encode() + b"\n"
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        name = document.get("key") if isinstance(document, Mapping) else None
+        raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
+
+
+def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:
+    """The document as it was written: its vector comes back as an object, an empty one where there was null."""
+    document = {name: value for name, value in raw.items() if name != VECTORS}
+    if vectors and isinstance(raw.get(VECTORS), Mapping):
+        document[VECTORS] = {name: _embedding(value) for name, value in raw[VECTORS].items()}
+    return document
+
+
+def _check(document: Document) -> None:
+    if not (isinstance(document.get(PRIMARY_KEY), str) and ID.fullmatch(document[PRIMARY_KEY])):
+        raise ValueError(f"{document.get(PRIMARY_KEY)!r} is no id of letters, digits, - and _")
+    for name in NAMES:
+        if not (isinstance(document.get(name), str) and document[name]):
+            raise ValueError(f"it has no {name}")
+    for name in NUMBERS:
+        _number(document.get(name, 0), name)
+    for label, score in document.get(SCORES, {}).items():
+        _number(score, f"{SCORES}.{label}")
+    if "_geo" in document:
+        _place(document["_geo"])
+
+
+def _place(place: Any) -> None:
+    if set(place) != {"lat", "lng"}:
+        raise ValueError("_geo is not made of lat and lng")
+    if abs(_number(place["lat"], "_geo.lat")) > 90 or abs(_number(place["lng"], "_geo.lng")) > 180:
+        raise ValueError("_geo is no place on the globe")
+
+
+def _vector(document: Document) -> list[float] | None:
+    """Always sent: a new document without one fails, and a replaced one would keep the vector of the old picture."""
+    vector = (document.get(VECTORS) or {}).get(EMBEDDER)
+    if vector is None:
+        return None
+    if len(vector) != DIMENSIONS:
+        raise ValueError(f"its vector has {len(vector)} numbers, not {DIMENSIONS}")
+    return [_number(number, VECTORS) for number in vector]
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{name} is no number")
+    return value
+
+
+def _embedding(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    embeddings = value.get("embeddings") or []
+    return embeddings[0] if len(embeddings) == 1 else embeddings or None

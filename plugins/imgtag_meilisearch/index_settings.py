@@ -1,0 +1,108 @@
+"""The settings of the index: what is filtered, sorted and counted, and how.
+
+Rules of `filterableAttributes` are tried in their order, the first that matches decides. They are in the
+object form, because a plain name also switches on facet search, whose cost is paid at each batch; `_geo` works
+as a plain name only. https://www.meilisearch.com/docs/reference/api/settings#filterable-attributes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+PRIMARY_KEY = "id"
+EMBEDDER = "img"
+DIMENSIONS = 128
+MOST_FACET_VALUES = 2000
+
+TEXTS = (
+    "site",
+    "bucket",
+    "key",
+    "prefixes",
+    "title",
+    "words",
+    "labels",
+    "ancestors",
+    "top_label",
+    "category",
+    "type",
+    "camera",
+    "status",
+    "code",
+    "model",
+    "rules",
+    "space",
+    "when_day",
+    "when_month",
+    "meta.*",
+)
+NUMBERS = ("size", "width", "height", "when", "taken", "modified", "labelled", "top_confidence")
+SCORES = "scores"
+
+Compared = Literal["text", "number", "place"]
+
+
+def _rule(*patterns: str, equality: bool, comparison: bool, facet_search: bool = False) -> dict[str, Any]:
+    filters = {"equality": equality, "comparison": comparison}
+    return {"attributePatterns": list(patterns), "features": {"facetSearch": facet_search, "filter": filters}}
+
+
+SETTINGS: Mapping[str, Any] = {
+    "searchableAttributes": ["labels", "terms", "title"],
+    "filterableAttributes": [
+        "_geo",
+        _rule(f"{SCORES}.*", equality=False, comparison=True),
+        _rule("terms", equality=True, comparison=False, facet_search=True),
+        _rule(*TEXTS, equality=True, comparison=False),
+        _rule(*NUMBERS, equality=True, comparison=True),
+    ],
+    # The server gives them back sorted.
+    "sortableAttributes": sorted(["_geo", "key", "labelled", "modified", SCORES, "size", "top_confidence", "when"]),
+    "rankingRules": [
+        "words",
+        "typo",
+        "proximity",
+        "attributeRank",
+        "sort",
+        "wordPosition",
+        "exactness",
+        "top_confidence:desc",
+    ],
+    "displayedAttributes": ["*"],
+    "typoTolerance": {
+        "disableOnAttributes": [],
+        "disableOnNumbers": True,
+        "disableOnWords": [],
+        "enabled": True,
+        "minWordSizeForTypos": {"oneTypo": 5, "twoTypos": 9},
+    },
+    "faceting": {
+        "maxValuesPerFacet": MOST_FACET_VALUES,
+        "sortFacetValuesBy": {"*": "count", "when_day": "alpha", "when_month": "alpha"},
+    },
+    "pagination": {"maxTotalHits": 10_000},
+    "embedders": {EMBEDDER: {"source": "userProvided", "dimensions": DIMENSIONS}},
+}
+
+
+def compared(field: str) -> Compared | None:
+    """How a field is compared; None where no rule allows a filter on it."""
+    if field in NUMBERS or field.startswith(f"{SCORES}."):
+        return "number"
+    if field == "terms" or any(fnmatchcase(field, pattern) for pattern in TEXTS):
+        return "text"
+    return "place" if field == "_geo" else None
+
+
+def differing(there: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the server has otherwise. What it has besides them (synonyms, say) is left alone."""
+    return {name: ours for name, ours in SETTINGS.items() if not _covers(there.get(name), ours)}
+
+
+def _covers(there: Any, ours: Any) -> bool:
+    """A newer server may know more options than these; lists must be the same."""
+    if isinstance(ours, Mapping):
+        return isinstance(there, Mapping) and all(_covers(there.get(name), value) for name, value in ours.items())
+    return bool(there == ours)

@@ -1,0 +1,88 @@
+"""The key that `policy` describes is enough, and each action in it is needed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imgtag.errors import ConfigError
+from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
+from imgtag.types.query import parse
+from imgtag.types.ref import Scope
+from imgtag_meilisearch.fault import NEEDED
+from unit.sqlite.documents import documents
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def new_key(server, open_index):
+    """Make a key of the policy without some actions; it is removed afterwards."""
+    if server.master is None:
+        pytest.skip("MEILISEARCH_MASTER_KEY is not set")
+    made = []
+
+    def make(*without):
+        body = json.loads(open_index().policy())
+        body["actions"] = [action for action in body["actions"] if action not in without]
+        made.append(server.ask("POST", "keys", body, key=server.master))
+        return made[-1]["key"]
+
+    yield make
+    for key in made:
+        server.ask("DELETE", f"keys/{key['uid']}", key=server.master)
+
+
+async def _everything(index):
+    document = documents(1)[0]
+    await index.setup(apply=True)
+    await index.apply([Upsert(document), Delete("no-such-id")])
+    await index.search(SearchRequest(query=parse("fox"), facets=("labels",)))
+    await index.suggest("f")
+    await index.get([document["id"]])
+    return [each async for each in index.scan("local", Scope(document["bucket"]))]
+
+
+async def test_least_privilege_is_enough(open_index, new_key):
+    """A key of the policy does all that an indexer does, and doctor finds nothing."""
+    async with open_index(api_key=new_key()) as index:
+        found = await _everything(index)
+        checks = [check async for check in index.checks()]
+
+    assert 1 == len(found)
+    assert [] == [check for check in checks if not check.ok]
+
+
+@pytest.mark.parametrize("action", sorted(NEEDED))
+async def test_missing_action_is_named(open_index, new_key, action):
+    """Without one of the actions the work stops with a hint that names it."""
+    async with open_index(api_key=new_key(action)) as index:
+        with pytest.raises(ConfigError) as raised:
+            await _everything(index)
+
+    assert f"the action {action} on this index" in raised.value.hint
+
+
+async def test_steady_state_needs_less(index, open_index, new_key):
+    """Once the index is made, neither the right to make it nor the one to change its settings is needed."""
+    async with open_index(api_key=new_key("indexes.create", "settings.update")) as steady:
+        assert 1 == len(await _everything(steady))
+
+
+async def test_doctor_names_what_is_missing(index, open_index, new_key):
+    """A failed check says which action, and how to come by it."""
+    async with open_index(api_key=new_key("search", "documents.add")) as poor:
+        checks = {check.check: check async for check in poor.checks()}
+
+    assert {"index key search", "index key documents.add"} == {name for name, check in checks.items() if not check.ok}
+    assert "the action search" in checks["index key search"].hint
+
+
+async def test_wrong_key(open_index, new_key):
+    """A key that the server does not know stops the work; the key itself is never shown."""
+    async with open_index(api_key="s3cret") as index:
+        with pytest.raises(ConfigError) as raised:
+            await index.get(["a"])
+
+    assert "s3cret" not in f"{raised.value} {raised.value.hint}"
