@@ -243,8 +243,8 @@ class Pipeline:
         if error.disposition is Disposition.DROP:
             await self._bury(hint.ref, error.code, error.message, attempt)
             return
-        if isinstance(error, Unavailable):
-            self._breaker.failed()
+        if isinstance(error, Unavailable) and not hint.parked:
+            self._breaker.failed()  # what waits for the index only does not hold back what need not
         raise Again(self._later(error, str(hint.ref), attempt)) from error
 
     def _later(self, error: ImgtagError, what: str, attempt: int) -> float:

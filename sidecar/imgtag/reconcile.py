@@ -42,6 +42,10 @@ _RESTARTS = 3
 """How often an object that changes under our hands is begun anew before it waits."""
 
 
+_MARKLESS = frozenset({"none", "tags"})
+"""Strategies that leave no mark on the object: its document stands in for it."""
+
+
 class Result(StrEnum):
     """What one look at an object came to."""
 
@@ -237,4 +241,4 @@ def _checkpoint(document: Document | None, state: ObjectState, treatment: Treatm
     """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
     if document is None or document.get("etag") != state.etag:
         return False
-    return document["status"] in {"refused", "failed"} or treatment.way.strategy == "none" or "code" in document
+    return document["status"] in {"refused", "failed"} or treatment.way.strategy in _MARKLESS or "code" in document

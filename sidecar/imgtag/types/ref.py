@@ -62,7 +62,7 @@ class ObjectState:
     readonly: str | None = None
     """Code that says why nothing may be written on it (``retention``, ``legal_hold``, ``replica``)."""
     unreadable: str | None = None
-    """Code that says why its bytes cannot be had (``customer_key``, ``archived``)."""
+    """Code that says why its bytes cannot be had (``customer_key``, ``archived``, ``permission``)."""
     native: Any = field(default=None, compare=False, repr=False)
     """What the store itself needs to write the object back unchanged; nobody else looks at it."""
 

@@ -1,0 +1,80 @@
+"""What `imgtag doctor` says of NATS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from imgtag.errors import Unavailable
+from imgtag.plugin.service import Check
+from imgtag_nats.connection import Connection
+from imgtag_nats.jetstream import JetStream
+from imgtag_nats.names import Names, covers
+from imgtag_nats.topology import Topology
+
+FULL = 0.9
+"""Share of its bytes from which a stream counts as nearly full."""
+SETUP = "`imgtag setup` makes what is missing, and so does `imgtag run`."
+
+
+async def stream_checks(
+    connection: Connection, jetstream: JetStream, topology: Topology, names: Names
+) -> AsyncIterator[Check]:
+    """From the connection to the consumers; stops at what everything behind it needs."""
+    try:
+        yield server_check(connection)
+        yield _account(await jetstream.call("INFO"))
+        info = await topology.find()
+        yield _stream(info, topology.stream, names)
+        if info is not None:
+            for durable in names.durables:
+                yield _consumer(durable, await topology.consumer(durable))
+        yield _dead(await jetstream.find(f"STREAM.INFO.{names.dead_stream}"))
+    except Unavailable as error:
+        hint = error.hint or "Look into the log of the NATS server."
+        yield Check(check="nats", ok=False, message=error.message, hint=hint)
+
+
+def server_check(connection: Connection) -> Check:
+    """The server that took us. Raises Unavailable."""
+    client = connection.current().client
+    url = client.connected_url
+    where = f"{url.hostname}:{url.port}" if url else "NATS"
+    version = client.connected_server_version
+    number = f"{version.major}.{version.minor}.{version.patch}"
+    return Check(check="server", ok=True, message=f"{where} took us; nats-server {number}")
+
+
+def _account(info: Mapping[str, Any]) -> Check:
+    return Check(check="jetstream", ok=True, message=f"on, with {info.get('streams', 0)} streams in our account")
+
+
+def _stream(info: Mapping[str, Any] | None, stream: str, names: Names) -> Check:
+    if info is None:
+        return Check(check="stream", ok=False, message=f"there is no stream {stream}", hint=SETUP)
+    config, state = info["config"], info["state"]
+    if not any(covers(each, names.subject) for each in config.get("subjects") or ()):
+        return Check(check="stream", ok=False, message=f"{stream} does not keep {names.subject}", hint=SETUP)
+    count, size, most = state["messages"], state["bytes"], config.get("max_bytes", -1)
+    message = f"{stream} keeps {names.subject}: {count:,} messages, {size:,} bytes"
+    if most > 0 and size > FULL * most:
+        hint = "Publishers are refused soon. See why messages are not worked off, or raise max_bytes of the stream."
+        return Check(check="stream", ok=False, message=f"{message} of at most {most:,}", hint=hint)
+    return Check(check="stream", ok=True, message=message)
+
+
+def _consumer(durable: str, info: Mapping[str, Any] | None) -> Check:
+    if info is None:
+        return Check(check="consumer", ok=False, message=f"there is no consumer {durable}", hint=SETUP)
+    waiting, flying, again = (info.get(name, 0) for name in ("num_pending", "num_ack_pending", "num_redelivered"))
+    message = f"{durable}: {waiting:,} wait, {flying:,} are in work or in back-off, {again:,} came more than once"
+    if flying >= info["config"].get("max_ack_pending", 0) > 0:
+        hint = "Nothing more is delivered until some are answered. See the log for what is tried again and again."
+        return Check(check="consumer", ok=False, message=message, hint=hint)
+    return Check(check="consumer", ok=True, message=message)
+
+
+def _dead(info: Mapping[str, Any] | None) -> Check:
+    if info is None:
+        return Check(check="dead letters", ok=False, message="there is no stream for them", hint=SETUP)
+    return Check(check="dead letters", ok=True, message=f"{info['state']['messages']:,}; `imgtag dlq list` shows them")

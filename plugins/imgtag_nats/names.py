@@ -1,0 +1,88 @@
+"""What things are called on the server, and how subjects match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from imgtag.errors import ConfigError
+from imgtag_nats.settings import NatsSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Subjects, streams and durables of one site.
+
+    ``subject`` is the store's, the others are ours: ``hints`` is what somebody asked for (backfill, replayed
+    dead letters, a resync), ``parked`` waits for the index, ``dead`` was given up. ``fixed`` tells whether the
+    settings name the stream; where not, one that has the subject already is taken.
+    """
+
+    site: str
+    subject: str
+    stream: str
+    fixed: bool
+    durable: str
+
+    @classmethod
+    def of(cls, settings: NatsSettings, site: str) -> Self:
+        """Names from the settings, else from the site. Raises ConfigError."""
+        site = site.replace(".", "=")  # a dot would begin another token; sites have no `=`
+        names = cls(
+            site=site,
+            subject=settings.subject or f"imgtag.{site}.events",
+            stream=settings.stream or f"imgtag-{site}",
+            fixed=settings.stream is not None,
+            durable=settings.durable or f"imgtag-{site}",
+        )
+        for ours in (names.hints, names.parked, names.dead_subjects):
+            if covers(names.subject, ours):
+                message = f"[source.nats] subject {names.subject} takes in {ours}, which is for our own use"
+                raise ConfigError(message, hint="Choose a narrower subject.")
+        return names
+
+    @property
+    def hints(self) -> str:
+        return f"imgtag.{self.site}.hints"
+
+    @property
+    def parked(self) -> str:
+        return f"imgtag.{self.site}.parked"
+
+    @property
+    def dead(self) -> str:
+        """What the subjects of dead letters begin with; the last token tells the key."""
+        return f"imgtag.{self.site}.dead"
+
+    @property
+    def dead_subjects(self) -> str:
+        return f"{self.dead}.*"
+
+    @property
+    def dead_stream(self) -> str:
+        return f"imgtag-{self.site}-dead"
+
+    @property
+    def durables(self) -> dict[str, str]:
+        """Each durable with the subject that it filters."""
+        return {
+            self.durable: self.subject,
+            f"{self.durable}-hints": self.hints,
+            f"{self.durable}-parked": self.parked,
+        }
+
+    @property
+    def inbox(self) -> str:
+        """Prefix of our inboxes: of our own, so that the server can keep others from listening there."""
+        return f"_INBOX_imgtag-{self.site}"
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether everything that ``subject`` matches is matched by ``pattern`` too."""
+    left, right = pattern.split("."), subject.split(".")
+    for position, word in enumerate(left):
+        if word == ">":
+            return len(right) > position
+        if position >= len(right) or right[position] == ">" or word not in {"*", right[position]}:
+            return False
+    return len(left) == len(right)

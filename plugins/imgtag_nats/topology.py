@@ -1,0 +1,136 @@
+"""What must be there on the server: the work stream, its three consumers, the stream of dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imgtag_nats.jetstream import SECOND, JetStream
+from imgtag_nats.names import Names, covers
+from imgtag_nats.settings import NatsSettings
+
+DEAD_BYTES = 64 << 20
+"""More dead letters than anybody reads; the oldest go first."""
+DUPLICATES = 120.0
+"""Seconds in which a message of the same identity is left out; NATS' own default."""
+BORN_WITH = {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant"}
+"""What no later request can change."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is missing, and the request that makes it."""
+
+    what: str
+    verb: str
+    body: Mapping[str, Any] = field(repr=False)
+
+
+class Topology:
+    """Finds what is missing and makes it. What somebody else has made is added to, never narrowed."""
+
+    def __init__(self, jetstream: JetStream, names: Names, settings: NatsSettings) -> None:
+        self._jetstream = jetstream
+        self._names = names
+        self._settings = settings
+        self.stream = names.stream
+        """The stream that is used: ours, or one that has the subject already."""
+
+    async def plan(self) -> list[Step]:
+        """What is missing, in the order in which it must be made. Raises Unavailable."""
+        info = await self.find()
+        steps = [*self._stream_steps(info)]
+        for durable, subject in self._names.durables.items():
+            steps += await self._consumer_steps(durable, subject, there=info is not None)
+        if await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}") is None:
+            steps.append(_creation("dead-letter stream", self._dead()))
+        return steps
+
+    async def ensure(self) -> Sequence[Step]:
+        """Make what is missing; what was made. Raises Unavailable."""
+        steps = await self.plan()
+        for step in steps:
+            await self._jetstream.call(step.verb, step.body)
+        return steps
+
+    async def find(self) -> dict[str, Any] | None:
+        """The work stream as the server describes it; None where there is none yet."""
+        self.stream = self._names.stream
+        info = await self._jetstream.find(f"STREAM.INFO.{self.stream}")
+        if info is None and not self._names.fixed:
+            found = await self._jetstream.call("STREAM.NAMES", {"subject": self._names.subject})
+            for name in found.get("streams") or ():
+                self.stream = name
+                return await self._jetstream.call(f"STREAM.INFO.{name}")
+        return info
+
+    async def consumer(self, durable: str) -> dict[str, Any] | None:
+        """A consumer as the server describes it."""
+        return await self._jetstream.find(f"CONSUMER.INFO.{self.stream}.{durable}")
+
+    def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
+        subjects = [*self._names.durables.values()]
+        if info is None:
+            return [_creation("stream", self._work(subjects))]
+        config = info["config"]
+        known = config.get("subjects") or []
+        missing = [each for each in subjects if not any(covers(pattern, each) for pattern in known)]
+        if not missing:
+            return []
+        # What ours covers would overlap it, which the server refuses.
+        kept = [each for each in known if not any(covers(pattern, each) for pattern in missing)]
+        what = f"subjects {', '.join(missing)} on stream {self.stream}"
+        return [Step(what, f"STREAM.UPDATE.{self.stream}", {**config, "subjects": [*kept, *missing]})]
+
+    async def _consumer_steps(self, durable: str, subject: str, *, there: bool) -> list[Step]:
+        wanted = self._consumer(subject)
+        info = await self.consumer(durable) if there else None
+        config = info["config"] if info else {"durable_name": durable, **BORN_WITH}
+        if info and all(config.get(name) == value for name, value in wanted.items()):
+            return []
+        # CONSUMER.CREATE has the filter in its subject, which a permission could hardly name.
+        verb = f"CONSUMER.DURABLE.CREATE.{self.stream}.{durable}"
+        body = {"stream_name": self.stream, "config": {**config, **wanted}}
+        return [Step(f"consumer {durable} of {subject}", verb, body)]
+
+    def _work(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """A work queue: what is acknowledged is gone. Full, it refuses, so that publishers keep what they have."""
+        return {
+            "name": self.stream,
+            "description": "imgtag: notifications to work off",
+            "subjects": subjects,
+            "retention": "workqueue",
+            "storage": "file",
+            "discard": "new",
+            "max_age": int(self._settings.max_age * SECOND),
+            "max_bytes": self._settings.max_bytes or -1,
+            "num_replicas": self._settings.replicas,
+            "duplicate_window": int(min(DUPLICATES, self._settings.max_age or DUPLICATES) * SECOND),
+        }
+
+    def _dead(self) -> dict[str, Any]:
+        """One subject for each key and one message for each subject: the newest letter of a key stays."""
+        return {
+            "name": self._names.dead_stream,
+            "description": "imgtag: work that was given up",
+            "subjects": [self._names.dead_subjects],
+            "retention": "limits",
+            "storage": "file",
+            "discard": "old",
+            "max_msgs_per_subject": 1,
+            "max_bytes": DEAD_BYTES,
+            "num_replicas": self._settings.replicas,
+        }
+
+    def _consumer(self, subject: str) -> dict[str, Any]:
+        return {
+            "filter_subject": subject,
+            "ack_wait": int(self._settings.ack_wait * SECOND),
+            "max_deliver": -1,
+            "max_ack_pending": self._settings.max_ack_pending,
+        }
+
+
+def _creation(kind: str, config: Mapping[str, Any]) -> Step:
+    return Step(f"{kind} {config['name']}", f"STREAM.CREATE.{config['name']}", config)

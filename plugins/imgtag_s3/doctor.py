@@ -1,0 +1,152 @@
+"""What `imgtag doctor` looks at in an S3 store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from secrets import token_hex
+
+from imgtag.errors import ImgtagError
+from imgtag.plugin.service import Check
+from imgtag_s3.buckets import Buckets
+from imgtag_s3.client import Client, source
+from imgtag_s3.errors import Fault, NoAnswer, while_asking
+from imgtag_s3.probe import Probe
+from imgtag_s3.settings import S3StoreSettings
+
+_SKEW = 60.0
+"""Seconds that clocks may differ; requests are refused from 900 on."""
+
+
+class Doctor:
+    """Looks, and writes nowhere but in a bucket of its own."""
+
+    def __init__(
+        self, client: Client, buckets: Buckets, probe: Probe, settings: S3StoreSettings, named: Sequence[str]
+    ) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._probe = probe
+        self._settings = settings
+        self._named = named
+
+    def checks(self) -> Iterator[Check]:
+        """The server first: where it does not answer, nothing else is asked."""
+        reachable = self._said("endpoint", self._reachable)
+        yield reachable
+        if not reachable.ok:
+            return
+        yield self._said("clock", self._clock)
+        for bucket in self._named:
+            yield from self._bucket(bucket)
+        yield self._said("names", self._names)
+        yield self._said("writeback", self._writeback)
+
+    def _said(self, check: str, look: Callable[[], str]) -> Check:
+        try:
+            return Check(check=check, ok=True, message=look())
+        except Fault as fault:
+            error: ImgtagError = while_asking(fault)
+        except ImgtagError as failed:
+            error = failed
+        return Check(check=check, ok=False, message=error.message, hint=error.hint or "Is the endpoint right?")
+
+    def _reachable(self) -> str:
+        try:
+            self._client.send("GET")
+        except Fault as fault:
+            if fault.code != "AccessDenied":  # the server knows us, we may only not list
+                raise
+        return f"{self._settings.endpoint} answers and takes the credentials"
+
+    def _clock(self) -> str:
+        try:
+            date = self._client.send("GET").headers.get("date", "")
+        except Fault:
+            date = ""
+        if not date:
+            return "the server does not tell its time"
+        skew = time.time() - parsedate_to_datetime(date).timestamp()
+        if abs(skew) > _SKEW:
+            raise ClockSkew(f"the clocks differ by {abs(skew):.0f} seconds")
+        return f"the clocks differ by less than {max(1.0, abs(skew)):.0f} s"
+
+    def _bucket(self, bucket: str) -> Iterator[Check]:
+        there = self._said(f"bucket {bucket}", lambda: self._there(bucket))
+        yield there
+        if not there.ok:
+            return
+        yield self._said(f"permissions {bucket}", lambda: self._permitted(bucket))
+        yield self._said(f"versioning {bucket}", lambda: self._versioning(bucket))
+
+    def _there(self, bucket: str) -> str:
+        self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        return f"{bucket} is there and can be listed"
+
+    def _permitted(self, bucket: str) -> str:
+        """Asks of an object that is not there: who may ask is told so, and nothing can be changed."""
+        key = f"imgtag-probe-{token_hex(8)}"
+        asked: dict[str, Callable[[], object]] = {
+            "s3:GetObject": lambda: self._client.send("GET", bucket, key),
+            "s3:GetObjectTagging": lambda: self._client.send("GET", bucket, key, query={"tagging": ""}),
+            "s3:ListBucketVersions": lambda: self._client.send(
+                "GET", bucket, query={"versions": "", "prefix": key, "max-keys": "1"}
+            ),
+            "s3:PutObject": lambda: self._client.send(
+                "PUT", bucket, key, headers={"x-amz-copy-source": source(bucket, key, "")}
+            ),
+        }
+        denied = [action for action, ask in asked.items() if _denied(ask)]
+        if denied:
+            raise NotPermitted(f"not permitted on {bucket}: {', '.join(denied)}")
+        return f"objects of {bucket} may be read and written"
+
+    def _versioning(self, bucket: str) -> str:
+        found = self._buckets.versioning(bucket)
+        notes = [f"versioning {found.status.lower() or 'off'}"]
+        if found.excluded:
+            notes.append(f"but for {', '.join(found.excluded)}")
+        if self._buckets.locks_by_default(bucket):
+            notes.append("a default retention: its objects are indexed, not written")
+        return f"{bucket}: {', '.join(notes)}"
+
+    def _names(self) -> str:
+        self._probe.sweep()
+        lost = self._probe.lost_names()
+        if lost:
+            raise NamesLost(f"lost on the way: {', '.join(lost)}")
+        return "names with `_`, `+` and `%` arrive and come back"
+
+    def _writeback(self) -> str:
+        put = self._probe.honours_if_match()
+        without = "put, atomic by If-Match" if put else "refused: the store does not honour If-Match"
+        return f"objects without versions: {without}; with versions: copy, looked at afterwards"
+
+
+class ClockSkew(ImgtagError):
+    """The clocks differ."""
+
+    default_hint = "Set the time of both machines by NTP."
+
+
+class NotPermitted(ImgtagError):
+    """The sidecar's user may not do its work."""
+
+    default_hint = "Give it the policy that `imgtag doctor --policy` prints."
+
+
+class NamesLost(ImgtagError):
+    """Something between here and the store drops header names."""
+
+    default_hint = 'Set [labels] layout = "single", or in nginx: underscores_in_headers on; ignore_invalid_headers off;'
+
+
+def _denied(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except Fault as fault:
+        return fault.denied
+    except NoAnswer:
+        return False
+    return False

@@ -1,0 +1,42 @@
+"""The least that the sidecar's user must be permitted.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/list_amazons3.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+_BUCKET = (
+    "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning",
+    "s3:GetEncryptionConfiguration", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketNotification",
+)  # fmt: skip
+_OBJECT = (
+    "s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectLegalHold",
+    "s3:GetObjectRetention", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+    "s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+)  # fmt: skip
+_PROBE = ("s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject")
+_ACLS = ("s3:GetObjectAcl",)
+"""MinIO has no ACLs, and takes no policy that names them."""
+_LOCKS = ("s3:PutObjectLegalHold", "s3:PutObjectRetention")
+
+
+def policy(buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, acls: bool = False) -> str:
+    """An IAM policy for these buckets, or for all where none are named; ``locks``: for what is under locks too;
+    ``acls``: where the server has any.
+    """
+    names = [f"arn:aws:s3:::{bucket}" for bucket in buckets or ("*",)]
+    probe = [f"arn:aws:s3:::{probe_prefix}*", f"arn:aws:s3:::{probe_prefix}*/*"]
+    statements = [
+        _allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"]),
+        _allow(_BUCKET, names),
+        _allow((*_OBJECT, *(_LOCKS if locks else ()), *(_ACLS if acls else ())), [f"{name}/*" for name in names]),
+        _allow(_PROBE, probe),
+    ]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+
+
+def _allow(actions: Sequence[str], resources: Sequence[str]) -> dict[str, object]:
+    return {"Effect": "Allow", "Action": sorted(actions), "Resource": resources}

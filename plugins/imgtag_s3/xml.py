@@ -1,0 +1,49 @@
+"""S3's XML, without its namespaces."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree as ET
+
+from urllib3.exceptions import ProtocolError
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+Element = ET.Element
+
+
+def parse(data: bytes) -> Element:
+    """The root element, names without namespace. Raises ProtocolError where it is no XML."""
+    try:
+        root = ET.fromstring(data)  # noqa: S314
+    except ET.ParseError as error:
+        raise ProtocolError(f"no XML: {error}") from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for name in [name for name in element.attrib if "}" in name]:
+            element.attrib[name.rpartition("}")[2]] = element.attrib.pop(name)
+    return root
+
+
+def render(root: Element) -> bytes:
+    """The document again, in the namespace of S3."""
+    root.set("xmlns", NAMESPACE)
+    return b"<?xml version='1.0' encoding='utf-8'?>" + ET.tostring(root, encoding="unicode").encode()
+
+
+def text(element: Element, path: str) -> str:
+    """Text of the first descendant there, or nothing."""
+    return (element.findtext(path) or "").strip()
+
+
+def unquoted(element: Element, path: str) -> str:
+    """Text that was asked for with ``encoding-type=url``; spaces in it are as they are."""
+    return unquote_plus(element.findtext(path) or "")
+
+
+def add(root: Element, name: str, **texts: str) -> Element:
+    """Append an element that holds these."""
+    element = ET.SubElement(root, name)
+    for child, value in texts.items():
+        ET.SubElement(element, child).text = value
+    return element

@@ -1,0 +1,197 @@
+"""What happens to the server, and to the way to it, loses nothing and ends by itself."""
+
+import pytest
+from anyio import to_thread
+
+from imgtag.errors import Unavailable
+from imgtag.plugin.source import DeadLetter
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef
+from integration.nats.conftest import listen, until
+from integration.nats.publishing import client, notification
+
+pytestmark = pytest.mark.anyio
+A_KEY = Hint(ref=ObjectRef("photos", "a.jpg"))
+
+
+async def publish(url, subject, *keys):
+    """As a store with JetStream does."""
+    async with client(url) as store:
+        for key in keys:
+            await store.jetstream().publish(subject, notification("photos", key))
+
+
+async def test_entering_fails_where_nobody_is(make):
+    """Where no server answers, entering says so soon; of several, one that answers is enough."""
+    with pytest.raises(Unavailable, match=r"127.0.0.1:9 does not answer"):
+        async with make("nats://127.0.0.1:9"):
+            pass
+
+
+async def test_one_of_several(nats, make):
+    """Of several servers one that answers is enough."""
+    source = make(f"nats://127.0.0.1:9, {nats.url}")
+    async with source, listen(source) as ear:
+        await source.publish([A_KEY])
+        assert await ear.key() == "a.jpg"
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_restart(make_nats, make, subject, how):
+    """What came before the server went, and what is put when it is back, is delivered; meanwhile trouble says why."""
+    server = make_nats()
+    source = make(server.url, ack_wait=2)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        await publish(server.url, subject, "a.jpg")
+        held = await ear.next()
+        await to_thread.run_sync(getattr(server, how))
+        await until(lambda: source.trouble)
+        with pytest.raises(Unavailable):
+            await source.publish([A_KEY])
+        await held.ack()  # raises nothing
+        await to_thread.run_sync(server.start)
+        await publish(server.url, subject, "b.jpg")
+        assert {await ear.key(), await ear.key()} == {"a.jpg", "b.jpg"}
+        await until(lambda: not source.trouble)
+
+
+async def test_answer_over_another_connection(make_nats, make, subject):
+    """Work that took longer than an outage is acknowledged all the same, and does not come again."""
+    server = make_nats()
+    source = make(server.url, ack_wait=3)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        await publish(server.url, subject, "a.jpg")
+        held = await ear.next()
+        await to_thread.run_sync(server.restart)
+        await until(lambda: not source.trouble)
+        await held.ack()
+        await ear.silence(4)
+
+
+async def test_deleted_consumer(nats, make, site, subject):
+    """A consumer that somebody deletes is made again; what waits is delivered, and no resync is needed."""
+    source = make(nats.url)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        async with client(nats.url) as store:
+            assert await store.jetstream().delete_consumer(f"imgtag-{site}", f"imgtag-{site}")
+            await store.jetstream().publish(subject, notification("photos", "a.jpg"))
+        delivery = await ear.next()
+        assert delivery.hints[0].ref.key == "a.jpg"
+        await delivery.ack()
+        await until(lambda: not source.trouble)
+
+
+async def test_deleted_stream(nats, make, site, subject):
+    """A stream that somebody deletes is made again, each bucket is compared, once, and notifications go on."""
+    sources = [make(nats.url, buckets=("photos", "scans"), state=name) for name in ("one", "two")]
+    one, two = sources
+    async with one, two, listen(one) as ear, listen(two) as other:
+        await one.setup(apply=True)
+        await two.setup(apply=True)
+        async with client(nats.url) as store:
+            await store.jetstream().delete_stream(f"imgtag-{site}")
+        ears = (ear, other)
+        await until(lambda: sum(map(len, ears)) == 2)
+        heard = [str((await each.next()).resync) for each in ears for _ in range(len(each))]
+        assert sorted(heard) == ["photos/", "scans/"]
+        await until(lambda: not one.trouble and not two.trouble)
+        await publish(nats.url, subject, "a.jpg")
+        await until(lambda: sum(map(len, ears)) == 1)
+
+
+async def test_stream_replaced_while_away(nats, make, site):
+    """A stream that was deleted while no sidecar ran is noticed at the next start; a first start is no loss."""
+    source = make(nats.url)
+    async with source, listen(source) as ear:
+        await ear.silence(1)
+    async with client(nats.url) as store:
+        await store.jetstream().delete_stream(f"imgtag-{site}")
+    again = make(nats.url)
+    async with again, listen(again) as ear:
+        assert await ear.resync() == "photos/"
+    third = make(nats.url)
+    async with third, listen(third) as ear:
+        await ear.silence(1)
+
+
+async def test_dead_letters_outlive_the_server(make_nats, make):
+    """Letters are there after a crash of the server; their stream is made again where somebody deleted it."""
+    server = make_nats()
+    source = make(server.url)
+    letter = DeadLetter(ref=A_KEY.ref, code="undecodable", reason="no picture", at=1.7e9)
+    async with source:
+        await source.dead.put(letter)
+    await to_thread.run_sync(server.kill)
+    await to_thread.run_sync(server.start)
+    async with make(server.url) as source:
+        assert [each.ref async for each in source.dead.list()] == [A_KEY.ref]
+        async with client(server.url) as store:
+            for info in await store.jetstream().streams_info():
+                await store.jetstream().delete_stream(info.config.name)
+        assert [each.ref async for each in source.dead.list()] == []
+        await source.dead.put(letter)
+        assert [each.ref async for each in source.dead.list()] == [A_KEY.ref]
+
+
+async def test_cut(nats, toxiproxy, make, subject):
+    """A connection that is cut comes back, and what was published meanwhile is delivered."""
+    with toxiproxy.proxy(nats.port) as proxy:
+        source = make(f"nats://127.0.0.1:{proxy.port}")
+        async with source, listen(source) as ear:
+            await source.setup(apply=True)
+            with proxy.cut():
+                await until(lambda: source.trouble)
+                await publish(nats.url, subject, "a.jpg")
+            assert await ear.key() == "a.jpg"
+
+
+async def test_silence(nats, toxiproxy, make, subject):
+    """A connection on which nothing arrives any more is given up within half a minute, without a word from TCP."""
+    with toxiproxy.proxy(nats.port) as proxy:
+        source = make(f"nats://127.0.0.1:{proxy.port}")
+        async with source, listen(source) as ear:
+            await source.setup(apply=True)
+            with proxy.silence():
+                await until(lambda: source.trouble, 30)
+            await publish(nats.url, subject, "a.jpg")
+            assert await ear.key(30) == "a.jpg"
+
+
+async def test_slow(nats, toxiproxy, make, subject):
+    """On a way of 300 ms there and back everything arrives once."""
+    with toxiproxy.proxy(nats.port) as proxy, proxy.slow(150, jitter=50):
+        source = make(f"nats://127.0.0.1:{proxy.port}", pulls=8)
+        async with source, listen(source) as ear:
+            await source.setup(apply=True)
+            keys = [f"{number}.jpg" for number in range(20)]
+            await publish(nats.url, subject, *keys)
+            assert sorted([await ear.key() for _ in keys]) == sorted(keys)
+            await ear.silence(1)
+
+
+async def test_truncated(nats, toxiproxy, make, subject):
+    """A connection that ends in the middle of a message delivers nothing that is not whole."""
+    with toxiproxy.proxy(nats.port) as proxy:
+        source = make(f"nats://127.0.0.1:{proxy.port}", ack_wait=1)
+        async with source, listen(source) as ear:
+            await source.setup(apply=True)
+            with proxy.truncate(300):
+                await publish(nats.url, subject, "a.jpg")
+                await until(lambda: source.trouble)
+            assert await ear.key() == "a.jpg"
+
+
+async def test_frozen_server(make_nats, make, subject):
+    """A server that lives and does nothing is given up, and taken again when it goes on."""
+    server = make_nats()
+    source = make(server.url)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        server.freeze()
+        await until(lambda: source.trouble, 40)
+        server.thaw()
+        await publish(server.url, subject, "a.jpg")
+        assert await ear.key(30) == "a.jpg"

@@ -1,0 +1,99 @@
+"""Over TLS, with a CA of one's own; and objects whose key is with the client, which exist only there."""
+
+import os
+import shutil
+import subprocess
+from base64 import b64encode
+from hashlib import md5
+
+import pytest
+
+from imgtag.errors import Unavailable, Unreadable, WriteRefused
+from imgtag.plugin.spec import PluginContext
+from imgtag_s3 import SPEC
+from imgtag_s3.client import Client
+from integration.s3.bucket import Bucket
+from integration.s3.portal import LABELS, PortalStore
+from servers.minio import MinioServer, minio_binary
+
+JPEG = b"\xff\xd8\xff" + os.urandom(1_000)
+KEY = bytes(range(32))
+CUSTOMER_KEY = {
+    "x-amz-server-side-encryption-customer-algorithm": "AES256",
+    "x-amz-server-side-encryption-customer-key": b64encode(KEY).decode(),
+    "x-amz-server-side-encryption-customer-key-md5": b64encode(md5(KEY).digest()).decode(),
+}
+
+
+@pytest.fixture(scope="module")
+def minio(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    certs = tmp_path_factory.mktemp("certs")
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", certs / "private.key", "-out", certs / "public.crt"]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=30)
+    with MinioServer(minio_binary(), tmp_path_factory.mktemp("tls"), certs=certs) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(minio):
+    return SPEC.settings(**minio.settings, ca=minio.certs / "public.crt", if_match=True)
+
+
+@pytest.fixture
+def bucket(settings):
+    client = Client(settings)
+    bucket = Bucket(client, f"bucket-{os.urandom(6).hex()}")
+    bucket.make()
+    yield bucket
+    client.close()
+
+
+@pytest.fixture
+def store(portal, settings, tmp_path):
+    store = SPEC.load()(settings, PluginContext(site="home", state_dir=tmp_path))
+    with portal.wrap_async_context_manager(store) as entered:
+        yield PortalStore(portal, entered)
+
+
+def test_labelling_over_tls(store, bucket):
+    """All is as without, with the CA of the settings."""
+    bucket.put("a.jpg", JPEG)
+    state = store.label(bucket, "a.jpg")
+
+    assert state.metadata["imgtag_red+fox"] == "0.59"
+    assert bucket.get("a.jpg") == JPEG
+
+
+def test_unknown_ca(portal, minio, tmp_path):
+    """A certificate that nobody vouches for is not taken."""
+    store = SPEC.load()(SPEC.settings(**minio.settings), PluginContext(site="home", state_dir=tmp_path))
+    with pytest.raises(Unavailable, match="certificate"), portal.wrap_async_context_manager(store):
+        pass
+
+
+def test_customers_key(store, bucket):
+    """An object with a customer's key is seen, with a code, and neither read nor written."""
+    bucket.put_with("a.jpg", JPEG, CUSTOMER_KEY)
+    state = store.stat(bucket, "a.jpg")
+
+    assert (state.unreadable, state.size) == ("customer_key", len(JPEG))
+    with pytest.raises(Unreadable) as unreadable:
+        store.read(bucket, "a.jpg")
+    assert unreadable.value.code == "customer_key"
+    with pytest.raises(WriteRefused):
+        store.rewrite(state, LABELS, JPEG)

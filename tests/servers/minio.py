@@ -1,0 +1,81 @@
+"""MinIO on one drive, with keys for encryption, and the settings that a store needs to use it."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from servers.process import ServerProcess, free_port
+
+KMS_KEY = "imgtag:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+"""For `MINIO_KMS_SECRET_KEY`: makes SSE-S3 and SSE-KMS work, with one fixed key."""
+_SCRIPT = Path(__file__).parents[2] / "scripts" / "servers.py"
+
+
+def minio_binary() -> Path:
+    """Where MinIO is; without it the test is skipped, and on CI it fails."""
+    found: Path | None = runpy.run_path(str(_SCRIPT))["find"]("minio")
+    if found is None:
+        missing = "minio is not installed: python scripts/servers.py install minio"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    return found
+
+
+class MinioServer(ServerProcess):
+    """``extra`` is environment, such as ``MINIO_NOTIFY_NATS_ENABLE_FAST``; it may change between stop and start.
+
+    ``certs`` is a folder with ``public.crt`` and ``private.key``: with one it speaks TLS.
+    """
+
+    access_key = "imgtag-tests"
+    secret_key = "imgtag-tests-secret"
+
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        *,
+        extra: Mapping[str, str] | None = None,
+        certs: Path | None = None,
+        port: int | None = None,
+    ) -> None:
+        super().__init__(binary, folder, port)
+        self.certs = certs
+        self._console = free_port()
+        self.environment |= {
+            "MINIO_ROOT_USER": self.access_key,
+            "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_KMS_SECRET_KEY": KMS_KEY,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+            **(extra or {}),
+        }
+
+    def arguments(self) -> Sequence[str]:
+        certs = self.certs or self.folder / "certs"
+        listen = ["--address", f"127.0.0.1:{self.port}", "--console-address", f"127.0.0.1:{self._console}"]
+        return ["server", *listen, "--certs-dir", str(certs), str(self.folder / "data")]
+
+    def ready(self) -> bool:
+        """Whether it takes requests."""
+        ca = str(self.certs / "public.crt") if self.certs else None
+        with urllib3.PoolManager(retries=False, timeout=1.0, ca_certs=ca) as pool:
+            try:
+                return pool.request("GET", f"{self.endpoint}/minio/health/ready").status == 200
+            except urllib3.exceptions.HTTPError:
+                return False
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens."""
+        return f"{'https' if self.certs else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The table `[store.s3]` of its administrator."""
+        return {"endpoint": self.endpoint, "access_key": self.access_key, "secret_key": self.secret_key}

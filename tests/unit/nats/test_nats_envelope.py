@@ -1,0 +1,283 @@
+"""Every envelope that a store sends becomes hints, and nothing that anybody else sends becomes anything else."""
+
+import json
+from datetime import UTC, datetime
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgtag.errors import EventError
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef
+from imgtag_nats.envelope import MAX_BYTES, MAX_RECORDS, parse
+
+ETAG = "900150983cd24fb0d6963f7d28e17f72"
+AT = datetime(2025, 10, 20, 12, 34, 56, 789000, UTC).timestamp()
+
+
+def minio(**changes):
+    """A record of MinIO, as its ToEvent writes it."""
+    thing = {
+        "key": "dir%2Fa+b.jpg",
+        "size": 123,
+        "eTag": ETAG,
+        "contentType": "image/jpeg",
+        "userMetadata": {"content-type": "image/jpeg", "X-Amz-Meta-Foo": "v", "X-Amz-Meta-Imgtag_red+fox": "0.59"},
+        "versionId": "b5a3a4c5-6d4b-4a7e-a9a0-3b9f1d7c2e11",
+        "sequencer": "186F8D3C1B2A4E5F",
+    }
+    return {
+        "eventVersion": "2.0",
+        "eventSource": "minio:s3",
+        "awsRegion": "",
+        "eventTime": "2025-10-20T12:34:56.789Z",
+        "eventName": "s3:ObjectCreated:Put",
+        "userIdentity": {"principalId": "minioadmin"},
+        "requestParameters": {"principalId": "minioadmin", "region": "", "sourceIPAddress": "127.0.0.1"},
+        "responseElements": {"x-amz-request-id": "1", "content-length": "0"},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "Config",
+            "bucket": {"name": "bucket", "ownerIdentity": {"principalId": "m"}, "arn": "arn:aws:s3:::bucket"},
+            "object": {name: value for name, value in {**thing, **changes}.items() if value is not ...},
+        },
+        "source": {"host": "127.0.0.1", "port": "", "userAgent": "MinIO (linux; amd64) minio-go/v7.0.91"},
+    }
+
+
+def message(*records, **top):
+    return json.dumps({**top, "Records": list(records)}).encode()
+
+
+def keys(data):
+    return [hint.ref.key for hint in parse(data)]
+
+
+def test_minio():
+    """MinIO's record says all that a hint can carry; headers among its user metadata are left out."""
+    data = message(minio(), EventName="s3:ObjectCreated:Put", Key="bucket/dir/a b.jpg")
+    expected = Hint(
+        ref=ObjectRef("bucket", "dir/a b.jpg"),
+        version="b5a3a4c5-6d4b-4a7e-a9a0-3b9f1d7c2e11",
+        sequencer="186F8D3C1B2A4E5F",
+        etag=ETAG,
+        metadata={"foo": "v", "imgtag_red+fox": "0.59"},
+        at=AT,
+    )
+
+    assert parse(data) == [expected]
+
+
+def test_minio_removed():
+    """A removal of MinIO has no ETag and no metadata: None, not empty."""
+    record = minio(size=..., eTag=..., contentType=..., userMetadata=..., versionId="null")
+    record["eventName"] = "s3:ObjectRemoved:Delete"
+    (hint,) = parse(message(record, EventName="s3:ObjectRemoved:Delete", Key="bucket/dir/a b.jpg"))
+
+    assert (hint.removed, hint.etag, hint.metadata, hint.version) == (True, None, None, None)
+
+
+@pytest.mark.parametrize("raw", ["a+b.jpg", "a b.jpg", "100%.jpg", "%41.jpg", "ü/🦊.jpg", "a&b=c?d#e.jpg", "bucket/x"])
+def test_keys_of_minio(raw):
+    """The key is the one that the user gave, with and without the raw one beside it."""
+    record = minio(key=quote_plus(raw))
+
+    assert keys(message(record, Key=f"bucket/{raw}")) == [raw]
+    assert keys(message(record)) == [raw]
+
+
+def test_aws():
+    """AWS' keys are encoded, their slashes are not; its ETag may stand in quotes."""
+    record = minio(key="dir/a+%C3%BC.jpg", eTag=f'"{ETAG}"', userMetadata=..., sequencer="0055AED6DCD90281E5")
+    record |= {"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
+    (hint,) = parse(message(record))
+
+    assert (hint.ref.key, hint.etag, hint.metadata) == ("dir/a ü.jpg", ETAG, None)
+
+
+def test_rustfs():
+    """RustFS has the record below `data`."""
+    record = minio() | {"eventSource": "rustfs:s3"}
+    wrapped = {"object_name": "x", "bucket_name": "bucket", "event_name": "s3:ObjectCreated:Put", "data": record}
+
+    assert keys(message(wrapped, EventName="s3:ObjectCreated:Put", Key="bucket/dir/a b.jpg")) == ["dir/a b.jpg"]
+    assert keys(message(wrapped)) == ["dir/a b.jpg"]
+
+
+def test_versitygw():
+    """The gateway versitygw sends a bare list, and keys as they are."""
+    record = minio(key="a+b%41 c.jpg", userMetadata=..., contentType=..., versionId=None)
+    record |= {"eventVersion": "2.2", "eventSource": "aws:s3"}
+    record["s3"]["configurationId"] = "nats-global"
+
+    assert keys(json.dumps([record]).encode()) == ["a+b%41 c.jpg"]
+    assert keys(message(record)) == ["a+b%41 c.jpg"]
+
+
+def test_ceph():
+    """Ceph's Lua example sends one record, not a list, keys as they are, names without `s3:`, and no ETag."""
+    thing = {"key": "a+b.jpg", "size": 1, "eTag": "", "versionId": "", "sequencer": "65f", "metadata": [], "tags": []}
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "ceph:s3",
+        "eventTime": "2025-10-20 12:34:56.789Z",
+        "eventName": "ObjectRemoved:Delete",
+        "s3": {"configurationId": "mynotif1", "bucket": {"name": "mybucket"}, "object": thing},
+    }
+    (hint,) = parse(json.dumps({"Records": record}).encode())
+
+    assert hint == Hint(ref=ObjectRef("mybucket", "a+b.jpg"), removed=True, sequencer="65f", at=AT)
+
+
+def test_several_records():
+    """Each record of a message is a hint; the one raw key of the message then belongs to none of them."""
+    assert keys(message(minio(key="a"), minio(key="b%2B"), Key="bucket/c")) == ["a", "b+"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2025-10-20T12:34:56Z","Bucket":"b","RequestId":"1"}',
+        b'{"Service":"S3","Event":"s3:TestEvent","Time":"2025-10-20T12:34:56Z","Bucket":"Test-Bucket"}',
+    ],
+)
+def test_test_events(data):
+    """A test event is fine, and there is nothing to do."""
+    assert parse(data) == []
+
+
+@pytest.mark.parametrize("name", ["s3:ObjectAccessed:Head", "s3:ObjectAccessed:Get", "s3:Scanner:BigPrefix"])
+def test_reading_is_no_change(name):
+    """Events of reading, our own among them, are not answered by more reading."""
+    assert parse(message(minio() | {"eventName": name})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "removed"),
+    [
+        ("s3:ObjectCreated:Copy", False),
+        ("s3:ObjectCreated:PutTagging", False),
+        ("s3:ObjectTagging:Put", False),
+        ("s3:ObjectRestore:Completed", False),
+        ("s3:ObjectRemoved:DeleteMarkerCreated", True),
+        ("s3:LifecycleExpiration:Delete", True),
+        ("s3:LifecycleDelMarkerExpiration:Delete", True),
+        ("s3:SomethingOf:2030", False),
+    ],
+)
+def test_names(name, removed):
+    """Whatever happened to an object, it is looked at."""
+    (hint,) = parse(message(minio() | {"eventName": name}))
+
+    assert removed == hint.removed
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"\x0a\x05photos\x12", "no JSON"),
+        (b"null", "no object"),
+        (b"7", "no object"),
+        (b"{}", "no Records"),
+        (b"[]", "no Records"),
+        (b'{"Records": "x"}', "no Records"),
+        (b'{"Records": [1]}', "no object"),
+        (b'{"Records": [{"data": 1}]}', "no object"),
+        (b'{"Records": [{}]}', "no eventName"),
+        (b'{"Records": [{"eventName": ["s3"]}]}', "no eventName"),
+        (b'{"Records": [{"eventName": "s3:ObjectCreated:Put"}]}', "no s3"),
+        (b'{"Records": [{"eventName": "s3:ObjectCreated:Put", "s3": {"object": {}, "bucket": {}}}]}', "no bucket name"),
+        (message(minio(key="")), "1 to 1024 bytes"),
+        (message(minio(key="k" * 1025)), "1 to 1024 bytes"),
+        (message(minio(key="%FF")), "not UTF-8"),
+        (message(minio(key="\ud800")), "half of a character"),
+        (message(minio(key=7)), "no key"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"Records":' * 90_000, "JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested"),
+        (b"7" * 10_000, "JSON"),
+        (b" " * (MAX_BYTES + 1), "limit"),
+        (json.dumps([1] * (MAX_RECORDS + 1)).encode(), "limit"),
+    ],
+)
+def test_hostile(data, reason):
+    """What is no notification is refused with a reason of readable length."""
+    with pytest.raises(EventError) as caught:
+        parse(data)
+    assert reason in caught.value.message or "nested" in caught.value.message
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("bucket", ["", "a/b", "b" * 256])
+def test_hostile_buckets(bucket):
+    """A name that no bucket can have is refused."""
+    record = minio()
+    record["s3"]["bucket"]["name"] = bucket
+    with pytest.raises(EventError, match="bucket"):
+        parse(message(record))
+
+
+@pytest.mark.parametrize("wrong", [7, [], {}, None, "x" * 5000])
+def test_wrong_facts_are_left_out(wrong):
+    """What else is said wrongly is left out: the store knows it better."""
+    record = minio(eTag=wrong, versionId=wrong, sequencer=wrong, userMetadata={"X-Amz-Meta-A": wrong, "B": "c"})
+    record["eventTime"] = wrong
+    (hint,) = parse(message(record))
+
+    assert hint == Hint(ref=ObjectRef("bucket", "dir/a b.jpg"), metadata={})
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+RECORD = ("Records", 0)
+PATHS = [
+    ("Records",),
+    ("Key",),
+    RECORD,
+    *((*RECORD, name) for name in ("s3", "eventName", "eventTime", "eventSource", "data")),
+    *((*RECORD, "s3", name) for name in ("bucket", "object", "configurationId")),
+    (*RECORD, "s3", "bucket", "name"),
+    *((*RECORD, "s3", "object", name) for name in ("key", "eTag", "versionId", "sequencer", "userMetadata")),
+]
+
+
+@given(st.sampled_from(PATHS), VALUES)
+def test_any_value_anywhere(path, value):
+    """Any value at any place gives hints or an EventError, and a hint is always whole."""
+    whole = {"EventName": "s3:ObjectCreated:Put", "Key": "bucket/dir/a b.jpg", "Records": [minio()]}
+    place = whole
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    _parses(json.dumps(whole).encode())
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | VALUES.map(lambda v: json.dumps(v).encode()))
+def test_any_bytes(data):
+    """Any bytes give hints or an EventError."""
+    _parses(data)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200))
+def test_any_key(key):
+    """Any key that S3 allows comes through MinIO's and AWS' encoding."""
+    assert keys(message(minio(key=quote_plus(key)))) == [key]
+    assert keys(message(minio(key=quote(key)))) == [key]
+
+
+def _parses(data):
+    try:
+        hints = parse(data)
+    except EventError:
+        return
+    for hint in hints:
+        assert 0 < len(hint.ref.key.encode()) <= 1024
+        assert hint.ref.bucket
+        assert hint.metadata is None or all(isinstance(text, str) for text in hint.metadata.values())
