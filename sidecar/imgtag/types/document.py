@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -147,7 +148,13 @@ def _labelled(labels: tuple[Label, ...]) -> dict[str, Any]:
 
 
 def _terms(names: Iterable[str]) -> set[str]:
-    return {term for name in names for term in (fold(name), *words(name))}
+    return {term for name in names for term in _terms_of(name)}
+
+
+@lru_cache(maxsize=4096)
+def _terms_of(name: str) -> tuple[str, ...]:
+    """A label with its single words: a model has few labels, and every picture has some of them."""
+    return (fold(name), *words(name))
 
 
 def _provenance(entries: Entries) -> dict[str, Any]:

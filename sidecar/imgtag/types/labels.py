@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
@@ -79,7 +80,7 @@ class LabelPolicy:
     threshold: float = 0.10
     decimals: int = 2
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Eight hex digits that change with any setting that shapes labels."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
