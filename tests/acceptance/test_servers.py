@@ -1,0 +1,138 @@
+"""The real command between a real MinIO and a real nats-server: put a picture, find it."""
+
+from __future__ import annotations
+
+import time
+from io import BytesIO
+
+import pytest
+from minio import Minio
+from minio.notificationconfig import NotificationConfig, QueueConfig
+
+from acceptance_support import wait_until
+from integration.conftest import binary
+from servers.minio import MinioServer, minio_binary
+from servers.nats import NatsServer
+
+pytestmark = pytest.mark.timeout(300)
+
+NOTIFIER = 5.0
+"""Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
+SUBJECT = "imgtag.local.events"
+EVENTS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+
+
+def lanes(nats, folder) -> dict[str, str]:
+    """Two targets: at once and not durable, durable and three seconds late."""
+    lines = {}
+    for name in ("FAST", "SAFE"):
+        target = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": SUBJECT, "JETSTREAM": "on"}
+        if name == "SAFE":
+            (folder / "queue").mkdir()
+            target["QUEUE_DIR"] = str(folder / "queue")
+        lines |= {f"MINIO_NOTIFY_NATS_{key}_{name}": value for key, value in target.items()}
+    return lines
+
+
+@pytest.fixture
+def nats(tmp_path):
+    with NatsServer(binary("nats-server"), tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+def minio(tmp_path, nats):
+    with MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
+def user(minio):
+    """Somebody who uploads."""
+    return Minio(
+        f"127.0.0.1:{minio.port}",
+        access_key=minio.access_key,
+        secret_key=minio.secret_key,
+        secure=False,
+        region="us-east-1",
+    )
+
+
+@pytest.fixture
+def running(site, minio, nats, user):
+    """A sidecar on a bucket with notifications."""
+    site.file.write_text(
+        f'[store.s3]\nendpoint = "{minio.endpoint}"\naccess_key = "{minio.access_key}"\n'
+        f'secret_key = "{minio.secret_key}"\n[source.nats]\nurl = "{nats.url}"\nsubject = "{SUBJECT}"\n'
+        f'[indexer.sqlite]\n[[rules]]\nbucket = "photos"\n[state]\ndir = "{site.base / "state"}"\n'
+        '[ops]\nlisten = "127.0.0.1:0"\n[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n'
+    )
+    user.make_bucket("photos")
+    site.start()
+    queues = [QueueConfig(events=EVENTS, queue=f"arn:minio:sqs::{name}:nats") for name in ("FAST", "SAFE")]
+    user.set_bucket_notification("photos", NotificationConfig(queue_config_list=queues))
+    return site
+
+
+def put(user, key, data, **more):
+    user.put_object("photos", key, BytesIO(data), len(data), content_type="image/jpeg", **more)
+
+
+def labels(user, key):
+    metadata = user.stat_object("photos", key).metadata
+    return {name: value for name, value in metadata.items() if name.lower().startswith("x-amz-meta-imgtag_")}
+
+
+def test_a_picture_put_into_minio_is_labelled_and_found(running, user, photographs):
+    """Heard of over NATS, labelled in its metadata, found by its label; bytes and own metadata stay."""
+    put(user, "a b/kätzchen+1%.jpg", photographs["cat"], metadata={"owner": "me"})
+    wait_until(lambda: running.found("cat"), 30)
+
+    (document,) = running.found("cat")
+    assert ("photos", "a b/kätzchen+1%.jpg") == (document["bucket"], document["key"])
+    assert labels(user, "a b/kätzchen+1%.jpg")
+    assert "me" == user.stat_object("photos", "a b/kätzchen+1%.jpg").metadata["x-amz-meta-owner"]
+    answer = user.get_object("photos", "a b/kätzchen+1%.jpg")
+    assert photographs["cat"] == answer.read()
+    answer.release_conn()
+    answer.close()
+
+
+def test_every_upload_is_written_once(running, user, photographs):
+    """Both lanes bring every event, and our own writes make further ones: still one write an upload."""
+    kinds = list(photographs.values())
+    for number in range(40):
+        put(user, f"{number}.jpg", kinds[number % 3] + number.to_bytes(4, "big"))
+    wait_until(lambda: len(running.found()) == 40, 60)
+    wait_until(lambda: running.metric("imgtag_queue") == 0, 30)
+
+    assert 40 == running.metric("imgtag_writes_total")
+    assert "" == running.run("dlq", "list")
+
+
+def test_what_happens_in_the_bucket_happens_in_the_index(running, user, photographs):
+    """Overwrite and delete are followed."""
+    put(user, "x.jpg", photographs["cat"])
+    wait_until(lambda: running.found("cat"), 30)
+    put(user, "x.jpg", photographs["daisy"])
+    wait_until(lambda: running.found("daisy"), 30)
+    assert [] == running.found("cat")
+    user.remove_object("photos", "x.jpg")
+    wait_until(lambda: not running.found("status:*"), 30)
+
+
+def test_restarts_of_the_servers_lose_nothing(running, user, photographs, nats, minio):
+    """Uploads while nats-server is away are heard of by the durable lane; MinIO comes back as well."""
+    nats.stop()
+    for number in range(10):
+        put(user, f"{number}.jpg", photographs["cat"] + number.to_bytes(4, "big"))
+    nats.start()
+    wait_until(lambda: len(running.found()) == 10, 90)
+    minio.stop()
+    minio.start()
+    time.sleep(NOTIFIER)
+    put(user, "after.jpg", photographs["espresso"])
+    wait_until(lambda: running.found("espresso"), 60)
+
+    assert 11 == running.metric("imgtag_writes_total")
+    assert "" == running.run("dlq", "list")
