@@ -7,7 +7,6 @@ from io import BytesIO
 
 import pytest
 from minio import Minio
-from minio.notificationconfig import NotificationConfig, QueueConfig
 
 from acceptance_support import wait_until
 from integration.conftest import binary
@@ -19,7 +18,6 @@ pytestmark = pytest.mark.timeout(300)
 NOTIFIER = 5.0
 """Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
 SUBJECT = "imgtag.local.events"
-EVENTS = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
 
 
 def lanes(nats, folder) -> dict[str, str]:
@@ -68,9 +66,8 @@ def running(site, minio, nats, user):
         '[ops]\nlisten = "127.0.0.1:0"\n[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n'
     )
     user.make_bucket("photos")
+    site.run("setup", "--yes")
     site.start()
-    queues = [QueueConfig(events=EVENTS, queue=f"arn:minio:sqs::{name}:nats") for name in ("FAST", "SAFE")]
-    user.set_bucket_notification("photos", NotificationConfig(queue_config_list=queues))
     return site
 
 
@@ -81,6 +78,17 @@ def put(user, key, data, **more):
 def labels(user, key):
     metadata = user.stat_object("photos", key).metadata
     return {name: value for name, value in metadata.items() if name.lower().startswith("x-amz-meta-imgtag_")}
+
+
+def test_setup_makes_what_is_missing_and_says_so(running, user):
+    """Both lanes are on the bucket; a second time there is nothing to do; without --yes nobody is overrun."""
+    queues = user.get_bucket_notification("photos").queue_config_list
+
+    assert {"arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"} == {each.queue for each in queues}
+    assert "" == running.run("setup", stdin="")
+    user.delete_bucket_notification("photos")
+    assert "missing: notify arn:minio:sqs::FAST:nats" in running.run("setup", code=2, stdin="")
+    assert "made: notify" in running.run("setup", "--yes")
 
 
 def test_a_picture_put_into_minio_is_labelled_and_found(running, user, photographs):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import anyio
 import click
 
+from imgtag.cli.consent import confirm
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.plugin.source import DeadLetter, Source
@@ -57,17 +57,9 @@ def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
     chosen = anyio.run(_chosen, config, _wanted(ids, everything=everything))
     for letter in chosen:
         click.echo(_as_text(letter), err=True)
-    _confirm(f"forget these {len(chosen)} dead letters?", yes=yes)
+    confirm(f"forget these {len(chosen)} dead letters?", yes=yes)
     click.echo(f"{anyio.run(_drop, config, chosen)} forgotten", err=True)
     return 0
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("nothing was done: this needs --yes where there is nobody to ask")
-    click.confirm(question, abort=True, err=True)
 
 
 def _wanted(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | None:
