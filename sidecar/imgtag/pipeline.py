@@ -116,9 +116,10 @@ class Pipeline:
     async def _watch(self) -> None:
         """With nothing in work there is no progress to be expected."""
         while True:
-            if not self._serial.busy:
+            waiting = self._serial.waiting
+            if not waiting:
                 self.health.beat(_BEAT)
-            self.metrics.queued(self._serial.waiting)
+            self.metrics.queued(waiting)
             await anyio.sleep(_WATCH)
 
     async def _deliver(self, delivery: Delivery) -> None:

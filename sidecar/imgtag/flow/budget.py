@@ -17,10 +17,6 @@ class ByteBudget:
         self._turn = anyio.Lock(fast_acquire=True)
         self._freed = anyio.Event()
 
-    @property
-    def used(self) -> int:
-        return self._used
-
     @asynccontextmanager
     async def reserve(self, count: int) -> AsyncIterator[None]:
         """Hold ``count`` bytes."""

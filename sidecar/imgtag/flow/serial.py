@@ -21,11 +21,6 @@ class Serial:
         self._turns: dict[Hashable, _Turn] = {}
 
     @property
-    def busy(self) -> bool:
-        """Whether there is work at all."""
-        return bool(self._turns)
-
-    @property
     def waiting(self) -> int:
         """How much work there is, running or in line."""
         return sum(turn.users for turn in self._turns.values())
