@@ -26,6 +26,8 @@ __all__ = ["Inference", "PictureLimits", "WorkerPool"]
 log = logging.getLogger(__name__)
 
 _TRIES = 2
+_TRIES_KILLED = 6
+"""As many where workers were killed from outside, which may befall any picture."""
 _MODEST = 32 << 20
 """Bytes of memory that each worker may take for its picture at any time; one of them at a time may take more."""
 _RESTART = Backoff(first=0.1, most=10.0)
@@ -112,15 +114,17 @@ class WorkerPool:
             return await self._patiently(data, limits)
 
     async def _patiently(self, data: bytes, limits: PictureLimits) -> Inference:
-        for attempt in range(1, _TRIES + 1):
+        faults = 0
+        for attempt in range(1, _TRIES_KILLED + 1):
             try:
                 return await self._once(data, limits)
             except WorkerDied as error:
                 if self._closed:
                     raise _closing() from error
-                if attempt == _TRIES:
+                faults += not error.killed
+                if faults == _TRIES or attempt == _TRIES_KILLED:
                     hint = "Look at the picture before you replay it."
-                    raise Undecodable(f"{error.reason}, for the second time", code=error.code, hint=hint) from error
+                    raise Undecodable(f"{error.reason}, {attempt} times", code=error.code, hint=hint) from error
         raise AssertionError
 
     async def _once(self, data: bytes, limits: PictureLimits) -> Inference:

@@ -50,12 +50,17 @@ _BROKEN = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceErr
 
 
 class WorkerDied(Exception):
-    """The process is gone or must be ended; ``reason`` is what a person is told."""
+    """The process is gone or must be ended; ``reason`` is what a person is told.
 
-    def __init__(self, reason: str, code: str = "worker_died") -> None:
+    ``killed``: by SIGKILL, which comes from outside (an admin, the kernel without memory) and says little of
+    the picture.
+    """
+
+    def __init__(self, reason: str, code: str = "worker_died", *, killed: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.killed = killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +136,8 @@ class Worker:
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except _BROKEN as error:
-            raise WorkerDied(f"it ended the process that decodes it ({await self._fate()})") from error
+            reason = f"it ended the process that decodes it ({await self._fate()})"
+            raise WorkerDied(reason, killed=self._process.poll() == -signal.SIGKILL) from error
         except frames.FrameError as error:
             raise WorkerDied("it made the process that decodes it answer nonsense") from error
 
