@@ -95,7 +95,7 @@ class Connection:
     def facets(self, expression: str, fields: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the values of fields over all documents that a filter lets through."""
         answer = self._index.search("", {"filter": expression, "facets": list(fields), "limit": 0})
-        counts: dict[str, dict[str, int]] = answer["facetDistribution"]
+        counts: dict[str, dict[str, int]] = answer.get("facetDistribution", {})
         return counts
 
     def facet_values(self, field: str, prefix: str) -> list[tuple[str, int]]:

@@ -34,7 +34,10 @@ def encode(document: Document) -> bytes:
 
 
 def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:
-    """The document as it was written: its vector comes back as an object, an empty one where there was null."""
+    """The document as it was written: its vector comes back as an object, an empty one where there was null.
+
+    The server keeps vectors in single precision, which gives six digits back as they were.
+    """
     document = {name: value for name, value in raw.items() if name != VECTORS}
     if vectors and isinstance(raw.get(VECTORS), Mapping):
         document[VECTORS] = {name: _embedding(value) for name, value in raw[VECTORS].items()}
@@ -81,5 +84,5 @@ def _number(value: Any, name: str) -> float:
 def _embedding(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    embeddings = value.get("embeddings") or []
+    embeddings = [[float(f"{number:.6g}") for number in vector] for vector in value.get("embeddings") or []]
     return embeddings[0] if len(embeddings) == 1 else embeddings or None

@@ -146,7 +146,9 @@ class Filter:
         features = self._rules.filterable(field)
         documents = {number for number, values in self._index.items() if field in values}
         if documents and need and not getattr(features, need):  # a field that was never seen is no error
-            raise self._wrong(f"Index: the filter operator is not allowed for the attribute `{field}`")
+            # Whatever the route: only what is found in evaluating has a code of its own.
+            message = f"Index: the filter operator is not allowed for the attribute `{field}`"
+            raise Refusal("invalid_search_filter", message)
         return {number for number in documents if holds(self._index[number][field])}
 
     def _radius(self) -> Found:

@@ -131,7 +131,7 @@ class Index:
         return {"results": page, "offset": offset, "limit": limit, "total": len(numbers)}
 
     def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        """`POST search` without words: the number is clamped to maxTotalHits, counts are not."""
+        """`POST search` without words: hits are clamped to maxTotalHits, counts are not."""
         numbers = self._filtered(query.get("filter"), "invalid_search_filter")
         ordered = self._sorted(numbers, query.get("sort") or [], "invalid_search_sort")
         most = self.settings["pagination"]["maxTotalHits"]
@@ -142,9 +142,9 @@ class Index:
             "query": query.get("q", ""),
             "limit": limit,
             "offset": offset,
-            "estimatedTotalHits": min(len(numbers), most),
+            "estimatedTotalHits": len(numbers),
         }
-        if query.get("facets") is not None:
+        if query.get("facets"):
             answer["facetDistribution"] = {name: self._counts(name, numbers) for name in query["facets"]}
         return answer
 
@@ -182,7 +182,7 @@ class Index:
         try:
             return Filter(given or "", self.rules).evaluate(self._values)
         except Refusal as error:
-            raise Refusal(code, str(error)) from error
+            raise Refusal(code if error.code == "filter" else error.code, str(error)) from error
 
     def _sorted(self, numbers: set[int], order: Sequence[str], code: str) -> list[int]:
         found = sorted(numbers)
@@ -277,7 +277,7 @@ def _embeddings(given: Any) -> list[list[float]]:
     if not given:
         return []
     vectors = given if isinstance(given[0], list) else [given]
-    return [[float(str(np.float32(number))) for number in vector] for vector in vectors]
+    return [[float(np.float32(number)) for number in vector] for vector in vectors]
 
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:

@@ -14,7 +14,8 @@ from imgtag_meilisearch.index_settings import SETTINGS, differing
 from unit.sqlite.documents import documents
 
 pytestmark = pytest.mark.anyio
-VECTOR = [round(Random(1).uniform(-1, 1), 5) for _ in range(128)]
+CHANCE = Random(1)
+VECTOR = [round(CHANCE.uniform(-1, 1), 5) for _ in range(128)]
 
 
 async def test_settings_come_back_as_they_were_sent(index, open_index, server, uid):
