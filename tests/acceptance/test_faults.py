@@ -1,0 +1,291 @@
+"""The real command between servers that are restarted, slowed and cut, and beside another one with another model."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from secrets import token_hex
+
+import pytest
+import urllib3
+from minio import Minio
+from minio.versioningconfig import ENABLED, VersioningConfig
+
+from acceptance.conftest import Site
+from acceptance_support import wait_until
+from fake_meilisearch import FakeMeilisearch
+from integration.conftest import binary
+from servers.minio import MinioServer, minio_binary
+from servers.nats import NatsServer
+from servers.toxiproxy import Toxiproxy
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+SUBJECT = "imgtag.local.events"
+NOTIFIER = 6.0
+"""Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
+PLAIN, VERSIONED = "plain", "versioned"
+
+
+@dataclass
+class World:
+    """All servers, and the ways to them through which the sidecar goes."""
+
+    minio: MinioServer
+    nats: NatsServer
+    ways: dict
+    index: dict
+    fake: FakeMeilisearch | None
+    user: Minio
+
+    def configure(self, site: Site, more: str = "") -> Site:
+        store, nats, index = (f"http://127.0.0.1:{self.ways[name].port}" for name in ("minio", "nats", "index"))
+        rules = "".join(f'[[rules]]\nbucket = "{bucket}"\n' for bucket in (PLAIN, VERSIONED))
+        site.file.write_text(
+            f'[store.s3]\nendpoint = "{store}"\naccess_key = "{self.minio.access_key}"\n'
+            f'secret_key = "{self.minio.secret_key}"\n'
+            f'[source.nats]\nurl = "{nats.replace("http", "nats")}"\nsubject = "{SUBJECT}"\nack_wait = 5\npark = 1\n'
+            f'[indexer.meilisearch]\nurl = "{index}"\napi_key = "{self.index["key"]}"\nindex = "{self.index["uid"]}"\n'
+            f'{rules}[state]\ndir = "{site.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
+            f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
+        )
+        return site
+
+    def put(self, bucket, key, data):
+        """Upload as people do: until it is taken."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self.user.put_object(bucket, key, BytesIO(data), len(data), content_type="image/jpeg")
+            except Exception:  # the server is being restarted
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def marks(self) -> dict[str, str]:
+        """The mark of each object that has one."""
+        found = {}
+        for bucket in (PLAIN, VERSIONED):
+            for each in self.user.list_objects(bucket, recursive=True):
+                metadata = self.user.stat_object(bucket, each.object_name).metadata
+                if mark := metadata.get("x-amz-meta-imgtag-mark"):
+                    found[f"{bucket}/{each.object_name}"] = mark
+        return found
+
+    def etags(self) -> dict[str, str]:
+        """Of each object, as a document has it."""
+        return {
+            f"{bucket}/{each.object_name}": each.etag
+            for bucket in (PLAIN, VERSIONED)
+            for each in self.user.list_objects(bucket, recursive=True)
+        }
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Servers of this test; the index is the fake one, or what MEILISEARCH_URL names."""
+    with ExitStack() as stack:
+        nats = stack.enter_context(NatsServer(binary("nats-server"), tmp_path / "nats"))
+        minio = MinioServer(minio_binary(), tmp_path / "minio", extra=_lanes(nats, tmp_path))
+        stack.enter_context(minio)
+        fake, index = None, {"uid": f"imgtag-test-{token_hex(6)}"}
+        if url := os.environ.get("MEILISEARCH_URL"):
+            index |= {"key": os.environ["MEILISEARCH_KEY"], "port": urllib3.util.parse_url(url).port}
+        else:
+            fake = stack.enter_context(FakeMeilisearch("a key"))
+            index |= {"key": "a key", "port": fake.port}
+        proxy = stack.enter_context(Toxiproxy(binary("toxiproxy-server"), tmp_path / "toxiproxy"))
+        ports = {"minio": minio.port, "nats": nats.port, "index": index["port"]}
+        ways = {name: stack.enter_context(proxy.proxy(port)) for name, port in ports.items()}
+        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
+        user = Minio(f"127.0.0.1:{minio.port}", **keys, secure=False, region="us-east-1")
+        user.make_bucket(PLAIN)
+        user.make_bucket(VERSIONED)
+        user.set_bucket_versioning(VERSIONED, VersioningConfig(ENABLED))
+        yield World(minio, nats, ways, index, fake, user)
+        where = f"http://127.0.0.1:{index['port']}/indexes/{index['uid']}"
+        urllib3.request("DELETE", where, headers={"Authorization": f"Bearer {index['key']}"}, retries=False)
+
+
+@pytest.fixture
+def running(site, world):
+    """One sidecar, set up."""
+    world.configure(site)
+    site.run("setup", "--yes")
+    site.start()
+    return site
+
+
+def _lanes(nats, folder) -> dict[str, str]:
+    (folder / "queue").mkdir()
+    common = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": SUBJECT, "JETSTREAM": "on"}
+    lanes = {"FAST": common, "SAFE": common | {"QUEUE_DIR": str(folder / "queue")}}
+    return {f"MINIO_NOTIFY_NATS_{key}_{name}": value for name, lane in lanes.items() for key, value in lane.items()}
+
+
+def inferred(site) -> float:
+    """How often the model was asked."""
+    name = 'imgtag_stage_seconds_count{stage="infer"}'
+    return site.metric(name) if name in site.get("/metrics") else 0
+
+
+def quiet(*sites):
+    """Nothing is in work, and nothing comes of itself."""
+
+    def counts():
+        return [line for site in sites for line in site.get("/metrics").splitlines() if "imgtag_objects_total{" in line]
+
+    def still():
+        before = counts()
+        time.sleep(5)  # the durable lane is three seconds late
+        return before == counts() and sum(site.metric("imgtag_queue") for site in sites) == 0
+
+    wait_until(still, 60)
+
+
+def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, photographs):
+    """200 uploads: all are labelled with one write each, nothing goes round, nothing is given up."""
+    kinds = list(photographs.values())
+    parts = [range(start, start + 50) for start in range(0, 200, 50)]
+
+    def upload(numbers):
+        for number in numbers:
+            bucket = (PLAIN, VERSIONED)[number % 2]
+            world.put(bucket, f"{number}.jpg", kinds[number % 3] + number.to_bytes(4, "big"))
+
+    def meanwhile(numbers, happens):
+        uploads = threading.Thread(target=upload, args=(numbers,))
+        uploads.start()
+        time.sleep(0.5)
+        happens()
+        uploads.join()
+
+    def slowed():
+        with ExitStack() as stack:
+            for way in world.ways.values():
+                stack.enter_context(way.slow(60, 40))
+            time.sleep(4)
+
+    def cut():
+        for way in (*world.ways.values(), *world.ways.values()):
+            with way.cut():
+                time.sleep(0.7)
+            time.sleep(0.3)
+
+    def index_restarts():
+        if world.fake is None:  # a real one is not ours to restart: the way to it is cut
+            with world.ways["index"].cut():
+                time.sleep(3)
+        else:
+            world.fake.down()
+            time.sleep(3)
+            world.fake.up()
+
+    meanwhile(parts[0], world.nats.restart)
+    meanwhile(parts[1], index_restarts)
+    meanwhile(parts[2], slowed)
+    wait_until(lambda: len(world.marks()) == 150, 90, lambda: f"{len(world.marks())} marked")
+    world.minio.restart()
+    time.sleep(NOTIFIER)
+    meanwhile(parts[3], cut)
+    wait_until(lambda: len(running.found()) == 200, 120, lambda: f"{len(running.found())} found")
+    quiet(running)
+
+    documents = {f"{each['bucket']}/{each['key']}": each["etag"] for each in running.found()}
+    assert world.etags() == documents
+    assert set(world.marks()) == set(documents)
+    assert running.metric("imgtag_writes_total") <= 200  # a write whose answer is lost is found by the next look
+    versions = [each.object_name for each in world.user.list_objects(VERSIONED, include_version=True)]
+    assert 200 == len(versions)  # of 100 objects: what was uploaded, and what we wrote
+    assert "" == running.run("dlq", "list")
+
+
+def test_the_index_is_down_for_the_whole_run(running, world, photographs):
+    """Labelling goes on; afterwards, also after a crash, the documents are there without a second inference."""
+    with world.ways["index"].cut():
+        for number in range(30):
+            world.put(PLAIN, f"{number}.jpg", photographs["cat"] + number.to_bytes(4, "big"))
+        wait_until(lambda: len(world.marks()) == 30, 90)
+        assert 30 == inferred(running)
+        running.kill()
+        running.start()
+        time.sleep(2)
+    wait_until(lambda: len(running.found()) == 30, 90, lambda: f"{len(running.found())} found")
+
+    assert 0 == inferred(running)
+    assert 0 == running.metric("imgtag_writes_total")
+    assert "" == running.run("dlq", "list")
+
+
+# Two sidecars on one consumer, one of them with another model.
+
+
+@pytest.fixture
+def pair(running, world, tmp_path):
+    """The running one, and one that tells colours."""
+    (tmp_path / "second").mkdir()
+    other = Site(tmp_path / "second")
+    plugins = other.base / "plugins"
+    plugins.mkdir(mode=0o755)
+    (plugins / "colours.py").write_text("from imgtag.testing.classifier import SPEC\n")
+    (plugins / "colours.py").chmod(0o644)
+    world.configure(other, f'[plugins]\ndir = "{plugins}"\n[classifier.colour]\n')
+    other.start()
+    yield running, other
+    if other.process.poll() is None:
+        other.kill()
+
+
+def test_two_sidecars_with_different_models_do_not_undo_each_other(pair, world, photographs):
+    """Each upload is written once by whichever took it; both models are seen, and it ends."""
+    for number in range(60):
+        world.put(VERSIONED, f"{number}.jpg", photographs["cat"] + number.to_bytes(4, "big"))
+    wait_until(lambda: len(pair[0].found()) == 60, 90)
+    quiet(*pair)
+
+    assert 2 == len({each["model"] for each in pair[0].found()})
+    assert 60 == sum(site.metric("imgtag_writes_total") for site in pair)
+    assert 120 == len(list(world.user.list_objects(VERSIONED, include_version=True)))
+    assert world.etags() == {f"{each['bucket']}/{each['key']}": each["etag"] for each in pair[0].found()}
+
+
+@pytest.mark.parametrize("bucket", [PLAIN, VERSIONED])
+def test_no_older_document_stays_over_a_newer_one(pair, world, photographs, bucket):
+    """200 quick overwrites of ten keys: in the end each has the last upload, its mark, and the document of both."""
+    chance = random.Random(3)
+    kinds = list(photographs.values())
+    last = {}
+    for number in range(200):
+        key = f"{chance.randrange(10)}.jpg"
+        last[key] = kinds[number % 3] + number.to_bytes(4, "big")
+        world.put(bucket, key, last[key])
+        time.sleep(chance.uniform(0, 0.05))
+
+    def settled():
+        documents = {f"{each['bucket']}/{each['key']}": each["etag"] for each in pair[0].found()}
+        return documents == world.etags() and set(documents) == set(world.marks())
+
+    wait_until(settled, 120)
+    quiet(*pair)
+    assert settled()
+    for key, data in last.items():
+        with world.user.get_object(bucket, key) as answer:
+            assert data == answer.read(), key
+    assert "" == pair[0].run("dlq", "list")
+
+
+def test_the_work_of_one_that_is_killed_is_done_by_the_other(pair, world, photographs):
+    """Whatever the killed one had taken comes again after its ack wait."""
+    for number in range(40):
+        world.put(PLAIN, f"{number}.jpg", photographs["daisy"] + number.to_bytes(4, "big"))
+        if number == 20:
+            pair[1].kill()
+    wait_until(lambda: len(pair[0].found()) == 40, 90, lambda: f"{len(pair[0].found())} found")
+
+    assert set(world.etags()) == set(world.marks())
+    assert "" == pair[0].run("dlq", "list")
