@@ -39,6 +39,7 @@ class Connection:
 
     def __init__(self, settings: MeilisearchSettings) -> None:
         self.name = settings.index
+        self.url = settings.url
         self._http = Transport(settings)
         self._index = Client(settings.url).index(settings.index)
         self._index.http = self._http  # type: ignore[assignment]  # it is asked as the package's own would be
@@ -59,19 +60,23 @@ class Connection:
         except IndexMissing:
             return None
 
-    def create(self, note: str) -> int:
+    def create(self) -> int:
         """Have the index made; returns the task."""
         body = {"uid": self.name, "primaryKey": PRIMARY_KEY}
-        return int(self._http.post(f"indexes?{_note(note)}", body)["taskUid"])
+        return int(self._http.post("indexes", body)["taskUid"])
+
+    def drop(self) -> int:
+        """Have the index deleted with its documents; returns the task, which fails where there is none."""
+        return int(self._http.delete(self._path)["taskUid"])
 
     def settings(self) -> dict[str, Any]:
         """The settings as the server gives them; the package would make objects of the embedders."""
         settings: dict[str, Any] = self._http.get(f"{self._path}/settings")
         return settings
 
-    def change_settings(self, settings: Mapping[str, Any], note: str) -> int:
-        """Have settings changed; returns the task."""
-        return self._index.update_settings(dict(settings), metadata=note).task_uid
+    def change_settings(self, settings: Mapping[str, Any]) -> int:
+        """Have settings changed; returns the task. (The package takes no null for an embedder that is to go.)"""
+        return int(self._http.patch(f"{self._path}/settings", dict(settings))["taskUid"])
 
     def send(self, payload: Payload, note: str) -> int:
         """Have documents put or deleted; returns the task, which waits. Raises TooLarge."""

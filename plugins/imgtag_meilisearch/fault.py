@@ -20,6 +20,7 @@ FULL = "no_space_left_on_device"
 ACTIONS = (
     ("POST", r"indexes", "indexes.create"),
     ("GET", r"indexes/[^/]+", "indexes.get"),
+    ("DELETE", r"indexes/[^/]+", "indexes.delete"),
     ("GET", r"indexes/[^/]+/settings", "settings.get"),
     ("PATCH", r"indexes/[^/]+/settings", "settings.update"),
     ("POST", r"indexes/[^/]+/documents", "documents.add"),
@@ -29,7 +30,8 @@ ACTIONS = (
     ("GET", r"tasks", "tasks.get"),
 )
 """The routes that are used, with the action that a key needs for each."""
-NEEDED = frozenset(name for _, _, name in ACTIONS)
+NEEDED = frozenset(name for _, _, name in ACTIONS) - {"indexes.delete"}
+"""What the sidecar needs; only `imgtag setup --remove` deletes an index."""
 
 
 class IndexMissing(Unavailable):

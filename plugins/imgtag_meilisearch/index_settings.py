@@ -86,6 +86,12 @@ SETTINGS: Mapping[str, Any] = {
     "embedders": {EMBEDDER: {"source": "userProvided", "dimensions": DIMENSIONS}},
 }
 
+WHOLE = frozenset({EMBEDDER, "sortFacetValuesBy"})
+"""Tables that are replaced as a whole; of the others those options are changed that are sent.
+
+https://www.meilisearch.com/docs/reference/api/settings#update-settings
+"""
+
 
 def compared(field: str) -> Compared | None:
     """How a field is compared; None where no rule allows a filter on it."""
@@ -98,11 +104,21 @@ def compared(field: str) -> Compared | None:
 
 def differing(there: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the server has otherwise. What it has besides them (synonyms, say) is left alone."""
-    return {name: ours for name, ours in SETTINGS.items() if not _covers(there.get(name), ours)}
+    return {name: ours for name, ours in SETTINGS.items() if not covers(there.get(name), ours)}
 
 
-def _covers(there: Any, ours: Any) -> bool:
-    """A newer server may know more options than these; lists must be the same."""
+def former(there: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """What the server has in the place of ours, so that sending it undoes ours: null where it has nothing there."""
+    return {
+        name: former(there.get(name) or {}, value)
+        if isinstance(value, Mapping) and name not in WHOLE
+        else there.get(name)
+        for name, value in ours.items()
+    }
+
+
+def covers(there: Any, ours: Any) -> bool:
+    """Whether ours is in force. A newer server may know more options than these; lists must be the same."""
     if isinstance(ours, Mapping):
-        return isinstance(there, Mapping) and all(_covers(there.get(name), value) for name, value in ours.items())
+        return isinstance(there, Mapping) and all(covers(there.get(name), value) for name, value in ours.items())
     return bool(there == ours)

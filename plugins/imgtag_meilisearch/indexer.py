@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from anyio import CancelScope
 
@@ -21,6 +21,7 @@ from imgtag_meilisearch import searching
 from imgtag_meilisearch.connection import Connection
 from imgtag_meilisearch.fault import NEEDED, IndexMissing, Refused
 from imgtag_meilisearch.index_settings import differing
+from imgtag_meilisearch.removal import Removal
 from imgtag_meilisearch.scanning import Scan
 from imgtag_meilisearch.settings import MeilisearchSettings
 from imgtag_meilisearch.structure import Structure
@@ -38,14 +39,16 @@ class MeilisearchIndexer:
     Where the index is not there yet it is empty to all who ask.
     """
 
-    def __init__(self, settings: MeilisearchSettings, context: PluginContext) -> None:  # noqa: ARG002 - all are called so
+    def __init__(self, settings: MeilisearchSettings, context: PluginContext) -> None:
         self._settings = settings
+        self._site = context.site
 
     async def __aenter__(self) -> Self:
         self._threads = Threads(CONNECTIONS)
         self._connection = await self._threads.run(Connection, self._settings)
         tasks = Tasks(self._connection, self._threads)
         self._structure = Structure(self._connection, self._threads, tasks, self._settings.settings_deadline)
+        self._removal = Removal(self._settings, self._site, self._connection, self._threads, self._structure)
         self._writer = Writer(self._settings, self._connection, self._threads, tasks)
         try:
             await self._threads.run(self._connection.health)
@@ -120,6 +123,10 @@ class MeilisearchIndexer:
     async def setup(self, *, apply: bool) -> Sequence[Change]:
         """Make the index and its settings, or say what would be made."""
         return await self._structure.setup(apply=apply)
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+        """Delete the index that setup made, or give the settings that it changed their former values."""
+        return await self._removal.undo(record, apply=apply)
 
     def policy(self) -> str | None:
         """The body of `POST /keys` for a key that may do what the sidecar does, on this index alone.

@@ -29,8 +29,10 @@ class Tasks:
         """A mark for one task. A server restored from a backup gives the same uid to another task later."""
         return f"imgtag-{self._run}-{next(self._notes)}"
 
-    async def finished(self, sent: Mapping[int, str], deadline: float) -> dict[int, Task]:
+    async def finished(self, sent: Mapping[int, str | None], deadline: float) -> dict[int, Task]:
         """The tasks, uid -> note, when they are done. Those that the server does not know any more are left out.
+
+        The server keeps notes for tasks about documents only; for the others None, which is not compared.
 
         Raises Unavailable after ``deadline`` seconds, or where the server does not answer meanwhile.
         """
@@ -43,7 +45,7 @@ class Tasks:
                 continue
             found = {task.uid: task for task in await self._listed(sorted(waiting))}
             waiting = {uid for uid, task in found.items() if not task.done}
-            done |= {uid: task for uid, task in found.items() if task.done and task.note == sent[uid]}
+            done |= {uid: task for uid, task in found.items() if task.done and sent[uid] in {None, task.note}}
         return done
 
     async def _waits(self, uid: int) -> bool:

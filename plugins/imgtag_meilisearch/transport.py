@@ -64,6 +64,10 @@ class Transport:
         """Change."""
         return self._ask("PATCH", path, _bytes(body), content_type)
 
+    def delete(self, path: str) -> Any:
+        """Remove."""
+        return self._ask("DELETE", path)
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()

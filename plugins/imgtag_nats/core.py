@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from nats.aio.msg import Msg
 
-from imgtag.errors import EventError, Unavailable
+from imgtag.errors import ConfigError, EventError, Unavailable
 from imgtag.plugin.local import LocalDeliveries
 from imgtag.plugin.service import Change, Check
 from imgtag.plugin.source import DeadLetter, DeadLetters, Delivery, SourceFeatures
@@ -23,6 +23,7 @@ from imgtag_nats.connection import BROKEN, Connection, Link
 from imgtag_nats.doctor import server_check
 from imgtag_nats.envelope import parse
 from imgtag_nats.letters import FileLetters
+from imgtag_nats.listening import listens
 from imgtag_nats.message import decode, encode
 from imgtag_nats.names import Names
 from imgtag_nats.policy import permissions
@@ -44,12 +45,11 @@ class CoreSource:
     finds a sidecar that runs, or fails. Dead letters are files of the state folder.
     """
 
-    features = SourceFeatures(shared=True)
-
     def __init__(self, settings: NatsSettings, context: PluginContext) -> None:
         self._settings = settings
         self._buckets = context.buckets
         self._names = Names.of(settings, context.site)
+        self.features = SourceFeatures(shared=True, listens=listens(settings, self._names))
         self._connection = Connection(settings, f"imgtag {context.site}", self._names.inbox)
         self._trouble = ""
         self.dead: DeadLetters = FileLetters(context.state_dir / "dead")
@@ -100,6 +100,11 @@ class CoreSource:
     async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
         """Nothing is needed."""
         return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was made here. Raises ConfigError for what was made in JetStream."""
+        message = f"stream {record['stream']}: made in JetStream, and [source.nats] jetstream is false"
+        raise ConfigError(message, hint="Leave jetstream out while `imgtag setup --remove` runs.")
 
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""

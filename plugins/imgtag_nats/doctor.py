@@ -14,6 +14,11 @@ from imgtag_nats.topology import Topology
 
 FULL = 0.9
 """Share of its bytes from which a stream counts as nearly full."""
+NOWHERE = {"Nats-Expected-Stream": "imgtag-doctor-keeps-nothing"}
+"""With it a stream of another name refuses the message, if it may be published at all: nothing is kept.
+
+https://docs.nats.io/reference/jetstream/api/headers
+"""
 SETUP = "`imgtag setup` makes what is missing, and so does `imgtag run`."
 
 
@@ -30,6 +35,9 @@ async def stream_checks(
             for durable in names.durables:
                 yield _consumer(durable, await topology.consumer(durable))
         yield _dead(await jetstream.find(f"STREAM.INFO.{names.dead_stream}"))
+        for subject in (names.hints, names.parked, f"{names.dead}.doctor"):
+            await connection.request(subject, b"", NOWHERE)
+        yield Check(check="publishing", ok=True, message="we may publish hints and dead letters")
     except Unavailable as error:
         hint = error.hint or "Look into the log of the NATS server."
         yield Check(check="nats", ok=False, message=error.message, hint=hint)
@@ -53,8 +61,10 @@ def _stream(info: Mapping[str, Any] | None, stream: str, names: Names) -> Check:
     if info is None:
         return Check(check="stream", ok=False, message=f"there is no stream {stream}", hint=SETUP)
     config, state = info["config"], info["state"]
-    if not any(covers(each, names.subject) for each in config.get("subjects") or ()):
-        return Check(check="stream", ok=False, message=f"{stream} does not keep {names.subject}", hint=SETUP)
+    kept = config.get("subjects") or ()
+    lost = [each for each in names.durables.values() if not any(covers(pattern, each) for pattern in kept)]
+    if lost:
+        return Check(check="stream", ok=False, message=f"{stream} does not keep {', '.join(lost)}", hint=SETUP)
     count, size, most = state["messages"], state["bytes"], config.get("max_bytes", -1)
     message = f"{stream} keeps {names.subject}: {count:,} messages, {size:,} bytes"
     if most > 0 and size > FULL * most:

@@ -8,7 +8,7 @@ from imgtag_nats.settings import NatsSettings
 TEXT = """\
 # Permissions of the sidecar's user; user and password, nkey or account are yours to say.
 # https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization
-permissions: {{
+{more}permissions: {{
   publish: {{
     allow: [
 {publish}
@@ -21,12 +21,14 @@ permissions: {{
   }}
 }}
 """
+REMOVAL = "# `imgtag setup --remove` needs {api}.STREAM.DELETE, .STREAM.PURGE and .CONSUMER.DELETE of these besides.\n"
 
 
 def permissions(settings: NatsSettings, names: Names, stream: str, api: str) -> str:
     """``stream`` is the work stream, ``api`` the prefix of JetStream's subjects."""
     publish, subscribe = _jetstream(names, stream, api) if settings.jetstream else _core(names)
-    return TEXT.format(publish=_lines(publish), subscribe=_lines(subscribe))
+    more = REMOVAL.format(api=api) if settings.jetstream else ""
+    return TEXT.format(more=more, publish=_lines(publish), subscribe=_lines(subscribe))
 
 
 def _jetstream(names: Names, stream: str, api: str) -> tuple[list[str], list[str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -24,12 +24,14 @@ from imgtag_nats.doctor import stream_checks
 from imgtag_nats.jetstream import NOT_FOUND, JetStream, Refused
 from imgtag_nats.lane import HintLane, Lane, ParkedLane, Road
 from imgtag_nats.letters import StreamLetters
+from imgtag_nats.listening import listens
 from imgtag_nats.memory import StreamMemory
 from imgtag_nats.message import encode
 from imgtag_nats.names import Names
 from imgtag_nats.policy import permissions
+from imgtag_nats.removal import Removal
 from imgtag_nats.settings import NatsSettings
-from imgtag_nats.topology import Topology
+from imgtag_nats.topology import Step, Topology
 
 AT_ONCE = 100
 """Hints that are published without waiting for one another."""
@@ -58,10 +60,13 @@ class NatsSource:
         self._connection = Connection(settings, f"imgtag {context.site}", self._names.inbox)
         self._jetstream = JetStream(self._connection, settings.domain)
         self._topology = Topology(self._jetstream, self._names, settings)
+        self._removal = Removal(self._jetstream, self._names, settings)
         self._memory = StreamMemory(context.state_dir / "nats-stream")
         self._preparing = anyio.Lock()
         self._trouble = ""
-        self.features = SourceFeatures(shared=True, parks=True, ack_wait=settings.ack_wait)
+        self.features = SourceFeatures(
+            shared=True, parks=True, ack_wait=settings.ack_wait, listens=listens(settings, self._names)
+        )
         self.dead: DeadLetters = StreamLetters(self._jetstream, self._names, self._prepare)
 
     @property
@@ -113,9 +118,15 @@ class NatsSource:
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
         """Stream, consumers and dead-letter stream. Raises Unavailable."""
-        if not apply:
-            return [Change(what=step.what) for step in await self._topology.plan()]
-        return [Change(what=what, done=True) for what in await self._prepare()]
+        steps = await (self._prepare() if apply else self._topology.plan())
+        return [
+            Change(what=step.what, done=apply, undo=None if step.undo is None else self._removal.record(step.undo))
+            for step in steps
+        ]
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+        """Delete what setup made, and put back what it changed. Raises ConfigError, Unavailable."""
+        return await self._removal.undo(record, apply=apply)
 
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""
@@ -128,14 +139,14 @@ class NatsSource:
     async def _publish_one(self, hint: Hint) -> None:
         await self._jetstream.publish(self._names.parked if hint.parked else self._names.hints, encode(hint))
 
-    async def _prepare(self) -> Sequence[str]:
+    async def _prepare(self) -> Sequence[Step]:
         """Make what is missing, and see whether anything was lost; what was made. Raises Unavailable."""
         async with self._preparing:
             steps = await self._topology.ensure()
             info = await self._topology.find()
             if info is not None:
                 await self._compare(f"{self._topology.stream} {info['created']}")
-        return [step.what for step in steps]
+        return steps
 
     async def _compare(self, stream: str) -> None:
         known = await self._memory.known()

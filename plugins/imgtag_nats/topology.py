@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imgtag_nats.jetstream import SECOND, JetStream
@@ -20,11 +20,15 @@ BORN_WITH = {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy":
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is missing, and the request that makes it."""
+    """One thing that is missing, and the request that makes it.
+
+    ``undo`` is what `Removal` needs to take it back; None where it goes with the stream.
+    """
 
     what: str
     verb: str
     body: Mapping[str, Any] = field(repr=False)
+    undo: Mapping[str, Any] | None = None
 
 
 class Topology:
@@ -49,10 +53,7 @@ class Topology:
 
     async def ensure(self) -> Sequence[Step]:
         """Make what is missing; what was made. Raises Unavailable."""
-        steps = await self.plan()
-        for step in steps:
-            await self._jetstream.call(step.verb, step.body)
-        return steps
+        return [await self._make(step) for step in await self.plan()]
 
     async def find(self) -> dict[str, Any] | None:
         """The work stream as the server describes it; None where there is none yet."""
@@ -69,6 +70,12 @@ class Topology:
         """A consumer as the server describes it."""
         return await self._jetstream.find(f"CONSUMER.INFO.{self.stream}.{durable}")
 
+    async def _make(self, step: Step) -> Step:
+        answer = await self._jetstream.call(step.verb, step.body)
+        if step.undo is None:
+            return step
+        return replace(step, undo={**step.undo, "created": answer["created"]})
+
     def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
         subjects = [*self._names.durables.values()]
         if info is None:
@@ -81,7 +88,8 @@ class Topology:
         # What ours covers would overlap it, which the server refuses.
         kept = [each for each in known if not any(covers(pattern, each) for pattern in missing)]
         what = f"subjects {', '.join(missing)} on stream {self.stream}"
-        return [Step(what, f"STREAM.UPDATE.{self.stream}", {**config, "subjects": [*kept, *missing]})]
+        undo = {"made": "subjects", "stream": self.stream, "added": missing, "before": known}
+        return [Step(what, f"STREAM.UPDATE.{self.stream}", {**config, "subjects": [*kept, *missing]}, undo)]
 
     async def _consumer_steps(self, durable: str, subject: str, *, there: bool) -> list[Step]:
         wanted = self._consumer(subject)
@@ -92,7 +100,11 @@ class Topology:
         # CONSUMER.CREATE has the filter in its subject, which a permission could hardly name.
         verb = f"CONSUMER.DURABLE.CREATE.{self.stream}.{durable}"
         body = {"stream_name": self.stream, "config": {**config, **wanted}}
-        return [Step(f"consumer {durable} of {subject}", verb, body)]
+        undo: dict[str, Any] = {"made": "consumer", "stream": self.stream, "consumer": durable}
+        if info:
+            before = {name: config.get(name) for name, value in wanted.items() if config.get(name) != value}
+            undo |= {"made": "consumer settings", "before": before, "after": wanted}
+        return [Step(f"consumer {durable} of {subject}", verb, body, undo if there else None)]
 
     def _work(self, subjects: Sequence[str]) -> dict[str, Any]:
         """A work queue: what is acknowledged is gone. Full, it refuses, so that publishers keep what they have."""
@@ -133,4 +145,6 @@ class Topology:
 
 
 def _creation(kind: str, config: Mapping[str, Any]) -> Step:
-    return Step(f"{kind} {config['name']}", f"STREAM.CREATE.{config['name']}", config)
+    undo = {"made": "stream", "stream": config["name"]}
+    undo |= {name: config[name] for name in ("subjects", "description")}
+    return Step(f"{kind} {config['name']}", f"STREAM.CREATE.{config['name']}", config, undo)

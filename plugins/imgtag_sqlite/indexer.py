@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 
@@ -96,6 +96,10 @@ class SqliteIndexer:
     async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002  # the file is made on entering
         """Nothing: the file is made where it is missing."""
         return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was made."""
+        return None
 
     def policy(self) -> str | None:
         """None: files have no policy."""

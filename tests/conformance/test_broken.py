@@ -7,9 +7,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from conformance.broken import classifiers, indexers, sources, stores
+from conformance.broken import classifiers, indexers, services, sources, stores
 
-KINDS = (stores, sources, classifiers, indexers)
+KINDS = (services, stores, sources, classifiers, indexers)
 BROKEN = [
     pytest.param(kind, name, id=f"{kind.__name__.rpartition('.')[2]}-{name.removeprefix('Test')}")
     for kind in KINDS

@@ -55,15 +55,16 @@ class TestDirectoryStore(StoreConformance):
 
 @pytest.mark.parametrize("watch", ["inotify", "poll"])
 class TestDirectorySource(SourceConformance):
-    settle = 0.4
-    quiet = 1.2
+    resync_first = True
+    quiet = 0.5
 
     @pytest.fixture
     def user(self, root):
         return FolderUser(root)
 
     @pytest.fixture
-    def connect(self, root, context, watch):
+    def connect(self, root, context, watch, monkeypatch):
+        monkeypatch.setattr("imgtag_directory.source.INBOX_EVERY", 0.1)
         settings = SOURCE.settings(root=root, settle=0.1, poll=0.2, recheck=0.2, watch=watch)
         return lambda: SOURCE.load()(settings, context)
 

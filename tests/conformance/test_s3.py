@@ -45,8 +45,20 @@ class S3User(StoreUser):
             await self._do("PUT", key, query={"legal-hold": ""}, body=body)
         return self._versions
 
+    async def lock_by_default(self):
+        if self._versions:
+            days = "<DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention>"
+            rule = f"<ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>{days}</Rule>"
+            body = f"<ObjectLockConfiguration>{rule}</ObjectLockConfiguration>".encode()
+            await self._do("PUT", "", query={"object-lock": ""}, body=body)
+        return self._versions
+
+    async def remains(self, key):
+        query = {"versions": "", "prefix": key}
+        return b"<Key>" in (await self._do("GET", "", query=query)).data
+
     async def _do(self, method, key, **also):
-        await to_thread.run_sync(lambda: self._send(method, self.bucket, key, **also))
+        return await to_thread.run_sync(lambda: self._send(method, self.bucket, key, **also))
 
 
 @pytest.fixture(scope="module")

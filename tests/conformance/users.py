@@ -33,6 +33,13 @@ class MemoryStoreUser(StoreUser):
         self._store.lock(ObjectRef(self.bucket, key), "retention")
         return True
 
+    async def lock_by_default(self):
+        self._store.lock_by_default(self.bucket)
+        return True
+
+    async def remains(self, key):
+        return bool(self._store.versions(ObjectRef(self.bucket, key)))
+
 
 class MemorySourceUser(SourceUser):
     """Makes notifications."""
@@ -70,6 +77,10 @@ class FolderUser(StoreUser, SourceUser):
     async def remove(self, key):
         await self.delete(key)
         return True
+
+    async def remains(self, key):
+        path = self._root / key
+        return await to_thread.run_sync(lambda: any(path.parent.glob(f"*{path.name}*")))
 
     async def take_away(self):
         await to_thread.run_sync(self._root.rename, self._aside)

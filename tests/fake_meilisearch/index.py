@@ -114,6 +114,8 @@ class Index:
                 raise Refusal("bad_request", f"Unknown field `{name}`")
             if name == "embedders":
                 self._check_embedders(value)
+            if name == "faceting" and "sortFacetValuesBy" in (value or {}):  # replaced as a whole: settings.rs
+                self.settings[name]["sortFacetValuesBy"] = {}
             self.settings[name] = _merged(self.settings[name], value)
         self.settings["sortableAttributes"].sort()
 

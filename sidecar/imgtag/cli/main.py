@@ -26,7 +26,7 @@ COMMANDS = {
     "label": "Classify pictures and print their labels; nothing is written.",
     "search": "Search the index.",
     "demo": "Label sample pictures in a temporary folder and search them.",
-    "setup": "Make what is missing on the servers: index, stream, notifications.",
+    "setup": "Make what is missing on the servers (index, stream, notifications), or take it back.",
     "doctor": "Check everything that the sidecar depends on.",
     "dlq": "List, retry or drop the work that was given up.",
     "config": "Check or show the configuration, or print an example.",

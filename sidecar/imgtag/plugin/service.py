@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,16 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing that ``setup`` made, or would make."""
+    """One thing that ``setup`` made or would make, or that ``undo`` took back or would take back.
+
+    ``hint`` is set where it cannot be done, or is better not done: why, and what a person can do. ``undo`` is what
+    taking it back needs: JSON without secrets, which says where it was made; None where it goes with another change.
+    """
 
     what: str
     done: bool = False
+    hint: str = ""
+    undo: Mapping[str, Any] | None = None
 
 
 class Service(Protocol):
@@ -43,7 +49,19 @@ class Service(Protocol):
         ...
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
-        """Make what is missing on the other side, or only say what would be made."""
+        """Make what is missing on the other side, or only say what would be made.
+
+        The ``undo`` of a change that is not made yet must do for one that was begun, too.
+        """
+        ...
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+        """Take back one thing that setup made, or only say what would be taken back.
+
+        ``record`` is the ``undo`` of its change. None where it is not there (any more), or is another one by now.
+        What somebody has changed since is left as it is: the change has a hint then. Raises ConfigError where it
+        was made on another server than the settings name.
+        """
         ...
 
     def policy(self) -> str | None:

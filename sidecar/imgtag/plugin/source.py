@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from imgtag.errors import EventError
@@ -72,12 +72,16 @@ class SourceFeatures:
 
     ``shared``: other sidecars may work on the same keys. ``parks``: ``publish`` is durable before it
     returns, so that a hint published there may be acknowledged here. ``ack_wait``: seconds until an
-    unanswered delivery is given to somebody else (None: never).
+    unanswered delivery is given to somebody else (None: never). ``listens``: what whoever sets up the store's
+    notifications must know, never a secret; empty where there is nothing to know. Of a NATS server: ``kind`` "nats",
+    ``address`` HOST:PORT, ``subject``, ``jetstream`` and ``tls`` ("on", "off"), and in ``needs``, with spaces between
+    them, those of user, token, nkey_seed, creds, tls_ca, tls_cert and tls_first that we need there ourselves.
     """
 
     shared: bool = False
     parks: bool = False
     ack_wait: float | None = None
+    listens: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Service, Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -53,13 +53,15 @@ class PluginContext:
     """What the sidecar tells the plugins of the main process.
 
     ``buckets`` are those that the rules name, empty where the store decides. ``store`` holds the
-    settings of the configured store (a watching source takes its defaults from there).
+    settings of the configured store (a watching source takes its defaults from there). ``listens`` is told to the
+    store when it is set up: `SourceFeatures.listens` of the source.
     """
 
     site: str
     state_dir: Path
     buckets: tuple[str, ...] = ()
     store: Settings | None = None
+    listens: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_object(path: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 from imgtag.config.configuration import Chosen, Config
 from imgtag.plugin.indexer import Indexer
@@ -18,9 +20,9 @@ def make_source(config: Config) -> Source:
     return cast("Source", _make(config, config.need("source")))
 
 
-def make_store(config: Config) -> Store:
-    """The configured store, not yet entered."""
-    return cast("Store", _make(config, config.need("store")))
+def make_store(config: Config, listens: Mapping[str, str] | None = None) -> Store:
+    """The configured store, not yet entered. ``listens``: where its notifications are to go, if it is to be set up."""
+    return cast("Store", _make(config, config.need("store"), listens=listens or {}))
 
 
 def make_indexer(config: Config) -> Indexer:
@@ -48,5 +50,5 @@ def make_pool(config: Config, count: int | None = None) -> WorkerPool:
     return WorkerPool(worker_order(config), count or worker_count(config))
 
 
-def _make(config: Config, chosen: Chosen) -> object:
-    return chosen.spec.load()(chosen.settings, config.context())
+def _make(config: Config, chosen: Chosen, **told: Any) -> object:
+    return chosen.spec.load()(chosen.settings, replace(config.context(), **told))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from imgtag.errors import ImgtagError
 from imgtag.plugin.service import Change, Check
@@ -39,6 +39,11 @@ class MemoryService:
         """Nothing is needed."""
         await self.faults.meet("setup")
         return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was made."""
+        await self.faults.meet("undo", record)
+        return None
 
     def policy(self) -> str | None:
         """Memory has none."""

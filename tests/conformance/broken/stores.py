@@ -8,9 +8,10 @@ import anyio
 import pytest
 
 from conformance.users import MemoryStoreUser
-from imgtag.errors import BucketAbsent, Conflict
+from imgtag.errors import BucketAbsent, Conflict, WriteRefused
 from imgtag.testing.conformance import StoreConformance
 from imgtag.testing.store import MemoryBody, MemoryStore
+from imgtag.types.ref import Scope
 
 
 class Broken(StoreConformance):
@@ -298,3 +299,73 @@ class TestStripsBytes(Broken):
             return (await self._body.read(limit)).strip(b"\x00")
 
     Store = opening(Body)
+
+
+class TestCreatesInAnothersPlace(Broken):
+    shows = ("test_create_takes_nobodys_place",)
+
+    class Store(MemoryStore):
+        async def create(self, ref, data, content_type):
+            self.put(ref, data, content_type=content_type)
+            return self.peek(ref)
+
+
+class TestCreatesWithoutAType(Broken):
+    shows = ("test_create_makes_an_object",)
+
+    class Store(MemoryStore):
+        async def create(self, ref, data, content_type):
+            return await super().create(ref, data, "application/octet-stream")
+
+
+class TestCreatesTheBucketToo(Broken):
+    shows = ("test_create_in_absent_bucket",)
+
+    class Store(MemoryStore):
+        async def create(self, ref, data, content_type):
+            self.make_bucket(ref.bucket)
+            return await super().create(ref, data, content_type)
+
+
+class TestCreatesWhatStays(Broken):
+    shows = ("test_create_makes_nothing_that_stays",)
+
+    class Store(MemoryStore):
+        async def create(self, ref, data, content_type):
+            try:
+                return await super().create(ref, data, content_type)
+            except WriteRefused:
+                self.put(ref, data, content_type=content_type)
+                raise
+
+
+class TestErasesTheLatestAlone(Broken):
+    shows = ("test_erase_leaves_nothing",)
+
+    @pytest.fixture
+    def memory(self):
+        store = self.Store()
+        store.make_bucket("photos", "enabled")
+        return store
+
+    class Store(MemoryStore):
+        async def erase(self, ref):
+            if self.peek(ref):
+                self.delete(ref)
+
+
+class TestErasesByPrefix(Broken):
+    shows = ("test_erase_leaves_others_alone",)
+
+    class Store(MemoryStore):
+        async def erase(self, ref):
+            for listed in [each async for each in super().list(Scope(ref.bucket, ref.key))]:
+                await super().erase(listed.ref)
+
+
+class TestErasesOnlyWhatIsThere(Broken):
+    shows = ("test_erase_of_nothing",)
+
+    class Store(MemoryStore):
+        async def erase(self, ref):
+            self.delete(self.peek(ref).ref)

@@ -70,6 +70,16 @@ async def test_steady_state_needs_less(index, open_index, new_key):
         assert 1 == len(await _everything(steady))
 
 
+async def test_deleting_the_index_needs_more(open_index, new_key):
+    """The key of the policy cannot take back what setup made; the hint names the action."""
+    async with open_index(api_key=new_key()) as index:
+        (made, _) = await index.setup(apply=True)
+        with pytest.raises(ConfigError) as raised:
+            await index.undo(made.undo, apply=True)
+
+    assert "the action indexes.delete on this index" in raised.value.hint
+
+
 async def test_doctor_names_what_is_missing(index, open_index, new_key):
     """A failed check says which action, and how to come by it."""
     async with open_index(api_key=new_key("search", "documents.add")) as poor:

@@ -129,6 +129,21 @@ async def test_forbidden_is_said(make_nats, make):
         assert any([not check.ok and "permissions" in check.hint async for check in source.checks()])
 
 
+async def test_publishing_is_tried_and_leaves_nothing(make_nats, make, site):
+    """A permission that is missing is found before it is needed, and no message is in any stream for it."""
+    permissions = f'permissions: {{ publish: {{ deny: ["imgtag.{site}.parked"] }} }}'
+    server = make_nats(extra=USERS.format(password="p", permissions=permissions))
+    async with make(server.url, user="imgtag", password="p") as source:
+        await source.setup(apply=True)
+        failed = [check async for check in source.checks() if not check.ok]
+        async with client(server.url.replace("//", "//store:p@")) as store:
+            streams = await store.jetstream().streams_info()
+
+    assert [f"imgtag.{site}.parked" in check.message.lower() for check in failed] == [True]
+    assert "permissions" in failed[0].hint
+    assert [stream.state.messages for stream in streams] == [0, 0]
+
+
 async def test_refused_meanwhile(make_nats, make):
     """A sidecar that is refused while it runs goes on as soon as it is taken again."""
     server = make_nats(extra=USERS.format(password="old", permissions=""))

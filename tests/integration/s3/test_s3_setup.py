@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from imgtag.errors import ConfigError
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC, xml
 from imgtag_s3.client import Client
@@ -24,11 +23,11 @@ def _checks(portal, store):
 
 
 def test_doctor_is_content(portal, connect, make_bucket, client):
-    """Where all is well every check says so, and no probe's bucket is left."""
+    """Where all is well every check says so, but that nobody is notified; and no probe's bucket is left."""
     bucket = make_bucket("Enabled")
     checks = _checks(portal, connect([bucket.name], if_match=None))
 
-    assert [check for check in checks.values() if not check.ok] == []
+    assert [check.check for check in checks.values() if not check.ok] == [f"notifications {bucket.name}"]
     assert "put, atomic" in checks["writeback"].message
     assert "enabled" in checks[f"versioning {bucket.name}"].message
     assert b"imgtag-probe-" not in client.send("GET").data
@@ -43,8 +42,10 @@ def test_doctor_of_missing_bucket(portal, connect):
     assert checks["bucket not-there"].hint
 
 
-def test_doctor_writes_nothing_into_users_buckets(portal, connect, bucket):
+@pytest.mark.parametrize("versioning", [None, "Enabled"])
+def test_doctor_writes_nothing_into_users_buckets(portal, connect, make_bucket, versioning):
     """A bucket is as empty after doctor as before."""
+    bucket = make_bucket(versioning)
     _checks(portal, connect([bucket.name]))
 
     assert b"<Key>" not in bucket.client.send("GET", bucket.name, query={"versions": ""}).data
@@ -93,10 +94,13 @@ def notifying(target):
     client.close()
 
 
-def _setup(portal, target, bucket, *, apply, **settings):
+def _store(target, bucket, **settings):
     context = PluginContext(site="home", state_dir=target.folder, buckets=(bucket.name,))
-    store = SPEC.load()(SPEC.settings(**target.settings, **settings), context)
-    with portal.wrap_async_context_manager(store) as entered:
+    return SPEC.load()(SPEC.settings(**target.settings, **settings), context)
+
+
+def _setup(portal, target, bucket, *, apply, **settings):
+    with portal.wrap_async_context_manager(_store(target, bucket, **settings)) as entered:
         return PortalStore(portal, entered).setup(apply=apply)
 
 
@@ -119,34 +123,34 @@ def test_setup_merges(portal, target, notifying):
     assert _setup(portal, target, notifying, apply=True) == []
 
 
-def test_setup_with_unknown_target(portal, target, notifying):
-    """A target that the server does not have yet is said so; the others are set all the same."""
-    unknown = "arn:minio:sqs::LATER:nats"
-    changes = _setup(portal, target, notifying, apply=True, notify=[unknown, ARN])
+def test_doctor_of_notifications(portal, target, notifying):
+    """Missing ones are named target by target, until setup has made them; a rule for some keys is not enough."""
+    looks = []
+    for act in (lambda: None, lambda: _setup(portal, target, notifying, apply=True)):
+        act()
+        with portal.wrap_async_context_manager(_store(target, notifying)) as entered:
+            checks = PortalStore(portal, entered).checks()
+        looks += [check for check in checks if check.check == f"notifications {notifying.name}"]
 
-    assert [change.done for change in changes] == [False, True]
-    assert "estart" in changes[0].what
-    assert _queues(notifying) == [(ARN, False)]
+    assert [False, True] == [check.ok for check in looks]
+    assert f"missing: notify {ARN}" in looks[0].message
+    assert "Run `imgtag setup`." == looks[0].hint
+    assert ARN in looks[1].message
 
 
 def test_setup_without_target(portal, minio, bucket):
-    """Where no target is configured and none is told, setup says what to write."""
-    with pytest.raises(ConfigError, match="target") as error:
-        _setup(portal, minio, bucket, apply=True)
-
-    assert "notify" in error.value.hint
+    """Where the server has no target, and none is configured, setup makes nothing and says what to do."""
+    for apply in (False, True):
+        (change,) = _setup(portal, minio, bucket, apply=apply)
+        assert not change.done
+        assert "restart MinIO, run setup again" in change.hint
 
 
 @pytest.mark.parametrize("versioning", [None, "Enabled"])
 def test_policy_is_enough(portal, minio, make_bucket, connect, tmp_path, versioning):
     """A user with the printed policy can label, and doctor finds nothing."""
     bucket = make_bucket(versioning)
-    policy = tmp_path / "policy.json"
-    policy.write_text(connect([bucket.name]).policy())
-    _mc(minio, tmp_path, "admin", "policy", "create", "local", bucket.name, str(policy))
-    _mc(minio, tmp_path, "admin", "user", "add", "local", bucket.name, "secret-of-the-user")
-    _mc(minio, tmp_path, "admin", "policy", "attach", "local", bucket.name, "--user", bucket.name)
-    mine = {"access_key": bucket.name, "secret_key": "secret-of-the-user", "if_match": None}
+    mine = _user(minio, tmp_path, bucket.name, connect([bucket.name]).policy()) | {"if_match": None}
     bucket.put_with("a.jpg", b"\xff\xd8\xff", {"x-amz-tagging": "a=1"})
     bucket.put_parts("b.jpg", [bytes(5 << 20), b"end"])
 
@@ -154,8 +158,42 @@ def test_policy_is_enough(portal, minio, make_bucket, connect, tmp_path, version
         user = PortalStore(portal, store)
         for key in ("a.jpg", "b.jpg"):
             assert "imgtag_red+fox" in user.label(bucket, key).metadata
+        user.create(bucket, "c.jpg", b"\xff\xd8\xff")
+        assert "imgtag_red+fox" in user.label(bucket, "c.jpg").metadata
+        user.erase(bucket, "c.jpg")
         assert user.keys(bucket) == ["a.jpg", "b.jpg"]
-        assert [check for check in user.checks() if not check.ok] == []
+        assert [check.check for check in user.checks() if not check.ok] == [f"notifications {bucket.name}"]
+
+
+def test_doctor_of_a_user_who_may_little(portal, minio, make_bucket, connect, tmp_path):
+    """What is not permitted is named, and the hint is where the whole policy is."""
+    bucket = make_bucket("Enabled")
+    policy = json.loads(connect([bucket.name]).policy())
+    for statement in policy["Statement"]:
+        withheld = {"s3:DeleteObject", "s3:PutObject", "s3:GetBucketNotification", "s3:PutBucketNotification"}
+        statement["Action"] = sorted(set(statement["Action"]) - withheld)
+    mine = _user(minio, tmp_path, bucket.name, json.dumps(policy))
+    checks = _checks(portal, connect([bucket.name], **mine))
+
+    permissions = checks[f"permissions {bucket.name}"]
+    assert "s3:PutObject, s3:DeleteObjectVersion" in permissions.message
+    assert "GetObject," not in permissions.message
+    notifications = checks[f"notifications {bucket.name}"]
+    assert [False, False] == [permissions.ok, notifications.ok]
+    assert {"Give the user of the sidecar the policy that `imgtag doctor --policy` prints."} == {
+        permissions.hint,
+        notifications.hint,
+    }
+
+
+def _user(minio, folder, name, policy):
+    """A user with this policy alone: who it is, as settings."""
+    file = folder / "policy.json"
+    file.write_text(policy)
+    _mc(minio, folder, "admin", "policy", "create", "local", name, str(file))
+    _mc(minio, folder, "admin", "user", "add", "local", name, "secret-of-the-user")
+    _mc(minio, folder, "admin", "policy", "attach", "local", name, "--user", name)
+    return {"access_key": name, "secret_key": "secret-of-the-user"}
 
 
 def _mc(minio, folder, *arguments):

@@ -245,6 +245,24 @@ async def test_slow_queue(fake, open_index):
             await index.apply(UPSERTS)
 
 
+@pytest.mark.parametrize("kind", ["indexCreation", "settingsUpdate"])
+async def test_setup_that_fails_on_the_server(fake, open_index, kind):
+    """A task about the index has no note, and is still known to have failed: nothing is said to be made."""
+    fake.faults.failing = lambda task: Refusal("invalid_settings_embedders", "no") if task.kind == kind else None
+    async with open_index() as index:
+        with pytest.raises(PluginError, match="no"):
+            await index.setup(apply=True)
+
+
+async def test_index_that_cannot_be_deleted(fake, open_index):
+    """It is not said to be gone."""
+    async with open_index() as index:
+        made, _ = await index.setup(apply=True)
+        fake.faults.failing = lambda _: Refusal("index_not_accessible", "in use")
+        with pytest.raises(PluginError, match="in use"):
+            await index.undo(made.undo, apply=True)
+
+
 async def test_settings_are_written_once(fake, open_index):
     """Starts of the sidecar do not make the server work through the index."""
     for _ in range(3):

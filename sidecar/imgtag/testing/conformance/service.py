@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import pytest
@@ -62,9 +63,58 @@ class ServiceConformance(AsyncSuite):
         assert all(change.done for change in made)
         assert list(left) == []
 
+    async def test_setup_again_makes_nothing(self, connect: Connect) -> None:
+        """What is there is not made a second time, also by another instance."""
+        async with connect() as service:
+            await service.setup(apply=True)
+            again = await service.setup(apply=True)
+        async with connect() as service:
+            later = await service.setup(apply=True)
+
+        assert [list(again), list(later)] == [[], []]
+
+    async def test_undo_takes_back_what_setup_made(self, connect: Connect) -> None:
+        """By its records, newest first, also of another instance: then setup would make the same again."""
+        async with connect() as service:
+            planned = list(await service.setup(apply=False))
+            records = _records(await service.setup(apply=True))
+        async with connect() as service:
+            undone = [await service.undo(record, apply=True) for record in records]
+            again = list(await service.setup(apply=False))
+
+        assert all(change is not None and change.what and change.done for change in undone)
+        assert again == planned
+
+    async def test_undo_without_apply_changes_nothing(self, connect: Connect) -> None:
+        """Without ``apply`` undo only says what it would take back."""
+        async with connect() as service:
+            records = _records(await service.setup(apply=True))
+            said = [await service.undo(record, apply=False) for record in records]
+            left = await service.setup(apply=False)
+
+        assert all(change is not None and change.what and not change.done for change in said)
+        assert list(left) == []
+
+    async def test_undo_of_what_is_not_there(self, connect: Connect) -> None:
+        """What was planned and never made, and what is undone already, is nothing to undo."""
+        async with connect() as service:
+            planned = _records(await service.setup(apply=False))
+            never = [await service.undo(record, apply=apply) for record in planned for apply in (False, True)]
+            made = _records(await service.setup(apply=True))
+            for record in made:
+                await service.undo(record, apply=True)
+            already = [await service.undo(record, apply=True) for record in made]
+
+        assert [each for each in never + already if each is not None] == []
+
     async def test_policy_is_text_or_none(self, connect: Connect) -> None:
         """The least privilege is a text that a server reads, or there is none."""
         async with connect() as service:
             policy = service.policy()
 
         assert policy is None or (isinstance(policy, str) and policy.strip())
+
+
+def _records(changes: Sequence[Change]) -> list[Any]:
+    """What takes them back, newest first, as it is after it was kept in a file."""
+    return [json.loads(json.dumps(change.undo)) for change in reversed(changes) if change.undo is not None]

@@ -46,12 +46,14 @@ class SourceConformance(ServiceConformance):
     """Delivers at least once what happens and what is published, until it is acknowledged.
 
     Fixtures: ``connect`` makes a `Source`; ``user`` is a `SourceUser`. ``patience``: seconds within which a
-    delivery comes; ``quiet``: seconds after which none comes any more; ``settle``: seconds until it hears of changes.
+    delivery comes; ``quiet``: seconds after which none comes any more; ``settle``: seconds until it hears of changes;
+    ``resync_first``: whether it says by a resync that from then on it hears of them, which is awaited instead.
     """
 
     patience = 10.0
     quiet = 0.5
     settle = 0.2
+    resync_first = False
 
     @pytest.fixture
     def user(self) -> SourceUser:
@@ -278,9 +280,12 @@ class SourceConformance(ServiceConformance):
     async def _listening(self, source: Source, *, resyncs: bool = False) -> AsyncIterator[Ear]:
         """Take deliveries; resyncs are acknowledged by the way unless they are to be heard."""
         send, receive = anyio.create_memory_object_stream[Delivery](10 * MANY)
+        resync = anyio.Event()
 
         async def take() -> None:
             async for delivery in source.deliveries():
+                if delivery.resync is not None:
+                    resync.set()
                 if delivery.resync is not None and not resyncs:
                     await delivery.ack()
                 else:
@@ -289,12 +294,17 @@ class SourceConformance(ServiceConformance):
         try:
             async with anyio.create_task_group() as taking, send, receive:
                 taking.start_soon(take)
-                await anyio.sleep(self.settle)
+                await (self._resynced(resync) if self.resync_first else anyio.sleep(self.settle))
                 yield Ear(receive, self.patience)
                 taking.cancel_scope.cancel()
         except ExceptionGroup as group:
             # What failed is to be read, not that a task group was around it.
             raise group.exceptions[0] from None
+
+    async def _resynced(self, resync: anyio.Event) -> None:
+        with anyio.move_on_after(self.patience):
+            await resync.wait()
+        assert resync.is_set(), f"a resync comes first, within {self.patience} s"
 
 
 class Ear:
