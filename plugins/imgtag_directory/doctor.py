@@ -23,6 +23,7 @@ SAMPLE = 10_000
 """Objects that are looked at: enough to meet what is wrong everywhere, and soon done."""
 WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 FEW_WATCHES = 65_536
+LOOK = "Look at it as the user that the sidecar runs as: is it mounted, and may it be read?"
 MORE_WATCHES = "Set `fs.inotify.max_user_watches` higher (`sysctl`); one is needed for each folder."
 
 
@@ -36,9 +37,9 @@ def store_checks(root: Root, walk: Walk) -> list[Check]:
         fresh = root.marker is None and root.identity() is not None
         return [_fresh(root) if fresh else Check(check="root", ok=False, message=error.message, hint=error.hint)]
     except ImgtagError as error:
-        return [Check(check="root", ok=False, message=error.message, hint=error.hint)]
+        return [Check(check="root", ok=False, message=error.message, hint=error.hint or LOOK)]
     except OSError as error:
-        return [Check(check="root", ok=False, message=f"{root.path}: {error.strerror}")]
+        return [Check(check="root", ok=False, message=f"{root.path}: {error.strerror}", hint=LOOK)]
     count = f"{objects} files" if objects < SAMPLE else f"{objects} files and more"
     return [
         Check(check="root", ok=True, message=f"{root.path} is there, with {count}"),

@@ -27,6 +27,7 @@ DENIED_CODE = "permission"
 READ_ONLY = "read_only"
 # O_NONBLOCK: what became a pipe since it was looked at must not hold a thread.
 READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+MAKING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def etag_of(status: os.stat_result) -> str:
@@ -96,8 +97,7 @@ class Objects:
 
     def open(self, ref: ObjectRef) -> Opened | None:
         """The object, to be closed; None when it is certainly absent. Raises as ``stat``."""
-        if ref.bucket != self._root.bucket:
-            raise BucketAbsent(f"there is one bucket, {self._root.bucket}, and not {ref.bucket}")
+        self._here(ref)
         opened = self._at(ref.key, lambda folder: self._open_in(folder, ref))
         if opened is None and is_key(ref.key):
             with suppress(OSError):
@@ -125,6 +125,41 @@ class Objects:
             return self._rewrite(opened, state, metadata)
         finally:
             opened.close()
+
+    def create(self, ref: ObjectRef, data: bytes) -> ObjectState:
+        """A new file, which has its name when it is whole. Raises Conflict, WriteRefused, Unavailable."""
+        self._here(ref)
+        if not is_key(ref.key):
+            raise WriteRefused(f"{ref} would not be taken for an object", code="key")
+        try:
+            with self._root.folder(_folder(ref.key), empty=True) as folder:
+                if _status(folder, ref.key) is not None:
+                    raise Conflict(f"{ref} is there already")
+                _place(folder, _leaf(ref.key), data)
+        except OSError as error:
+            if error.errno in GONE:
+                raise WriteRefused(f"there is no folder for {ref}", code="absent") from error
+            raise _refused(ref, error) from error
+        state = self.stat(ref)
+        if state is None:
+            raise Conflict(f"{ref} is gone")
+        return state
+
+    def erase(self, ref: ObjectRef) -> None:
+        """Remove the file with its record, if it is there. Raises WriteRefused, Unavailable."""
+        self._here(ref)
+        try:
+            with self._root.folder(_folder(ref.key) if is_key(ref.key) else "") as folder:
+                if is_key(ref.key):
+                    os.unlink(_leaf(ref.key), dir_fd=folder)
+        except OSError as error:
+            if error.errno not in GONE:
+                raise _refused(ref, error) from error
+        self._attributes.forget(ref.key)
+
+    def _here(self, ref: ObjectRef) -> None:
+        if ref.bucket != self._root.bucket:
+            raise BucketAbsent(f"there is one bucket, {self._root.bucket}, and not {ref.bucket}")
 
     def _rewrite(self, opened: Opened, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState:
         if opened.state.etag != state.etag or dict(opened.state.metadata) != dict(state.metadata):
@@ -216,6 +251,18 @@ def _folder(key: str) -> str:
 
 def _leaf(key: str) -> str:
     return key.rpartition("/")[2]
+
+
+def _place(folder: int, name: str, data: bytes) -> None:
+    unfinished = f".{name}"  # no key: nobody takes it for an object
+    try:
+        with os.fdopen(os.open(unfinished, MAKING, 0o666, dir_fd=folder), "wb") as file:
+            file.write(data)
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished, dir_fd=folder)
+        raise
 
 
 def _read(file: int, size: int) -> bytes:

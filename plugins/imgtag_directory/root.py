@@ -37,16 +37,20 @@ class Root:
         self._seen: Identity | None = None
 
     @contextmanager
-    def open(self) -> Iterator[int]:
-        """The root's descriptor. Raises BucketAbsent when it is not there, or not believed."""
+    def open(self, *, empty: bool = False) -> Iterator[int]:
+        """The root's descriptor. Raises BucketAbsent when it is not there, or not believed.
+
+        ``empty``: that there is nothing in it does not matter.
+        """
         with self._opened() as root:
-            self._believe(root)
+            if self.marker is not None or not empty:
+                self._believe(root)
             yield root
 
     @contextmanager
-    def folder(self, path: str) -> Iterator[int]:
+    def folder(self, path: str, *, empty: bool = False) -> Iterator[int]:
         """The descriptor of a folder below, given as ``a/b/``. Raises OSError when there is none, and as ``open``."""
-        with self.open() as root:
+        with self.open(empty=empty) as root:
             folder = os.dup(root)
             try:
                 for name in path.split("/")[:-1]:

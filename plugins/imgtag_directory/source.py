@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -27,7 +27,7 @@ from imgtag_directory.walk import Walk
 from imgtag_directory.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from imgtag.plugin.service import Change, Check
@@ -116,6 +116,10 @@ class DirectorySource:
     async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
         """Nothing is needed."""
         return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was made."""
+        return None
 
     def policy(self) -> str | None:
         """A folder has none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -19,7 +19,7 @@ from imgtag_directory.root import Root
 from imgtag_directory.walk import PAGE, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from types import TracebackType
 
     from imgtag.plugin.service import Change, Check
@@ -118,6 +118,14 @@ class DirectoryStore:
         """The one bucket."""
         return (self._root.bucket,)
 
+    async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:  # noqa: ARG002
+        """A new file; its type is that of its suffix. An empty root will do, as that of a new installation is."""
+        return await self._run(lambda: self._objects.create(ref, data))
+
+    async def erase(self, ref: ObjectRef) -> None:
+        """Remove the file, with what was kept aside of it."""
+        await self._run(lambda: self._objects.erase(ref))
+
     async def checks(self) -> AsyncIterator[Check]:
         """The root, what may be read there, and where labels will go."""
         for check in await self._run(lambda: store_checks(self._root, self._walk())):
@@ -126,6 +134,10 @@ class DirectoryStore:
     async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
         """Nothing is needed."""
         return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was made."""
+        return None
 
     def policy(self) -> str | None:
         """A folder has none."""

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
 
-from imgtag.errors import ImgtagError
+from imgtag.errors import ConfigError, ImgtagError
 from imgtag.plugin.service import Check
+from imgtag_s3 import xml
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client, source
-from imgtag_s3.errors import Fault, NoAnswer, while_asking
+from imgtag_s3.errors import PERMIT, Fault, NoAnswer, while_asking
+from imgtag_s3.notify import lacking, notified, targets
 from imgtag_s3.probe import Probe
 from imgtag_s3.settings import S3StoreSettings
+from imgtag_s3.versions import NULL
 
 _SKEW = 60.0
 """Seconds that clocks may differ; requests are refused from 900 on."""
@@ -79,6 +82,7 @@ class Doctor:
             return
         yield self._said(f"permissions {bucket}", lambda: self._permitted(bucket))
         yield self._said(f"versioning {bucket}", lambda: self._versioning(bucket))
+        yield self._said(f"notifications {bucket}", lambda: self._notifications(bucket))
 
     def _there(self, bucket: str) -> str:
         self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
@@ -97,6 +101,10 @@ class Doctor:
                 "PUT", bucket, key, headers={"x-amz-copy-source": source(bucket, key, "")}
             ),
         }
+        if self._buckets.versioning(bucket).status:
+            asked["s3:DeleteObjectVersion (MinIO: s3:DeleteObject)"] = lambda: self._client.send(
+                "DELETE", bucket, key, query={"versionId": NULL}
+            )
         denied = [action for action, ask in asked.items() if _denied(ask)]
         if denied:
             raise NotPermitted(f"not permitted on {bucket}: {', '.join(denied)}")
@@ -110,6 +118,25 @@ class Doctor:
         if self._buckets.locks_by_default(bucket):
             notes.append("a default retention: its objects are indexed, not written")
         return f"{bucket}: {', '.join(notes)}"
+
+    def _notifications(self, bucket: str) -> str:
+        """Whether they are set; that they arrive is seen with `imgtag doctor --send` only."""
+        arns = self._wanted(bucket)
+        missing = lacking(self._client, [bucket], arns)
+        if missing:
+            raise NotNotified("; ".join(f"missing: {rule.what}" for rule in missing))
+        return f"{', '.join(arns)} hear of new and removed objects in {bucket}"
+
+    def _wanted(self, bucket: str) -> Sequence[str]:
+        """The targets that should be told; where none are known, those that are. Raises ConfigError."""
+        try:
+            return targets(self._client, self._settings.notify)
+        except ConfigError as unknown:
+            root = xml.parse(self._client.send("GET", bucket, query={"notification": ""}).data)
+            told = {xml.text(each, "Queue") for each in root.findall("QueueConfiguration")}
+            if arns := sorted(arn for arn in told if notified(root, arn)):
+                return arns
+            raise NotNotified(f"nobody hears of new objects in {bucket}", hint=unknown.hint) from unknown
 
     def _names(self) -> str:
         self._probe.sweep()
@@ -133,7 +160,13 @@ class ClockSkew(ImgtagError):
 class NotPermitted(ImgtagError):
     """The sidecar's user may not do its work."""
 
-    default_hint = "Give it the policy that `imgtag doctor --policy` prints."
+    default_hint = PERMIT
+
+
+class NotNotified(ImgtagError):
+    """The bucket tells nobody of its objects."""
+
+    default_hint = "Run `imgtag setup`."
 
 
 class NamesLost(ImgtagError):

@@ -18,21 +18,24 @@ _OBJECT = (
     "s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
 )  # fmt: skip
 _PROBE = ("s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject")
-_ACLS = ("s3:GetObjectAcl",)
+_MINIO = ("s3:DeleteObject",)
+"""MinIO asks for this one where others ask for s3:DeleteObjectVersion."""
+_OTHERS = ("s3:GetObjectAcl",)
 """MinIO has no ACLs, and takes no policy that names them."""
 _LOCKS = ("s3:PutObjectLegalHold", "s3:PutObjectRetention")
 
 
-def policy(buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, acls: bool = False) -> str:
+def policy(buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, minio: bool = True) -> str:
     """An IAM policy for these buckets, or for all where none are named; ``locks``: for what is under locks too;
-    ``acls``: where the server has any.
+    ``minio``: whether the server is one.
     """
     names = [f"arn:aws:s3:::{bucket}" for bucket in buckets or ("*",)]
     probe = [f"arn:aws:s3:::{probe_prefix}*", f"arn:aws:s3:::{probe_prefix}*/*"]
+    objects = (*_OBJECT, *(_LOCKS if locks else ()), *(_MINIO if minio else _OTHERS))
     statements = [
         _allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"]),
         _allow(_BUCKET, names),
-        _allow((*_OBJECT, *(_LOCKS if locks else ()), *(_ACLS if acls else ())), [f"{name}/*" for name in names]),
+        _allow(objects, [f"{name}/*" for name in names]),
         _allow(_PROBE, probe),
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)

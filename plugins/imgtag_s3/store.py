@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -19,10 +19,11 @@ from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client
 from imgtag_s3.doctor import Doctor
 from imgtag_s3.errors import Fault, while_asking
-from imgtag_s3.notify import set_up, targets
+from imgtag_s3.notify import Notifications
 from imgtag_s3.policy import policy
 from imgtag_s3.probe import Probe
 from imgtag_s3.reading import Reader
+from imgtag_s3.sample import Sample
 from imgtag_s3.settings import S3StoreSettings
 from imgtag_s3.versions import Versions
 from imgtag_s3.writeback import METADATA_LIMIT, METADATA_OVERHEAD, Writer
@@ -51,18 +52,20 @@ class Body:
 class S3Store:
     """Objects are read in `Reader` and written in `Writer`, by threads of its own."""
 
-    features = StoreFeatures(metadata_limit=METADATA_LIMIT, metadata_overhead=METADATA_OVERHEAD)
+    features = StoreFeatures(metadata_limit=METADATA_LIMIT, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False)
 
     def __init__(self, settings: S3StoreSettings, context: PluginContext) -> None:
         self._settings = settings
         self._context = context
         self._client = Client(settings)
-        self._acls = False
+        self._minio = True
         self._limiter = CapacityLimiter(settings.connections)
         buckets, versions = Buckets(self._client), Versions(self._client, context.site)
         probe = Probe(self._client, settings)
         self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on)
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
+        self._sample = Sample(self._client, buckets, versions, self._reader)
+        self._notifications = Notifications(self._client, settings, context)
         self._doctor = Doctor(self._client, buckets, probe, settings, context.buckets)
 
     async def __aenter__(self) -> Self:
@@ -101,6 +104,14 @@ class S3Store:
         """The buckets that we may see."""
         return await self._run(self._bucket_names)
 
+    async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
+        """A new object, where the key never had one."""
+        return await self._run(lambda: self._sample.create(ref, data, content_type))
+
+    async def erase(self, ref: ObjectRef) -> None:
+        """Remove every version and delete marker of the key."""
+        await self._run(lambda: self._sample.erase(ref))
+
     async def checks(self) -> AsyncIterator[Check]:
         """Server, clock, buckets, permissions, names of headers, and how labels are written here."""
         found = self._doctor.checks()
@@ -109,12 +120,16 @@ class S3Store:
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
         """Notifications of the buckets that the rules name, beside those that are there."""
-        return await self._run(lambda: self._set_up(apply=apply))
+        return await self._run(lambda: self._notifications.set_up(apply=apply))
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+        """Take a notification back that setup made; the others stay."""
+        return await self._run(lambda: self._notifications.undo(record, apply=apply))
 
     def policy(self) -> str | None:
         """An IAM policy; once entered, for the kind of server that answered."""
         locks = bool(self._settings.write_on & {"retention", "legal_hold"})
-        return policy(self._context.buckets, self._settings.probe_prefix, locks=locks, acls=self._acls)
+        return policy(self._context.buckets, self._settings.probe_prefix, locks=locks, minio=self._minio)
 
     def _connected(self) -> None:
         """Raises Unavailable where nothing answers, or the credentials are not taken."""
@@ -124,7 +139,7 @@ class S3Store:
             if fault.code != "AccessDenied":
                 raise while_asking(fault) from fault
             server = fault.server
-        self._acls = not server.startswith("MinIO")
+        self._minio = server.startswith("MinIO")
 
     def _bucket_names(self) -> tuple[str, ...]:
         try:
@@ -132,12 +147,6 @@ class S3Store:
                 return tuple(bucket.name for bucket in minio.list_buckets())
         except Fault as fault:
             raise while_asking(fault) from fault
-
-    def _set_up(self, *, apply: bool) -> Sequence[Change]:
-        if not self._context.buckets:
-            return ()
-        arns = targets(self._client, self._settings.notify)
-        return set_up(self._client, self._context.buckets, arns, apply=apply)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)

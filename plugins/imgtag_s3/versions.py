@@ -2,7 +2,8 @@
 
 A server sorts versions by a time that it takes before it has the lock. So the version that we made of an older one can
 come to lie above a newer upload, or above the marker of a deletion, and hide it. Ours must lie directly on the version
-that it was made from; where it does not, and that one is still there, ours holds nothing that is not in it, and goes.
+that it was made from; where it does not, and that one is still there with the same ETag, ours holds nothing that is not
+in it, and goes. Whoever uploads may send a mark along that calls the upload ours: its bytes are its own, and it stays.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Version:
     latest: bool
     modified: float
     deleted: bool = False
+    etag: str = ""
 
 
 def between(versions: Sequence[Version], ours: str, source: str) -> Sequence[Version]:
@@ -87,10 +89,11 @@ class Versions:
         if source is None:
             return False
         try:
-            hidden = between(self.of(state.ref), state.version, source)
-            if not hidden or (written is None and self._copied(state, hidden)):
+            versions = self.of(state.ref)
+            hidden = between(versions, state.version, source)
+            if not hidden or (written is None and self._users(state, source, versions, hidden)):
                 return False
-            self._delete(state.ref, state.version)
+            self.delete(state.ref, state.version)
         except Fault as fault:
             if fault.status in {400, 403}:
                 return False
@@ -104,11 +107,17 @@ class Versions:
             self._written.pop(next(iter(self._written)), None)
         if not between(self.of(ref), ours, source):
             return False
-        self._delete(ref, ours)
+        self.delete(ref, ours)
         return True
 
-    def _delete(self, ref: ObjectRef, version: str) -> None:
+    def delete(self, ref: ObjectRef, version: str) -> None:
+        """Remove this version, or delete marker, for good. Raises Fault, NoAnswer."""
         self._client.send("DELETE", ref.bucket, ref.key, query={"versionId": version})
+
+    def _users(self, state: ObjectState, source: str, versions: Sequence[Version], hidden: Sequence[Version]) -> bool:
+        """Whether it only looks as if it were ours. Where a KMS key changes ETags that cannot be told, and it stays."""
+        same = any(version.id == source and version.etag == state.etag for version in versions)
+        return not same or self._copied(state, hidden)
 
     def _copied(self, state: ObjectState, hidden: Sequence[Version]) -> bool:
         """Whether ours is in its place further down, and what is on top was made of it by a user: who edited its
@@ -138,4 +147,5 @@ def _version(element: xml.Element) -> Version:
         latest=xml.text(element, "IsLatest") == "true",
         modified=datetime.fromisoformat(xml.text(element, "LastModified")).timestamp(),
         deleted=element.tag == "DeleteMarker",
+        etag=xml.text(element, "ETag").strip('"'),
     )

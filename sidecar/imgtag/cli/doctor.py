@@ -3,38 +3,136 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import anyio
 import click
+from anyio.abc import TaskStatus
 
-from imgtag.cli.main import App, pass_app
+from imgtag.cli.address import address
+from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
+from imgtag.cli.parcel import Parcel, Road
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
-from imgtag.errors import BucketAbsent, ImgtagError
+from imgtag.config.rules import Rules
+from imgtag.config.schema import Writeback
+from imgtag.errors import BucketAbsent, ImgtagError, Unavailable
 from imgtag.plugin.service import Check, Service
+from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
 from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
-from imgtag.types.ref import Scope
+from imgtag.types.ref import ObjectRef, Scope
+
+_SEE = "See `imgtag config example`."
 
 
 @click.command(name="doctor")
 @click.option("--json", "as_json", is_flag=True, help="One check a line.")
+@click.option("--send", is_flag=True, help="Then send a picture of our own through a running sidecar, and remove it.")
+@click.option(
+    "--to", metavar="BUCKET/FOLDER", default="", help="Where --send puts it. Default: where a rule admits it."
+)
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="How long each step of --send may take.",
+)
+@click.option("--policy", is_flag=True, help="Print instead which permissions the sidecar needs on the servers.")
 @pass_app
-def command(app: App, *, as_json: bool) -> int:
-    """Check configuration, model, store, source and index. Changes nothing."""
+def command(app: App, *, as_json: bool, send: bool, to: str, patience: float, policy: bool) -> int:
+    """Check configuration, model, store, source and index. Changes nothing, but for the picture that --send sends."""
     config = app.load()
-    return 0 if anyio.run(_examine, config, as_json) else 1
+    if to and not send:
+        raise click.UsageError("--to goes with --send")
+    if policy:
+        return anyio.run(_policies, config)
+    report = Report(as_json=as_json)
+    anyio.run(_examine, config, report)
+    if send and anyio.run(_send, config, report, to, patience):
+        return INTERRUPTED
+    return 0 if report.well else FAILED
 
 
-async def _examine(config: Config, as_json: bool) -> bool:  # noqa: FBT001
-    well = True
+@dataclass
+class Report:
+    """Prints checks; ``well`` while none has failed."""
+
+    as_json: bool
+    well: bool = True
+
+    def tell(self, check: Check) -> None:
+        """A check that was done."""
+        click.echo(json.dumps(asdict(check), ensure_ascii=False) if self.as_json else _as_text(check))
+        self.well = self.well and check.ok
+
+
+async def _examine(config: Config, report: Report) -> None:
     async for check in examine(config):
-        click.echo(json.dumps(asdict(check), ensure_ascii=False) if as_json else _as_text(check))
-        well = well and check.ok
-    return well
+        report.tell(check)
+
+
+async def _send(config: Config, report: Report, to: str, patience: float) -> bool:
+    """Send a parcel; whether that was interrupted."""
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            await tasks.start(_cancel_on_signal, scope)
+            try:
+                await _deliver(config, report, to, patience)
+            except ImgtagError as error:
+                report.tell(Check(check="put", ok=False, message=error.message, hint=error.hint))
+        tasks.cancel_scope.cancel("sent")
+    return scope.cancel_called
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+    """However many signals come, what was put is removed first."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel("interrupted")
+
+
+async def _deliver(config: Config, report: Report, to: str, patience: float) -> None:
+    async with make_indexer(config) as indexer, make_store(config) as store, make_source(config) as source:
+        ref = address(config, to, () if config.rules else await store.buckets())
+        writeback = _writeback(config, ref)
+        written = writeback.strategy != "none"
+        road = Road(site=config.site.name, store=store, source=source, indexer=indexer, written=written)
+        await Parcel(ref, road, patience=patience + writeback.settle, tell=report.tell, say=_say).send()
+
+
+def _writeback(config: Config, ref: ObjectRef) -> Writeback:
+    effective = Rules(config).match(ref)
+    return effective.writeback if effective else config.writeback
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+async def _policies(config: Config) -> int:
+    """What each server reads, on stdout; of which it is, on stderr."""
+    for kind, make in _parts(config).items():
+        text = await _policy(make())
+        if text is not None:
+            click.echo(f"{kind} {config.need(kind).name}:", err=True)
+            click.echo(text)
+    return 0
+
+
+async def _policy(part: Service) -> str | None:
+    """For the kind of server that answers; where none takes us yet, for the one that is most likely."""
+    try:
+        async with part:
+            return part.policy()
+    except Unavailable:
+        return part.policy()
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
@@ -43,18 +141,22 @@ async def examine(config: Config) -> AsyncIterator[Check]:
         yield check
     if config.classifier:
         yield await _model(config)
-    parts: dict[str, Callable[[], Service]] = {
+    for kind, make in _parts(config).items():
+        for check in await _part(kind, make):
+            yield check
+    if config.indexer and config.store:
+        async for check in _agreement(config):
+            yield check
+
+
+def _parts(config: Config) -> dict[Kind, Callable[[], Service]]:
+    """Those that are configured, in the order in which a sidecar starts them."""
+    parts: dict[Kind, Callable[[], Service]] = {
         "indexer": partial(make_indexer, config),
         "store": partial(make_store, config),
         "source": partial(make_source, config),
     }
-    for name, make in parts.items():
-        if getattr(config, name):
-            for check in await _part(name, make):
-                yield check
-    if config.indexer and config.store:
-        async for check in _agreement(config):
-            yield check
+    return {kind: make for kind, make in parts.items() if config.chosen(kind)}
 
 
 async def _agreement(config: Config) -> AsyncIterator[Check]:
@@ -87,7 +189,7 @@ def _configuration(config: Config) -> Iterator[Check]:
     if not findings:
         yield Check(check="configuration", ok=True, message=where)
     for finding in findings:
-        yield Check(check="configuration", ok=False, message=str(finding), hint="See `imgtag config example`.")
+        yield Check(check="configuration", ok=False, message=str(finding), hint=_SEE)
 
 
 async def _model(config: Config) -> Check:
@@ -95,17 +197,17 @@ async def _model(config: Config) -> Check:
         async with make_pool(config, 1) as pool:
             info = pool.info
     except ImgtagError as error:
-        return Check(check="classifier", ok=False, message=error.message, hint=error.hint)
+        return Check(check="classifier", ok=False, message=error.message, hint=error.hint or _SEE)
     return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels")
 
 
-async def _part(name: str, make: Callable[[], Service]) -> list[Check]:
+async def _part(kind: Kind, make: Callable[[], Service]) -> list[Check]:
     """The checks of one plugin; one that cannot even be entered is a check that failed."""
     try:
         async with make() as part:
             return [check async for check in part.checks()]
     except ImgtagError as error:
-        return [Check(check=name, ok=False, message=error.message, hint=error.hint)]
+        return [Check(check=kind, ok=False, message=error.message, hint=error.hint or _SEE)]
 
 
 def _as_text(check: Check) -> str:

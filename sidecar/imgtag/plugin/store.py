@@ -17,10 +17,12 @@ class StoreFeatures:
 
     ``metadata_limit``: bytes that all user metadata of an object may take, counted as name + value +
     ``metadata_overhead`` an entry (S3: 2048 and the 11 of ``x-amz-meta-``); None where there is none.
+    ``sure_when_empty``: False where a bucket that shows nothing may be one of the same name on the wrong server.
     """
 
     metadata_limit: int | None = None
     metadata_overhead: int = 0
+    sure_when_empty: bool = True
 
 
 class Body(Protocol):
@@ -51,7 +53,7 @@ class Rewrite:
 
 
 class Store(Service, Protocol):
-    """Reads objects and writes their metadata; never their bytes."""
+    """Reads objects and writes their metadata; never their bytes, but for the one picture that ``doctor`` sends."""
 
     features: StoreFeatures
 
@@ -76,4 +78,19 @@ class Store(Service, Protocol):
 
     async def buckets(self) -> tuple[str, ...]:
         """The buckets that there are."""
+        ...
+
+    async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
+        """A new object, without metadata; nobody ever sees a part of it. For ``doctor --send`` alone.
+
+        Raises Conflict where the key has an object, or versions of one, and WriteRefused where it could not be
+        written or, as under a default retention, not be erased again; nothing is there then.
+        """
+        ...
+
+    async def erase(self, ref: ObjectRef) -> None:
+        """Remove what ``create`` made and all that was made of it: every version and delete marker of the key.
+
+        For ``doctor --send`` alone, on its own object. Nothing happens where there is none. Raises WriteRefused.
+        """
         ...

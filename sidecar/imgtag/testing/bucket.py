@@ -34,10 +34,11 @@ class Version:
 
 
 class Bucket:
-    """Keys and their versions, the oldest first."""
+    """Keys and their versions, the oldest first. ``lock``: the code that whatever is written gets by default."""
 
     def __init__(self, versioning: Versioning = "unversioned") -> None:
         self.versioning: Versioning = versioning
+        self.lock: str | None = None
         self._objects: dict[str, list[Version]] = {}
 
     def versions(self, key: str) -> tuple[Version, ...]:

@@ -63,6 +63,10 @@ class MemoryStore(MemoryService):
         """Make a bucket, or switch the versioning of one that is there."""
         self._buckets.setdefault(name, Bucket()).versioning = versioning
 
+    def lock_by_default(self, bucket: str, code: str | None = "retention") -> None:
+        """Put whatever is written from now on under retention."""
+        self._bucket(bucket).lock = code
+
     def take_away(self, bucket: str) -> None:
         """The bucket is gone with all that is in it, as behind a wrong endpoint or a lost mount."""
         self._gone[bucket] = self._buckets.pop(bucket)
@@ -216,6 +220,27 @@ class MemoryStore(MemoryService):
         await self.faults.meet("buckets")
         return tuple(self._buckets)
 
+    async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
+        """A new object."""
+        await self.faults.meet("create", ref)
+        bucket = self._bucket(ref.bucket)
+        if bucket.versions(ref.key):
+            raise Conflict(f"{ref} is there already")
+        if bucket.lock:
+            raise WriteRefused(f"what is written into {ref.bucket} cannot be removed again", code=bucket.lock)
+        self.put(ref, data, content_type=content_type)
+        return _state(ref, self._there(ref))
+
+    async def erase(self, ref: ObjectRef) -> None:
+        """Every version and delete marker of the key, the oldest first."""
+        await self.faults.meet("erase", ref)
+        bucket = self._bucket(ref.bucket)
+        for version in bucket.versions(ref.key):
+            if version.readonly:
+                raise WriteRefused(f"{ref} is under {version.readonly}", code=version.readonly)
+            bucket.remove(ref.key, version)
+            self._removed(ref, version)
+
     def _bucket(self, name: str) -> Bucket:
         if name not in self._buckets:
             raise BucketAbsent(f"there is no bucket {name}")
@@ -235,7 +260,7 @@ class MemoryStore(MemoryService):
 
     def _add(self, ref: ObjectRef, version: Version) -> Hint:
         bucket = self._bucket(ref.bucket)
-        version = self._stamped(bucket, version)
+        version = self._stamped(bucket, replace(version, readonly=version.readonly or bucket.lock))
         bucket.add(ref.key, version)
         return self._created(ref, version)
 

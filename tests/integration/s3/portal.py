@@ -51,6 +51,12 @@ class PortalStore:
                 body = None
         raise AssertionError(f"{key} does not come to rest")
 
+    def create(self, bucket, key, data):
+        return self._portal.call(self._store.create, ObjectRef(bucket.name, key), data, "image/jpeg")
+
+    def erase(self, bucket, key):
+        self._portal.call(self._store.erase, ObjectRef(bucket.name, key))
+
     def checks(self):
         async def collected():
             return [check async for check in self._store.checks()]

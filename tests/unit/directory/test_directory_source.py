@@ -410,3 +410,17 @@ def test_attributes_are_not_subscribed(filled: Path) -> None:
     mask = emitter.get_event_mask_from_filter()
 
     assert 0 == mask & (InotifyConstants.IN_ATTRIB | InotifyConstants.IN_OPEN | InotifyConstants.IN_MODIFY)
+
+
+async def test_created_objects_are_heard_of_once(
+    source: Make, store: Callable[..., DirectoryStore], filled: Path, listen: Listen
+) -> None:
+    """The picture that the store itself makes comes whole under its name, and is heard of under no other."""
+    async with listen(source()) as heard:
+        await heard.until(lambda: heard.resyncs == [WHOLE])
+        await store().create(ObjectRef("photos", "a.jpg"), b"picture", "image/jpeg")
+        await heard.until(lambda: bool(heard.keys))
+        await store().erase(ObjectRef("photos", "a.jpg"))
+        await heard.until(lambda: bool(heard.removed))
+
+    assert (["a.jpg"], ["a.jpg"]) == (heard.keys, heard.removed)

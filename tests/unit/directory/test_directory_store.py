@@ -525,3 +525,38 @@ async def test_checks(store: Make, root: Path) -> None:
     assert missing[0].hint
     assert () == tuple(await store().setup(apply=True))
     assert store().policy() is None
+
+
+async def test_create_in_an_empty_root(store: Make, root: Path) -> None:
+    """A new folder has nothing in it yet, and will do; one without its marker is not mounted, and will not."""
+    async with store() as made:
+        state = await made.create(ref("a.jpg"), b"picture", "image/jpeg")
+        assert [root / "a.jpg"] == list(root.iterdir())
+        await made.erase(state.ref)
+        assert await made.stat(state.ref) is None
+    with pytest.raises(BucketAbsent):
+        await store(marker=".mounted").create(ref("a.jpg"), b"picture", "image/jpeg")
+
+    assert [] == list(root.iterdir())
+
+
+@pytest.mark.parametrize(("key", "code"), [("no/folder/a.jpg", "absent"), ("../a.jpg", "key"), (".a.jpg", "key")])
+async def test_create_where_no_object_can_be(store: Make, root: Path, key: str, code: str) -> None:
+    """Folders are not made, nothing is written outside the root, and names that are passed over are refused."""
+    with pytest.raises(WriteRefused) as refused:
+        await store().create(ref(key), b"picture", "image/jpeg")
+
+    assert code == refused.value.code
+    assert [root] == list(root.parent.rglob("*"))
+
+
+async def test_erase_stays_in_the_root(store: Make, root: Path) -> None:
+    """What is no key is nothing that could be removed."""
+    outside = root.parent / "a.jpg"
+    outside.write_bytes(b"mine")
+    (root / "other.jpg").write_bytes(b"mine")
+    for key in ("../a.jpg", "./other.jpg", ""):
+        await store().erase(ref(key))
+
+    assert outside.exists()
+    assert (root / "other.jpg").exists()

@@ -67,6 +67,14 @@ class StoreUser(ABC):
         """Put an object under a lock, so that nothing may be written on it; False where the store has none."""
         return False
 
+    async def lock_by_default(self) -> bool:
+        """Have whatever is written put under a lock, so that it cannot be removed; False where the store has none."""
+        return False
+
+    async def remains(self, key: str) -> bool:  # noqa: ARG002
+        """Whether anything is left of a key that shows no object: a version, a delete marker, an unfinished file."""
+        return False
+
 
 class StoreConformance(ServiceConformance):
     """Reads objects as they are now, and changes nothing of them but their metadata, and only what it read.
@@ -369,6 +377,71 @@ class StoreConformance(ServiceConformance):
 
         assert before.readonly
         assert await _state(store, user, "first.jpg") == before
+
+    # The picture that `doctor --send` makes and removes.
+
+    async def test_create_makes_an_object(self, store: Store, user: StoreUser) -> None:
+        """It is there whole, with its type and without metadata, and what is returned is what ``stat`` shows."""
+        made = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+
+        assert made == await _state(store, user, "made.jpg")
+        assert await _read(store, user, "made.jpg") == NEW
+        assert (made.content_type, dict(made.metadata), dict(made.tags)) == ("image/jpeg", {}, {})
+        assert await _keys(store, Scope(user.bucket)) == ["first.jpg", "made.jpg"]
+
+    async def test_create_takes_nobodys_place(self, store: Store, user: StoreUser) -> None:
+        """Where the key has an object it stays as it is: Conflict."""
+        before = await _state(store, user, "first.jpg")
+        with pytest.raises(Conflict):
+            await store.create(before.ref, NEW, "image/jpeg")
+
+        assert await _state(store, user, "first.jpg") == before
+
+    async def test_create_in_absent_bucket(self, store: Store) -> None:
+        """Where there is no such bucket none is made: BucketAbsent."""
+        with pytest.raises(BucketAbsent):
+            await store.create(ObjectRef("no-such-bucket", "made.jpg"), NEW, "image/jpeg")
+
+        assert "no-such-bucket" not in await store.buckets()
+
+    async def test_create_makes_nothing_that_stays(self, store: Store, user: StoreUser) -> None:
+        """Where a lock would keep it from being erased it is refused, and nothing is there."""
+        if not await user.lock_by_default():
+            pytest.skip("this store has no locks")
+        with pytest.raises(WriteRefused) as refused:
+            await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+
+        assert refused.value.code == "retention"
+        assert not await user.remains("made.jpg")
+
+    async def test_erase_leaves_nothing(self, store: Store, user: StoreUser) -> None:
+        """Of an object that was made, rewritten and deleted neither a version nor a marker is left."""
+        state = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+        for metadata in (OURS, USERS):
+            state = await store.rewrite(Rewrite(state=state, metadata=metadata, body=NEW))
+        await user.delete("made.jpg")
+        await store.erase(state.ref)
+
+        assert await store.stat(state.ref) is None
+        assert not await user.remains("made.jpg")
+
+    async def test_erase_leaves_others_alone(self, store: Store, user: StoreUser) -> None:
+        """Keys that only begin alike stay, and so does the object that was there before."""
+        alike = ("made", "made.jpg.old", "made.jpg0", "made.jpgs/a.jpg")
+        for key in alike:
+            await user.put(key, OLD)
+        state = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+        await store.erase(state.ref)
+
+        assert await store.stat(state.ref) is None
+        assert await _keys(store, Scope(user.bucket)) == sorted(["first.jpg", *alike])
+
+    async def test_erase_of_nothing(self, store: Store, user: StoreUser) -> None:
+        """Where there is nothing, also because it was erased already, nothing happens."""
+        for key in ("made.jpg", "no/such/folder.jpg"):
+            await store.erase(ObjectRef(user.bucket, key))
+
+        assert await _keys(store, Scope(user.bucket)) == ["first.jpg"]
 
     async def _fill(self, user: StoreUser, *keys: str) -> None:
         for key in keys:

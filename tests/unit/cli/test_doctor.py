@@ -1,0 +1,59 @@
+"""What doctor prints besides checks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from imgtag.cli.main import main
+
+NOWHERE = "127.0.0.1:9"
+SERVERS = f"""\
+[store.s3]
+endpoint = "http://{NOWHERE}"
+access_key = "not yet"
+secret_key = "not yet"
+[source.nats]
+url = "nats://{NOWHERE}"
+[indexer.sqlite]
+[[rules]]
+bucket = "photos"
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A configuration for servers where nobody knows us yet."""
+    file = tmp_path / "imgtag.toml"
+    file.write_text(f'{SERVERS}[state]\ndir = "{tmp_path / "state"}"\n')
+    return str(file)
+
+
+def test_policies(file, capsys):
+    """What each server reads is on stdout before its user is made; whose it is, on stderr."""
+    assert 0 == main(["--config", file, "doctor", "--policy"])
+
+    said = capsys.readouterr()
+    assert ["store s3:", "source nats:"] == said.err.splitlines()
+    policy, _ = json.JSONDecoder().raw_decode(said.out)
+    assert "arn:aws:s3:::photos" in policy["Statement"][1]["Resource"]
+    assert "permissions: {" in said.out
+    assert "not yet" not in said.out
+
+
+def test_failed_checks_have_hints(file, capsys):
+    """Whatever does not answer is a check that failed, one line each, and the exit code is 1."""
+    assert 1 == main(["--config", file, "doctor", "--json", "--send"])
+
+    checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = {check["check"]: check["hint"] for check in checks if not check["ok"]}
+    assert ["store", "source", "put"] == list(failed)
+    assert all(failed.values())
+
+
+def test_to_is_for_send(file, capsys):
+    """It says where a picture goes, and without --send there is none."""
+    assert 2 == main(["--config", file, "doctor", "--to", "photos"])
+
+    assert "--send" in capsys.readouterr().err
