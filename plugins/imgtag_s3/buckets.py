@@ -63,8 +63,17 @@ class Buckets:
             if not fault.denied:  # it is there, and we may not look into it
                 raise while_asking(fault) from fault
 
-    def versioning(self, bucket: str) -> Versioning:
-        """What the bucket does with versions, asked anew each time: everything depends on it."""
+    def versioning(self, bucket: str, *, plain: bool = False) -> Versioning:
+        """What the bucket does with versions, asked anew each time: everything depends on it.
+
+        ``plain``: for an object without a version id. A put with If-Match loses nothing of it, also where versioning
+        was turned on meanwhile: that the bucket makes no versions is then believed for a while.
+        """
+        if plain and not self._fresh("versioning", bucket, lambda: bool(self._versioning(bucket).status)):
+            return Versioning()
+        return self._versioning(bucket)
+
+    def _versioning(self, bucket: str) -> Versioning:
         found = self._ask(bucket, "versioning", "s3:GetBucketVersioning")
         return Versioning.read(found) if found is not None else Versioning()
 

@@ -113,7 +113,7 @@ class Writer:
         strategy = choose(
             change.strategy,
             state,
-            self._buckets.versioning(bucket),
+            self._buckets.versioning(bucket, plain=state.version is None),
             versions=lambda: self._versions.of(state.ref),
             if_match=self._probe.honours_if_match,
         )
