@@ -40,12 +40,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 from pipeline import CORES, WARM, Run, cpu_of, make_pictures, memory_of, model_name, run_alone
 
 from fake_meilisearch import FakeMeilisearch
-from servers.minio import MinioServer, minio_binary
+from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
 
 SUBJECT = "imgtag.local.events"
-NOTIFIER = 6.0
-"""Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
 CONFIG = """\
 [store.s3]
 endpoint = "{endpoint}"
@@ -89,7 +87,7 @@ class World:
     def __init__(self, folder: Path, picture: bytes) -> None:
         with ExitStack() as stack:
             self.nats = stack.enter_context(NatsServer(binary("nats-server"), folder / "nats"))
-            extra = {"MINIO_PROMETHEUS_AUTH_TYPE": "public", **lanes(self.nats, folder)}
+            extra = {"MINIO_PROMETHEUS_AUTH_TYPE": "public", **lanes(self.nats, SUBJECT, folder / "queue")}
             self.minio = stack.enter_context(MinioServer(minio_binary(), folder / "minio", extra=extra))
             self.index = stack.enter_context(Index())
             self.user = Minio(
@@ -97,7 +95,6 @@ class World:
             )
             self.user.make_bucket("photos")
             self.sidecar = stack.enter_context(self._running(folder))
-            time.sleep(NOTIFIER)
             self.put("first.jpg", picture)
             self.wait(1)
             time.sleep(WARM)
@@ -152,13 +149,6 @@ def binary(name: str) -> Path:
     if found is None:
         raise SystemExit(f"{name} is missing: python scripts/servers.py install")
     return found
-
-
-def lanes(nats: NatsServer, folder: Path) -> dict[str, str]:
-    (folder / "queue").mkdir()
-    common = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": SUBJECT, "JETSTREAM": "on"}
-    both = {"FAST": common, "SAFE": common | {"QUEUE_DIR": str(folder / "queue")}}
-    return {f"MINIO_NOTIFY_NATS_{key}_{name}": value for name, lane in both.items() for key, value in lane.items()}
 
 
 def throughput(world: World, paths: list[Path]) -> tuple[Run, Counter[str]]:

@@ -22,12 +22,14 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"debug": True}
 
 
-@pytest.fixture(autouse=True)
-def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of whoever runs it."""
-    for name in os.environ:
-        if name.startswith("IMGTAG_") or name in SYSTEMD:
-            monkeypatch.delenv(name)
+@pytest.fixture(autouse=True, scope="session")
+def scrubbed_environment() -> Iterator[None]:
+    """No test sees the settings of whoever runs it, nor what tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in tuple(os.environ):
+            if name.startswith("IMGTAG_") or name in SYSTEMD:
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(autouse=True)

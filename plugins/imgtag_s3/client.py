@@ -202,6 +202,7 @@ def _pool(settings: S3StoreSettings) -> urllib3.PoolManager:
         status_forcelist=[500, 502, 503, 504],
         allowed_methods=["GET", "HEAD"],
         raise_on_status=False,
+        respect_retry_after_header=False,  # a MinIO that starts says 60 seconds: longer than any deadline
         redirect=0,
         raise_on_redirect=False,
     )

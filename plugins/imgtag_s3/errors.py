@@ -12,6 +12,8 @@ from imgtag.types.ref import ObjectRef
 ABSENT = frozenset({"NoSuchKey", "NotFound", "NoSuchVersion", "MethodNotAllowed"})
 """A delete marker that is asked for by its id answers MethodNotAllowed."""
 
+PERMIT = "Give the user of the sidecar the policy that `imgtag doctor --policy` prints."
+
 _CREDENTIALS = frozenset({
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId",
     "AuthorizationHeaderMalformed",
@@ -64,7 +66,8 @@ class NoAnswer(Unavailable):
 
 def while_asking(fault: Fault) -> ImgtagError:
     """What is wrong where a bucket, or the server, was asked something."""
-    return _common(fault) or Unavailable(f"the store refuses: {fault}", hint="Run `imgtag doctor`.")
+    hint = PERMIT if fault.code == "AccessDenied" else "Run `imgtag doctor`."
+    return _common(fault) or Unavailable(f"the store refuses: {fault}", hint=hint)
 
 
 def while_reading(fault: Fault, ref: ObjectRef) -> ImgtagError:

@@ -15,7 +15,9 @@ HEAD = f"""\
 # Two targets, for neither is enough alone: {FAST} is told at once, but loses what happens while NATS is away.
 # {SAFE} keeps that in its queue folder until NATS is back, but is told everything about three seconds late.
 # The address is NATS as seen from here. What stands in <> is for you to fill in: credentials of MinIO's own;
-# a queue folder that MinIO can write and that survives restarts."""
+# a queue folder that MinIO can write and that survives restarts.
+# SYNC_BOOT: without it a MinIO that starts takes uploads before it knows its targets, and tells nobody of them."""
+SYNC = "MINIO_SYNC_BOOT=on"
 _NEEDS: Mapping[str, Mapping[str, str]] = {
     "user": {"USERNAME": "<user>", "PASSWORD": "<password>"},
     "token": {"TOKEN": "<token>"},
@@ -33,7 +35,7 @@ def lines(listens: Mapping[str, str], ids: Sequence[str]) -> str:
 
     ``listens`` is that of a source over NATS.
     """
-    return "\n".join([HEAD, *(line for each in ids for line in _target(listens, each))])
+    return "\n".join([HEAD, SYNC, *(line for each in ids for line in _target(listens, each))])
 
 
 def _target(listens: Mapping[str, str], name: str) -> list[str]:

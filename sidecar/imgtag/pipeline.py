@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 from anyio.abc import TaskGroup
 
-from imgtag.errors import Disposition, EventError, ImgtagError, Unavailable
+from imgtag.errors import BucketAbsent, Disposition, EventError, ImgtagError, Unavailable
 from imgtag.flow.backoff import Backoff, Breaker
 from imgtag.flow.serial import Serial
 from imgtag.ops.health import Health
@@ -173,7 +173,7 @@ class Pipeline:
                         await waiting.acquire()
                         keys.start_soon(self._insist, hint, waiting)
             except* Unavailable as errors:
-                self._breaker.failed()
+                self._failed(_first(errors))
                 raise Again(self._later(_first(errors), str(scope), delivery.attempt)) from errors
         log.info("resync done", extra={"scope": str(scope), "keys": count})
 
@@ -245,8 +245,13 @@ class Pipeline:
             await self._bury(hint.ref, error.code, error.message, attempt)
             return
         if isinstance(error, Unavailable) and not hint.parked:
-            self._breaker.failed()  # what waits for the index only does not hold back what need not
+            self._failed(error)  # what waits for the index only does not hold back what need not
         raise Again(self._later(error, str(hint.ref), attempt)) from error
+
+    def _failed(self, error: Unavailable) -> None:
+        """A bucket that is not there holds back what is in it; anything else that does not answer, everything."""
+        if not isinstance(error, BucketAbsent):
+            self._breaker.failed()
 
     def _later(self, error: ImgtagError, what: str, attempt: int) -> float:
         self.health.beat(_BEAT)

@@ -26,6 +26,7 @@ from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotated, Annotator, Way
 from imgtag.stages.classify import Author
+from imgtag.stages.compare import require_right
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
@@ -121,12 +122,18 @@ class Reconciler:
             with self.metrics.stage("inspect"):
                 body = await stack.enter_async_context(self.store.open(hint.ref))
             if body is None:
-                return await self._undocumented(hint.ref, known, Result.ABSENT)
+                return await self._absent(hint, known)
             found = inspect(body.state, treatment.way.codec)
             settled = await self._without_body(hint, found, treatment, known)
             if settled is not None:
                 return settled
             return await self._with_body(found, body, treatment, known, stack)
+
+    async def _absent(self, hint: Hint, known: Known) -> Result:
+        """A bucket without any object is believed where a deletion was heard of; else it may be the wrong server's."""
+        if known.document is not None and not hint.removed:
+            await require_right(self.store, hint.ref.bucket)
+        return await self._undocumented(hint.ref, known, Result.ABSENT)
 
     async def _without_body(self, hint: Hint, found: Inspected, treatment: Treatment, known: Known) -> Result | None:
         """What headers and the index decide; None where the bytes are needed."""

@@ -1,4 +1,4 @@
-"""The real command on a real folder."""
+"""The real command on a real folder, or between real servers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
 import psutil
 import pytest
+from minio import Minio
 from PIL import Image
 
+from acceptance.watched import Watched
 from acceptance_support import wait_until
+from imgtag_s3 import SPEC
+from imgtag_s3.client import Client
+from integration.conftest import binary
+from servers.minio import MinioServer, lanes, minio_binary
+from servers.nats import NatsServer
 
 IMGTAG = [sys.executable, "-m", "imgtag"]
+SUBJECT = "imgtag.local.events"
 
 
 class Site:
@@ -30,6 +39,8 @@ class Site:
         self.root.mkdir()
         self.file = base / "imgtag.toml"
         self.log = base / "log"
+        self.log.touch()
+        self.begun = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.configure()
 
@@ -40,12 +51,23 @@ class Site:
             f"[pipeline]\nworkers = 2\nretry_first = 0.1\n{pipeline}\n{more}\n"
         )
 
-    def start(self) -> None:
+    def connect(self, minio: MinioServer, nats: NatsServer, more: str = "", *, source: str = "") -> None:
+        """Between these servers, with the index in a file of the state folder."""
+        self.file.write_text(
+            f'[store.s3]\nendpoint = "{minio.endpoint}"\naccess_key = "{minio.access_key}"\n'
+            f'secret_key = "{minio.secret_key}"\n[source.nats]\nurl = "{nats.url}"\nsubject = "{SUBJECT}"\n{source}\n'
+            f'[indexer.sqlite]\n[state]\ndir = "{self.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
+            f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
+        )
+
+    def start(self, until: str = "ready") -> None:
+        """Start the sidecar, and wait until it has logged this event."""
+        self.begun = self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*IMGTAG, "--config", str(self.file), "run"], stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(lambda: "ready" in self.events() or self.process.poll() is not None, 30)
+        wait_until(lambda: until in self.events() or self.process.poll() is not None, 30)
         assert self.process.poll() is None, self.log.read_text()
 
     def events(self) -> list[str]:
@@ -53,9 +75,8 @@ class Site:
 
     def lines(self) -> list[dict]:
         """What the newest process logged."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        starts = [place for place, line in enumerate(lines) if line["event"] == "health and metrics"]
-        return lines[starts[-1] :] if starts else []
+        lines = self.log.read_bytes()[self.begun :].decode().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def kill(self) -> None:
         self.process.kill()
@@ -106,6 +127,62 @@ def site(tmp_path: Path) -> Iterator[Site]:
     if made.process and made.process.poll() is None:
         made.process.kill()
         made.process.wait()
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """nats-server with JetStream."""
+    with NatsServer(binary("nats-server"), tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+def minio(tmp_path: Path, nats: NatsServer) -> Iterator[MinioServer]:
+    """MinIO with two targets, at once and durable."""
+    with MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, SUBJECT, tmp_path / "queue")) as server:
+        yield server
+
+
+@pytest.fixture
+def user(minio: MinioServer) -> Minio:
+    """Somebody who uploads."""
+    return uploader(minio)
+
+
+def uploader(minio: MinioServer) -> Minio:
+    """Somebody with an S3 client."""
+    keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
+    return Minio(f"127.0.0.1:{minio.port}", **keys, secure=False, region="us-east-1")
+
+
+@pytest.fixture
+def running(site: Site, minio: MinioServer, nats: NatsServer, user: Minio) -> Site:
+    """A sidecar on a bucket with notifications."""
+    site.connect(minio, nats, '[[rules]]\nbucket = "photos"')
+    user.make_bucket("photos")
+    site.run("setup", "--yes")
+    site.start()
+    return site
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Iterator[Watched]:
+    """A sidecar on buckets of every kind, for all tests that keep to keys of their own."""
+    folder = tmp_path_factory.mktemp("watched")
+    (folder / "site").mkdir()
+    with (
+        NatsServer(binary("nats-server"), folder / "nats") as nats,
+        MinioServer(minio_binary(), folder / "minio", extra=lanes(nats, SUBJECT, folder / "queue")) as minio,
+        closing(Client(SPEC.settings(**minio.settings))) as client,
+    ):
+        watched = Watched(Site(folder / "site"), minio, nats, client, uploader(minio))
+        watched.make_buckets(photographs["cat"])
+        watched.connect(minio, nats)
+        watched.site.run("setup", "--yes")
+        watched.site.start()
+        yield watched
+        if watched.site.process.poll() is None:
+            watched.site.kill()
 
 
 @pytest.fixture(scope="session")

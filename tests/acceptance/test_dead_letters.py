@@ -9,11 +9,10 @@ from io import BytesIO
 import nats as client
 import pytest
 
+from acceptance.conftest import SUBJECT
 from acceptance_support import wait_until
 
 pytestmark = pytest.mark.timeout(300)
-
-SUBJECT = "imgtag.local.events"
 
 
 def put(user, key, data):

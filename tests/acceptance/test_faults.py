@@ -16,19 +16,16 @@ import urllib3
 from minio import Minio
 from minio.versioningconfig import ENABLED, VersioningConfig
 
-from acceptance.conftest import Site
+from acceptance.conftest import SUBJECT, Site, uploader
 from acceptance_support import wait_until
 from fake_meilisearch import FakeMeilisearch
 from integration.conftest import binary
-from servers.minio import MinioServer, minio_binary
+from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
 from servers.toxiproxy import Toxiproxy
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-SUBJECT = "imgtag.local.events"
-NOTIFIER = 6.0
-"""Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
 PLAIN, VERSIONED = "plain", "versioned"
 
 
@@ -91,7 +88,7 @@ def world(tmp_path):
     """Servers of this test; the index is the fake one, or what MEILISEARCH_URL names."""
     with ExitStack() as stack:
         nats = stack.enter_context(NatsServer(binary("nats-server"), tmp_path / "nats"))
-        minio = MinioServer(minio_binary(), tmp_path / "minio", extra=_lanes(nats, tmp_path))
+        minio = MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, SUBJECT, tmp_path / "queue"))
         stack.enter_context(minio)
         fake, index = None, {"uid": f"imgtag-test-{token_hex(6)}"}
         if url := os.environ.get("MEILISEARCH_URL"):
@@ -102,8 +99,7 @@ def world(tmp_path):
         proxy = stack.enter_context(Toxiproxy(binary("toxiproxy-server"), tmp_path / "toxiproxy"))
         ports = {"minio": minio.port, "nats": nats.port, "index": index["port"]}
         ways = {name: stack.enter_context(proxy.proxy(port)) for name, port in ports.items()}
-        keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
-        user = Minio(f"127.0.0.1:{minio.port}", **keys, secure=False, region="us-east-1")
+        user = uploader(minio)
         user.make_bucket(PLAIN)
         user.make_bucket(VERSIONED)
         user.set_bucket_versioning(VERSIONED, VersioningConfig(ENABLED))
@@ -119,13 +115,6 @@ def running(site, world):
     site.run("setup", "--yes")
     site.start()
     return site
-
-
-def _lanes(nats, folder) -> dict[str, str]:
-    (folder / "queue").mkdir()
-    common = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": SUBJECT, "JETSTREAM": "on"}
-    lanes = {"FAST": common, "SAFE": common | {"QUEUE_DIR": str(folder / "queue")}}
-    return {f"MINIO_NOTIFY_NATS_{key}_{name}": value for name, lane in lanes.items() for key, value in lane.items()}
 
 
 def inferred(site) -> float:
@@ -191,7 +180,6 @@ def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, ph
     meanwhile(parts[2], slowed)
     wait_until(lambda: len(world.marks()) == 150, 90, lambda: f"{len(world.marks())} marked")
     world.minio.restart()
-    time.sleep(NOTIFIER)
     meanwhile(parts[3], cut)
     wait_until(lambda: len(running.found()) == 200, 120, lambda: f"{len(running.found())} found")
     quiet(running)
@@ -213,7 +201,7 @@ def test_the_index_is_down_for_the_whole_run(running, world, photographs):
         wait_until(lambda: len(world.marks()) == 30, 90)
         assert 30 == inferred(running)
         running.kill()
-        running.start()
+        running.start(until="waiting")
         time.sleep(2)
     wait_until(lambda: len(running.found()) == 30, 90, lambda: f"{len(running.found())} found")
 

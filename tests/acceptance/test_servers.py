@@ -2,73 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from io import BytesIO
 
 import pytest
-from minio import Minio
 
 from acceptance_support import wait_until
-from integration.conftest import binary
-from servers.minio import MinioServer, minio_binary
-from servers.nats import NatsServer
 
 pytestmark = pytest.mark.timeout(300)
-
-NOTIFIER = 5.0
-"""Seconds for which MinIO, after it has begun to take requests, does not yet notify of them."""
-SUBJECT = "imgtag.local.events"
-
-
-def lanes(nats, folder) -> dict[str, str]:
-    """Two targets: at once and not durable, durable and three seconds late."""
-    lines = {}
-    for name in ("FAST", "SAFE"):
-        target = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": SUBJECT, "JETSTREAM": "on"}
-        if name == "SAFE":
-            (folder / "queue").mkdir()
-            target["QUEUE_DIR"] = str(folder / "queue")
-        lines |= {f"MINIO_NOTIFY_NATS_{key}_{name}": value for key, value in target.items()}
-    return lines
-
-
-@pytest.fixture
-def nats(tmp_path):
-    with NatsServer(binary("nats-server"), tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-def minio(tmp_path, nats):
-    with MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, tmp_path)) as server:
-        yield server
-
-
-@pytest.fixture
-def user(minio):
-    """Somebody who uploads."""
-    return Minio(
-        f"127.0.0.1:{minio.port}",
-        access_key=minio.access_key,
-        secret_key=minio.secret_key,
-        secure=False,
-        region="us-east-1",
-    )
-
-
-@pytest.fixture
-def running(site, minio, nats, user):
-    """A sidecar on a bucket with notifications."""
-    site.file.write_text(
-        f'[store.s3]\nendpoint = "{minio.endpoint}"\naccess_key = "{minio.access_key}"\n'
-        f'secret_key = "{minio.secret_key}"\n[source.nats]\nurl = "{nats.url}"\nsubject = "{SUBJECT}"\n'
-        f'[indexer.sqlite]\n[[rules]]\nbucket = "photos"\n[state]\ndir = "{site.base / "state"}"\n'
-        '[ops]\nlisten = "127.0.0.1:0"\n[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n'
-    )
-    user.make_bucket("photos")
-    site.run("setup", "--yes")
-    site.start()
-    return site
 
 
 def put(user, key, data, **more):
@@ -138,7 +78,6 @@ def test_restarts_of_the_servers_lose_nothing(running, user, photographs, nats, 
     wait_until(lambda: len(running.found()) == 10, 90)
     minio.stop()
     minio.start()
-    time.sleep(NOTIFIER)
     put(user, "after.jpg", photographs["espresso"])
     wait_until(lambda: running.found("espresso"), 60)
 

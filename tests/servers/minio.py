@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from servers.nats import NatsServer
 from servers.process import ServerProcess, free_port
 
 KMS_KEY = "imgtag:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -24,6 +25,14 @@ def minio_binary() -> Path:
         missing = "minio is not installed: python scripts/servers.py install minio"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
     return found
+
+
+def lanes(nats: NatsServer, subject: str, queue: Path) -> dict[str, str]:
+    """Settings of two targets: FAST, at once and not durable, and SAFE, durable in the folder ``queue`` and late."""
+    queue.mkdir(parents=True, exist_ok=True)
+    target = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": subject, "JETSTREAM": "on"}
+    both = {"FAST": target, "SAFE": target | {"QUEUE_DIR": str(queue)}}
+    return {f"MINIO_NOTIFY_NATS_{key}_{name}": value for name, lane in both.items() for key, value in lane.items()}
 
 
 class MinioServer(ServerProcess):
@@ -53,6 +62,8 @@ class MinioServer(ServerProcess):
             "MINIO_KMS_SECRET_KEY": KMS_KEY,
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
+            # Without it a MinIO takes requests for seconds after a start before it notifies of them.
+            "MINIO_SYNC_BOOT": "on",
             **(extra or {}),
         }
 
@@ -66,9 +77,11 @@ class MinioServer(ServerProcess):
         ca = str(self.certs / "public.crt") if self.certs else None
         with urllib3.PoolManager(retries=False, timeout=1.0, ca_certs=ca) as pool:
             try:
-                return pool.request("GET", f"{self.endpoint}/minio/health/ready").status == 200
+                answer = pool.request("GET", f"{self.endpoint}/minio/health/ready")
             except urllib3.exceptions.HTTPError:
                 return False
+        # Before it knows its drives it answers 200 as well, and has this header besides: "offline".
+        return answer.status == 200 and "x-minio-server-status" not in answer.headers
 
     @property
     def endpoint(self) -> str:

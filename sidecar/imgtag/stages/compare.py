@@ -20,6 +20,8 @@ async def differences(store: Store, indexer: Indexer, site: str, scope: Scope) -
     """
     documents = aiter(indexer.scan(site, scope, fields=("etag",)))
     document = await anext(documents, None)
+    if document is not None:
+        await require_right(store, scope.bucket)
     try:
         async for listed in store.list(scope):
             while document is not None and _key(document) < listed.ref.key.encode():
@@ -36,6 +38,15 @@ async def differences(store: Store, indexer: Indexer, site: str, scope: Scope) -
     while document is not None:
         yield _gone(scope, document)
         document = await anext(documents, None)
+
+
+async def require_right(store: Store, bucket: str) -> None:
+    """Raises BucketAbsent where the bucket shows nothing, and so may be one of the same name on the wrong server."""
+    if store.features.sure_when_empty:
+        return
+    async for _ in store.list(Scope(bucket)):
+        return
+    raise BucketAbsent(f"{bucket} is empty, and the index knows of objects in it")
 
 
 def _key(document: Document) -> bytes:

@@ -69,6 +69,17 @@ def test_two_of_ours(store, bucket, late):
     assert bucket.get("a.jpg") != OLD
 
 
+def test_an_upload_under_our_mark_stays(store, bucket):
+    """Who sends a mark along that names an older version as its source loses no upload by it."""
+    bucket.put("a.jpg", OLD)
+    state = store.stat(bucket, "a.jpg")
+    bucket.put("a.jpg", NEW)
+    bucket.put_with("a.jpg", NEW + b"est", {f"x-amz-meta-{MARK}": mark(state, OLD)})
+
+    assert MARK in store.stat(bucket, "a.jpg").metadata
+    assert bucket.get("a.jpg") == NEW + b"est"
+
+
 def test_ours_in_its_place_stays(store, bucket, late):
     """Ours directly on its source stays, however often it is looked at."""
     late()
@@ -106,3 +117,17 @@ def test_edited_metadata_stay(store, bucket, late):
     _copy_up(bucket, state.version, edited)
 
     assert store.stat(bucket, "a.jpg").metadata["license"] == "CC0"
+
+
+def test_versions_turned_on_meanwhile(store, make_bucket):
+    """That a bucket makes no versions is believed for a while: where it makes them by then, nothing is lost."""
+    bucket = make_bucket()
+    for key in ("first.jpg", "second.jpg"):
+        bucket.put(key, OLD)
+    store.label(bucket, "first.jpg")
+    bucket.set_versioning("Enabled")
+    state = store.label(bucket, "second.jpg")
+
+    assert state.version
+    assert [False, True] == [each.id == "null" for each in bucket.versions("second.jpg")]
+    assert OLD == bucket.get("second.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -214,6 +215,30 @@ async def test_a_resync_of_a_bucket_that_is_gone_waits(bench, everything):
 
     assert 1 == len(bench.source.acked)
     assert bench.document("fox.jpg") is not None
+
+
+async def test_a_bucket_that_shows_nothing_keeps_its_documents_and_holds_back_no_other(bench, everything):
+    """It may be one of the same name on the wrong server: its resync comes again, and the rest goes on meanwhile."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    await bench.work_off()
+    bench.store.features = replace(bench.store.features, sure_when_empty=False)
+    bench.store.notify = None
+    bench.store.delete(f"{BUCKET}/fox.jpg")
+    bench.source = MemorySource(features=SourceFeatures())
+    bench.source.send(resync=everything)
+    bench.source.finish()
+    pipeline = bench.pipeline()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipeline.run, anyio.Event())
+        with anyio.fail_after(5):
+            while len(bench.source.naked) < 2:
+                await anyio.sleep(0.01)
+        assert bench.document("fox.jpg") is not None
+        assert pipeline._breaker._failures == 0
+        bench.store.put(f"{BUCKET}/other.jpg", picture("kit fox"))
+
+    assert ["other.jpg"] == [document["key"] for document in bench.indexer.documents.values()]
 
 
 async def test_long_work_is_extended(bench):

@@ -109,6 +109,26 @@ async def test_absent_is_not_believed_without_its_bucket(bench):
     assert bench.document(FOX.key) is not None
 
 
+async def test_absent_from_a_bucket_without_any_object_is_believed_of_a_deletion_alone(bench):
+    """Another server may have an empty bucket of the same name; what is there beside it makes it the right one."""
+    bench.store.features = replace(bench.store.features, sure_when_empty=False)
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.delete(FOX)
+
+    with pytest.raises(BucketAbsent):
+        await look(bench)
+    assert bench.document(FOX.key) is not None
+    bench.store.put(f"{BUCKET}/other.txt", b"text", content_type="text/plain")
+    assert Result.DELETED == await look(bench)
+
+    bench.store.delete(f"{BUCKET}/other.txt")
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.delete(FOX)
+    assert Result.DELETED == await look(bench, removed=True)
+
+
 async def test_a_copy_is_indexed_without_inference_and_without_a_write(bench):
     """A user's copy carries labels that are right for its content."""
     bench.store.put(FOX, picture("red fox"))

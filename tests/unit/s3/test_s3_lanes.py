@@ -20,13 +20,13 @@ def test_lines_of_a_target(name, expected):
     """What is off is left out, and so is what nobody here has heard of; one target of MinIO has no suffix."""
     told = [line for line in lines(LISTENS, [name]).splitlines() if not line.startswith("#")]
 
-    assert [f"MINIO_NOTIFY_NATS_{line}" for line in expected] == told
+    assert ["MINIO_SYNC_BOOT=on", *(f"MINIO_NOTIFY_NATS_{line}" for line in expected)] == told
 
 
 def test_everything_can_be_pasted():
     """What is for people stands in comments: why there are two, and what to do then."""
     text = lines(LISTENS, ["FAST", "SAFE"])
 
-    assert all(line.startswith(("#", "MINIO_NOTIFY_NATS_")) and len(line) < 120 for line in text.splitlines())
+    assert all(line.startswith(("#", "MINIO_")) and len(line) < 120 for line in text.splitlines())
     assert "restart MinIO, run setup again" in text
     assert "Two targets" in text
