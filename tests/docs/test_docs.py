@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgtag.cli.main import COMMANDS
+from imgtag.config.check import require_run
 from imgtag.config.load import load
 from imgtag.types.query import parse
 
@@ -27,6 +28,21 @@ def test_the_configuration_of_the_readme_is_valid(tmp_path):
     assert ["directory", "directory", "tflite", "sqlite"] == [
         config.need(kind).name for kind in ("source", "store", "classifier", "indexer")
     ]
+
+
+def test_the_configuration_for_minio_is_valid(tmp_path):
+    """The block of the real deployment is all that `imgtag run` needs."""
+    block = re.search(r"\n    \[store\.s3\]\n(    .*\n|\n)+", README)
+    file = tmp_path / "imgtag.toml"
+    file.write_text("\n".join(line.strip() for line in block[0].split("\n    imgtag ")[0].splitlines()))
+    for secret in ("secret_key", "meilisearch_key"):
+        (tmp_path / secret).write_text("secret")
+
+    config = load(file, env={})
+
+    require_run(config)
+    assert ["nats", "s3", "meilisearch"] == [config.need(kind).name for kind in ("source", "store", "indexer")]
+    assert ["private/**"] == list(config.rules[0].exclude)
 
 
 def test_every_query_of_the_readme_is_one():
