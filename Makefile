@@ -3,15 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo install test servers lint format model-check bench clean
+.PHONY: demo demo-servers install test servers lint format model-check bench clean
 
 demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
 
+# The servers are built first where they are missing, which needs Go.
+demo-servers: $(VENV)/dev.stamp  ## The same pictures through a real MinIO and a real nats-server.
+	@$(BIN)/python scripts/servers.py install minio mc nats-server
+	$(BIN)/python scripts/demo_servers.py
+
 install: $(VENV)/dev.stamp  ## All that development needs, into a virtual environment.
 
+# A module stays on one worker, as what its tests share is made once; in their order the long ones come first.
 test: lint servers  ## Everything that must pass.
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Without Go the tests on real servers are skipped, and say so; with CI=true they fail then.
 servers: $(VENV)/dev.stamp  ## MinIO, mc, nats-server and toxiproxy, into .tools/bin.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,13 +16,20 @@ READY = 20.0
 """Seconds until a server must answer."""
 STOP = 10.0
 """Seconds until a server that was asked to stop is killed."""
+PORTS = range(10_000, 32_768)
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on. Somebody may take it before the server does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on.
+
+    It is below those that the kernel gives away by itself (``ip_local_port_range``), so that no connection takes it
+    before the server does, nor while the server is restarted.
+    """
+    while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ServerProcess:
@@ -29,6 +37,8 @@ class ServerProcess:
 
     ``port`` and ``folder`` stay the same over ``stop``, ``kill`` and ``start``, so a restart finds its data.
     """
+
+    patience = READY
 
     def __init__(self, binary: Path, folder: Path, port: int | None = None) -> None:
         self.binary = binary
@@ -51,6 +61,11 @@ class ServerProcess:
     def log(self) -> Path:
         """Where what it prints goes."""
         return self.folder / "server.log"
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-2000:]
 
     @property
     def running(self) -> bool:
@@ -105,14 +120,13 @@ class ServerProcess:
         self.kill()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + READY
+        deadline = time.monotonic() + self.patience
         while time.monotonic() < deadline and self.running:
             if self.ready():
                 return
             time.sleep(0.02)
         self.kill()
-        tail = self.log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{self.binary.name} does not answer on port {self.port}:\n{tail}")
+        raise RuntimeError(f"{self.binary.name} does not answer on port {self.port}:\n{self.last_words}")
 
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
 import click
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
-from imgtag.cli.samples import SAMPLES, Sample, copy_samples
+from imgtag.cli.exhibit import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
+from imgtag.cli.samples import SAMPLES, Sample
 from imgtag.cli.search import said
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unavailable
-from imgtag.plugin.indexer import Indexer, SearchRequest
+from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.service.assembly import make_indexer, make_store
 from imgtag.service.sidecar import Sidecar
-from imgtag.types.document import Document
-from imgtag.types.query import parse
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import ObjectRef
 
-SEARCHES = ("cat", "palace@0.3", "near:28.4,-80.6,50km")
-_PATIENCE = 120.0
-"""Seconds until the pictures must be done, on the slowest machine."""
 _CONFIG = """\
 [store.directory]
 root = "{root}"
@@ -79,25 +72,15 @@ def _configured(folder: Path) -> Config:
 
 
 async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
-    console.print(f"Copying {len(SAMPLES)} pictures to {pictures}; their times and places are made up:")
-    for sample in await anyio.to_thread.run_sync(lambda: list(copy_samples(pictures))):
-        console.print(Text(f"  {sample.name}: {sample.credit}", style="dim"))
-    with Progress(console=console, transient=False) as progress, anyio.fail_after(_PATIENCE):
-        task = progress.add_task("labelling", total=len(SAMPLES))
-        while (done := await indexer.count("local", Scope(pictures.name))) < len(SAMPLES):
-            progress.update(task, completed=done)
-            await anyio.sleep(0.05)
-        progress.update(task, completed=done)
+    await anyio.to_thread.run_sync(copy_with_credits, console, pictures)
+    await show_progress(console, indexer)
 
 
 async def _show(console: Console, indexer: Indexer, store: Store) -> None:
-    table = Table("picture", "labels", "taken", title="What the index knows", title_justify="left")
-    for hit in await _hits(indexer, ""):
-        table.add_row(Text(hit["key"]), Text(said(hit)), str(hit["when_day"]))
-    console.print(table)
+    await show_labels(console, indexer)
     await _attributes(console, store, SAMPLES[0])
     for query in SEARCHES:
-        found = [Text(f"  {hit['key']}  ({said(hit)})") for hit in await _hits(indexer, query)]
+        found = [Text(f"  {hit['key']}  ({said(hit)})") for hit in await hits(indexer, query)]
         console.print(Text(f"\n$ imgtag search {query}", style="bold"))
         console.print(*(found or [Text("  nothing")]), sep="\n")
 
@@ -111,25 +94,10 @@ async def _attributes(console: Console, store: Store, sample: Sample) -> None:
         console.print(Text(f"  user.{name} = {value}"))
 
 
-async def _hits(indexer: Indexer, query: str) -> list[Document]:
-    return list((await indexer.search(SearchRequest(query=parse(query), limit=100))).hits)
-
-
 async def _watch(console: Console, indexer: Indexer, pictures: Path) -> None:
     console.print(f"\nWatching {pictures}: copy pictures there. Ctrl-C ends and removes the folder.")
-    known = {hit["id"]: hit["etag"] for hit in await _hits(indexer, "")}
     try:
-        while True:
-            await anyio.sleep(0.5)
-            for line in _news(await _hits(indexer, "status:*"), known):
-                console.print(Text(line))
+        await show_news(console, indexer)
     except anyio.get_cancelled_exc_class():
         console.print("the folder is removed")
         raise
-
-
-def _news(hits: list[Document], known: dict[str, str]) -> Iterator[str]:
-    for hit in hits:
-        if known.get(hit["id"]) != hit["etag"]:
-            known[hit["id"]] = hit["etag"]
-            yield f"  {hit['key']}: {said(hit)}"

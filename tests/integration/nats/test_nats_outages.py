@@ -166,7 +166,7 @@ async def test_slow(nats, toxiproxy, make, subject):
         source = make(f"nats://127.0.0.1:{proxy.port}", pulls=8)
         async with source, listen(source) as ear:
             await source.setup(apply=True)
-            keys = [f"{number}.jpg" for number in range(20)]
+            keys = [f"{number}.jpg" for number in range(8)]
             await publish(nats.url, subject, *keys)
             assert sorted([await ear.key() for _ in keys]) == sorted(keys)
             await ear.silence(1)
