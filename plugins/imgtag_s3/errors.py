@@ -12,6 +12,8 @@ from imgtag.types.ref import ObjectRef
 ABSENT = frozenset({"NoSuchKey", "NotFound", "NoSuchVersion", "MethodNotAllowed"})
 """A delete marker that is asked for by its id answers MethodNotAllowed."""
 
+SHORTER = 416
+"""Part or range of an object that was overwritten by a shorter one: MinIO looks at them before If-Match."""
 PERMIT = "Give the user of the sidecar the policy that `imgtag doctor --policy` prints."
 
 _CREDENTIALS = frozenset({
@@ -75,7 +77,7 @@ def while_reading(fault: Fault, ref: ObjectRef) -> ImgtagError:
     error = _common(fault)
     if error:
         return error
-    if fault.code == "PreconditionFailed":
+    if fault.code == "PreconditionFailed" or fault.status == SHORTER:
         return Conflict(f"{ref} is no longer what it was")
     return Unreadable(f"{ref} cannot be read: {fault}", code=unreadable_code(fault))
 
@@ -85,7 +87,7 @@ def while_writing(fault: Fault, ref: ObjectRef) -> ImgtagError:
     error = _common(fault)
     if error:
         return error
-    if fault.code in _CHANGED or fault.status in {404, 409, 412}:
+    if fault.code in _CHANGED or fault.status in {404, 409, 412, SHORTER}:
         return Conflict(f"{ref} changed while it was being worked on ({fault.code})")
     code = "encryption" if "KMS" in fault.code.upper() else _NOT_WRITTEN.get(fault.code, "store_refused")
     hint = "Run `imgtag doctor`." if code == "permission" else ""

@@ -84,6 +84,7 @@ def test_spec_is_light():
         (403, "SignatureDoesNotMatch", Unavailable, Unavailable),
         (403, "RequestTimeTooSkewed", Unavailable, Unavailable),
         (412, "PreconditionFailed", Conflict, Conflict),
+        (416, "InvalidRange", Conflict, Conflict),
         (404, "NoSuchKey", Unreadable, Conflict),
         (404, "NoSuchVersion", Unreadable, Conflict),
         (409, "ConditionalRequestConflict", Unreadable, Conflict),
