@@ -177,6 +177,7 @@ def test_missing_target_is_told_with_its_lines(make, bucket, apply):
     assert later in missing.what
     lines = [line for line in missing.hint.splitlines() if not line.startswith("#")]
     assert [
+        "MINIO_SYNC_BOOT=on",
         "MINIO_NOTIFY_NATS_ENABLE_LATER=on",
         "MINIO_NOTIFY_NATS_ADDRESS_LATER=10.0.0.1:4222",
         "MINIO_NOTIFY_NATS_SUBJECT_LATER=pictures",
