@@ -21,8 +21,10 @@ EXAMPLES = 4
 
 def classes(table: Words) -> str:
     """Return words.tsv: a line for each class, in the model's order; commas divide names."""
-    rows = ((c.label, c.synset, c.category, ", ".join(c.ancestors), ", ".join(c.synonyms)) for c in table.classes)
-    return _tsv(("label", "synset", "category", "ancestors", "synonyms"), rows)
+    rows = (
+        (c.label, c.synset, c.category, ", ".join(c.ancestors), ", ".join(c.synonyms), c.shown) for c in table.classes
+    )
+    return _tsv(("label", "synset", "category", "ancestors", "synonyms", "shown"), rows)
 
 
 def ancestors(table: Words) -> str:

@@ -28,6 +28,7 @@ class Class:
     category: str
     ancestors: tuple[str, ...]
     synonyms: tuple[str, ...]
+    shown: str
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,15 @@ def derive(lexicon: Lexicon, bundle: Path, reviewed: Path) -> Words:
         _check_synsets(group, lexicon, above)
     ancestors = _ancestors(chosen, lexicon, above)
     synonyms = _synonyms(lexicon, synsets, reviewed / "dropped.txt")
+    shown = _shown(lexicon, synsets, reviewed / "shown.txt")
     classes = tuple(
         Class(
-            label, synset, _category(label, categories, above[label]), _names_above(label, ancestors), synonyms[label]
+            label=label,
+            synset=synset,
+            category=_category(label, categories, above[label]),
+            ancestors=_names_above(label, ancestors),
+            synonyms=synonyms[label],
+            shown=shown.get(label, ""),
         )
         for label, synset in synsets.items()
     )
@@ -145,6 +152,19 @@ def _synonyms(lexicon: Lexicon, synsets: Mapping[str, str], path: Path) -> dict[
                 raise ListError(f"{line.place}: {line.name} has no synonym {name}")
             found[line.name].remove(name)
     return {label: tuple(names) for label, names in found.items()}
+
+
+def _shown(lexicon: Lexicon, synsets: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Return the names by which classes are shown instead of their labels; they must be WordNet's."""
+    found = {}
+    for line in lines(path):
+        (name,) = line.items if len(line.items) == 1 else ("",)
+        if line.name not in synsets or not name:
+            raise ListError(f"{line.place}: write LABEL: NAME, with the label of a class in lower case")
+        if identity(name).partition(" (")[0] not in map(identity, lexicon.synsets[synsets[line.name]].words):
+            raise ListError(f"{line.place}: WordNet does not call {line.name} {name}")
+        found[line.name] = name
+    return found
 
 
 def sizes(words: Words) -> Counter[str]:

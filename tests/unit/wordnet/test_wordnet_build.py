@@ -31,7 +31,8 @@ def build(tmp_path, monkeypatch):
     lexicon, words = (importlib.import_module(name) for name in ("lexicon", "words"))
 
     def built(*, synsets: str = f"{PUG}\n{WRECK}\n", **lists: str):
-        texts = {"categories": CATEGORIES, "ancestors": "", "dropped": "", "labels": "Pug\nwreck\n", "synsets": synsets}
+        texts = {"categories": CATEGORIES, "ancestors": "", "dropped": "", "shown": ""}
+        texts |= {"labels": "Pug\nwreck\n", "synsets": synsets}
         for name, text in {**texts, **lists}.items():
             (tmp_path / f"{name}.txt").write_text(text)
         (tmp_path / "data.noun").write_text(NOUNS)
@@ -79,6 +80,11 @@ def test_synonyms_are_the_other_words_of_a_class(build):
     assert [("pug-dog",), ()] == [row.synonyms for row in build(dropped="wreck: dog\n").classes]
 
 
+def test_a_class_is_shown_by_a_name_of_its_own(build):
+    """In the case in which it is written, with a qualifier where that helps; others are shown by their labels."""
+    assert ["Pug-Dog (a breed)", ""] == [row.shown for row in build(shown="pug: Pug-Dog (a breed)\n").classes]
+
+
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
@@ -92,6 +98,8 @@ def test_synonyms_are_the_other_words_of_a_class(build):
         ({"ancestors": f"dog: {DOG}\nboat: {SHIP} | +dog"}, "line 2: dog is the name of an ancestor"),
         ({"ancestors": f"hull: {SHIP}, -{DOG}"}, "line 1: no class is left in hull"),
         ({"ancestors": DOG}, "line 1: write NAME: WHAT IS IN IT"),
+        ({"shown": "pug: poodle"}, "shown.txt, line 1: WordNet does not call pug poodle"),
+        ({"shown": "cat: poodle"}, "shown.txt, line 1: write LABEL: NAME"),
         ({"dropped": "pug: poodle"}, "dropped.txt, line 1: pug has no synonym poodle"),
         ({"categories": f"thing: {SHIP}"}, "categories.txt: pug has no category"),
         ({"categories": f"living: {DOG}\nthing: {SHIP}"}, "wreck is as near to living as to thing: name it in one"),
