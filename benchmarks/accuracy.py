@@ -11,14 +11,13 @@ reference   full decoding, then resize and crop as the model was trained, with t
 
 Pictures that a model was trained on flatter both sides: only the difference counts.
 
-With --ancestors instead: how often each ancestor of the word table is found where it belongs, and only there. Its
-confidence is the sum over the classes that are kept of each picture.
+With --ancestors instead: how often each ancestor of the bundled model is found where it belongs, and only there, as the
+sidecar finds it without any label rules.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from imgtag.plugin.image import Image
-from imgtag.types.labels import Raw
+from imgtag.types.labels import LabelPolicy, Raw
 from imgtag.workers.child.decode import Limits, decode
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
@@ -39,7 +38,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SYNSETS = ROOT / "plugins/imgtag_tflite/bundled/synsets.txt"
 LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
 TOP = 5
-SURE = 0.30  # an ancestor's least confidence
 
 
 def production(data: bytes, size: tuple[int, int]) -> Image:
@@ -61,29 +59,15 @@ def ranks(paths: list[Path], classes: list[str], classifier: TFLiteClassifier, p
     return np.array(found)
 
 
-def words() -> list[list[str]]:
-    """The ancestors of each class, fewest classes first."""
-    with SYNSETS.with_name("words.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [row["ancestors"].split(", ") if row["ancestors"] else [] for row in rows]
-
-
-def seen_ancestors(raw: Raw, above: list[list[str]]) -> set[str]:
-    """What a picture shows, by the classes kept of it."""
-    sums: Counter[str] = Counter()
-    for number, probability in raw.classes:
-        sums.update(dict.fromkeys(above[number], probability))
-    return {name for name, total in sums.items() if total >= SURE}
-
-
 def print_ancestors(paths: list[Path], classes: list[str]) -> None:
-    classifier, above = TFLiteClassifier(TFLiteSettings()), words()
+    classifier = TFLiteClassifier(TFLiteSettings())
+    vocabulary = classifier.info.vocabulary(LabelPolicy())
     belong, found, both = Counter(), Counter(), Counter()
     for path in paths:
         picture = production(path.read_bytes(), classifier.info.size)
         scores = classifier.classify([picture])[0].probabilities
-        seen = seen_ancestors(Raw.best(enumerate(map(float, scores))), above)
-        right = set(above[classes.index(path.name.split("_")[0])])
+        seen = {label.name for label in vocabulary.above(Raw.best(enumerate(map(float, scores))))}
+        right = set(classifier.info.words.of(classes.index(path.name.split("_")[0])).ancestors)
         belong.update(right)
         found.update(seen)
         both.update(seen & right)
@@ -91,7 +75,7 @@ def print_ancestors(paths: list[Path], classes: list[str]) -> None:
     for name in sorted(belong, key=lambda name: (-belong[name], name)):
         print(row(f"`{name}`", belong[name], found[name], both[name]))
     print(row("all", belong.total(), found.total(), both.total()))
-    print(f"\nnot on any picture: {', '.join(sorted({name for names in above for name in names} - set(belong)))}")
+    print(f"\nnot on any picture: {', '.join(sorted(vocabulary.ancestors.keys() - set(belong)))}")
 
 
 def row(name: str, belong: int, found: int, both: int) -> str:

@@ -11,7 +11,7 @@ from meilisearch import Client
 
 from imgtag_meilisearch.batches import Payload
 from imgtag_meilisearch.fault import IndexMissing
-from imgtag_meilisearch.index_settings import PRIMARY_KEY
+from imgtag_meilisearch.index_settings import EMBEDDER, PRIMARY_KEY
 from imgtag_meilisearch.settings import MeilisearchSettings
 from imgtag_meilisearch.transport import Transport
 
@@ -102,6 +102,12 @@ class Connection:
         answer = self._index.search("", {"filter": expression, "facets": list(fields), "limit": 0})
         counts: dict[str, dict[str, int]] = answer.get("facetDistribution", {})
         return counts
+
+    def similar(self, id_: str, expression: str, limit: int) -> list[dict[str, Any]]:
+        """The documents of nearest vectors that a filter lets through, the nearest first, with their vectors."""
+        query = {"id": id_, "embedder": EMBEDDER, "filter": expression, "limit": limit, "retrieveVectors": True}
+        hits: list[dict[str, Any]] = self._index.get_similar_documents(query)["hits"]
+        return hits
 
     def facet_values(self, field: str, prefix: str) -> list[tuple[str, int]]:
         """At most a hundred values that begin nearly so, those of most documents first."""

@@ -26,7 +26,7 @@ ACTIONS = (
     ("POST", r"indexes/[^/]+/documents", "documents.add"),
     ("POST", r"indexes/[^/]+/documents/fetch", "documents.get"),
     ("POST", r"indexes/[^/]+/documents/delete-batch", "documents.delete"),
-    ("POST", r"indexes/[^/]+/(search|facet-search)", "search"),
+    ("POST", r"indexes/[^/]+/(search|facet-search|similar)", "search"),
     ("GET", r"tasks", "tasks.get"),
 )
 """The routes that are used, with the action that a key needs for each."""

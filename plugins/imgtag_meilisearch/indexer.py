@@ -12,7 +12,7 @@ from typing import Any, Self
 from anyio import CancelScope
 
 from imgtag.errors import ImgtagError
-from imgtag.plugin.indexer import Delete, Outcome, Page, SearchRequest, Upsert
+from imgtag.plugin.indexer import Delete, Outcome, Page, SearchRequest, Similar, SimilarRequest, Upsert
 from imgtag.plugin.service import Change, Check
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.document import Document
@@ -83,6 +83,14 @@ class MeilisearchIndexer:
             return await self._threads.run(searching.search, self._connection, request)
         except IndexMissing:
             return Page(hits=[], total=0, facets={field: {} for field in request.facets})
+
+    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
+        """Return the documents of the nearest vectors. Raises Incomparable."""
+        try:
+            return await self._threads.run(searching.similar, self._connection, request)
+        except IndexMissing:
+            request.among(None)
+            return []
 
     async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
         """Yield the documents of a site and scope in the order of their keys' UTF-8 bytes."""

@@ -7,14 +7,16 @@ on which page; within a page it is exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from imgtag.errors import QueryError
-from imgtag.plugin.indexer import Page, SearchRequest
+from imgtag.plugin.indexer import Page, SearchRequest, Similar, SimilarRequest, vector_of
 from imgtag.types.document import Document
 from imgtag.types.query import Is, Or, Query
 from imgtag.types.query.folding import fold
+from imgtag.types.vector import cosine
 from imgtag_meilisearch.connection import Connection
 from imgtag_meilisearch.document import decode
 from imgtag_meilisearch.fault import Refused
@@ -22,24 +24,35 @@ from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.index_settings import SCORES, compared
 
 FETCHED = 500  # documents read by id at a time
-FILTER_ERRORS = frozenset({"invalid_document_filter", "invalid_search_filter"})
+FILTER_ERRORS = frozenset({"invalid_document_filter", "invalid_search_filter", "invalid_similar_filter"})
 
 
 def search(connection: Connection, request: SearchRequest) -> Page:
     """Answer a search. Raises QueryError where the server does not take the filter: it is too deep, say."""
     query, text = request.query, expression(request.query.condition)
-    try:
+    with _understood(query):
         answer = connection.fetch(
             filter=text, sort=_order(query), limit=max(request.limit, 0), offset=max(request.offset, 0)
         )
         facets = _facets(connection, text, request.facets)
-    except Refused as error:
-        if error.code not in FILTER_ERRORS:
-            raise
-        hint = "Use fewer parentheses within each other."
-        raise QueryError(error.message, query=query.text, position=0, hint=hint) from error
     hits = sorted((decode(hit, vectors=False) for hit in answer["results"]), key=lambda hit: _rank(query, hit))
     return Page(hits=hits, total=answer["total"], facets=facets)
+
+
+def similar(connection: Connection, request: SimilarRequest) -> list[Similar]:
+    """Answer what looks like a document. Its vector is read first, so that other spaces are left out.
+
+    The cosine is reckoned here: the server's own score is another number, and less exact.
+    """
+    asked = get(connection, [request.id]).get(request.id)
+    text = expression(request.among(asked))
+    if asked is None or request.limit < 1:
+        return []
+    with _understood(request.query):
+        hits = [decode(hit) for hit in connection.similar(request.id, text, request.limit)]
+    vector = vector_of(asked) or ()
+    found = [Similar(hit, cosine(vector, vector_of(hit) or ())) for hit in hits]
+    return sorted(found, key=lambda each: -each.similarity)
 
 
 def get(connection: Connection, ids: Sequence[str]) -> dict[str, Document]:
@@ -62,6 +75,17 @@ def suggest(connection: Connection, prefix: str, limit: int) -> list[str]:
     start = fold(prefix)
     found = [(-count, term) for term, count in connection.facet_values("terms", start) if term.startswith(start)]
     return [term for _, term in sorted(found)[:limit]]
+
+
+@contextmanager
+def _understood(query: Query) -> Iterator[None]:
+    try:
+        yield
+    except Refused as error:
+        if error.code not in FILTER_ERRORS:
+            raise
+        hint = "Use fewer parentheses within each other."
+        raise QueryError(error.message, query=query.text, position=0, hint=hint) from error
 
 
 def _is_known(connection: Connection, text: str) -> bool:

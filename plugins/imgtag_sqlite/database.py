@@ -12,7 +12,7 @@ from time import monotonic
 from imgtag.errors import PluginError
 from imgtag_sqlite.distance import metres
 from imgtag_sqlite.fault import rebuild_hint
-from imgtag_sqlite.schema import APPLICATION, TABLES, VERSION
+from imgtag_sqlite.schema import ADDED, APPLICATION, VERSION
 
 BUSY = 10.0  # seconds to wait for another process that writes
 DEADLINE = 20.0  # seconds for one piece of work, below the time that a stop may take
@@ -20,7 +20,7 @@ STEPS = 100_000  # instructions of SQLite between two looks at the clock
 
 
 def prepare(path: Path) -> None:
-    """Make the index where it is missing. Raises PluginError where the file is none that can be used."""
+    """Make the index, or what an older one lacks. Raises PluginError where the file is none that can be used."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(EISDIR, "it is a directory")
@@ -96,10 +96,9 @@ def _is_index(path: Path) -> bool:
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     with transaction(connection, "BEGIN IMMEDIATE"):
         _check(connection, path)
-        if _pragma(connection, "user_version"):
-            return  # another process was first
-        for statement in TABLES:
-            connection.execute(statement)
+        for tables in ADDED[_pragma(connection, "user_version") :]:  # none where another process was first
+            for statement in tables:
+                connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
 

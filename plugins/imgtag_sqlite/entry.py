@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from imgtag.errors import DocumentError
+from imgtag.plugin.indexer import vector_of
 from imgtag.types.document import Document
 from imgtag.types.query.folding import fold, normalise
+from imgtag.types.vector import LENGTH
 from imgtag_sqlite import token
 from imgtag_sqlite.schema import FACETS, NUMBERS
 
@@ -28,13 +31,14 @@ class Entry:
     words: str
     facets: dict[tuple[str, str], str]
     scores: dict[str, float]
+    vector: bytes | None
 
 
 def read(document: Document) -> Entry:
     """Take a document apart. Raises DocumentError."""
     try:
         return _read(document)
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         name = document.get("key") if isinstance(document, dict) else None
         raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
 
@@ -53,6 +57,7 @@ def _read(document: Document) -> Entry:
         words=token.joined(fold(word) for word in _texts(document.get("words"), "words")),
         facets=dict(_facets(document)),
         scores=dict(_scores(document)),
+        vector=_vector(document),
     )
 
 
@@ -101,6 +106,13 @@ def _facets(document: Document) -> Iterator[tuple[tuple[str, str], str]]:
         for text in _texts(values, field):
             if value := normalise(text):
                 yield (field, value), text
+
+
+def _vector(document: Document) -> bytes | None:
+    vector = vector_of(document)
+    if vector is not None and len(vector) != LENGTH:
+        raise ValueError(f"its vector has {len(vector)} numbers, not {LENGTH}")
+    return None if vector is None else array("b", vector).tobytes()
 
 
 def _scores(document: Document) -> Iterator[tuple[str, float]]:

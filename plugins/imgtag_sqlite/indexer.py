@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from anyio import CancelScope, CapacityLimiter, to_thread
 
 from imgtag.errors import DocumentError, ImgtagError
-from imgtag.plugin.indexer import Delete, Outcome, Page, SearchRequest, Upsert
+from imgtag.plugin.indexer import Delete, Outcome, Page, SearchRequest, Similar, SimilarRequest, Upsert
 from imgtag.plugin.service import Change, Check
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.document import Document
@@ -62,6 +62,10 @@ class SqliteIndexer:
     async def search(self, request: SearchRequest) -> Page:
         """Return the documents that match."""
         return await self._read(partial(reading.search, request=request))
+
+    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
+        """Return the documents of the nearest vectors. Raises Incomparable."""
+        return await self._read(partial(reading.similar, request=request))
 
     async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
         """Yield the documents of a site and scope in the order of their keys' UTF-8 bytes."""

@@ -7,10 +7,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
-from imgtag.plugin.indexer import Page, SearchRequest
+import numpy as np
+from numpy.typing import NDArray
+
+from imgtag.plugin.indexer import Page, SearchRequest, Similar, SimilarRequest, vector_of
 from imgtag.types.document import Document
-from imgtag.types.query import Query
+from imgtag.types.query import Condition, Query
 from imgtag.types.query.folding import fold
 from imgtag.types.ref import Scope
 from imgtag_sqlite import token
@@ -18,6 +22,7 @@ from imgtag_sqlite.sql import after, condition
 
 MANY = 500  # parameters of one statement
 FACET_VALUES = 2000  # of one field, the most frequent
+COMPARED = 10_000  # vectors at a time
 
 IN_SCOPE = "site = ?1 AND bucket = ?2 AND key >= ?3 AND (?4 = '' OR key < ?4)"
 FROM_HITS = "temp.hits AS hits CROSS JOIN postings ON postings.row = hits.row CROSS JOIN facets ON facets.id = facet"
@@ -26,12 +31,20 @@ FROM_FACETS = "facets CROSS JOIN postings ON facet = facets.id CROSS JOIN temp.h
 
 def search(connection: sqlite3.Connection, request: SearchRequest) -> Page:
     """Answer a search."""
-    found = condition(request.query.condition)
-    connection.execute("DELETE FROM temp.hits")
-    insert = f"INSERT INTO temp.hits SELECT row FROM documents WHERE {found.text}"
-    total = connection.execute(insert, found.parameters).rowcount
+    total = _hit(connection, request.query.condition)
     rows = _ordered(connection, request.query, request.limit, request.offset)
     return Page(hits=_bodies(connection, rows), total=total, facets=_counts(connection, request.facets, total))
+
+
+def similar(connection: sqlite3.Connection, request: SimilarRequest) -> list[Similar]:
+    """Answer what looks like a document: its vector is compared with each that may be."""
+    asked = get(connection, [request.id]).get(request.id)
+    _hit(connection, request.among(asked))
+    connection.execute("DELETE FROM temp.hits WHERE row = (SELECT row FROM documents WHERE id = ?)", (request.id,))
+    rows, cosines = _compared(connection, np.array(asked and vector_of(asked), np.float32))
+    best = np.argsort(-cosines, kind="stable")[: max(request.limit, 0)]
+    bodies = _bodies(connection, rows[best].tolist())
+    return [Similar(body, each) for body, each in zip(bodies, cosines[best].tolist(), strict=True)]
 
 
 def get(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Document]:
@@ -75,6 +88,27 @@ def suggest(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str
     """
     found = connection.execute(statement, (start, after(start), after(start), limit))
     return [token.show(term) for (term,) in found]
+
+
+def _hit(connection: sqlite3.Connection, wanted: Condition) -> int:
+    """Put the rows for which a condition holds into `temp.hits`; returns how many there are."""
+    found = condition(wanted)
+    connection.execute("DELETE FROM temp.hits")
+    insert = f"INSERT INTO temp.hits SELECT row FROM documents WHERE {found.text}"
+    return connection.execute(insert, found.parameters).rowcount
+
+
+def _compared(connection: sqlite3.Connection, vector: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Rows of `temp.hits` that have a vector, and the cosines of theirs and this one."""
+    rows, cosines = [np.empty(0, np.int64)], [np.empty(0)]
+    statement = "SELECT hits.row, vector FROM temp.hits AS hits CROSS JOIN vectors ON vectors.row = hits.row"
+    cursor = connection.execute(statement)
+    while part := cursor.fetchmany(COMPARED):
+        others = np.frombuffer(b"".join(blob for _, blob in part), np.int8).reshape(len(part), -1).astype(np.float32)
+        sizes = np.linalg.norm(others, axis=1) * np.linalg.norm(vector)
+        rows.append(np.array([row for row, _ in part]))
+        cosines.append((others @ vector) / np.maximum(sizes, 1))  # of whole numbers: only nothing is less
+    return np.concatenate(rows), np.concatenate(cosines)
 
 
 def _ordered(connection: sqlite3.Connection, query: Query, limit: int, offset: int) -> list[int]:

@@ -2,12 +2,11 @@
 
 `documents` has a row per object with what is compared directly, `bodies` the documents themselves,
 apart from it so that reading through it stays quick. `texts` holds terms and words; `facets` and
-`postings` every other value and where it is found; `scores` the confidences.
+`postings` every other value and where it is found; `scores` the confidences; `vectors` int8 values, compared in full.
 """
 
 from __future__ import annotations
 
-VERSION = 1  # of these tables and of how they are filled
 APPLICATION = 0x696D6774  # "imgt"
 
 NUMBERS = ("when", "taken", "modified", "labelled", "size", "width", "height", "top_confidence")
@@ -75,3 +74,7 @@ TABLES = (
     """,
     "CREATE INDEX scores_by_row ON scores (row)",
 )
+VECTORS = ("CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",)
+ADDED = (TABLES, VECTORS)
+"""What each version has more than the one before; how tables are filled has not changed in between."""
+VERSION = len(ADDED)

@@ -37,6 +37,7 @@ class Batch:
             self._connection.execute(UPDATE, (*entry.columns, row))
             self._connection.execute("DELETE FROM texts WHERE rowid = ?", (row,))
             self._connection.execute("DELETE FROM scores WHERE row = ?", (row,))
+            self._connection.execute("DELETE FROM vectors WHERE row = ?", (row,))
         self._fill(row, entry)
 
     def delete(self, id_: str) -> None:
@@ -47,6 +48,7 @@ class Batch:
         self._post(row, set())
         for statement in (
             "DELETE FROM scores WHERE row = ?",
+            "DELETE FROM vectors WHERE row = ?",
             "DELETE FROM texts WHERE rowid = ?",
             "DELETE FROM bodies WHERE row = ?",
             "DELETE FROM documents WHERE row = ?",
@@ -65,6 +67,8 @@ class Batch:
         run = self._connection.execute
         run("INSERT OR REPLACE INTO bodies (row, body) VALUES (?, ?)", (row, entry.body))
         run("INSERT INTO texts (rowid, terms, words) VALUES (?, ?, ?)", (row, entry.terms, entry.words))
+        if entry.vector is not None:
+            run("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, entry.vector))
         scores = [(label, row, score) for label, score in entry.scores.items()]
         self._connection.executemany("INSERT INTO scores (label, row, score) VALUES (?, ?, ?)", scores)
         self._post(row, {self._facet(field, value, shown) for (field, value), shown in entry.facets.items()})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.image import Image
     from imgtag_tflite.settings import TFLiteSettings
+    from imgtag_tflite.tensors import Floats
 
 BATCH = 8  # pictures at a time; more gains nothing on a CPU and costs memory
 HINT = "If the bundled model does better, convert this one again."
@@ -63,5 +64,11 @@ class TFLiteClassifier:
         probabilities = classes.probabilities(read(classes.index))
         if embedding is None:
             return [Scores(probabilities=row) for row in probabilities]
-        pairs = zip(probabilities, embedding.decode(read(embedding.index)), strict=True)
-        return [Scores(probabilities=row, embedding=vector) for row, vector in pairs]
+        embeddings = embedding.decode(read(embedding.index))
+        vectors = _vectors(embeddings, self._model.projection)
+        rows = zip(probabilities, embeddings, vectors, strict=True)
+        return [Scores(probabilities=row, embedding=each, vector=vector) for row, each, vector in rows]
+
+
+def _vectors(embeddings: Floats, projection: Floats | None) -> Sequence[Floats | None]:
+    return [None] * len(embeddings) if projection is None else [each @ projection for each in embeddings]

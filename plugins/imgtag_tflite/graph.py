@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CUSTOM = 32  # of BuiltinOperator, as all below
 PASSING = frozenset({6, 22, 43, 114})  # DEQUANTIZE, RESHAPE, SQUEEZE, QUANTIZE: the values stay what they are
 PROBABILITIES = frozenset({14, 25})  # LOGISTIC, SOFTMAX
+LAYERS = frozenset({3, 9})  # CONV_2D, FULLY_CONNECTED
 ABSENT = -1  # in place of a tensor: an optional input that is not given
 
 
@@ -27,6 +28,8 @@ class Graph:
     """Names from the signature, by tensor index; empty where there is no signature."""
     probable: frozenset[int]
     """The outputs that a softmax or a sigmoid made."""
+    layers: Mapping[int, tuple[int, ...]]
+    """The tensors that an output is multiplied by in further layers, by the output's index."""
     custom: tuple[str, ...]
     """Operations that are not built in."""
     metadata: bytes
@@ -50,9 +53,11 @@ def read(content: bytes) -> Graph:
     if not graphs:
         raise Malformed("it holds no graph")
     main, operators = graphs[0]
+    outputs = main.numbers(2, "i")
     return Graph(
         outputs=_signature(model),
-        probable=frozenset(output for output in main.numbers(2, "i") if _origin(operators, output) in PROBABILITIES),
+        probable=frozenset(output for output in outputs if _maker(operators, output) in PROBABILITIES),
+        layers={output: tuple(_layers(operators, output)) for output in outputs},
         custom=tuple(name for name, code in zip(names, codes, strict=True) if code == CUSTOM or name),
         metadata=_metadata(model, buffers),
     )
@@ -99,15 +104,30 @@ def _signature(model: Table) -> dict[int, str]:
     return {entry.number(1, "I"): entry.text(0) for entry in entries}
 
 
-def _origin(operators: Sequence[_Operator], tensor: int) -> int | None:
+def _layers(operators: Sequence[_Operator], tensor: int) -> Iterator[int]:
+    """The weights of the layers that take a tensor, each as it is stored."""
+    origin = _origin(operators, tensor)
+    for operator in operators:
+        source, weights = (*operator.inputs, ABSENT, ABSENT)[:2]
+        if operator.code in LAYERS and weights != ABSENT and _origin(operators, source) == origin:
+            yield _origin(operators, weights)
+
+
+def _maker(operators: Sequence[_Operator], tensor: int) -> int | None:
     """The operation that made a tensor, looking through those that keep the values."""
+    origin = _origin(operators, tensor)
+    return next((operator.code for operator in operators if origin in operator.outputs), None)
+
+
+def _origin(operators: Sequence[_Operator], tensor: int) -> int:
+    """The tensor that has the same values first, before operations that keep them."""
     makers = {output: operator for operator in operators for output in operator.outputs}
     for _ in operators:  # no chain is longer, not even a circular one
         maker = makers.get(tensor)
         if maker is None or maker.code not in PASSING or not maker.inputs:
-            return None if maker is None else maker.code
+            return tensor
         tensor = maker.inputs[0]
-    return None
+    return tensor
 
 
 def _metadata(model: Table, buffers: Sequence[Table]) -> bytes:

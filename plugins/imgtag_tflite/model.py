@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
 from imgtag.plugin.classifier import ModelInfo
-from imgtag_tflite import labels, model_file, runtime
+from imgtag.types.labels import identity
+from imgtag.types.words import Words
+from imgtag_tflite import labels, model_file, projection, runtime, words
 from imgtag_tflite.choice import choose
 from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select
 
 if TYPE_CHECKING:
+    from imgtag_tflite.choice import Choice
     from imgtag_tflite.model_file import ModelFile
+    from imgtag_tflite.projection import Matrix
     from imgtag_tflite.runtime import Interpreter
     from imgtag_tflite.settings import TFLiteSettings
 
@@ -28,6 +32,8 @@ class Model:
     image: Input
     classes: Output
     embedding: Output | None
+    projection: Matrix | None
+    """Embedding to vector: float32 [embedding, 128]."""
 
 
 def load(settings: TFLiteSettings) -> Model:
@@ -47,16 +53,40 @@ def load(settings: TFLiteSettings) -> Model:
     except NoClassifier as error:
         raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
     display = labels.fit(names, origin, classes.length)
+    identities = tuple(identity(label) for label in display)
+    known = words.read(choice.words) if choice.words else Words()
+    if choice.words and settings.labels is None:
+        display = tuple(words.shown(choice.words).get(number, name) for number, name in enumerate(display))
+    matrix = _projection(choice, file, interpreter, classes.length, embedding)
     info = ModelInfo(
         name=choice.name,
         digest=file.digest,
-        labels=tuple(label.lower() for label in display),
+        labels=identities,
         display=display,
         size=image.size,
         embedding=embedding.length if embedding else 0,
+        projection=projection.NAME if matrix is not None else "",
         licence=_licence(file),
+        words=known,
     )
-    return Model(info=info, interpreter=interpreter, image=image, classes=classes, embedding=embedding)
+    return Model(
+        info=info,
+        interpreter=interpreter,
+        image=image,
+        classes=classes,
+        embedding=embedding,
+        projection=matrix,
+    )
+
+
+def _projection(
+    choice: Choice, file: ModelFile, interpreter: Interpreter, classes: int, embedding: Output | None
+) -> Matrix | None:
+    if choice.projection is not None:
+        return projection.read(choice.projection)
+    if embedding is None:
+        return None
+    return projection.find(interpreter, file.graph.layers[embedding.index], classes, embedding.length)
 
 
 def _labels(file: ModelFile, settings: TFLiteSettings) -> tuple[str, tuple[str, ...]]:

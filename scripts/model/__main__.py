@@ -13,6 +13,7 @@ from bundle import Bundle, OtherPackageError, digest
 from calibrate import calibrate, load, save
 from evaluate import evaluate
 from pictures import evenly, folder, pixels
+from project import projection
 from quantise import quantise
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ def build(arguments: argparse.Namespace) -> int:
         arguments.float.write_bytes(bundle.pack(graph))
         return 0
     bundle.check_packages()
-    content = bundle.pack(quantise(graph, load(RANGES)))
+    small = quantise(graph, load(RANGES))
+    content, way = bundle.pack(small), projection(small)
     if arguments.check:
-        same = bundle.agrees(content)
+        same = bundle.agrees(content, way)
         say(f"{digest(content)} {'is' if same else 'is NOT'} the committed model")
         return 0 if same else 1
-    bundle.save(content)
+    bundle.save(content, way)
     say(f"{digest(content)} {len(content)} bytes {bundle.model.name}")
     return 0
 

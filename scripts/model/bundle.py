@@ -44,6 +44,11 @@ class Bundle:
         return self.folder / str(self.about["file"])
 
     @property
+    def projection(self) -> Path:
+        """Where the projection of its embedding stands."""
+        return self.folder / str(self.about["projection"])
+
+    @property
     def synsets(self) -> list[str]:
         """WordNet ids in class order."""
         return (self.folder / str(self.about["synsets"])).read_text(encoding="ascii").split()
@@ -68,17 +73,19 @@ class Bundle:
             if version(name) != wanted:
                 raise OtherPackageError(f"the bytes need {name}=={wanted}; installed is {version(name)}")
 
-    def save(self, content: bytes) -> None:
-        """Write the model file, and its digest and size into MODEL.toml."""
+    def save(self, content: bytes, projection: bytes) -> None:
+        """Write the model file and the projection, and digest and size of the model into MODEL.toml."""
         self.model.write_bytes(content)
+        self.projection.write_bytes(projection)
         path = self.folder / "MODEL.toml"
         text = path.read_text(encoding="utf-8")
         text = re.sub(r"(?m)^sha256 = .*$", f'sha256 = "{digest(content)}"', text)
         path.write_text(re.sub(r"(?m)^bytes = .*$", f"bytes = {len(content)}", text), encoding="utf-8")
 
-    def agrees(self, content: bytes) -> bool:
-        """Whether a build is byte for byte what MODEL.toml names and the model file holds."""
-        return digest(content) == str(self.about["sha256"]) == digest(self.model.read_bytes())
+    def agrees(self, content: bytes, projection: bytes) -> bool:
+        """Whether a build is byte for byte what MODEL.toml names and the files hold."""
+        same = digest(content) == str(self.about["sha256"]) == digest(self.model.read_bytes())
+        return same and projection == self.projection.read_bytes()
 
 
 def digest(content: bytes) -> str:

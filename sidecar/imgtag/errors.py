@@ -6,6 +6,7 @@
     ├── ModelError             stop    a model file cannot be used
     ├── QueryError             drop    a search cannot be understood
     ├── EventError             drop    a message is no notification
+    ├── Incomparable           drop    there is nothing that similar pictures could be found by
     ├── DocumentError          drop    a document cannot be indexed
     ├── Unavailable            retry   a server, a disk or a share does not answer
     │   └── BucketAbsent       retry   the bucket itself is not there: nothing is concluded about its keys
@@ -91,6 +92,13 @@ class EventError(ImgtagError):
     def __init__(self, message: str | None = None, *, payload: bytes = b"", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.payload = payload
+
+
+class Incomparable(ImgtagError):
+    """There is nothing that similar pictures could be found by."""
+
+    disposition = Disposition.DROP
+    default_code = "incomparable"
 
 
 class DocumentError(ImgtagError):

@@ -39,7 +39,7 @@ _WATCH = 1.0
 """Seconds between two looks at whether there is anything to do."""
 _STUCK = 300.0
 """Seconds without a key done, though some are in work, before the pipeline counts as stuck."""
-_WORTH_A_LINE = frozenset({Result.LABELLED, Result.UNLABELLED, Result.REINDEXED, Result.DELETED})
+_WORTH_A_LINE = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED, Result.REINDEXED, Result.DELETED})
 
 
 @dataclass(frozen=True, kw_only=True)

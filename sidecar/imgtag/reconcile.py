@@ -12,9 +12,10 @@ all this one function:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import anyio
@@ -25,7 +26,7 @@ from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotated, Annotator, Way
-from imgtag.stages.classify import Author
+from imgtag.stages.classify import Author, Vocabularies
 from imgtag.stages.compare import require_right
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
@@ -36,8 +37,11 @@ from imgtag.types.labels import LabelPolicy
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.child.magic import sniff
 from imgtag.workers.pool import PictureLimits, WorkerPool
+
+log = logging.getLogger(__name__)
 
 _RESTARTS = 3
 """How often an object that changes under our hands is begun anew before it waits."""
@@ -51,6 +55,8 @@ class Result(StrEnum):
     """What one look at an object came to."""
 
     LABELLED = "labelled"
+    RELABELLED = "relabelled"
+    """From the scores that were kept, without inference; the strategy `put` sends the bytes again all the same."""
     UNLABELLED = "unlabelled"
     REINDEXED = "reindexed"
     CURRENT = "current"
@@ -103,6 +109,7 @@ class Reconciler:
     annotator: Annotator
     budget: ByteBudget
     metrics: Metrics
+    vocabularies: Vocabularies = field(default_factory=Vocabularies)
 
     async def __call__(self, hint: Hint) -> Result:
         """Look at the object of ``hint``. Raises Poison, and any error that is to be tried again."""
@@ -127,7 +134,7 @@ class Reconciler:
             settled = await self._without_body(hint, found, treatment, known)
             if settled is not None:
                 return settled
-            return await self._with_body(found, body, treatment, known, stack)
+            return await self._with_body(hint, found, body, treatment, known, stack)
 
     async def _absent(self, hint: Hint, known: Known) -> Result:
         """A bucket without any object is believed where a deletion was heard of; else it may be the wrong server's."""
@@ -140,20 +147,26 @@ class Reconciler:
         if found.image is False:
             return await self._undocumented(hint.ref, known, Result.SKIPPED)
         if found.holds and not self._wanted_anew(hint, found, treatment):
-            return await self._indexed(found.state, found.entries, found.user, known)
+            return await self._marked(found, treatment, known)
         if hint.intent is Intent.NORMAL and _checkpoint(known.document, found.state, treatment):
             return Result.CURRENT
         return None
 
+    def _stale(self, found: Inspected, treatment: Treatment) -> bool:
+        mark, said = found.entries.mark, self._vocabulary(treatment)
+        return mark is not None and (mark.model, mark.rules) != (said.model, said.digest)
+
     def _wanted_anew(self, hint: Hint, found: Inspected, treatment: Treatment) -> bool:
-        mark = found.entries.mark
-        stale = mark is not None and (mark.model, mark.rules) != (self.pool.info.id, treatment.policy.digest)
-        if stale:
+        return hint.intent is Intent.STALE and self._stale(found, treatment)
+
+    async def _marked(self, found: Inspected, treatment: Treatment, known: Known) -> Result:
+        """A mark that holds is taken as it is, and counted where it is of another model or of other rules."""
+        if self._stale(found, treatment):
             self.metrics.stale()
-        return stale and hint.intent is Intent.STALE
+        return await self._indexed(found, treatment, known)
 
     async def _with_body(
-        self, found: Inspected, body: Body, treatment: Treatment, known: Known, stack: AsyncExitStack
+        self, hint: Hint, found: Inspected, body: Body, treatment: Treatment, known: Known, stack: AsyncExitStack
     ) -> Result:
         size = min(found.state.size, treatment.max_bytes)
         async with self.budget.reserve(size):
@@ -162,11 +175,13 @@ class Reconciler:
                 await stack.aclose()
                 if found.image is None and sniff(data) is None:
                     return await self._undocumented(found.state.ref, known, Result.SKIPPED)
-                if await self._same_content(found, data):
-                    return await self._indexed(found.state, found.entries, found.user, known)
-                return await self._labelled(found, data, treatment)
+                if not (found.holds or await self._same_content(found, data)):
+                    return await self._labelled(found, data, treatment)
+                if not self._wanted_anew(hint, found, treatment):
+                    return await self._marked(found, treatment, known)
+                return await self._relabelled(found, data, treatment)
             except (Unreadable, Undecodable) as error:
-                raise await self._poisoned(found, error) from error
+                raise await self._poisoned(found, treatment, error) from error
 
     async def _read(self, body: Body, limit: int) -> bytes:
         with self.metrics.stage("fetch"):
@@ -179,7 +194,7 @@ class Reconciler:
         copy, a second upload of the same file.
         """
         mark = found.entries.mark
-        if mark is None or not found.genuine or found.holds:
+        if mark is None or not found.genuine:
             return False
         return mark.content == await anyio.to_thread.run_sync(content_digest, data)
 
@@ -188,14 +203,29 @@ class Reconciler:
             inference = await self.pool.classify(data, treatment.limits)
         self.metrics.observed("decode", inference.decode)
         self.metrics.observed("infer", inference.infer)
-        entries = self.author.entries(found.state, inference, self.pool.info, treatment.policy)
-        with self.metrics.stage("annotate"):
-            done = await self._annotate(found, entries, treatment, data)
-        document = self._document(done.state, done.entries, found.user, done.problem)
-        await self._upsert(document)
+        entries = self.author.entries(found.state, inference, self.pool.info, self._vocabulary(treatment))
+        done = await self._annotate(found, entries, treatment, data)
         return Result.LABELLED if done.entries.labels else Result.UNLABELLED
 
+    async def _relabelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
+        """By other rules, of the scores that this model gave; by inference where they are not there."""
+        mark, raw, said = found.entries.mark, found.entries.raw, self._vocabulary(treatment)
+        if mark is None or raw is None or mark.model != said.model:
+            return await self._labelled(found, data, treatment)
+        await self._annotate(
+            found, self.author.relabelled(found.state, found.entries, mark, raw, said), treatment, data
+        )
+        facts = {"bucket": found.state.ref.bucket, "key": found.state.ref.key, "bytes": len(data)}
+        log.info("labels made anew without inference; `put` sends the bytes again", extra=facts)
+        return Result.RELABELLED
+
     async def _annotate(self, found: Inspected, entries: Entries, treatment: Treatment, data: bytes) -> Annotated:
+        with self.metrics.stage("annotate"):
+            done = await self._write(found, entries, treatment, data)
+        await self._upsert(self._document(done.state, done.entries, found.user, treatment, done.problem))
+        return done
+
+    async def _write(self, found: Inspected, entries: Entries, treatment: Treatment, data: bytes) -> Annotated:
         if treatment.settle:
             await anyio.sleep(treatment.settle)
         done = await self.annotator.annotate(found.state, found.user, entries, treatment.way, data)
@@ -205,9 +235,9 @@ class Reconciler:
             self.metrics.write_refused(done.problem.code)
         return done
 
-    async def _indexed(self, state: ObjectState, entries: Entries, user: Mapping[str, str], known: Known) -> Result:
+    async def _indexed(self, found: Inspected, treatment: Treatment, known: Known) -> Result:
         """Bring the index in line with a labelled object: no body, no inference, no write."""
-        document = self._document(state, entries, user, None)
+        document = self._document(found.state, found.entries, found.user, treatment)
         if known.document == document:
             return Result.CURRENT
         await self._upsert(document)
@@ -222,10 +252,10 @@ class Reconciler:
             await self.index.apply(Delete(document_id(self.author.site, ref)))
         return Result.DELETED
 
-    async def _poisoned(self, found: Inspected, error: Unreadable | Undecodable) -> Poison:
+    async def _poisoned(self, found: Inspected, treatment: Treatment, error: Unreadable | Undecodable) -> Poison:
         status = "refused" if isinstance(error, Unreadable) else "failed"
         problem = Problem.of(error, status)
-        await self._upsert(self._document(found.state, Entries(), found.user, problem))
+        await self._upsert(self._document(found.state, Entries(), found.user, treatment, problem))
         return Poison(found.state.ref, problem)
 
     async def _known(self, ref: ObjectRef) -> Known:
@@ -238,10 +268,19 @@ class Reconciler:
         with self.metrics.stage("index"):
             await self.index.apply(Upsert(document))
 
+    def _vocabulary(self, treatment: Treatment) -> Vocabulary:
+        return self.vocabularies(self.pool.info, treatment.policy)
+
     def _document(
-        self, state: ObjectState, entries: Entries, user: Mapping[str, str], problem: Problem | None
+        self,
+        state: ObjectState,
+        entries: Entries,
+        user: Mapping[str, str],
+        treatment: Treatment,
+        problem: Problem | None = None,
     ) -> Document:
-        return build_document(self.author.site, state, entries, user, self.options, problem)
+        said = self._vocabulary(treatment)
+        return build_document(self.author.site, state, entries, user, self.options, problem, said)
 
 
 def _checkpoint(document: Document | None, state: ObjectState, treatment: Treatment) -> bool:

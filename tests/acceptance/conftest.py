@@ -109,6 +109,13 @@ class Site:
         assert code == done.returncode, done.stdout + done.stderr
         return done.stdout
 
+    def fails(self, *arguments: str, code: int) -> str:
+        """What the command says on stderr, and nothing on stdout."""
+        command = [*IMGTAG, "--config", str(self.file), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (code, "") == (done.returncode, done.stdout), done.stdout + done.stderr
+        return done.stderr
+
     def found(self, query: str = "") -> list[dict]:
         lines = self.run("search", "--json", "--limit", "100000", *query.split()).splitlines()
         return [json.loads(line) for line in lines]

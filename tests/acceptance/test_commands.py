@@ -31,6 +31,7 @@ def test_label_needs_no_configuration(tmp_path, photographs):
     said = run("label", "cup.jpg", cwd=tmp_path).stdout.splitlines()
 
     assert re.fullmatch(r"espresso \(\d\d\.\d\d% likely\)", said[0])
+    assert re.fullmatch(r"food 0\.\d\d, drink 0\.\d\d, coffee 0\.\d\d", said[-1])
 
 
 def test_label_says_of_each_what_is_wrong(tmp_path, photographs):
@@ -45,6 +46,8 @@ def test_label_says_of_each_what_is_wrong(tmp_path, photographs):
     assert ["a.jpg", "b.jpg", "nowhere", "c.jpg"] == [answer["ref"] for answer in answers]
     assert {"ref", "labels", "ancestors", "model", "ms"} == answers[0].keys()
     assert "egyptian cat" in [label["label"] for label in answers[0]["labels"]]
+    assert {"animal", "mammal", "feline", "cat"} == {above["label"] for above in answers[0]["ancestors"]}
+    assert {"label", "confidence"} == answers[0]["ancestors"][0].keys()
     assert ["not_an_image", "absent", "empty"] == [answer["error"]["code"] for answer in answers[1:]]
     assert {"code", "message", "hint"} == answers[1]["error"].keys()
     assert [] == os.listxattr(tmp_path / "a.jpg")

@@ -53,6 +53,40 @@ def test_what_happens_to_a_picture_happens_to_its_document(site, photographs):
     wait_until(lambda: not site.found("status:*"), 30)
 
 
+def test_pictures_are_found_by_what_is_on_them_in_any_word(site, photographs):
+    """By what stands above the labels, by category, by another name; and by none that only sounds like it."""
+    site.start()
+    for name in ("cat", "espresso"):
+        (site.root / f"{name[::-1]}.jpg").write_bytes(photographs[name])
+    wait_until(lambda: len(site.found()) == 2, 30)
+
+    assert ["tac.jpg"] == names(site.found("animal"))
+    assert ["tac.jpg"] == names(site.found("cat@0.8"))
+    assert ["tac.jpg"] == names(site.found("feline -dog"))
+    assert ["osserpse.jpg"] == names(site.found("category:food beverage"))
+    assert [] == site.found("dog")
+    (cat,) = site.found("cat")
+    assert {"egyptian cat", "tiger cat"} <= set(cat["labels"])
+    assert "cat" not in cat["labels"]
+    assert "animal" == cat["category"]
+    assert float(os.getxattr(site.root / "tac.jpg", "user.imgtag_cat")) > 0.8
+
+
+def test_label_rules_hold_for_new_pictures(site, photographs):
+    """A label that is renamed is written, shown and found by its new name, and found by the old one."""
+    rule = '[[label_rules]]\nlabel = "espresso"\nrename = "Coffee to Go"\ncategory = "drink"\n'
+    site.configure(f'{rule}[[label_rules]]\nlabel = "esspresso"\ndrop = true\n')
+    site.start()
+    (site.root / "a.jpg").write_bytes(photographs["espresso"])
+    wait_until(lambda: len(site.found()) == 1, 30)
+
+    assert "user.imgtag_coffee+to+go" in os.listxattr(site.root / "a.jpg")
+    assert ["coffee to go"] == list(site.found("espresso")[0]["labels"])
+    assert ["a.jpg"] == names(site.found("category:drink coffee_to_go@0.5"))
+    assert "Coffee to Go (" in site.run("label", "pictures/a.jpg")
+    assert "the model knows nothing as 'esspresso'; did you mean `espresso`?" in site.run("doctor")
+
+
 def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
     """New, overwritten, moved and deleted files are noticed at the next start, the others cost nothing."""
     for name in ("stays", "goes", "changes", "moves"):

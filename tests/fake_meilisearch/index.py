@@ -171,7 +171,8 @@ class Index:
         numbers = self._filtered(query.get("filter"), "invalid_similar_filter") - {number}
         near = [(_cosine(vector, kept[name][0]), other) for other, kept in self._vectors.items() if kept.get(name)]
         found = [other for _, other in sorted(near, reverse=True) if vector and other in numbers]
-        hits = [self._shown(other, None, vectors=False) for other in found[: query.get("limit", 20)]]
+        vectors = query.get("retrieveVectors", False)
+        hits = [self._shown(other, None, vectors=vectors) for other in found[: query.get("limit", 20)]]
         return {"hits": hits, "id": query["id"], "estimatedTotalHits": len(found)}
 
     @property

@@ -44,6 +44,7 @@ def test_every_plugin_is_in_it(wheel):
     "name",
     [
         "imgtag/cli/clock.jpg",
+        "imgtag/config/embarrassing.toml",
         "imgtag/py.typed",
         "imgtag_tflite/bundled/efficientnet-lite0-int8.tflite",
         "imgtag_tflite/bundled/LICENSE",
@@ -51,6 +52,7 @@ def test_every_plugin_is_in_it(wheel):
         "imgtag_tflite/bundled/MODEL.toml",
         "imgtag_tflite/bundled/ancestors.tsv",
         "imgtag_tflite/bundled/labels.txt",
+        "imgtag_tflite/bundled/projection.npy",
         "imgtag_tflite/bundled/words.tsv",
     ],
 )

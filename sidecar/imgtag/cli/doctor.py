@@ -17,6 +17,7 @@ from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
 from imgtag.cli.parcel import Parcel, Road
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
+from imgtag.config.label_rules import unknown
 from imgtag.config.rules import Rules
 from imgtag.config.schema import Writeback
 from imgtag.errors import BucketAbsent, ImgtagError, Unavailable
@@ -198,7 +199,8 @@ async def _model(config: Config) -> Check:
             info = pool.info
     except ImgtagError as error:
         return Check(check="classifier", ok=False, message=error.message, hint=error.hint or _SEE)
-    return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels")
+    strange = "".join(f"; {finding}" for finding in unknown(config, info.known()))
+    return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{strange}")
 
 
 async def _part(kind: Kind, make: Callable[[], Service]) -> list[Check]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import click
@@ -21,6 +23,7 @@ from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.stages.fetch import fetch
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
+from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.pool import WorkerPool
 
 
@@ -50,6 +53,13 @@ async def _label_all(labeller: Labeller, answers: Answers, objects: bool) -> int
     return answers.failed
 
 
+class Seen(NamedTuple):
+    """What is on a picture."""
+
+    labels: tuple[Label, ...]
+    ancestors: tuple[Label, ...]
+
+
 class Labeller:
     """Labels one REF after the other."""
 
@@ -61,16 +71,26 @@ class Labeller:
         self._general = Rules(config).general
         self._limits = picture_limits(config, self._general)
 
-    async def label(self, ref: str) -> tuple[Label, ...]:
-        """The labels of a picture. Raises what is wrong with it."""
+    async def label(self, ref: str) -> Seen:
+        """What is on a picture. Raises what is wrong with it."""
         data = await self._read(ref)
-        inference = await self.pool.classify(data, self._limits)
-        return label_policy(self._general).select(inference.raw, self.pool.info.labels, decimals=4)
+        raw = (await self.pool.classify(data, self._limits)).raw
+        return Seen(self.vocabulary.said(raw, decimals=4), self.vocabulary.above(raw, decimals=4))
 
-    def shown(self, label: Label) -> str:
-        """``red fox (58.52% likely)``, in the model's own spelling."""
-        info = self.pool.info
-        return f"{info.display[info.labels.index(label.name)]} ({label.confidence:.2%} likely)"
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the model says under the general rules."""
+        return self.pool.info.vocabulary(label_policy(self._general))
+
+    def shown(self, seen: Seen) -> Iterator[str]:
+        """``red fox (58.52% likely)``, in the model's own spelling; what stands above on one dim line."""
+        for label in seen.labels:
+            yield f"{self.vocabulary.labels[label.name].display} ({label.confidence:.2%} likely)"
+        if seen.ancestors:
+            above = (
+                f"{self.vocabulary.ancestors[label.name].display} {label.confidence:.2f}" for label in seen.ancestors
+            )
+            yield click.style(", ".join(above), dim=True)
 
     async def _read(self, ref: str) -> bytes:
         path = Path(ref)
@@ -124,23 +144,23 @@ class Answers:
     async def _answer(self, ref: str, labeller: Labeller) -> str:
         start = time.perf_counter()
         try:
-            labels = await labeller.label(ref)
+            seen = await labeller.label(ref)
         except ImgtagError as error:
             self.failed += 1
             return self._refusal(ref, error)
         milliseconds = (time.perf_counter() - start) * 1000
         if self._as_json:
-            return self._as_object(ref, labels, labeller.pool.info.id, milliseconds)
-        return self._text(ref, [labeller.shown(label) for label in labels] or ["nothing that the model is sure of"])
+            return self._as_object(ref, seen, labeller.pool.info.id, milliseconds)
+        return self._text(ref, list(labeller.shown(seen)) or ["nothing that the model is sure of"])
 
     def _text(self, ref: str, lines: list[str]) -> str:
         return "\n".join([f"{ref}:", *(f"  {line}" for line in lines)] if self._titled else lines)
 
-    def _as_object(self, ref: str, labels: tuple[Label, ...], model: str, milliseconds: float) -> str:
+    def _as_object(self, ref: str, seen: Seen, model: str, milliseconds: float) -> str:
         said: dict[str, Any] = {
             "ref": ref,
-            "labels": [{"label": label.name, "confidence": label.confidence} for label in labels],
-            "ancestors": [],
+            "labels": _as_list(seen.labels),
+            "ancestors": _as_list(seen.ancestors),
             "model": model,
             "ms": round(milliseconds, 1),
         }
@@ -151,3 +171,7 @@ class Answers:
             said = {"code": error.code, "message": error.message, "hint": error.hint}
             return json.dumps({"ref": ref, "error": said}, ensure_ascii=False)
         return self._text(ref, [f"not labelled: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])])
+
+
+def _as_list(labels: tuple[Label, ...]) -> list[dict[str, Any]]:
+    return [{"label": label.name, "confidence": label.confidence} for label in labels]

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "Label what the source reports, until stopped.",
     "label": "Classify pictures and print their labels; nothing is written.",
     "search": "Search the index.",
+    "similar": "Find pictures that look like one.",
     "demo": "Label sample pictures in a temporary folder and search them.",
     "setup": "Make what is missing on the servers (index, stream, notifications), or take it back.",
     "doctor": "Check everything that the sidecar depends on.",

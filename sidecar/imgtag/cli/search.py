@@ -12,9 +12,11 @@ import click
 
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
+from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError, QueryError
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
 from imgtag.service.assembly import make_indexer, make_pool
+from imgtag.service.treatments import label_policy
 from imgtag.types.document import Document
 from imgtag.types.query import Query, parse
 from imgtag.types.query.folding import fold
@@ -38,11 +40,16 @@ def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, limi
     Every word narrows; OR widens. An object is found by its labels and by the words of its key.
     """
     config = app.load()
+    query = understood(words)
+    return anyio.run(_search, config, query, limit, "json" if as_json else "keys" if keys else "table")
+
+
+def understood(words: Sequence[str]) -> Query:
+    """The query that was typed. Raises UsageError, with a caret under the place."""
     try:
-        query = parse(" ".join(words))
+        return parse(" ".join(words))
     except QueryError as error:
         raise click.UsageError(f"{error.message}\n{error.caret()}\n{error.hint}".rstrip()) from error
-    return anyio.run(_search, config, query, limit, "json" if as_json else "keys" if keys else "table")
 
 
 async def _search(config: Config, query: Query, limit: int, form: str) -> int:
@@ -50,7 +57,7 @@ async def _search(config: Config, query: Query, limit: int, form: str) -> int:
         page = await _page(indexer, query, limit)
         if form == "table":
             _say_more(page, query, await _unknown(config, indexer, query, page))
-        _print(page.hits, form)
+        print_hits(page.hits, form)
     return 0
 
 
@@ -66,7 +73,8 @@ async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
     return Page(hits=hits, total=first.total)
 
 
-def _print(hits: Sequence[Document], form: str) -> None:
+def print_hits(hits: Sequence[Document], form: str) -> None:
+    """Print documents as ``json``, ``keys`` or a ``table``; it shows their similarity where they have one."""
     if form == "json":
         for hit in hits:
             click.echo(json.dumps(shown(hit), ensure_ascii=False))
@@ -95,11 +103,13 @@ def _table(hits: Sequence[Document]) -> None:
 
     console = Console()
     table = Table(box=None, pad_edge=False)
-    for name in ("object", "labels", "when"):
+    alike = ("similarity",) if "similarity" in hits[0] else ()
+    for name in (*alike, "object", "labels", "when"):
         table.add_column(name, overflow="fold")
     for hit in hits:
         # Keys and labels are strangers' words: as Text, no markup in them is obeyed.
-        table.add_row(Text(f"{hit['bucket']}/{hit['key']}"), Text(said(hit)), Text(str(hit.get("when_day", ""))))
+        texts = (f"{hit['bucket']}/{hit['key']}", said(hit), str(hit.get("when_day", "")))
+        table.add_row(*(f"{hit[name]:.2f}" for name in alike), *map(Text, texts))
     console.print(table)
 
 
@@ -127,7 +137,7 @@ async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -
     missing = [word for word in query.mentions if word not in known]
     if page.total or not missing:
         return {}
-    labels = {fold(label) for label in await _model_labels(config)}
+    labels = await _model_labels(config)
     terms = labels | {word for label in labels for word in label.split()}
     near = {word: await indexer.suggest(fold(word)[:_ALIKE], _PAGE) for word in missing}
     return {
@@ -137,12 +147,12 @@ async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -
     }
 
 
-async def _model_labels(config: Config) -> Sequence[str]:
-    """What the model can say; nothing where it does not load, which `imgtag doctor` says better."""
+async def _model_labels(config: Config) -> frozenset[str]:
+    """What the model can say, folded; nothing where it does not load, which `imgtag doctor` says better."""
     if config.classifier is None:
-        return ()
+        return frozenset()
     try:
         async with make_pool(config, 1) as pool:
-            return pool.info.labels
+            return pool.info.vocabulary(label_policy(Rules(config).general)).names()
     except ImgtagError:
-        return ()
+        return frozenset()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from imgtag.config.configuration import Config
-from imgtag.config.schema import Core, Rule, format_size, parse_size
+from imgtag.config.schema import Core, LabelRule, Rule, format_size, parse_size
 from imgtag.config.shape import FILE, alternatives, is_secret, table
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
 from imgtag.registry import Registry
@@ -26,7 +26,17 @@ Configuration of imgtag. Lines that begin with `#name =` show the defaults: dele
 Every setting may also come from the environment, such as IMGTAG_LABELS__TOP_K=3 for top_k of [labels],
 and every secret from a file, such as mark_key_file for mark_key. Check it with `imgtag config check`."""
 _SMALL_HEAD = "A small configuration of imgtag; `imgtag config example` shows every setting."
-_RULES = "Parts of the store that are labelled; the first that matches an object holds. A folder needs none."
+_LISTS: Mapping[str, tuple[type[Settings], str]] = {
+    "label_rules": (
+        LabelRule,
+        "Other names, thresholds and categories for labels of the model; what the first rule for one says, holds.",
+    ),
+    "rules": (
+        Rule,
+        "Parts of the store that are labelled; the first that matches an object holds. A folder needs none.",
+    ),
+}
+"""The lists of tables, and what is said above an example of each."""
 
 
 def example(registry: Registry, *, small: bool = False) -> str:
@@ -36,10 +46,10 @@ def example(registry: Registry, *, small: bool = False) -> str:
     if small:
         lines += [*_section("site", Core.model_fields["site"].default, small=True), ""]
         lines += [*_plugin("store", *active), ""] if active else []
-        lines += [*_rules(small=True)]
+        lines += [*_comment(_LISTS["rules"][1]), "#[[rules]]", '#bucket = "pictures"']
     else:
         for name, field in Core.model_fields.items():
-            lines += [*(_rules() if name == "rules" else _section(name, field.default)), ""]
+            lines += [*(_rules(name) if name in _LISTS else _section(name, field.default)), ""]
         for kind in KINDS:
             for name, spec in registry.usable(kind).items():
                 lines += [*_plugin(kind, name, spec, active=active == (name, spec)), ""]
@@ -50,10 +60,11 @@ def show(config: Config) -> str:
     """Every value in force as TOML, with who set it; secrets are masked."""
     lines = [f"# {config.path or 'no configuration file'}", f"# state in {config.state_dir}", ""]
     for name in Core.model_fields:
-        if name != "rules":
+        if name not in _LISTS:
             lines += [*_shown(config, name, getattr(config, name)), ""]
-    for place, rule in enumerate(config.rules):
-        lines += [*_shown_rule(config, place, rule), ""]
+    for name in _LISTS:
+        for place, rule in enumerate(getattr(config, name)):
+            lines += [*_shown_rule(config, name, place, rule), ""]
     for kind in KINDS:
         if chosen := config.chosen(kind):
             lines += [*_shown(config, f"{kind}.{_quoted(chosen.name)}", chosen.settings), ""]
@@ -122,13 +133,11 @@ def _plugin(kind: Kind, name: str, spec: PluginSpec, *, active: bool = True) -> 
     yield from _fields(spec.settings, active=required if active else ())
 
 
-def _rules(*, small: bool = False) -> Iterator[str]:
-    yield from _comment(_RULES)
-    yield "#[[rules]]"
-    if small:
-        yield '#bucket = "pictures"'
-    else:
-        yield from _fields(Rule, active=())
+def _rules(name: str) -> Iterator[str]:
+    model, about = _LISTS[name]
+    yield from _comment(about)
+    yield f"#[[{name}]]"
+    yield from _fields(model, active=())
 
 
 def _fields(model: type[BaseModel], *, active: Collection[str]) -> Iterator[str]:
@@ -166,14 +175,14 @@ def _shown(config: Config, key: str, section: Settings) -> Iterator[str]:
         yield _line(config, f"{key}.{name}", field, getattr(section, name))
 
 
-def _shown_rule(config: Config, place: int, rule: Rule) -> Iterator[str]:
-    yield "[[rules]]"
-    for name, field in Rule.model_fields.items():
+def _shown_rule(config: Config, table: str, place: int, rule: Settings) -> Iterator[str]:
+    yield f"[[{table}]]"
+    for name, field in type(rule).model_fields.items():
         value = getattr(rule, name)
         if isinstance(value, Settings):
             value = {key: getattr(value, key) for key in value.model_fields_set}
         if name in rule.model_fields_set or not isinstance(value, dict):
-            yield _line(config, f"rules[{place}].{name}", field, value)
+            yield _line(config, f"{table}[{place}].{name}", field, value)
 
 
 def _line(config: Config, key: str, field: FieldInfo, value: Any) -> str:

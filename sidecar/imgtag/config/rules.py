@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import TypeVar
 
 from imgtag.config.configuration import Config
-from imgtag.config.schema import Labels, Limits, Rule, Writeback
+from imgtag.config.label_rules import shipped
+from imgtag.config.schema import LabelRule, Labels, Limits, Rule, Writeback
 from imgtag.plugin.spec import Settings
 from imgtag.types.ref import ObjectRef
 
@@ -25,6 +26,7 @@ class Effective:
     labels: Labels
     writeback: Writeback
     limits: Limits
+    label_rules: tuple[LabelRule, ...] = ()
     rule: int | None = None
 
 
@@ -33,7 +35,13 @@ class Rules:
 
     def __init__(self, config: Config) -> None:
         limits = Limits(**{name: getattr(config.pipeline, name) for name in Limits.model_fields})
-        self._general = Effective(labels=config.labels, writeback=config.writeback, limits=limits)
+        self._label_rules = config.label_rules
+        self._general = Effective(
+            labels=config.labels,
+            writeback=config.writeback,
+            limits=limits,
+            label_rules=self._label_rules_of(config.labels),
+        )
         self._rules = [(rule, self._over(place, rule)) for place, rule in enumerate(config.rules)]
         self._everything = takes_everything(config)
 
@@ -53,12 +61,17 @@ class Rules:
         yield from [self._general] if self._everything else [effective for _, effective in self._rules]
 
     def _over(self, place: int, rule: Rule) -> Effective:
+        labels = _laid_over(self._general.labels, rule.labels)
         return Effective(
-            labels=_laid_over(self._general.labels, rule.labels),
+            labels=labels,
             writeback=_laid_over(self._general.writeback, rule.writeback),
             limits=_laid_over(self._general.limits, rule.limits),
+            label_rules=self._label_rules_of(labels),
             rule=place,
         )
+
+    def _label_rules_of(self, labels: Labels) -> tuple[LabelRule, ...]:
+        return (*self._label_rules, *(shipped() if labels.defaults else ()))
 
 
 def takes_everything(config: Config) -> bool:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from imgtag.plugin.spec import Settings
 
@@ -59,6 +59,9 @@ Listen = Annotated[str, AfterValidator(_listen)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Glob = Annotated[str, Field(min_length=1)]
 Kept = Literal["facts", "raw", "vec"]
+Names = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""One or several labels or globs over them."""
+NewName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class Site(Settings):
@@ -76,6 +79,21 @@ class LabelShape(Settings):
 
     top_k: int = Field(default=5, ge=1, le=20, description="At most so many labels on one object.")
     threshold: float = Field(default=0.10, ge=0, le=1, description="Labels of a lower probability are left out.")
+    allow: tuple[Glob, ...] = Field(
+        default=(),
+        description="Where not empty, nothing else counts: labels and ancestors by name, or globs such as `*dog`. "
+        'An ancestor stands for all under it: ["animal", "plant"].',
+    )
+    deny: tuple[Glob, ...] = Field(
+        default=(),
+        description="Labels and ancestors that count for nothing, with all under them, as if the model had no such "
+        "classes. It goes before `allow`.",
+    )
+    defaults: bool = Field(
+        default=True,
+        description="Whether the shipped label rules hold: they leave out labels that embarrass where they are wrong, "
+        "such as `bikini`, and want others to be surer.",
+    )
     decimals: int = Field(default=2, ge=1, le=6, description="Decimals of the probabilities written on objects.")
     prefix: str = Field(
         default="imgtag_",
@@ -240,6 +258,58 @@ class Rule(Settings):
     )
 
 
+class LabelRule(Settings):
+    """What is done with some labels of the model. Of several rules for a label the first that says a thing decides it.
+
+    All rules also hold for ancestors, but for `category` and `priority`.
+    """
+
+    label: Names = Field(
+        min_length=1,
+        description="Labels as the model knows them, in lower case, or globs over them: a name or a list of names.",
+        examples=[["tabby", "*cat"]],
+    )
+    rename: NewName | None = Field(
+        default=None,
+        description="What it is called instead, everywhere. The old name still finds it.",
+        examples=["house cat"],
+    )
+    merge: NewName | None = Field(
+        default=None,
+        description="The one label that all of these become; their probabilities are summed.",
+        examples=["cat"],
+    )
+    drop: bool | None = Field(
+        default=None, description="Never said. It still counts for its ancestors; `deny` of [labels] ends that too."
+    )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="In place of `threshold` of [labels], and of the 0.30 of an ancestor.",
+        examples=[0.5],
+    )
+    category: NewName | None = Field(
+        default=None, description="The category of pictures whose best label this is.", examples=["pet"]
+    )
+    priority: int | None = Field(
+        default=None,
+        ge=-100,
+        le=100,
+        description="Labels of higher priority are the first of `top_k`, and the last to go where an object has little "
+        "room for metadata. Default: 0.",
+        examples=[10],
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> LabelRule:
+        if self.model_fields_set <= {"label"}:
+            raise ValueError("does nothing: give rename, merge, drop, threshold, category or priority")
+        if self.rename and self.merge:
+            raise ValueError("has both rename and merge: labels that are merged take the name of `merge`")
+        return self
+
+
 class Core(Settings):
     """All sections that are the sidecar's own."""
 
@@ -252,3 +322,4 @@ class Core(Settings):
     plugins: Plugins = Plugins()
     ops: Ops = Ops()
     rules: tuple[Rule, ...] = ()
+    label_rules: tuple[LabelRule, ...] = ()

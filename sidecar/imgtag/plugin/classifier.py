@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from imgtag.types.vocabulary import Vocabulary, vocabulary
+from imgtag.types.words import Words
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from imgtag.plugin.image import Image
+    from imgtag.types.labels import LabelPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +30,37 @@ class ModelInfo:
     """Width and height of the input, pixels."""
     embedding: int = 0
     """Length of the embedding; 0 where the model has none."""
+    projection: str = ""
+    """How vectors are made of embeddings, as ``svd1``: another name for another way. Empty where there are none."""
     licence: str | None = None
+    words: Words = field(default_factory=Words)
+    """What its classes are kinds of and what else they are called; empty where that is not known."""
 
     @property
     def id(self) -> str:
         """Name and the first eight digits of the digest, as marks and documents carry it."""
         return f"{self.name}@{self.digest[:8]}"
 
+    def known(self) -> frozenset[str]:
+        """The labels and ancestors that rules may name."""
+        return frozenset({*self.labels, *(ancestor.name for ancestor in self.words.ancestors)})
+
+    def vocabulary(self, policy: LabelPolicy) -> Vocabulary:
+        """The labels and ancestors that it gives under a policy."""
+        return vocabulary(self.id, self.labels, self.display, self.words, policy)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a model says of one picture: float32 probabilities of all classes; the embedding, float32, or None."""
+    """What a model says of one picture: float32 probabilities of all classes; the embedding, float32, or None.
+
+    ``vector`` is the embedding projected to 128 numbers, float32, whose cosine tells how alike pictures are; None
+    where the model has no projection. Its length means nothing.
+    """
 
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32] | None = None
+    vector: NDArray[np.float32] | None = None
 
 
 class Classifier(Protocol):

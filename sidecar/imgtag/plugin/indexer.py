@@ -6,11 +6,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from imgtag.errors import ImgtagError
+from imgtag.errors import ImgtagError, Incomparable
 from imgtag.plugin.service import Service
 from imgtag.types.document import Document
-from imgtag.types.query import Query
+from imgtag.types.query import And, Condition, Is, Query
+from imgtag.types.query.folding import normalise
 from imgtag.types.ref import Scope
+
+_NO_VECTOR = (
+    "Either its model has no embedding, or [labels] keep lacks vec, or its metadata have no room for the entry, or it "
+    "was labelled before there were vectors; then put it again."
+)
+_NO_LABELS = "Only what could be decoded can be compared."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,43 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimilarRequest:
+    """Which documents look like that of ``id``, of those that ``query`` finds; its order does not count."""
+
+    id: str
+    query: Query
+    limit: int = 20
+
+    def among(self, document: Document | None) -> Condition:
+        """What may be compared with the document of ``id``, itself included: vectors of one space, in the query.
+
+        Raises Incomparable where there is no document, or no vector in it.
+        """
+        if document is None:
+            raise Incomparable("the index knows no such object", code="absent")
+        if not vector_of(document):
+            unread = document["status"] in {"refused", "failed"}
+            why, hint = (f"it is {document['status']}", _NO_LABELS) if unread else ("it has no vector", _NO_VECTOR)
+            name = f"{document['bucket']}/{document['key']}"
+            raise Incomparable(f"nothing can be compared with {name}: {why}", hint=hint, code="no_vector")
+        return And((self.query.condition, Is("space", (normalise(document["space"]),))))
+
+
+def vector_of(document: Document) -> Sequence[float] | None:
+    """The vector of a document; None where it has none, or none that may be compared."""
+    vector: Sequence[float] | None = (document.get("_vectors") or {}).get("img")
+    return vector if document.get("space") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """A document, and the cosine of its vector and the one asked for: 1 is the same, 0 has nothing in common."""
+
+    document: Document
+    similarity: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """Hits in order, the exact number of all, and the counts asked for: field -> value -> documents."""
 
@@ -77,6 +121,10 @@ class Indexer(Service, Protocol):
 
     async def search(self, request: SearchRequest) -> Page:
         """Documents that match. Raises QueryError."""
+        ...
+
+    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
+        """The nearest by their vectors first, never the document itself. Raises Incomparable, QueryError."""
         ...
 
     def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 
 from imgtag.config.configuration import Config
+from imgtag.config.label_rules import unknown
 from imgtag.config.rules import Rules
 from imgtag.errors import Unavailable
 from imgtag.flow.backoff import Backoff
@@ -57,6 +58,8 @@ class Sidecar:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(self._pool())
             self.health.up("workers")
+            for finding in unknown(self.config, pool.info.known()):
+                log.warning("label rule", extra={"finding": str(finding)})
             indexer = await self._started(stack, "indexer", partial(make_indexer, self.config))
             store = await self._started(stack, "store", partial(make_store, self.config))
             source = await self._started(stack, "source", partial(make_source, self.config))

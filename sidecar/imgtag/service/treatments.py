@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Effective, Rules
+from imgtag.config.schema import LabelRule as LabelRuleSettings
 from imgtag.reconcile import Treatment
 from imgtag.stages.annotate import Way
-from imgtag.types.labels import LabelPolicy
+from imgtag.types.label_rules import LabelRule
+from imgtag.types.labels import LabelPolicy, identity
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
 from imgtag.workers.pool import PictureLimits
@@ -20,7 +22,21 @@ _DECODED_SHARE = 4
 def label_policy(effective: Effective) -> LabelPolicy:
     """Which classes become labels."""
     labels = effective.labels
-    return LabelPolicy(top_k=labels.top_k, threshold=labels.threshold, decimals=labels.decimals)
+    return LabelPolicy(
+        top_k=labels.top_k,
+        threshold=labels.threshold,
+        decimals=labels.decimals,
+        rules=tuple(label_rule(rule) for rule in effective.label_rules),
+        allow=tuple(map(identity, labels.allow)),
+        deny=tuple(map(identity, labels.deny)),
+    )
+
+
+def label_rule(rule: LabelRuleSettings) -> LabelRule:
+    """A rule as labels are made by it: names as identities."""
+    said = rule.model_dump(exclude={"label", "category"})
+    category = rule.category and identity(rule.category)
+    return LabelRule(labels=tuple(map(identity, rule.label)), category=category, **said)
 
 
 def metadata_codec(effective: Effective) -> MetadataCodec:

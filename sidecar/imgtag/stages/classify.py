@@ -6,11 +6,27 @@ import time
 from dataclasses import dataclass, replace
 
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.types.labels import LabelPolicy
+from imgtag.types.labels import LabelPolicy, Raw
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
+from imgtag.types.vector import Vector
+from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.pool import Inference
+
+
+class Vocabularies:
+    """What a model says under each policy; made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], Vocabulary] = {}
+
+    def __call__(self, model: ModelInfo, policy: LabelPolicy) -> Vocabulary:
+        """The vocabulary of this model and policy."""
+        key = (model.id, policy.digest)
+        if key not in self._made:
+            self._made[key] = model.vocabulary(policy)
+        return self._made[key]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +37,12 @@ class Author:
     gps: bool = True
     exif: bool = True
 
-    def entries(self, state: ObjectState, inference: Inference, model: ModelInfo, policy: LabelPolicy) -> Entries:
-        """Labels, mark, facts and raw of one picture, before what has no room is dropped."""
+    def entries(self, state: ObjectState, inference: Inference, model: ModelInfo, said: Vocabulary) -> Entries:
+        """Labels, mark, facts, raw and vector of one picture, before what has no room is dropped."""
         facts = replace(inference.facts, modified=int(state.modified)).without(gps=self.gps, exif=self.exif)
         mark = Mark(
             model=model.id,
-            rules=policy.digest,
+            rules=said.digest,
             content=inference.content,
             etag=state.etag,
             etag_after=state.etag,
@@ -34,4 +50,20 @@ class Author:
             version=state.version,
             at=int(time.time()),
         )
-        return Entries(labels=policy.select(inference.raw, model.labels), mark=mark, facts=facts, raw=inference.raw)
+        labels = said.written(inference.raw)
+        vec = Vector(model.projection, inference.vec) if model.projection and inference.vec else None
+        return Entries(labels=labels, mark=mark, facts=facts, raw=inference.raw, vec=vec)
+
+    def relabelled(self, state: ObjectState, entries: Entries, mark: Mark, raw: Raw, said: Vocabulary) -> Entries:
+        """The entries of a picture with labels made anew of the scores that were kept of it."""
+        mark = replace(
+            mark,
+            rules=said.digest,
+            etag=state.etag,
+            etag_after=state.etag,
+            owner=owner_digest(self.site, state.ref),
+            version=state.version,
+            at=int(time.time()),
+        )
+        facts = entries.facts and entries.facts.without(gps=self.gps, exif=self.exif)
+        return replace(entries, labels=said.written(raw), mark=mark, facts=facts)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from imgtag.plugin.classifier import ModelInfo, Scores
 from imgtag.plugin.image import Image
 from imgtag.plugin.spec import PluginSpec, Settings
+from imgtag.types.vector import LENGTH
 
 COLOURS = {
     "black": (0, 0, 0),
@@ -47,7 +48,7 @@ class ColourSettings(Settings):
 
 
 class ColourClassifier:
-    """Says which colour a picture has, by the mean of its pixels. The embedding is that mean, 0 to 1."""
+    """Says which colour a picture has, by the mean of its pixels. Embedding and vector are that mean, 0 to 1."""
 
     def __init__(self, settings: ColourSettings) -> None:
         self._seconds = settings.seconds
@@ -59,6 +60,7 @@ class ColourClassifier:
             display=tuple(label.capitalize() for label in COLOURS),
             size=_SIZE,
             embedding=3,
+            projection="rgb1",
             licence="Apache-2.0",
         )
 
@@ -72,7 +74,9 @@ class ColourClassifier:
         mean = image.fit(_SIZE).reshape(-1, 3).mean(axis=0, dtype=np.float32)
         distance = np.linalg.norm(self._colours - mean, axis=1)
         weight = np.exp((distance.min() - distance) / _SHARPNESS)
-        return Scores(probabilities=(weight / weight.sum()).astype(np.float32), embedding=mean / np.float32(255))
+        embedding = mean / np.float32(255)
+        vector = np.pad(embedding, (0, LENGTH - len(embedding)))
+        return Scores(probabilities=(weight / weight.sum()).astype(np.float32), embedding=embedding, vector=vector)
 
 
 class HostileClassifier(ColourClassifier):

@@ -7,12 +7,22 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from imgtag.errors import DocumentError, ImgtagError
-from imgtag.plugin.indexer import Delete, Outcome, Page, SearchRequest, Upsert
-from imgtag.testing.evaluate import facets, ranked
+from imgtag.plugin.indexer import (
+    Delete,
+    Outcome,
+    Page,
+    SearchRequest,
+    Similar,
+    SimilarRequest,
+    Upsert,
+    vector_of,
+)
+from imgtag.testing.evaluate import facets, matches, ranked
 from imgtag.testing.service import MemoryService
 from imgtag.types.document import Document
 from imgtag.types.query.folding import fold
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.vector import cosine
 
 
 class MemoryIndexer(MemoryService):
@@ -46,6 +56,19 @@ class MemoryIndexer(MemoryService):
         hits = ranked(request.query, self.documents.values())
         counts = {name: facets(hits, name) for name in request.facets}
         return Page(hits=hits[request.offset :][: request.limit], total=len(hits), facets=counts)
+
+    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
+        """The nearest first."""
+        await self.faults.meet("similar", request)
+        asked = self.documents.get(request.id)
+        among = request.among(asked)
+        assert asked is not None, "among has looked"
+        found = [
+            Similar(document, cosine(vector_of(asked) or (), vector))
+            for document in self.documents.values()
+            if document is not asked and matches(among, document) and (vector := vector_of(document))
+        ]
+        return sorted(found, key=lambda each: (-each.similarity, each.document["key"]))[: request.limit]
 
     async def known(self, words: Sequence[str]) -> frozenset[str]:
         """Those of the words and labels that some document has among its terms and words."""

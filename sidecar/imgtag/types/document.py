@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgtag.types.facts import LATEST, Facts, position
-from imgtag.types.query.folding import fold, words
+from imgtag.types.query.folding import words
+from imgtag.types.vector import space
+from imgtag.types.vocabulary import PLAIN, Told, Vocabulary
 
 if TYPE_CHECKING:
     from imgtag.errors import ImgtagError
-    from imgtag.types.labels import Label
     from imgtag.types.metadata import Entries
     from imgtag.types.ref import ObjectRef, ObjectState
 
@@ -58,22 +58,25 @@ def build_document(
     user: Mapping[str, str],
     options: DocumentOptions,
     problem: Problem | None = None,
+    vocabulary: Vocabulary = PLAIN,
 ) -> Document:
     """The document of an object: a pure function of its headers and our entries.
 
-    ``user`` is its user metadata without our entries. Fields come in a fixed order, so that the same
-    object gives the same bytes.
+    ``user`` is its user metadata without our entries. ``vocabulary`` is that of the model at hand; it is
+    asked where the labels are that model's. Fields come in a fixed order, so that the same object gives the same bytes.
     """
+    known = entries.mark is not None and entries.mark.model == vocabulary.model
+    told = (vocabulary if known else PLAIN).told(entries)
     facts = (entries.facts or Facts()).without(gps=options.gps, exif=options.exif)
     fields = {
         **_named(site, state.ref),
         **_stored(state, facts),
-        **_outcome(entries, problem),
+        **_outcome(told, problem),
         **_pictured(state, facts),
         **_chosen(user, options.metadata),
-        **_labelled(entries.labels),
+        **_labelled(told),
         **_provenance(entries),
-        "_vectors": {"img": None},
+        **_embedded(entries),
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -102,8 +105,8 @@ def _stored(state: ObjectState, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _outcome(entries: Entries, problem: Problem | None) -> dict[str, Any]:
-    status = (problem and problem.status) or ("labelled" if entries.labels else "unlabelled")
+def _outcome(told: Told, problem: Problem | None) -> dict[str, Any]:
+    status = (problem and problem.status) or ("labelled" if told.labels or told.ancestors else "unlabelled")
     return {"status": status, "code": problem and problem.code, "reason": problem and problem.reason}
 
 
@@ -135,31 +138,31 @@ def _chosen(user: Mapping[str, str], names: Iterable[str]) -> dict[str, Any]:
     return {"meta": chosen or None}
 
 
-def _labelled(labels: tuple[Label, ...]) -> dict[str, Any]:
-    scores = {label.name: round(label.confidence, 2) for label in labels}
-    best = labels[0] if labels else None
+def _labelled(told: Told) -> dict[str, Any]:
+    scores = {label.name: round(label.confidence, 2) for label in (*told.labels, *told.ancestors)}
+    best = told.labels[0] if told.labels else None
     return {
-        "labels": [label.name for label in labels],
-        "terms": sorted(_terms(scores)),
+        "labels": [label.name for label in told.labels],
+        "ancestors": [label.name for label in told.ancestors] or None,
+        "terms": sorted(told.terms),
         "scores": dict(sorted(scores.items())),
         "top_label": best and best.name,
         "top_confidence": best and scores[best.name],
+        "category": told.category,
     }
-
-
-def _terms(names: Iterable[str]) -> set[str]:
-    return {term for name in names for term in _terms_of(name)}
-
-
-@lru_cache(maxsize=4096)
-def _terms_of(name: str) -> tuple[str, ...]:
-    """A label with its single words: a model has few labels, and every picture has some of them."""
-    return (fold(name), *words(name))
 
 
 def _provenance(entries: Entries) -> dict[str, Any]:
     mark = entries.mark
     return {"model": mark and mark.model, "rules": mark and mark.rules, "labelled": mark and mark.at}
+
+
+def _embedded(entries: Entries) -> dict[str, Any]:
+    """The int8 values as they are: only their direction counts. Without a mark nobody knows of which model they are."""
+    mark, vector = entries.mark, entries.vec
+    if mark is None or vector is None:
+        return {"_vectors": {"img": None}}
+    return {"space": space(mark.model, vector.projection), "_vectors": {"img": vector.numbers}}
 
 
 def _second(moment: float) -> int:

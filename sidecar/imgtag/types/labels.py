@@ -6,14 +6,16 @@ import json
 import math
 import re
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+    from imgtag.types.label_rules import LabelRule
 
 RAW_CLASSES = 20
 """How many classes are kept of what a model says."""
@@ -33,6 +35,8 @@ class Label:
 
     name: str
     confidence: float
+    priority: int = field(default=0, compare=False)
+    """What is dropped last where room is short; not written anywhere."""
 
 
 def label_to_name(label: str) -> str:
@@ -74,23 +78,23 @@ class Raw:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPolicy:
-    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure."""
+    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure, and by the rules.
+
+    ``allow`` and ``deny`` are identities or globs of labels and of ancestors: what they leave out does not count at
+    all, with every class that is under it.
+    """
 
     top_k: int = 5
     threshold: float = 0.10
     decimals: int = 2
+    rules: tuple[LabelRule, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """Eight hex digits that change with any setting that shapes labels."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
-    def select(self, raw: Raw, names: Sequence[str], *, decimals: int | None = None) -> tuple[Label, ...]:
-        """The labels of ``raw``, best first; what rounds to zero is none."""
-        places = self.decimals if decimals is None else decimals
-        sure = [(number, value) for number, value in raw.classes if value >= self.threshold and number < len(names)]
-        labels = (Label(names[number], round(value, places)) for number, value in sure[: self.top_k])
-        return tuple(label for label in labels if label.confidence > 0)
 
 
 def parse_confidence(text: str) -> float | None:

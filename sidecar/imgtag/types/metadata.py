@@ -7,8 +7,6 @@ Both are read whatever the layout that is written.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +14,7 @@ from imgtag.errors import WriteRefused
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name, name_to_label, parse_confidence
 from imgtag.types.mark import Mark
+from imgtag.types.vector import Vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,13 +27,13 @@ Layout = Literal["names", "single"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """All that the sidecar writes on an object; ``vec`` is the projected embedding, int8."""
+    """All that the sidecar writes on an object."""
 
     labels: tuple[Label, ...] = ()
     mark: Mark | None = None
     facts: Facts | None = None
     raw: Raw | None = None
-    vec: bytes | None = None
+    vec: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ class MetadataCodec:
             mark=Mark.decode(metadata.get(MARK, "")),
             facts=Facts.decode(metadata.get(FACTS, "")),
             raw=Raw.decode(metadata[RAW]) if RAW in metadata else None,
-            vec=_vector(metadata.get(VEC, "")),
+            vec=Vector.decode(metadata.get(VEC, "")),
         )
         return entries, user
 
@@ -75,7 +74,7 @@ class MetadataCodec:
         return entries.mark is not None and entries.mark.genuine(entries.labels, self.key)
 
     def pack(self, entries: Entries, user: Mapping[str, str], *, limit: int | None, overhead: int = 0) -> Packed:
-        """What fits beside the user's entries: vec goes first, then facts, raw, the weakest labels.
+        """What fits beside the user's entries: vec goes first, then facts, raw, the labels by priority, weakest first.
 
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
@@ -96,13 +95,13 @@ class MetadataCodec:
 
     def _kept(self, entries: Entries) -> Entries:
         """As a reader will find them, so that a document made of them now is the one that is made of them later."""
-        rounded = (Label(label.name, round(label.confidence, self.decimals)) for label in entries.labels)
+        rounded = (replace(label, confidence=round(label.confidence, self.decimals)) for label in entries.labels)
         return replace(
             entries,
             labels=_ranked(label for label in rounded if label.confidence > 0),
             facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
             raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
-            vec=entries.vec or None if "vec" in self.keep else None,
+            vec=entries.vec if "vec" in self.keep else None,
         )
 
     def _beside(self, user: Mapping[str, str], entries: Entries) -> Entries:
@@ -120,7 +119,7 @@ class MetadataCodec:
         optional = {
             FACTS: entries.facts.encode() if entries.facts else "",
             RAW: entries.raw.encode() if entries.raw else "",
-            VEC: b64encode(entries.vec).decode() if entries.vec else "",
+            VEC: entries.vec.encode() if entries.vec else "",
             MARK: entries.mark.encode() if entries.mark else "",
         }
         return {**self._label_entries(entries.labels), **{name: value for name, value in optional.items() if value}}
@@ -146,8 +145,9 @@ def _shorter(entries: Entries) -> Iterator[Entries]:
     yield replace(entries, vec=None)
     yield replace(entries, vec=None, facts=None)
     bare = replace(entries, vec=None, facts=None, raw=None)
-    for count in range(len(bare.labels), -1, -1):
-        yield replace(bare, labels=bare.labels[:count])
+    worth = sorted(bare.labels, key=lambda label: -label.priority)
+    for count in range(len(worth), -1, -1):
+        yield replace(bare, labels=_ranked(worth[:count]))
 
 
 def _size(metadata: Mapping[str, str], overhead: int) -> int:
@@ -160,10 +160,3 @@ def _listed(text: str) -> Iterator[Label]:
         confidence = parse_confidence(value)
         if name and confidence is not None:
             yield Label(name_to_label(name), confidence)
-
-
-def _vector(text: str) -> bytes | None:
-    try:
-        return b64decode(text, validate=True) or None
-    except (Base64Error, ValueError):
-        return None

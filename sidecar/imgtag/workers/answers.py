@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from imgtag.errors import ImgtagError, ModelError, PluginError, Undecodable, Unreadable
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
-from imgtag.types.labels import Raw
+from imgtag.types.labels import Raw, identity
+from imgtag.types.vector import decode_values, is_projection
+from imgtag.types.words import AncestorWords, ClassWords, Words
 from imgtag.workers.frames import FrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _CODE = re.compile(r"[a-z0-9_]{1,40}")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -28,13 +31,14 @@ _TEXT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What a worker says of a picture; ``decode`` and ``infer`` in seconds."""
+    """What a worker says of a picture; ``decode`` and ``infer`` in seconds, ``vec`` as in `Vector.values`."""
 
     raw: Raw
     facts: Facts
     content: str
     decode: float
     infer: float
+    vec: bytes | None = None
 
 
 def inference(answer: Mapping[str, Any], classes: int) -> Inference:
@@ -47,7 +51,8 @@ def inference(answer: Mapping[str, Any], classes: int) -> Inference:
         if any(number >= classes for number, _ in raw.classes):
             raise ValueError
         decode, infer = _seconds(answer["decode"]), _seconds(answer["infer"])
-        return Inference(raw=raw, facts=facts, content=answer["content"], decode=decode, infer=infer)
+        vec = _vec(answer["vec"])
+        return Inference(raw=raw, facts=facts, content=answer["content"], decode=decode, infer=infer, vec=vec)
 
 
 def refusal(answer: Mapping[str, Any]) -> ImgtagError | None:
@@ -61,17 +66,58 @@ def failure(answer: Mapping[str, Any]) -> ImgtagError | None:
 
 
 def model_info(answer: Mapping[str, Any]) -> ModelInfo:
-    """The model that a worker has loaded."""
+    """The model that a worker has loaded. Raises ModelError where its labels cannot be told apart on an object."""
     with _sense():
         said = dict(answer["info"])
         for name in ("labels", "display", "size"):
             said[name] = tuple(said[name])
-        info = ModelInfo(**said)
+        info = ModelInfo(**{**said, "words": _words(said["words"])})
         if len(info.labels) != len(info.display) or not all(isinstance(label, str) for label in info.labels):
             raise ValueError
         if len(info.size) != 2 or min(info.size) < 1:
             raise ValueError
-        return info
+        if info.projection and not is_projection(info.projection):
+            raise ValueError
+        _texts(info.display)
+        if len(info.words.classes) not in {0, len(info.labels)}:
+            raise ValueError
+    _require_identities(info)
+    return info
+
+
+def _words(said: Mapping[str, Any]) -> Words:
+    classes = (
+        ClassWords(category=each["category"], ancestors=_texts(each["ancestors"]), synonyms=_texts(each["synonyms"]))
+        for each in said["classes"]
+    )
+    above = (AncestorWords(name=each["name"], synonyms=_texts(each["synonyms"])) for each in said["ancestors"])
+    words = Words(classes=tuple(classes), ancestors=tuple(above))
+    _texts([each.category or "" for each in words.classes])
+    _texts([each.name for each in words.ancestors])
+    return words
+
+
+def _texts(said: Sequence[Any]) -> tuple[str, ...]:
+    if isinstance(said, str) or not all(isinstance(text, str) for text in said):
+        raise ValueError
+    return tuple(said)
+
+
+def _require_identities(info: ModelInfo) -> None:
+    """S3 lowers the case of what is written: labels must be different, and not empty, after that."""
+    for number, (label, display) in enumerate(zip(info.labels, info.display, strict=True)):
+        if not label or not display.strip():
+            _refuse(info, f"class {number} has no name")
+        if label != identity(label):
+            _refuse(info, f"its label {label!r} is not in lower case and single-spaced: {identity(label)!r}")
+    twice = [label for label, count in Counter(info.labels).items() if count > 1]
+    if twice:
+        _refuse(info, f"{twice[0]!r} is the label of more than one class")
+
+
+def _refuse(info: ModelInfo, message: str) -> NoReturn:
+    hint = "Its classifier must make them lower case and unique, such as `crane` and `crane (machine)`."
+    raise ModelError(f"the labels of the model {info.name}: {message}", hint=hint)
 
 
 def _error(
@@ -89,6 +135,13 @@ def _error(
 def _printable(text: str) -> str:
     """One line, without what a log or a terminal would act upon."""
     return "".join(char if char.isprintable() else " " for char in text[:_TEXT])
+
+
+def _vec(text: str) -> bytes | None:
+    values = decode_values(text) if text else None
+    if text and values is None:
+        raise ValueError
+    return values
 
 
 def _seconds(value: float) -> float:

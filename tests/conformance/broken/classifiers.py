@@ -7,6 +7,7 @@ import pytest
 
 from imgtag.testing.classifier import ColourClassifier, ColourSettings
 from imgtag.testing.conformance import ClassifierConformance
+from imgtag.types.words import AncestorWords, ClassWords, Words
 
 
 class Broken(ClassifierConformance):
@@ -52,6 +53,21 @@ class TestShoutsLabels(Broken):
 class TestRepeatsALabel(Broken):
     shows = ("test_labels_are_unique",)
     Classifier = saying(labels=lambda info: (*info.labels[:-1], info.labels[0]))
+
+
+class TestHasWordsForSomeClasses(Broken):
+    shows = ("test_words_are_identities",)
+    Classifier = saying(words=lambda _: Words(classes=(ClassWords(category="colour"),)))
+
+
+class TestNamesAnUnlistedAncestor(Broken):
+    shows = ("test_words_are_identities",)
+    Classifier = saying(words=lambda info: Words(classes=(ClassWords(ancestors=("colour",)),) * len(info.labels)))
+
+
+class TestCallsAnAncestorAsALabel(Broken):
+    shows = ("test_words_are_identities",)
+    Classifier = saying(words=lambda info: Words(ancestors=(AncestorWords(name=info.labels[0]),)))
 
 
 class TestShowsTooFew(Broken):
@@ -149,3 +165,16 @@ class TestUsesOneBuffer(Broken):
             for scores in super().classify(images):
                 self.buffer[:] = scores.probabilities
             return [replace(scores, probabilities=self.buffer) for _ in images]
+
+
+class TestKeepsTheWholeEmbedding(Broken):
+    shows = ("test_vector_is_as_told",)
+
+    class Classifier(ColourClassifier):
+        def classify(self, images):
+            return [replace(scores, vector=scores.embedding) for scores in super().classify(images)]
+
+
+class TestNamesNoProjection(Broken):
+    shows = ("test_vector_is_as_told",)
+    Classifier = saying(projection=lambda info: "")

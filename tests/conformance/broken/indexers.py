@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from imgtag.plugin.indexer import Delete, Outcome, Upsert
+from imgtag.errors import Incomparable
+from imgtag.plugin.indexer import Delete, Outcome, Similar, Upsert
 from imgtag.testing import evaluate, indexer
 from imgtag.testing.conformance import IndexerConformance
 from imgtag.testing.indexer import MemoryIndexer
-from imgtag.types.query import Compare, Is, Not, Score, StartsWith
+from imgtag.types.query import Compare, Is, Not, Score, StartsWith, parse
 
 
 class Broken(IndexerConformance):
@@ -264,3 +265,73 @@ class TestShowsHalfDocuments(Broken):
         async def search(self, request):
             page = await super().search(request)
             return replace(page, hits=[{"id": hit["id"], "key": hit["key"]} for hit in page.hits])
+
+
+class TestComparesSpaces(Broken):
+    shows = ("test_similar_in_one_space", "test_similar_nearest_first")
+
+    def matches(self, sound, part, document):
+        return True if isinstance(part, Is) and part.field == "space" else sound(part, document)
+
+
+class TestFindsItself(Broken):
+    shows = ("test_similar_nearest_first",)
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            asked = Similar(self.documents[request.id], 1.0)
+            return [asked, *await super().similar(request)]
+
+
+class TestFarthestFirst(Broken):
+    shows = ("test_similar_nearest_first", "test_similar_limit", "test_similar_follows_changes")
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            found = await super().similar(replace(request, limit=10_000))
+            return found[::-1][: request.limit]
+
+
+class TestComparesEverything(Broken):
+    shows = ("test_similar_in_a_query",)
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            return await super().similar(replace(request, query=parse("status:*")))
+
+
+class TestGivesAllThatIsSimilar(Broken):
+    shows = ("test_similar_limit",)
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            return await super().similar(replace(request, limit=10_000))
+
+
+class TestNothingIsSimilarToNothing(Broken):
+    shows = ("test_similar_of_what_has_no_vector",)
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            try:
+                return await super().similar(request)
+            except Incomparable:
+                return []
+
+
+class TestKeepsOldVectors(Broken):
+    shows = ("test_similar_follows_changes",)
+
+    class Indexer(MemoryIndexer):
+        def _taken(self, change):
+            old, new = self.documents.get(change.id), super()._taken(change)
+            kept = old or new
+            return {**new, **{name: kept[name] for name in ("space", "_vectors") if name in kept}}
+
+
+class TestShowsHalfOfWhatIsSimilar(Broken):
+    shows = ("test_similar_are_documents",)
+
+    class Indexer(MemoryIndexer):
+        async def similar(self, request):
+            return [replace(each, document={"id": each.document["id"]}) for each in await super().similar(request)]

@@ -31,6 +31,7 @@ from imgtag.types.labels import LabelPolicy, Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.words import Words
 from imgtag.workers.pool import Inference, PictureLimits
 
 SITE = "test"
@@ -49,12 +50,14 @@ class TablePool:
 
     name: str = "table"
     labels: tuple[str, ...] = ("red fox", "kit fox", "café", "nothing")
+    words: Words = field(default_factory=Words)
     asked: list[bytes] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(name=self.name, digest="0" * 64, labels=self.labels, display=self.labels, size=(8, 8))
+        names = {"labels": self.labels, "display": self.labels, "words": self.words}
+        return ModelInfo(name=self.name, digest="0" * 64, size=(8, 8), projection="svd1", **names)
 
     async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
         self.asked.append(data)
@@ -70,6 +73,7 @@ class TablePool:
             content=content_digest(data),
             decode=0.0,
             infer=0.0,
+            vec=content_digest(data).encode().ljust(128, b"\xff"),
         )
 
 
@@ -84,6 +88,7 @@ class Bench:
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
     codec: MetadataCodec = field(default_factory=MetadataCodec)
+    policy: LabelPolicy = field(default_factory=LabelPolicy)
     strategy: str = "auto"
     max_bytes: int = 1000
     concurrency: int = 4
@@ -109,7 +114,7 @@ class Bench:
         if not self.admitted(ref):
             return None
         return Treatment(
-            policy=LabelPolicy(),
+            policy=self.policy,
             way=Way(codec=self.codec, strategy=self.strategy),
             max_bytes=self.max_bytes,
             limits=PictureLimits(),

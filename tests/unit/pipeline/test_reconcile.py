@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,14 +11,27 @@ from imgtag.errors import BucketAbsent, Conflict, Unavailable
 from imgtag.reconcile import Poison, Result
 from imgtag.stages.index import IndexDown
 from imgtag.types.event import Hint, Intent
+from imgtag.types.label_rules import LabelRule
+from imgtag.types.labels import LabelPolicy
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
+from imgtag.types.words import AncestorWords, ClassWords, Words
 
 from .conftest import BUCKET, picture
 
 pytestmark = pytest.mark.anyio
 
 FOX = ObjectRef(BUCKET, "a/fox.jpg")
+FOXES = Words(
+    classes=(
+        ClassWords(category="animal", ancestors=("fox", "animal"), synonyms=("vulpes vulpes",)),
+        ClassWords(category="animal", ancestors=("fox", "animal")),
+        ClassWords(category="street"),
+        ClassWords(),
+    ),
+    ancestors=(AncestorWords(name="animal", synonyms=("beast",)), AncestorWords(name="fox")),
+)
+RENAMED = LabelPolicy(rules=(LabelRule(labels=("red fox",), rename="Reynard"),))
 
 
 async def look(bench, ref=FOX, **more):
@@ -59,6 +73,19 @@ async def test_the_document_is_a_function_of_the_object(bench):
     assert before == bench.document(FOX.key)
     assert list(before) == list(bench.document(FOX.key))
     assert 1 == len(bench.pool.asked)
+    assert "table@00000000-svd1" == before["space"]
+    assert 128 == len(before["_vectors"]["img"])
+
+
+async def test_without_its_entry_a_document_has_no_vector(bench):
+    """Nor a space: what is not with the object is not in the index either, so that it comes back the same."""
+    bench.codec = MetadataCodec(keep=frozenset({"facts", "raw"}))
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    assert "imgtag-vec" not in bench.metadata(FOX.key)
+    assert {"img": None} == bench.document(FOX.key)["_vectors"]
+    assert "space" not in bench.document(FOX.key)
 
 
 async def test_a_crash_between_write_and_index_infers_nothing_twice(bench):
@@ -388,3 +415,142 @@ async def test_both_layouts_are_read(bench):
 
     assert Result.CURRENT == await look(bench)
     assert before == bench.document(FOX.key)
+
+
+async def test_what_is_above_the_labels_is_in_the_document(bench):
+    """Ancestors with the sum of what is below them, category, and other names to be found by."""
+    bench.pool.words = FOXES
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    document = bench.document(FOX.key)
+    assert (["red fox"], ["fox", "animal"], "animal") == (
+        document["labels"],
+        document["ancestors"],
+        document["category"],
+    )
+    assert {"red fox": 0.9, "fox": 0.95, "animal": 0.95} == document["scores"]
+    assert ["animal", "beast", "fox", "red", "red fox", "vulpes", "vulpes vulpes"] == document["terms"]
+    assert "imgtag_fox" not in bench.metadata(FOX.key)
+
+
+@pytest.mark.parametrize("keep", [{"facts", "raw", "vec"}, {"raw"}, {"facts"}], ids=str)
+@pytest.mark.parametrize("threshold", [0.1, 0.95], ids=["sure", "unsure"])
+async def test_the_document_with_ancestors_is_a_function_of_the_object(bench, keep, threshold):
+    """Byte for byte, on first labelling as from headers alone, whatever is kept of the scores."""
+    bench.pool.words = FOXES
+    bench.codec = MetadataCodec(keep=frozenset(keep))
+    bench.policy = LabelPolicy(threshold=threshold)
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    before = json.dumps(bench.document(FOX.key))
+    bench.indexer.documents.clear()
+
+    assert Result.REINDEXED == await look(bench)
+    assert before == json.dumps(bench.document(FOX.key))
+    assert "fox" in bench.document(FOX.key)["ancestors"]
+
+
+async def test_an_ancestor_alone_is_a_label_on_the_object_only(bench):
+    """Where no label is sure it is written, and found; it is no label of the document."""
+    bench.pool.words = FOXES
+    bench.policy = LabelPolicy(threshold=0.95)
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    assert "0.95" == bench.metadata(FOX.key)["imgtag_fox"]
+    document = bench.document(FOX.key)
+    assert ("labelled", [], ["fox", "animal"]) == (document["status"], document["labels"], document["ancestors"])
+
+
+async def test_another_models_labels_stand_as_they_are(bench):
+    """Without their model nothing is known of them but the entries."""
+    bench.pool.words = FOXES
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.pool.name = "newer"
+
+    assert Result.REINDEXED == await look(bench)
+    document = bench.document(FOX.key)
+    assert ["red fox"] == document["labels"]
+    assert not {"ancestors", "category"} & document.keys()
+    assert ["fox", "red", "red fox"] == document["terms"]
+
+
+async def test_changed_rules_make_a_mark_stale(bench, caplog):
+    """It holds and is counted; asked for, labels are made anew of what was kept, without the model."""
+    bench.store.put(FOX, picture("red fox"), metadata={"owner": "me"})
+    await look(bench)
+    bench.policy = RENAMED
+
+    assert Result.CURRENT == await look(bench)
+    assert 1 == bench.count("imgtag_stale_total")
+    caplog.set_level("INFO")
+    assert Result.RELABELLED == await look(bench, intent=Intent.STALE)
+    assert "labels made anew without inference; `put` sends the bytes again" in caplog.messages
+    assert 1 == len(bench.pool.asked)
+    assert {"owner": "me", "imgtag_reynard": "0.90"}.items() <= bench.metadata(FOX.key).items()
+    assert "imgtag_red+fox" not in bench.metadata(FOX.key)
+    assert ["reynard"] == bench.document(FOX.key)["labels"]
+    assert {"reynard", "red fox"} <= set(bench.document(FOX.key)["terms"])
+    assert Result.CURRENT == await look(bench, intent=Intent.STALE)
+    assert Result.CURRENT == await look(bench)
+
+
+async def test_relabelled_is_what_labelled_would_be(bench):
+    """By the same rules the object says the same, however it came by them."""
+    bench.pool.words = FOXES
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.policy = RENAMED
+    await look(bench, intent=Intent.STALE)
+    relabelled = bench.document(FOX.key)
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    changing = {"etag", "modified", "when", "labelled"}
+    assert {name: value for name, value in relabelled.items() if name not in changing} == {
+        name: value for name, value in bench.document(FOX.key).items() if name not in changing
+    }
+
+
+async def test_stale_labels_are_renewed_where_etags_change(bench):
+    """The checksum tells that the mark is of this content; without scores that were kept the model is asked."""
+    bench.store._etags = "rewrite"
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.policy = RENAMED
+
+    assert Result.CURRENT == await look(bench)
+    assert Result.RELABELLED == await look(bench, intent=Intent.STALE)
+    assert ["reynard"] == bench.document(FOX.key)["labels"]
+    assert 1 == len(bench.pool.asked)
+    bench.pool.name = "newer"
+    assert Result.LABELLED == await look(bench, intent=Intent.STALE)
+    assert 2 == len(bench.pool.asked)
+
+
+async def test_a_stale_copy_is_renewed_as_its_own(bench):
+    """Its mark then names the copy; the original stays as it was."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    before = dict(bench.metadata(FOX.key))
+    other = ObjectRef(BUCKET, "b.jpg")
+    bench.store.copy(FOX, other)
+    bench.policy = RENAMED
+
+    assert Result.RELABELLED == await look(bench, other, intent=Intent.STALE)
+    assert "0.90" == bench.metadata("b.jpg")["imgtag_reynard"]
+    assert before == bench.metadata(FOX.key)
+
+
+async def test_without_kept_scores_stale_labels_are_inferred(bench):
+    """Where raw was not written the model looks again."""
+    bench.codec = MetadataCodec(keep=frozenset({"facts"}))
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.policy = RENAMED
+
+    assert Result.LABELLED == await look(bench, intent=Intent.STALE)
+    assert 2 == len(bench.pool.asked)
+    assert ["reynard"] == bench.document(FOX.key)["labels"]

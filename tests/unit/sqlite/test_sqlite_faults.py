@@ -177,7 +177,7 @@ async def test_damaged_in_the_middle(open_index: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 2", "of version 2, this sidecar knows 1"),
+        ("PRAGMA user_version = 3", "of version 3, this sidecar knows 2"),
         ("PRAGMA application_id = 5", "a database of something else"),
     ],
 )

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image as Pillow
 
 from imgtag.plugin.image import Image
+from imgtag.types.labels import LabelPolicy
 from imgtag_tflite import SPEC
 from imgtag_tflite.choice import BUNDLED, choose
 from imgtag_tflite.classifier import TFLiteClassifier
@@ -147,3 +148,51 @@ def test_build_refuses_other_weights(tmp_path: Path) -> None:
 
     assert 1 == done.returncode
     assert f"{other} is not the published file" in done.stderr
+
+
+def test_the_words_of_its_classes(bundled: TFLiteClassifier) -> None:
+    """What each is a kind of and what else it is called; some are shown by a name that people know."""
+    info = bundled.info
+    fox, phone = info.labels.index("red fox"), info.labels.index("cellular telephone")
+
+    assert len(info.labels) == len(info.words.classes)
+    assert ("fox", "canine", "mammal", "animal") == info.words.of(fox).ancestors
+    assert ("electronics", "mobile phone") == (info.words.of(phone).category, info.display[phone])
+    assert "red fox" == info.display[fox]
+    assert 120 == len(info.words.ancestors)
+
+
+def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
+    """Translated, say: the classes are the same, and are shown as the file has them."""
+    names = [f"Klasse {number}" for number in range(1000)]
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    info = TFLiteClassifier(TFLiteSettings(labels=tmp_path / "labels.txt")).info
+
+    assert ("klasse 0", "Klasse 0", ("fish", "animal")) == (
+        info.labels[0],
+        info.display[0],
+        info.words.of(0).ancestors,
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "misleading"),
+    [
+        ("hotdog", "dog"),
+        ("spider monkey", "spider"),
+        ("mountain bike", "mountain"),
+        ("teddy", "bear"),
+    ],
+)
+def test_no_label_is_found_by_what_it_is_not(bundled: TFLiteClassifier, label: str, misleading: str) -> None:
+    """A single word that is an ancestor's name counts only below that ancestor."""
+    assert misleading not in bundled.info.vocabulary(LabelPolicy()).terms(label)
+
+
+@pytest.mark.parametrize(
+    ("label", "term"),
+    [("ice bear", "polar bear"), ("ice bear", "bear"), ("cash machine", "atm"), ("red fox", "fox"), ("teddy", "teddy")],
+)
+def test_a_label_is_found_by_what_people_call_it(bundled: TFLiteClassifier, label: str, term: str) -> None:
+    """Synonyms, the name shown, and their words."""
+    assert term in bundled.info.vocabulary(LabelPolicy()).terms(label)

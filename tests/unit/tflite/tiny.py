@@ -159,6 +159,22 @@ def model(
     return writer.finish([image], outputs, names, metadata)
 
 
+def headed(length: int = 64, rows: int = 3, between: str | None = None) -> bytes:
+    """A model whose embedding is what its last layer takes, or a further layer of so many `rows`."""
+    writer = Writer()
+    image, mean = colour(writer, "float32", 0.0, 0)
+    embedding = source = writer.matrix(mean, "embedding", length, gain=1.0)
+    if between == "reshape":
+        shape = writer.constant(np.array([-1, length], np.int32))
+        source = writer.op(OPS.RESHAPE, [source, shape], writer.tensor("same", [length]))
+    weights = np.zeros((rows, length), np.float32)
+    weights[:3, :3] = np.eye(3, dtype=np.float32) * GAIN
+    inputs = (source, writer.constant(weights), writer.constant(np.zeros(rows, np.float32)))
+    last = writer.op(OPS.FULLY_CONNECTED, inputs, writer.tensor("last", [rows]), tfl.FullyConnectedOptionsT())
+    scores = last if rows == 3 else writer.matrix(mean, "scores", 3)
+    return writer.finish([image], [scores, embedding], ["probabilities", "embedding"])
+
+
 def features(length: int = 64) -> bytes:
     """A model that gives an embedding and nothing else."""
     writer = Writer()

@@ -8,6 +8,7 @@ from imgtag.types.facts import LATEST, Facts
 from imgtag.types.labels import Label, Raw, identity
 from imgtag.types.mark import Mark
 from imgtag.types.metadata import RESERVED, Entries
+from imgtag.types.vector import LENGTH, Vector
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 identities = texts.map(identity).filter(bool)
@@ -39,13 +40,18 @@ raws = st.lists(
     min_size=1,
     max_size=20,
 ).map(Raw.best)
+vectors = st.builds(
+    Vector,
+    projection=st.text("abcdefghijklmnopqrstuvwxyz0123456789._-", min_size=1, max_size=20),
+    values=st.binary(min_size=LENGTH, max_size=LENGTH).filter(any),
+)
 entries = st.builds(
     Entries,
     labels=labels.map(lambda some: tuple(sorted(some, key=lambda label: (-label.confidence, label.name)))),
     mark=marks,
     facts=st.none() | facts,
     raw=st.none() | raws,
-    vec=st.none() | st.binary(min_size=1, max_size=128),
+    vec=st.none() | vectors,
 )
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=30) | identities.map(
     lambda x: f"imgtag_{x}"

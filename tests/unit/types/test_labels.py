@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from imgtag.types.label_rules import LabelRule
 from imgtag.types.labels import (
     RAW_CLASSES,
     Label,
@@ -16,6 +17,8 @@ from imgtag.types.labels import (
     name_to_label,
     parse_confidence,
 )
+from imgtag.types.vocabulary import vocabulary
+from imgtag.types.words import Words
 
 from . import strategies as some
 
@@ -109,16 +112,27 @@ def test_any_text_is_a_raw_or_none(text: str) -> None:
 
 def test_labels_are_the_best_above_the_threshold() -> None:
     raw = Raw(((2, 0.6), (0, 0.3), (1, 0.004)))
-    assert LabelPolicy(top_k=5, threshold=0.1).select(raw, ("fox", "dog", "cat")) == (
-        Label("cat", 0.6),
-        Label("fox", 0.3),
-    )
-    assert LabelPolicy(top_k=1).select(raw, ("fox", "dog", "cat")) == (Label("cat", 0.6),)
-    assert LabelPolicy(top_k=5, threshold=0).select(raw, ("fox", "dog", "cat"))[2:] == ()
-    assert LabelPolicy().select(raw, ("fox",)) == (Label("fox", 0.3),), "a class that the model does not have"
+
+    def said(policy: LabelPolicy, names: tuple[str, ...] = ("fox", "dog", "cat")) -> tuple[Label, ...]:
+        return vocabulary("m", names, names, Words(), policy).said(raw)
+
+    assert said(LabelPolicy(top_k=5, threshold=0.1)) == (Label("cat", 0.6), Label("fox", 0.3))
+    assert said(LabelPolicy(top_k=1)) == (Label("cat", 0.6),)
+    assert said(LabelPolicy(top_k=5, threshold=0))[2:] == ()
+    assert said(LabelPolicy(), ("fox",)) == (Label("fox", 0.3),), "a class that the model does not have"
 
 
 def test_each_setting_that_shapes_labels_changes_the_digest() -> None:
-    policies = [LabelPolicy(), LabelPolicy(top_k=4), LabelPolicy(threshold=0.2), LabelPolicy(decimals=3)]
+    fox = LabelRule(labels=("fox",), drop=True)
+    policies = [
+        LabelPolicy(),
+        LabelPolicy(top_k=4),
+        LabelPolicy(threshold=0.2),
+        LabelPolicy(decimals=3),
+        LabelPolicy(rules=(fox,)),
+        LabelPolicy(rules=(LabelRule(labels=("fox",), threshold=0.5),)),
+        LabelPolicy(allow=("fox",)),
+        LabelPolicy(deny=("fox",)),
+    ]
     assert len({policy.digest for policy in policies}) == len(policies)
     assert LabelPolicy().digest == LabelPolicy().digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name
 from imgtag.types.mark import Mark
 from imgtag.types.metadata import FACTS, LABELS, MARK, RAW, RESERVED, VEC, Entries, Layout, MetadataCodec
+from imgtag.types.vector import Vector
 
 from . import strategies as some
 from .test_labels import TOKEN
@@ -34,7 +36,7 @@ TYPICAL = Entries(
         width=6000, height=4000, taken=1719842400, camera="Canon EOS R5", lat=46.55123, lng=7.95012, modified=1719846000
     ),
     raw=Raw.best((277 + place, 0.6 / (place + 1) ** 1.5) for place in range(20)),
-    vec=bytes(range(128)),
+    vec=Vector("svd1", bytes(range(128))),
 )
 
 
@@ -105,6 +107,19 @@ def test_vec_goes_first_then_facts_then_raw_then_the_weakest_labels() -> None:
 
     assert seen == [{VEC, FACTS, RAW, MARK}, {FACTS, RAW, MARK}, {RAW, MARK}, {MARK}]
     assert labels == 0
+
+
+def test_labels_of_higher_priority_go_last() -> None:
+    labels = (Label("dog", 0.8, -1000), Label("beagle", 0.4), Label("pug", 0.3, 5))
+    entries = replace(TYPICAL, labels=labels, vec=None, facts=None, raw=None)
+    size = 0
+    kept = set()
+    while len(kept) < len(labels) + 1:
+        size += 10
+        with suppress(WriteRefused):
+            kept.add(tuple(label.name for label in MetadataCodec().pack(entries, {}, limit=size).entries.labels))
+
+    assert kept == {(), ("pug",), ("beagle", "pug"), ("dog", "beagle", "pug")}
 
 
 def test_no_room_at_all_is_refused_with_the_numbers() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+import re
+from base64 import b64encode
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -14,10 +16,11 @@ from imgtag.errors import ModelError, PluginError, Undecodable, Unreadable
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
+from imgtag.types.words import AncestorWords, ClassWords, Words
 from imgtag.workers import answers, frames
 from imgtag.workers.frames import FrameError
 
-GOOD = {"raw": "0:9000,2:100", "facts": "1;w=30;h=20", "content": "A" * 22, "decode": 0.1, "infer": 0.2}
+GOOD = {"raw": "0:9000,2:100", "facts": "1;w=30;h=20", "content": "A" * 22, "vec": "", "decode": 0.1, "infer": 0.2}
 INFO = ModelInfo(name="m", digest="0" * 64, labels=("a", "b", "c"), display=("A", "B", "C"), size=(8, 8))
 WORDS = {"type": "Unreadable", "message": "too large", "hint": "make it smaller", "code": "memory"}
 
@@ -40,9 +43,20 @@ def test_a_model_that_sees_nothing_at_all_is_a_result() -> None:
     assert answers.inference({**GOOD, "raw": ""}, 3).raw == Raw(())
 
 
+def test_a_vector_is_read_as_its_bytes() -> None:
+    values = bytes([1, 255]) * 64
+    assert answers.inference({**GOOD, "vec": b64encode(values).decode()}, 3).vec == values
+    assert answers.inference(GOOD, 3).vec is None
+
+
 @pytest.mark.parametrize(
     "changed",
     [
+        {"vec": "AQID"},
+        {"vec": b64encode(bytes(128)).decode()},
+        {"vec": "\u00e9" * 171},
+        {"vec": ["A"] * 171},
+        {"vec": 1},
         {"raw": "3:9000"},
         {"raw": "0:NaN"},
         {"raw": "-1:9000"},
@@ -76,7 +90,7 @@ def test_any_answer_is_read_or_refused(changed: dict[str, object]) -> None:
     for read in (lambda: answers.inference({**GOOD, **changed}, 3), lambda: answers.model_info(changed)):
         try:
             read()
-        except FrameError:
+        except (FrameError, ModelError):
             continue
     try:
         answers.refusal(changed)
@@ -123,8 +137,50 @@ def test_a_model_is_read() -> None:
     assert answers.model_info(json.loads(json.dumps({"info": asdict(INFO)}))) == INFO
 
 
+def test_the_words_of_a_model_are_read() -> None:
+    words = Words(
+        classes=tuple(ClassWords(category=None, ancestors=("letter",), synonyms=(label * 2,)) for label in INFO.labels),
+        ancestors=(AncestorWords(name="letter", synonyms=("character",)),),
+    )
+    assert answers.model_info(json.loads(json.dumps({"info": asdict(replace(INFO, words=words))}))).words == words
+
+
 @pytest.mark.parametrize(
-    "changed", [{"size": [0, 8]}, {"size": [8]}, {"labels": ["a"]}, {"labels": [1, 2, 3]}, {"more": 1}]
+    ("changed", "message"),
+    [
+        ({"labels": ["a", "b", "a"]}, "'a' is the label of more than one class"),
+        ({"labels": ["a", "", "c"]}, "class 1 has no name"),
+        ({"display": ["A", "B", " "]}, "class 2 has no name"),
+        ({"labels": ["a", "B", "c"]}, "its label 'B' is not in lower case and single-spaced: 'b'"),
+        ({"labels": ["a", "b  b", "c"]}, "its label 'b  b' is not in lower case and single-spaced: 'b b'"),
+    ],
+)
+def test_labels_that_no_object_could_tell_apart_are_refused(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(f"the labels of the model m: {message}")) as refused:
+        answers.model_info({"info": {**asdict(INFO), **changed}})
+    assert "lower case and unique" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"classes": [], "ancestors": 5},
+        {"classes": [{"category": None, "ancestors": [], "synonyms": []}], "ancestors": []},
+        {"classes": [{"category": 5, "ancestors": [], "synonyms": []}] * 3, "ancestors": []},
+        {"classes": [{"category": None, "ancestors": "abc", "synonyms": []}] * 3, "ancestors": []},
+        {"classes": [], "ancestors": [{"name": None, "synonyms": []}]},
+    ],
+    ids=str,
+)
+def test_words_that_make_no_sense_are_none(words: dict[str, object]) -> None:
+    with pytest.raises(FrameError):
+        answers.model_info({"info": {**asdict(INFO), "words": words}})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"size": [0, 8]}, {"size": [8]}, {"labels": ["a"]}, {"labels": [1, 2, 3]}, {"more": 1}, {"projection": "A b"}],
 )
 def test_a_model_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
     with pytest.raises(FrameError):

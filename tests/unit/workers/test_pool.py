@@ -8,6 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import anyio
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from PIL import Image
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
+from imgtag.workers.child import serve
 from imgtag.workers.pool import PictureLimits, WorkerPool
 from imgtag.workers.worker import WorkerOrder
 
@@ -55,6 +57,26 @@ async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
         assert (inference.facts.width, inference.facts.height) == (50, 40)
         assert inference.decode > 0
         assert len(inference.content) == 22
+
+
+async def test_a_picture_has_its_vector_as_int8_where_it_points_anywhere() -> None:
+    async with WorkerPool(COLOURS, 1) as pool:
+        assert pool.info.projection == "rgb1"
+        assert (await pool.classify(picture("blue"), LIMITS)).vec == bytes([0, 0, 127, *[0] * 125])
+        assert (await pool.classify(picture("black"), LIMITS)).vec is None
+
+
+@pytest.mark.parametrize("vector", [np.ones(127), np.ones((1, 128)), np.full(128, np.nan), np.full(128, np.inf)])
+def test_a_vector_that_is_none_fails_the_picture(vector: np.ndarray) -> None:
+    with pytest.raises(ModelError):
+        serve.small(vector.astype(np.float32))
+
+
+def test_the_largest_number_of_a_vector_becomes_127() -> None:
+    vector = np.array([-2.0, 1.0, 0.003, *[0.0] * 125], np.float32)
+    assert np.frombuffer(serve.small(vector), np.int8)[:4].tolist() == [-127, 64, 0, 0]
+    assert serve.small(np.zeros(128, np.float32)) == b""
+    assert np.frombuffer(serve.small(np.full(128, 1e-20, np.float32)), np.int8).tolist() == [127] * 128
 
 
 async def test_many_pictures_at_a_time_get_their_own_answers() -> None:

@@ -11,6 +11,7 @@ import pytest
 from imgtag.plugin.classifier import Classifier, Scores
 from imgtag.plugin.image import Image
 from imgtag.types.labels import identity
+from imgtag.types.vector import LENGTH, is_projection
 
 SIZES = ((1, 1), (1, 300), (300, 1), (17, 31), (640, 480), (2_000, 30))
 CLOSE = 1e-3
@@ -55,6 +56,20 @@ class ClassifierConformance:
         assert labels
         assert sorted(label for label in set(labels) if labels.count(label) > 1) == []
 
+    def test_words_are_identities(self, classifier: Classifier) -> None:
+        """Either no class has words, or each has; ancestors are listed, and have names that no label has."""
+        info, words = classifier.info, classifier.info.words
+        names = [ancestor.name for ancestor in words.ancestors]
+        used = {name for each in words.classes for name in each.ancestors}
+        said = [text for each in words.classes for text in each.synonyms]
+        said += [text for each in words.ancestors for text in each.synonyms]
+
+        assert len(words.classes) in {0, len(info.labels)}
+        assert [text for text in (*names, *said) if not text or text != identity(text)] == []
+        assert len(set(names)) == len(names)
+        assert used <= set(names)
+        assert set(names) & set(info.labels) == set()
+
     def test_probabilities_are_one_per_label(self, classifier: Classifier) -> None:
         """There is one float32 for each label."""
         for scores in classifier.classify(_pictures()):
@@ -78,6 +93,21 @@ class ClassifierConformance:
             assert scores.embedding.shape == (classifier.info.embedding,)
             assert scores.embedding.dtype == np.float32
             assert np.isfinite(scores.embedding).all()
+
+    def test_vector_is_as_told(self, classifier: Classifier) -> None:
+        """A model that names its projection gives 128 finite float32, of a direction; another gives no vector."""
+        info = classifier.info
+        if info.projection:
+            assert is_projection(info.projection)
+        for scores in classifier.classify(_pictures()):
+            if not info.projection:
+                assert scores.vector is None
+                continue
+            assert scores.vector is not None
+            assert scores.vector.shape == (LENGTH,)
+            assert scores.vector.dtype == np.float32
+            assert np.isfinite(scores.vector).all()
+            assert scores.vector.any()
 
     def test_deterministic(self, classifier: Classifier) -> None:
         """The same picture gets the same scores, whatever was classified in between."""

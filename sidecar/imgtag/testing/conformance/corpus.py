@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
+from math import cos, radians, sin
 from typing import Any
 
 from imgtag.types.document import Document, DocumentOptions, Problem, build_document
@@ -11,6 +13,7 @@ from imgtag.types.labels import Label
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.vector import LENGTH, Vector
 
 SITE, BUCKET = "home", "wildlife"
 NEW_YEAR = 1_704_067_200
@@ -31,6 +34,7 @@ def document(
     problem: Problem | None = None,
     ancestors: Mapping[str, float] | None = None,
     category: str | None = None,
+    vec: Vector | None = None,
 ) -> Document:
     """A whole document. ``when`` is the time of the upload; ``facts`` are those of `Facts`."""
     ref = ObjectRef(bucket, key)
@@ -39,10 +43,17 @@ def document(
         labels=tuple(Label(name, confidence) for name, confidence in (labels or {}).items()),
         mark=None if problem and problem.status else _mark(state, site),
         facts=Facts(**(facts or {})),
+        vec=vec,
     )
     options = DocumentOptions(metadata=tuple(user or ()))
     made = build_document(site, state, entries, user or {}, options, problem)
     return {**made, **_ancestry(made, ancestors or {}), **({"category": category} if category else {})}
+
+
+def direction(degrees: float, projection: str = "svd1") -> Vector:
+    """A vector that lies in the plane of the first two numbers, at an angle to the first."""
+    numbers = [round(127 * cos(radians(degrees))), round(127 * sin(radians(degrees)))]
+    return Vector(projection, array("b", [*numbers, *[0] * (LENGTH - 2)]).tobytes())
 
 
 def _ancestry(made: Document, ancestors: Mapping[str, float]) -> dict[str, Any]:
@@ -75,6 +86,7 @@ KIT = document(
     user={"license": "2"},
     ancestors={"animal": 0.91, "fox": 0.88},
     category="animal",
+    vec=direction(0),
 )
 DOG = document(
     "2024/dog.png",
@@ -84,6 +96,7 @@ DOG = document(
     facts={"width": 640, "height": 480},
     ancestors={"animal": 0.93, "dog": 0.92},
     category="animal",
+    vec=direction(40),
 )
 DESSERT = document(
     "2023/Cr\u00e8me br\u00fbl\u00e9e.jpg",
@@ -91,6 +104,7 @@ DESSERT = document(
     facts={"width": 4000, "height": 3000, "camera": "Caf\u00e9 Cam"},
     user={"license": "CC-BY 4.0", "Caption": "Pudding"},
     category="food",
+    vec=direction(90),
 )
 ATTIC = document(
     "fox.jpg",
@@ -101,15 +115,17 @@ ATTIC = document(
     facts={"lat": -17.0, "lng": 179.95},
     ancestors={"animal": 0.99},
     category="animal",
+    vec=direction(-15),
 )
 BERNARD = document(
     'st.bernard\'s "best".jpg',
     {"st. bernard": 0.4, 'a "b" \\c': 0.2, "it's; drop table": 0.1},
     when=NEW_YEAR - 40 * 86_400,
+    vec=direction(0, "svd2"),
 )
 PERCENT = document("100%_done*.jpg", {"\U0001f98a": 0.3}, when=NEW_YEAR + 1)
-PLAIN = document("100x_donexy.jpg", {"foxglove": 0.7}, when=NEW_YEAR + 2, category="plant")
-NOTHING = document("empty/nothing.jpg", when=NEW_YEAR + 3)
+PLAIN = document("100x_donexy.jpg", {"foxglove": 0.7}, when=NEW_YEAR + 2, category="plant", vec=direction(180))
+NOTHING = document("empty/nothing.jpg", when=NEW_YEAR + 3, vec=direction(5))
 BAD = document(
     "broken/fox.jpg", when=NEW_YEAR + 4, problem=Problem(code="undecodable", reason="no picture", status="failed")
 )

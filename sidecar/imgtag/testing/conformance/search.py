@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 import pytest
 
-from imgtag.plugin.indexer import Indexer, Page, SearchRequest, Upsert
+from imgtag.errors import Disposition, Incomparable
+from imgtag.plugin.indexer import Indexer, Page, SearchRequest, Similar, SimilarRequest, Upsert
 from imgtag.testing.conformance.conditions import queries
-from imgtag.testing.conformance.corpus import CORPUS
+from imgtag.testing.conformance.corpus import ATTIC, BERNARD, CORPUS, DOG, KIT, LOCKED, direction, document
 from imgtag.testing.conformance.service import ServiceConformance
 from imgtag.testing.evaluate import ranked
 from imgtag.types.document import Document
@@ -233,6 +234,59 @@ class SearchConformance(ServiceConformance):
         assert page.total == 0
         assert _counts(page, "labels") == {}
 
+    async def test_similar_nearest_first(self, filled: Indexer) -> None:
+        """What points most nearly the same way comes first, each with its cosine; never the document itself."""
+        found = await _similar(filled, KIT["id"])
+
+        assert [NAMES[each.document["id"]] for each in found] == ["attic", "dog", "dessert", "plain"]
+        assert [each.similarity for each in found] == pytest.approx([0.966, 0.766, 0, -1], abs=0.01)
+
+    async def test_similar_are_documents(self, filled: Indexer) -> None:
+        """What is found has all fields of its document."""
+        (found, *_) = await _similar(filled, KIT["id"])
+
+        assert _shown(found.document) == _shown(ATTIC)
+
+    async def test_similar_in_one_space(self, filled: Indexer) -> None:
+        """Vectors of another model or projection are never compared, though they be equal."""
+        assert await _similar(filled, BERNARD["id"]) == []
+        assert BERNARD["id"] not in [each.document["id"] for each in await _similar(filled, KIT["id"], "status:*")]
+
+    async def test_similar_in_a_query(self, filled: Indexer) -> None:
+        """Only what the query finds is compared, as far as there is any; what it orders by does not count."""
+        for text, names in {
+            "bucket:wildlife": "dog dessert plain",
+            "dalmatian OR foxglove OR kit_fox": "attic dog plain",
+            "status:*": "nothing attic dog dessert plain",
+            "nosuchword": "",
+        }.items():
+            found = await _similar(filled, KIT["id"], text)
+            assert [NAMES[each.document["id"]] for each in found] == names.split(), text
+
+    async def test_similar_limit(self, filled: Indexer) -> None:
+        """The nearest are given, and no more of them than are wanted."""
+        two = await filled.similar(SimilarRequest(id=DOG["id"], query=parse(""), limit=2))
+        none = await filled.similar(SimilarRequest(id=DOG["id"], query=parse(""), limit=0))
+
+        assert [NAMES[each.document["id"]] for each in two] == ["kit", "dessert"]
+        assert list(none) == []
+
+    async def test_similar_of_what_has_no_vector(self, filled: Indexer) -> None:
+        """A document without a vector, and one that is not there, are errors that say so; nothing is tried again."""
+        for id_, code in ((LOCKED["id"], "no_vector"), ("no-such-id", "absent")):
+            with pytest.raises(Incomparable) as caught:
+                await _similar(filled, id_)
+            assert caught.value.code == code
+            assert caught.value.disposition is Disposition.DROP
+
+    async def test_similar_follows_changes(self, filled: Indexer) -> None:
+        """A newer document is compared by its own vector, or not at all where it has none."""
+        turned = document(ATTIC["key"], {"owl": 0.5}, bucket=ATTIC["bucket"], vec=direction(170))
+        await filled.apply([Upsert(turned), Upsert(document(DOG["key"], {"dalmatian": 0.9}))])
+        found = await _similar(filled, KIT["id"])
+
+        assert [NAMES[each.document["id"]] for each in found] == ["dessert", "attic", "plain"]
+
     async def test_empty_index(self, indexer: Indexer) -> None:
         """An index without documents is searched like any other."""
         page = await indexer.search(SearchRequest(query=parse("fox"), facets=("labels",)))
@@ -244,6 +298,10 @@ async def _found(indexer: Indexer, query: Query) -> list[str]:
     page = await indexer.search(SearchRequest(query=query, limit=100))
     assert page.total == len(page.hits)
     return sorted(_names(page.hits))
+
+
+async def _similar(indexer: Indexer, id_: str, text: str = "") -> list[Similar]:
+    return list(await indexer.similar(SimilarRequest(id=id_, query=parse(text))))
 
 
 def _names(hits: object) -> list[str]:

@@ -1,0 +1,37 @@
+"""Label rules: those that are shipped, and those that name what a model does not know."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterator
+from functools import cache
+from importlib.resources import files
+
+from imgtag.config.configuration import Config
+from imgtag.config.findings import Finding
+from imgtag.config.schema import LabelRule
+from imgtag.registry import suggestion
+from imgtag.types.label_rules import matches
+from imgtag.types.labels import identity
+
+
+@cache
+def shipped() -> tuple[LabelRule, ...]:
+    """The rules of embarrassing.toml, which says why."""
+    text = files("imgtag.config").joinpath("embarrassing.toml").read_text(encoding="utf-8")
+    return tuple(LabelRule.model_validate(rule) for rule in tomllib.loads(text)["label_rules"])
+
+
+def unknown(config: Config, known: Collection[str]) -> Iterator[Finding]:
+    """Names and globs in label rules that fit nothing that the model knows; another model may know them."""
+    named = [(f"label_rules[{place}].label", rule.label) for place, rule in enumerate(config.label_rules)]
+    sections = [
+        ("labels", config.labels),
+        *((f"rules[{n}].labels", rule.labels) for n, rule in enumerate(config.rules)),
+    ]
+    lists = [(f"{key}.{name}", getattr(part, name)) for key, part in sections for name in ("allow", "deny")]
+    for key, patterns in [*named, *lists]:
+        for pattern in patterns:
+            if not any(matches(name, [identity(pattern)]) for name in known):
+                message = f"the model knows nothing as {pattern!r}{suggestion(identity(pattern), known)}"
+                yield config.origins.finding(key, message)
