@@ -56,7 +56,8 @@ def load(settings: TFLiteSettings) -> Model:
     identities = tuple(identity(label) for label in display)
     known = words.read(choice.words) if choice.words else Words()
     if choice.words and settings.labels is None:
-        display = tuple(words.shown(choice.words).get(number, name) for number, name in enumerate(display))
+        better = words.shown(choice.words)
+        display = tuple(better.get(number, name) for number, name in enumerate(display))
     matrix = _projection(choice, file, interpreter, classes.length, embedding)
     info = ModelInfo(
         name=choice.name,

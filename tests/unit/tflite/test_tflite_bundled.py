@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 
 from imgtag.plugin.image import Image
 from imgtag.types.labels import LabelPolicy
-from imgtag_tflite import SPEC
+from imgtag_tflite import SPEC, words
 from imgtag_tflite.choice import BUNDLED, choose
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
@@ -196,3 +196,19 @@ def test_no_label_is_found_by_what_it_is_not(bundled: TFLiteClassifier, label: s
 def test_a_label_is_found_by_what_people_call_it(bundled: TFLiteClassifier, label: str, term: str) -> None:
     """Synonyms, the name shown, and their words."""
     assert term in bundled.info.vocabulary(LabelPolicy()).terms(label)
+
+
+def test_the_words_are_read_but_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker starts in no time: not a look into the table for each of a thousand classes."""
+    opened: list[str] = []
+    rows = words._rows
+
+    def counted(path: Path) -> list[dict[str, str]]:
+        opened.append(path.name)
+        return rows(path)
+
+    monkeypatch.setattr(words, "_rows", counted)
+    TFLiteClassifier(TFLiteSettings())
+
+    assert {"words.tsv", "ancestors.tsv"} == set(opened)
+    assert len(opened) <= 3
