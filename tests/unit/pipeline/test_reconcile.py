@@ -434,7 +434,7 @@ async def test_what_is_above_the_labels_is_in_the_document(bench):
     assert "imgtag_fox" not in bench.metadata(FOX.key)
 
 
-@pytest.mark.parametrize("keep", [{"facts", "raw", "vec"}, {"raw"}, {"facts"}], ids=str)
+@pytest.mark.parametrize("keep", [{"facts", "raw", "vec"}, {"raw"}, {"facts"}], ids=["all", "raw", "facts"])
 @pytest.mark.parametrize("threshold", [0.1, 0.95], ids=["sure", "unsure"])
 async def test_the_document_with_ancestors_is_a_function_of_the_object(bench, keep, threshold):
     """Byte for byte, on first labelling as from headers alone, whatever is kept of the scores."""
