@@ -14,6 +14,8 @@ ABSENT = frozenset({"NoSuchKey", "NotFound", "NoSuchVersion", "MethodNotAllowed"
 
 SHORTER = 416
 """Part or range of an object that was overwritten by a shorter one: MinIO looks at them before If-Match."""
+PASSING = frozenset({408, 429, 499})
+"""Too slow, too much, cut off on the way (MinIO: ClientDisconnected): nothing that is said of an object."""
 PERMIT = "Give the user of the sidecar the policy that `imgtag doctor --policy` prints."
 
 _CREDENTIALS = frozenset({
@@ -113,6 +115,6 @@ def _common(fault: Fault) -> ImgtagError | None:
         return Unavailable(f"the clocks differ: {fault}", hint="Set the time of both machines by NTP.")
     if 300 <= fault.status < 400:
         return Unavailable(f"the store is elsewhere: {fault}", hint="Check endpoint, region and path_style.")
-    if fault.status >= 500 and fault.status != 501:
+    if fault.status in PASSING or fault.code == "RequestTimeout" or (fault.status >= 500 and fault.status != 501):
         return Unavailable(f"the store is in trouble: {fault}")
     return None
