@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from nats.aio.msg import Msg
@@ -19,6 +17,7 @@ from imgtag.plugin.source import DeadLetter, DeadLetters, Delivery, SourceFeatur
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.event import Hint
 from imgtag.types.ref import Scope
+from imgtag_nats.connected import Connected
 from imgtag_nats.connection import BROKEN, Connection, Link
 from imgtag_nats.doctor import server_check
 from imgtag_nats.envelope import parse
@@ -38,7 +37,7 @@ TAKEN = b"taken"
 logger = logging.getLogger(__name__)
 
 
-class CoreSource:
+class CoreSource(Connected):
     """At most once, mended by a resync of every bucket at the start and behind every gap.
 
     Sidecars share the notifications in a queue group. Nothing waits outside of the process, so ``publish``
@@ -46,31 +45,12 @@ class CoreSource:
     """
 
     def __init__(self, settings: NatsSettings, context: PluginContext) -> None:
+        self._names = Names.of(settings, context.site)
+        super().__init__(Connection(settings, f"imgtag {context.site}", self._names.inbox))
         self._settings = settings
         self._buckets = context.buckets
-        self._names = Names.of(settings, context.site)
         self.features = SourceFeatures(shared=True, listens=listens(settings, self._names))
-        self._connection = Connection(settings, f"imgtag {context.site}", self._names.inbox)
-        self._trouble = ""
         self.dead: DeadLetters = FileLetters(context.state_dir / "dead")
-
-    @property
-    def trouble(self) -> str:
-        """Why nothing can be heard of at the moment; empty while all is well."""
-        return self._connection.trouble or self._trouble
-
-    async def __aenter__(self) -> Self:
-        self._stack = AsyncExitStack()
-        await self._stack.enter_async_context(self._connection.open())
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tasks.cancel_scope.cancel()
-        # An error of the caller's stays as it is; the task group would wrap it.
-        await self._stack.__aexit__(*((None, None, None) if isinstance(error, Exception) else (kind, error, trace)))
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """A resync of each bucket, then notifications as they come."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -18,6 +16,7 @@ from imgtag.plugin.source import DeadLetters, Delivery, Source, SourceFeatures
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.event import Hint
 from imgtag.types.ref import Scope
+from imgtag_nats.connected import Connected
 from imgtag_nats.connection import BROKEN, Connection, Link
 from imgtag_nats.core import CoreSource
 from imgtag_nats.doctor import stream_checks
@@ -46,7 +45,7 @@ def make_source(settings: NatsSettings, context: PluginContext) -> Source:
     return NatsSource(settings, context) if settings.jetstream else CoreSource(settings, context)
 
 
-class NatsSource:
+class NatsSource(Connected):
     """Notifications, hints and dead letters in JetStream, shared by all sidecars of a site.
 
     What is missing on the server is made, also while it runs. A stream that is not the one of last time has
@@ -54,38 +53,19 @@ class NatsSource:
     """
 
     def __init__(self, settings: NatsSettings, context: PluginContext) -> None:
+        self._names = Names.of(settings, context.site)
+        super().__init__(Connection(settings, f"imgtag {context.site}", self._names.inbox))
         self._settings = settings
         self._buckets = context.buckets
-        self._names = Names.of(settings, context.site)
-        self._connection = Connection(settings, f"imgtag {context.site}", self._names.inbox)
         self._jetstream = JetStream(self._connection, settings.domain)
         self._topology = Topology(self._jetstream, self._names, settings)
         self._removal = Removal(self._jetstream, self._names, settings)
         self._memory = StreamMemory(context.state_dir / "nats-stream")
         self._preparing = anyio.Lock()
-        self._trouble = ""
         self.features = SourceFeatures(
             shared=True, parks=True, ack_wait=settings.ack_wait, listens=listens(settings, self._names)
         )
         self.dead: DeadLetters = StreamLetters(self._jetstream, self._names, self._prepare)
-
-    @property
-    def trouble(self) -> str:
-        """Why nothing can be heard of at the moment; empty while all is well."""
-        return self._connection.trouble or self._trouble
-
-    async def __aenter__(self) -> Self:
-        self._stack = AsyncExitStack()
-        await self._stack.enter_async_context(self._connection.open())
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tasks.cancel_scope.cancel()
-        # An error of the caller's stays as it is; the task group would wrap it.
-        await self._stack.__aexit__(*((None, None, None) if isinstance(error, Exception) else (kind, error, trace)))
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Notifications, and what was published or parked when there is room for it."""
