@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imgtag.plugin.calibration import tempered
 from imgtag.plugin.classifier import ModelInfo, Scores
 from imgtag_tflite.model import load
 from imgtag_tflite.runtime import failures
@@ -33,7 +34,6 @@ class TFLiteClassifier:
 
     def __init__(self, settings: TFLiteSettings) -> None:
         self._model = load(settings)
-        self._crop = settings.crop
         self._batch = 1
         self.info = self._model.info
 
@@ -43,7 +43,7 @@ class TFLiteClassifier:
         scores: list[Scores] = []
         for start in range(0, len(images), limit):
             part = images[start : start + limit]
-            pixels = np.stack([image.fit(self.info.size, crop=self._crop) for image in part])
+            pixels = np.stack([image.fit(self.info.size, crop=self._model.crop) for image in part])
             with failures(f"{self.info.id} failed on a picture", HINT):
                 self._infer(pixels)
                 scores += self._scores()
@@ -61,7 +61,7 @@ class TFLiteClassifier:
     def _scores(self) -> list[Scores]:
         classes, embedding = self._model.classes, self._model.embedding
         read = self._model.interpreter.get_tensor
-        probabilities = classes.probabilities(read(classes.index))
+        probabilities = tempered(classes.probabilities(read(classes.index)), self.info.temperature)
         if embedding is None:
             return [Scores(probabilities=row) for row in probabilities]
         embeddings = embedding.decode(read(embedding.index))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
@@ -14,12 +16,16 @@ from imgtag_tflite.choice import choose
 from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imgtag.plugin.manifest import Manifest, OutputManifest
     from imgtag_tflite.choice import Choice
     from imgtag_tflite.model_file import ModelFile
     from imgtag_tflite.projection import Matrix
     from imgtag_tflite.runtime import Interpreter
     from imgtag_tflite.settings import TFLiteSettings
 
+CROP = 0.875  # what models for ImageNet were tested with
 WORDIEST = 100  # characters of a licence's name; more is its text
 
 
@@ -34,6 +40,8 @@ class Model:
     embedding: Output | None
     projection: Matrix | None
     """Embedding to vector: float32 [embedding, 128]."""
+    crop: float
+    """Share of a picture's shorter side that the model sees."""
 
 
 def load(settings: TFLiteSettings) -> Model:
@@ -43,19 +51,21 @@ def load(settings: TFLiteSettings) -> Model:
     """
     choice = choose(settings.model)
     file = model_file.read(choice.path, expected=choice.digest)
-    origin, names = _labels(file, settings)
+    elsewhere = settings.labels or choice.labels
+    origin, names = _labels(file, elsewhere)
     interpreter = runtime.interpreter(file.content, file.path, settings.threads)
     with runtime.failures(f"{file.path} is damaged", "Copy the file again, or convert the model again."):
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     try:
-        image = Input.of(inputs, _normalisation(file, settings))
-        classes, embedding = select(outputs, file.graph, len(names))
+        preparation = _preparation(file, settings, choice.manifest)
+        image = Input.of(inputs, preparation.normalisation)
+        classes, embedding = select(outputs, file.graph, len(names), choice.manifest.output)
     except NoClassifier as error:
         raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
     display = labels.fit(names, origin, classes.length)
     identities = tuple(identity(label) for label in display)
     known = words.read(choice.words) if choice.words else Words()
-    if choice.words and settings.labels is None:
+    if choice.words and elsewhere is None:
         better = words.shown(choice.words)
         display = tuple(better.get(number, name) for number, name in enumerate(display))
     matrix = _projection(choice, file, interpreter, classes.length, embedding)
@@ -67,7 +77,9 @@ def load(settings: TFLiteSettings) -> Model:
         size=image.size,
         embedding=embedding.length if embedding else 0,
         projection=projection.NAME if matrix is not None else "",
-        licence=_licence(file),
+        licence=choice.manifest.licence or _licence(file),
+        variant=_variant(preparation, identities if elsewhere else (), choice.manifest.output),
+        temperature=settings.temperature or choice.manifest.temperature or 1.0,
         words=known,
     )
     return Model(
@@ -77,6 +89,7 @@ def load(settings: TFLiteSettings) -> Model:
         classes=classes,
         embedding=embedding,
         projection=matrix,
+        crop=preparation.crop,
     )
 
 
@@ -90,10 +103,10 @@ def _projection(
     return projection.find(interpreter, file.graph.layers[embedding.index], classes, embedding.length)
 
 
-def _labels(file: ModelFile, settings: TFLiteSettings) -> tuple[str, tuple[str, ...]]:
+def _labels(file: ModelFile, elsewhere: Path | None) -> tuple[str, tuple[str, ...]]:
     """Where the labels stand and what they are; none where the model file holds none and none were named."""
-    if settings.labels is not None:
-        return str(settings.labels), labels.read(settings.labels)
+    if elsewhere is not None:
+        return str(elsewhere), labels.read(elsewhere)
     inside = file.label_file()
     if inside is None:
         return str(file.path), ()
@@ -102,10 +115,26 @@ def _labels(file: ModelFile, settings: TFLiteSettings) -> tuple[str, tuple[str, 
     return origin, labels.parse(content, origin)
 
 
-def _normalisation(file: ModelFile, settings: TFLiteSettings) -> Normalisation | None:
-    """The settings decide, then the model file."""
-    mean = _channels(settings.mean) or file.about.mean
-    std = _channels(settings.std) or file.about.std
+@dataclass(frozen=True, kw_only=True)
+class _Preparation:
+    """How a picture becomes the input; `said` is what the model file does not say itself."""
+
+    normalisation: Normalisation | None
+    crop: float
+    said: tuple[object, ...]
+
+
+def _preparation(file: ModelFile, settings: TFLiteSettings, manifest: Manifest) -> _Preparation:
+    """The settings decide, then the manifest, then the model file."""
+    asked = _channels(settings.mean) or _channels(manifest.input.mean)
+    divided = _channels(settings.std) or _channels(manifest.input.std)
+    crop = settings.crop or manifest.input.crop or CROP
+    normalisation = _normalisation(file, asked or file.about.mean, divided or file.about.std)
+    said = (asked, divided, *([crop] if crop != CROP else ()))
+    return _Preparation(normalisation=normalisation, crop=crop, said=said if any(said) else ())
+
+
+def _normalisation(file: ModelFile, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation | None:
     if not mean and not std:
         return None
     try:
@@ -113,6 +142,14 @@ def _normalisation(file: ModelFile, settings: TFLiteSettings) -> Normalisation |
     except ValueError as error:
         hint = "Set `mean` and `std` in [classifier.tflite]: one number, or three for R, G, B."
         raise ModelError(f"{file.path}: {error}", hint=hint) from error
+
+
+def _variant(preparation: _Preparation, identities: tuple[str, ...], output: OutputManifest) -> str:
+    """Four hex digits for what shapes the labels and does not stand in the model file; empty where all of it does."""
+    named = output.model_dump(exclude_none=True)
+    if not (preparation.said or identities or named):
+        return ""
+    return sha256(json.dumps([preparation.said, identities, named]).encode()).hexdigest()[:4]
 
 
 def _channels(value: float | tuple[float, float, float] | None) -> tuple[float, ...]:

@@ -54,7 +54,10 @@ def read(path: Path, *, expected: str | None = None) -> ModelFile:
     content = _content(path)
     digest = hashlib.sha256(content).hexdigest()
     if expected not in {None, digest}:
-        raise ModelError(f"{path} is not the file that was shipped", hint="Install imgtag-sidecar again.")
+        hint = "Copy or add the model again; for the bundled one, install imgtag-sidecar again."
+        raise ModelError(
+            f"{path} is not the file that its manifest names by SHA-256 (it has {digest[:16]}...)", hint=hint
+        )
     if content[4:8] != IDENTIFIER:
         hint = "Convert the model to TensorFlow Lite; other formats need another classifier plugin."
         raise ModelError(f"{path} is no TensorFlow Lite model: bytes 4 to 8 are not {IDENTIFIER.decode()}", hint=hint)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtag.errors import ModelError
+from imgtag.plugin.manifest import OutputManifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,26 +156,45 @@ class Output:
         return sigmoid(values) if self.length == 1 else softmax(values)
 
 
-def select(outputs: Sequence[Details], graph: Graph, classes: int) -> tuple[Output, Output | None]:
+def select(
+    outputs: Sequence[Details], graph: Graph, classes: int, chosen: OutputManifest | None = None
+) -> tuple[Output, Output | None]:
     """Return the class vector and, where there is one, the embedding.
 
-    The names of the signature decide first; then the vector that is as long as there are labels (`classes`), then the
-    only vector. Raises NoClassifier; also where there are no labels at all.
+    A manifest decides first (`chosen`), then the names of the signature; then the vector that is as long as there are
+    labels (`classes`), then the only vector. Raises NoClassifier; also where there are no labels at all.
     """
-    names = graph.outputs
+    names, said = graph.outputs, chosen or OutputManifest()
     vectors = [tensor for tensor in outputs if _is_vector(tensor)]
-    chosen = _class_vector(vectors, names, classes)
-    if chosen is None or (len(vectors) < len(outputs) and _named(chosen, names) not in CLASSES):
+    best = _asked(vectors, names, said.probabilities, outputs) or _class_vector(vectors, names, classes)
+    if best is None or (len(vectors) < len(outputs) and _named(best, names) not in CLASSES and not said.probabilities):
         raise NoClassifier(f"its outputs are {describe(outputs, names)}")
     if not classes:
         raise NoClassifier(f"no labels come with it, and its outputs are {describe(outputs, names)}")
-    others = [tensor for tensor in vectors if tensor["index"] != chosen["index"]]
-    features = [tensor for tensor in others if _named(tensor, names) in EMBEDDINGS] or others
-    embedding = features[0] if len(features) == 1 and _length(features[0]) >= SHORTEST else None
+    others = [tensor for tensor in vectors if tensor["index"] != best["index"]]
+    embedding = _asked(others, names, said.embedding, outputs) or _embedding(others, names)
     return (
-        Output.of(chosen, probable=chosen["index"] in graph.probable),
+        Output.of(best, probable=best["index"] in graph.probable),
         None if embedding is None else Output.of(embedding, probable=False),
     )
+
+
+def _embedding(others: Sequence[Details], names: Mapping[int, str]) -> Details | None:
+    features = [tensor for tensor in others if _named(tensor, names) in EMBEDDINGS] or others
+    return features[0] if len(features) == 1 and _length(features[0]) >= SHORTEST else None
+
+
+def _asked(
+    vectors: Sequence[Details], names: Mapping[int, str], name: str | None, outputs: Sequence[Details]
+) -> Details | None:
+    """The output that a manifest names; None where it names none. Raises ModelError where there is no such vector."""
+    if name is None:
+        return None
+    found = [tensor for tensor in vectors if name in {tensor["name"], names.get(tensor["index"])}]
+    if len(found) != 1:
+        hint = "Name it in [output] of the manifest as it is written there, or leave it out."
+        raise ModelError(f"the manifest names the output {name!r}, and there are {describe(outputs, names)}", hint=hint)
+    return found[0]
 
 
 def softmax(values: Floats) -> Floats:

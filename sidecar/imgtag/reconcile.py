@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import anyio
 
-from imgtag.errors import Conflict, Unavailable, Undecodable, Unreadable
+from imgtag.errors import Conflict, ImgtagError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.budget import ByteBudget
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Delete, Upsert
@@ -31,15 +31,17 @@ from imgtag.stages.compare import require_right
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
+from imgtag.types.difference import compare
 from imgtag.types.document import Document, DocumentOptions, Problem, build_document, document_id
 from imgtag.types.event import Hint, Intent
-from imgtag.types.labels import LabelPolicy
+from imgtag.types.labels import LabelPolicy, Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.child.magic import sniff
-from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.models import Model
+from imgtag.workers.pool import PictureLimits
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +73,15 @@ class Result(StrEnum):
 class Treatment:
     """What the rules say of one object."""
 
+    model: Model
     policy: LabelPolicy
     way: Way
     max_bytes: int
     limits: PictureLimits
     settle: float = 0.0
     """Seconds to wait before the write, for clients that tag after they upload."""
+    shadow: Model | None = None
+    """A second model, which only reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,6 @@ class Reconciler:
     treat: Callable[[ObjectRef], Treatment | None]
     store: Store
     index: Index
-    pool: WorkerPool
     annotator: Annotator
     budget: ByteBudget
     metrics: Metrics
@@ -125,6 +129,10 @@ class Reconciler:
         treatment = self.treat(hint.ref)
         if treatment is None:
             return await self._undocumented(hint.ref, known, Result.SKIPPED)
+        with treatment.model.used():
+            return await self._treated(hint, treatment, known)
+
+    async def _treated(self, hint: Hint, treatment: Treatment, known: Known) -> Result:
         async with AsyncExitStack() as stack:
             with self.metrics.stage("inspect"):
                 body = await stack.enter_async_context(self.store.open(hint.ref))
@@ -200,12 +208,28 @@ class Reconciler:
 
     async def _labelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
         with self.metrics.stage("classify"):
-            inference = await self.pool.classify(data, treatment.limits)
+            inference = await treatment.model.classify(data, treatment.limits)
         self.metrics.observed("decode", inference.decode)
         self.metrics.observed("infer", inference.infer)
-        entries = self.author.entries(found.state, inference, self.pool.info, self._vocabulary(treatment))
+        entries = self.author.entries(found.state, inference, treatment.model.info, self._vocabulary(treatment))
         done = await self._annotate(found, entries, treatment, data)
+        await self._shadowed(inference.raw, data, treatment)
         return Result.LABELLED if done.entries.labels else Result.UNLABELLED
+
+    async def _shadowed(self, raw: Raw, data: bytes, treatment: Treatment) -> None:
+        """Count what another model would have changed. Whatever becomes of that is nothing to the object."""
+        shadow = treatment.shadow
+        if shadow is None:
+            return
+        try:
+            with self.metrics.stage("shadow"):
+                other = await shadow.classify(data, treatment.limits)
+        except ImgtagError:
+            self.metrics.shadow_failed(shadow.info.id)
+            return
+        said = self._vocabulary(treatment).said(raw)
+        instead = self.vocabularies(shadow.info, treatment.policy).said(other.raw)
+        self.metrics.shadow(shadow.info.id, compare(said, instead))
 
     async def _relabelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
         """By other rules, of the scores that this model gave; by inference where they are not there."""
@@ -269,7 +293,13 @@ class Reconciler:
             await self.index.apply(Upsert(document))
 
     def _vocabulary(self, treatment: Treatment) -> Vocabulary:
-        return self.vocabularies(self.pool.info, treatment.policy)
+        return self.vocabularies(treatment.model.info, treatment.policy)
+
+    def _spoken(self, entries: Entries, treatment: Treatment) -> Vocabulary:
+        """The vocabulary of the model that an object was labelled by; where that is not known, of the one in use."""
+        model = treatment.model
+        info = model.known.get(entries.mark.model, model.info) if entries.mark else model.info
+        return self.vocabularies(info, treatment.policy)
 
     def _document(
         self,
@@ -279,7 +309,7 @@ class Reconciler:
         treatment: Treatment,
         problem: Problem | None = None,
     ) -> Document:
-        said = self._vocabulary(treatment)
+        said = self._spoken(entries, treatment)
         return build_document(self.author.site, state, entries, user, self.options, problem, said)
 
 

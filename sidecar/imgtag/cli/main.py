@@ -31,6 +31,7 @@ COMMANDS = {
     "doctor": "Check everything that the sidecar depends on.",
     "dlq": "List, retry or drop the work that was given up.",
     "config": "Check or show the configuration, or print an example.",
+    "models": "List, add, choose, try, calibrate and compare models.",
     "plugins": "List the plugins that were found.",
 }
 """A command's module is imported only when it is run, so its line of help stands here."""

@@ -22,6 +22,7 @@ def check(config: Config) -> Iterator[Finding]:
     yield from _times(config)
     yield from _writeback(config)
     yield from _plugins(config)
+    yield from _models(config)
     for place in range(len(config.rules)):
         yield from _rule(config, place)
 
@@ -90,6 +91,20 @@ def _plugins(config: Config) -> Iterator[Finding]:
     folder = config.plugins.dir
     if folder is not None and not folder.is_dir():
         yield config.origins.finding("plugins.dir", f"there is no folder {folder}")
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    """Whether a named model is there is looked at when it is used: `imgtag models add` needs a configuration, too."""
+    named = [
+        (f"rules[{n}].{key}", getattr(rule, key)) for n, rule in enumerate(config.rules) for key in ("model", "shadow")
+    ]
+    if config.classifier is None or config.classifier.spec.models is not None:
+        return
+    for key, name in named:
+        if name:
+            yield config.origins.finding(
+                key, f"[classifier.{config.classifier.name}] has no models that could be named"
+            )
 
 
 def _rule(config: Config, place: int) -> Iterator[Finding]:

@@ -81,6 +81,11 @@ class Config(Core):
         """The file that was read, if there was one."""
         return self.origins.path
 
+    @property
+    def models_dir(self) -> Path:
+        """The folder of models."""
+        return self.models.dir or self.state_dir / "models"
+
     def chosen(self, kind: Kind) -> Chosen | None:
         """The plugin of a kind, if there is one."""
         found: Chosen | None = getattr(self, kind)

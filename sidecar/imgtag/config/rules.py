@@ -21,13 +21,18 @@ _Settings = TypeVar("_Settings", bound=Settings)
 
 @dataclass(frozen=True, kw_only=True)
 class Effective:
-    """The settings of an object; ``rule`` is the place of the rule among the rules, None without rules."""
+    """The settings of an object; ``rule`` is the place of the rule among the rules, None without rules.
+
+    ``model`` is empty where it is the default one.
+    """
 
     labels: Labels
     writeback: Writeback
     limits: Limits
     label_rules: tuple[LabelRule, ...] = ()
     rule: int | None = None
+    model: str = ""
+    shadow: str | None = None
 
 
 class Rules:
@@ -68,6 +73,8 @@ class Rules:
             limits=_laid_over(self._general.limits, rule.limits),
             label_rules=self._label_rules_of(labels),
             rule=place,
+            model=rule.model or "",
+            shadow=rule.shadow,
         )
 
     def _label_rules_of(self, labels: Labels) -> tuple[LabelRule, ...]:

@@ -58,6 +58,7 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Glob = Annotated[str, Field(min_length=1)]
+ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
 Kept = Literal["facts", "raw", "vec"]
 Names = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One or several labels or globs over them."""
@@ -204,6 +205,28 @@ class State(Settings):
     )
 
 
+class Models(Settings):
+    """Where models are kept, besides the one that comes with the classifier."""
+
+    dir: Path | None = Field(
+        default=None,
+        description="Folder of models, which `imgtag models` fills and a running sidecar watches. Default: `models` in "
+        "the state folder.",
+        examples=["/var/lib/imgtag/models"],
+    )
+    max_models: int = Field(
+        default=2,
+        ge=1,
+        le=16,
+        description="Models that each worker keeps loaded, where rules name several; that used longest ago gives way.",
+    )
+    catalogue: Path | None = Field(
+        default=None,
+        description="File that lists models for `imgtag models add NAME`, besides the well-known ones.",
+        examples=["/etc/imgtag/catalogue.toml"],
+    )
+
+
 class Plugins(Settings):
     """Plugins that are not installed packages."""
 
@@ -255,6 +278,18 @@ class Rule(Settings):
         default=Limits(),
         description="Limits of [pipeline] for these objects: max_bytes, max_pixels, max_seconds.",
         examples=[{"max_bytes": "16 MiB"}],
+    )
+    model: ModelName | None = Field(
+        default=None,
+        description="The model for these objects, as in [classifier.tflite]: a name that `imgtag models list` has, or "
+        "a path.",
+        examples=["birds"],
+    )
+    shadow: ModelName | None = Field(
+        default=None,
+        description="A second model that only reports, in metrics, what it would have said of new pictures; it costs "
+        "as much time as the first.",
+        examples=["birds"],
     )
 
 
@@ -318,6 +353,7 @@ class Core(Settings):
     writeback: Writeback = Writeback()
     document: Document = Document()
     pipeline: Pipeline = Pipeline()
+    models: Models = Models()
     state: State = State()
     plugins: Plugins = Plugins()
     ops: Ops = Ops()

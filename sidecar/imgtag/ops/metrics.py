@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from imgtag import __version__
 from imgtag.errors import ImgtagError
+from imgtag.types.difference import Difference
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -49,6 +50,17 @@ TABLE = (
     Metric("imgtag_writes_total", "counter", "Writes of labels on objects."),
     Metric("imgtag_writes_refused_total", "counter", "Objects that were indexed but not written on.", ("code",)),
     Metric("imgtag_worker_restarts_total", "counter", "Worker processes that were replaced.", ("reason",)),
+    Metric(
+        "imgtag_models", "gauge", "Always 1; the models in use, by the name that rules give them.", ("name", "model")
+    ),
+    Metric("imgtag_model_changes_total", "counter", "New models that were taken, or refused.", ("result",)),
+    Metric(
+        "imgtag_shadow_pictures_total",
+        "counter",
+        "Pictures that a shadow model saw, by its best label.",
+        ("model", "result"),
+    ),
+    Metric("imgtag_shadow_labels_total", "counter", "Labels that it would keep, lose or gain.", ("model", "result")),
     Metric("imgtag_bytes_read_total", "counter", "Bytes of objects that were read."),
     Metric("imgtag_last_success_timestamp_seconds", "gauge", "When an object was last dealt with, since 1970."),
     Metric("imgtag_ready", "gauge", "1 while the sidecar is ready, else 0."),
@@ -130,6 +142,27 @@ class Metrics:
     def worker_restarted(self, reason: str) -> None:
         """A worker process was replaced."""
         self._counters["imgtag_worker_restarts_total"].labels(reason).inc()
+
+    def models(self, models: Mapping[str, str]) -> None:
+        """These are in use now: ids by name."""
+        gauge = self._gauges["imgtag_models"]
+        gauge.clear()
+        for name, model in models.items():
+            gauge.labels(name or "default", model).set(1)
+
+    def model_change(self, result: str) -> None:
+        """A new model was ``taken`` or ``refused``."""
+        self._counters["imgtag_model_changes_total"].labels(result).inc()
+
+    def shadow(self, model: str, difference: Difference) -> None:
+        """What a shadow model would change on one picture."""
+        self._counters["imgtag_shadow_pictures_total"].labels(model, "same" if difference.same else "other").inc()
+        for result in ("kept", "lost", "gained"):
+            self._counters["imgtag_shadow_labels_total"].labels(model, result).inc(len(getattr(difference, result)))
+
+    def shadow_failed(self, model: str) -> None:
+        """A shadow model could not say anything of a picture."""
+        self._counters["imgtag_shadow_pictures_total"].labels(model, "failed").inc()
 
     def read(self, size: int) -> None:
         """Bytes of an object were read."""

@@ -33,13 +33,22 @@ class ModelInfo:
     projection: str = ""
     """How vectors are made of embeddings, as ``svd1``: another name for another way. Empty where there are none."""
     licence: str | None = None
+    variant: str = ""
+    """Up to eight hex digits that stand for labels and preparation of pictures that the file does not say itself."""
+    temperature: float = 1.0
+    """What its logits were divided by: more than 1 makes it less sure."""
     words: Words = field(default_factory=Words)
     """What its classes are kinds of and what else they are called; empty where that is not known."""
 
     @property
     def id(self) -> str:
-        """Name and the first eight digits of the digest, as marks and documents carry it."""
-        return f"{self.name}@{self.digest[:8]}"
+        """Name and the first eight digits of the digest, as marks and documents carry it; with what changes its labels.
+
+        ``birds@1a2b3c4d``, ``birds@1a2b3c4d.77f0`` with labels from elsewhere, ``birds@1a2b3c4d~1.35`` calibrated.
+        """
+        variant = f".{self.variant}" if self.variant else ""
+        temperature = f"~{self.temperature:.4g}" if self.temperature != 1 else ""
+        return f"{self.name}@{self.digest[:8]}{variant}{temperature}"
 
     def known(self) -> frozenset[str]:
         """The labels and ancestors that rules may name."""

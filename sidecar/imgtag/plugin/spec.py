@@ -27,12 +27,31 @@ class NoSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """How a classifier that reads model files is told which one.
+
+    ``name`` is the setting that names the model: one of ``builtin``, or the path of a file that ends in ``suffix``, or
+    of a manifest (`imgtag.plugin.manifest`). ``own`` are the settings that are about that one model alone: with another
+    model they are left at their defaults. ``catalogue`` is ``"package:file"``, a list of well-known models.
+    """
+
+    name: str
+    suffix: str
+    builtin: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    temperature: str | None = None
+    """The setting that divides the logits, where there is one."""
+    catalogue: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PluginSpec:
     """One plugin, as its entry point names it.
 
     ``factory`` is ``"module:attribute"``, imported only when the plugin is used. It is called as
     ``factory(settings, context)``; for a classifier with ``runs="worker"`` as ``factory(settings)``,
-    in a process that has neither credentials nor the configuration.
+    in a process that has neither credentials nor the configuration. ``models`` is for a classifier
+    whose models are files.
     """
 
     name: str
@@ -41,6 +60,7 @@ class PluginSpec:
     settings: type[Settings] = NoSettings
     factory: str
     runs: Literal["main", "worker"] = "main"
+    models: ModelSettings | None = None
     api: int = API_VERSION
 
     def load(self) -> Callable[..., Any]:

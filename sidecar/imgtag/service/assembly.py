@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +11,9 @@ from imgtag.config.configuration import Chosen, Config
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.source import Source
 from imgtag.plugin.store import Store
+from imgtag.service.orders import Orders
 from imgtag.workers.pool import WorkerPool
-from imgtag.workers.worker import WorkerOrder
+from imgtag.workers.worker import ModelOrder, WorkerTerms
 
 
 def make_source(config: Config) -> Source:
@@ -35,19 +36,20 @@ def worker_count(config: Config) -> int:
     return config.pipeline.workers or len(os.sched_getaffinity(0))
 
 
-def worker_order(config: Config) -> WorkerOrder:
-    """What a worker is started with."""
-    chosen = config.need("classifier")
-    return WorkerOrder(
-        entry=chosen.entry,
-        settings=chosen.settings.model_dump(mode="json"),
-        memory=config.pipeline.worker_memory,
-    )
+def worker_terms(config: Config) -> WorkerTerms:
+    """How workers live."""
+    return WorkerTerms(memory=config.pipeline.worker_memory, models=config.models.max_models)
 
 
-def make_pool(config: Config, count: int | None = None) -> WorkerPool:
-    """The workers of the configured classifier, not yet started."""
-    return WorkerPool(worker_order(config), count or worker_count(config))
+def make_pool(
+    config: Config,
+    count: int | None = None,
+    models: Sequence[ModelOrder] | None = None,
+    known: Sequence[ModelOrder] = (),
+) -> WorkerPool:
+    """The workers of the default model, or of these, not yet started. Raises ModelError, Unavailable."""
+    orders = models or [Orders(config).order()]
+    return WorkerPool(orders, count or worker_count(config), terms=worker_terms(config), known=known)
 
 
 def _make(config: Config, chosen: Chosen, **told: Any) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +26,8 @@ from imgtag.plugin.source import Source
 from imgtag.plugin.store import Store
 from imgtag.reconcile import Reconciler
 from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.service.orders import Orders
+from imgtag.service.renewal import Renewal
 from imgtag.service.treatments import Treatments, metadata_codec
 from imgtag.stages.annotate import Annotator, WriteLimit
 from imgtag.stages.classify import Author
@@ -33,7 +35,9 @@ from imgtag.stages.compare import differences
 from imgtag.stages.index import Index
 from imgtag.stages.receive import is_own_write
 from imgtag.types.document import DocumentOptions
+from imgtag.workers.models import Models
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.worker import ModelOrder
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +60,12 @@ class Sidecar:
         for name in ("workers", "indexer", "store", "source"):
             self.health.component(name)
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(self._pool())
+            models = await stack.enter_async_context(Models(self._pool))
+            renewal = Renewal(Orders(self.config), models, self.metrics)
+            await renewal.begin()
             self.health.up("workers")
-            for finding in unknown(self.config, pool.info.known()):
+            known = frozenset[str]().union(*(model.info.known() for model in models.all.values()))
+            for finding in unknown(self.config, known):
                 log.warning("label rule", extra={"finding": str(finding)})
             indexer = await self._started(stack, "indexer", partial(make_indexer, self.config))
             store = await self._started(stack, "store", partial(make_store, self.config))
@@ -66,11 +73,14 @@ class Sidecar:
             await self._prepared("indexer", indexer)
             await self._prepared("source", source)
             self.source = source
-            ready()
-            await self._pipeline(source, store, indexer, pool).run(stop)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(renewal.run)
+                ready()
+                await self._pipeline(source, store, indexer, models).run(stop)
+                tasks.cancel_scope.cancel("drained")
 
-    def _pool(self) -> WorkerPool:
-        pool = make_pool(self.config)
+    def _pool(self, models: Sequence[ModelOrder], known: Sequence[ModelOrder]) -> WorkerPool:
+        pool = make_pool(self.config, models=models, known=known)
         pool.on_restart = self.metrics.worker_restarted
         return pool
 
@@ -102,13 +112,13 @@ class Sidecar:
         pipeline = self.config.pipeline
         return Backoff(first=pipeline.retry_first, most=pipeline.retry_max)
 
-    def _pipeline(self, source: Source, store: Store, indexer: Indexer, pool: WorkerPool) -> Pipeline:
+    def _pipeline(self, source: Source, store: Store, indexer: Indexer, models: Models) -> Pipeline:
         site = self.config.site.name
         codec = metadata_codec(Rules(self.config).general)
         return Pipeline(
             source=source,
             reconcile=self._reconciler(
-                store, Index(indexer, self.config.pipeline.batch, self.config.pipeline.batch_wait), pool
+                store, Index(indexer, self.config.pipeline.batch, self.config.pipeline.batch_wait), models
             ),
             differences=lambda scope: differences(store, indexer, site, scope),
             own_write=lambda hint: is_own_write(hint, site, codec),
@@ -121,15 +131,14 @@ class Sidecar:
             health=self.health,
         )
 
-    def _reconciler(self, store: Store, index: Index, pool: WorkerPool) -> Reconciler:
+    def _reconciler(self, store: Store, index: Index, models: Models) -> Reconciler:
         document = self.config.document
         return Reconciler(
             author=Author(site=self.config.site.name, gps=document.gps, exif=document.exif),
             options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
-            treat=Treatments(self.config),
+            treat=Treatments(self.config, models),
             store=store,
             index=index,
-            pool=pool,
             annotator=Annotator(store=store, limit=WriteLimit()),
             budget=ByteBudget(self.config.pipeline.bytes_in_flight),
             metrics=self.metrics,

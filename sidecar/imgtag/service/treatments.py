@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from imgtag.config.configuration import Config
@@ -13,6 +14,7 @@ from imgtag.types.label_rules import LabelRule
 from imgtag.types.labels import LabelPolicy, identity
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
+from imgtag.workers.models import Model, Models
 from imgtag.workers.pool import PictureLimits
 
 _DECODED_SHARE = 4
@@ -58,23 +60,14 @@ def picture_limits(config: Config, effective: Effective) -> PictureLimits:
     )
 
 
-def treatment(config: Config, effective: Effective) -> Treatment:
-    """All that the rules say of an object."""
-    return Treatment(
-        policy=label_policy(effective),
-        way=Way(codec=metadata_codec(effective), strategy=effective.writeback.strategy),
-        max_bytes=effective.limits.max_bytes,
-        limits=picture_limits(config, effective),
-        settle=effective.writeback.settle,
-    )
-
-
 @dataclass
 class Treatments:
-    """The treatment of each object; made once for each rule."""
+    """The treatment of each object; made once for each rule and generation of models."""
 
     config: Config
+    models: Models
     _made: dict[int | None, Treatment] = field(default_factory=dict, init=False)
+    _by: Mapping[str, Model] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._rules = Rules(self.config)
@@ -83,6 +76,19 @@ class Treatments:
         effective = self._rules.match(ref)
         if effective is None:
             return None
+        if self._by is not self.models.all:
+            self._by, self._made = self.models.all, {}
         if effective.rule not in self._made:
-            self._made[effective.rule] = treatment(self.config, effective)
+            self._made[effective.rule] = self._treatment(effective)
         return self._made[effective.rule]
+
+    def _treatment(self, effective: Effective) -> Treatment:
+        return Treatment(
+            model=self._by[effective.model],
+            shadow=self._by[effective.shadow] if effective.shadow else None,
+            policy=label_policy(effective),
+            way=Way(codec=metadata_codec(effective), strategy=effective.writeback.strategy),
+            max_bytes=effective.limits.max_bytes,
+            limits=picture_limits(self.config, effective),
+            settle=effective.writeback.settle,
+        )

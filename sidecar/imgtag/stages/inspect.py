@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectState
 
-_SUFFIXES = frozenset({
+SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg",
 })  # fmt: skip
@@ -47,6 +47,6 @@ def inspect(state: ObjectState, codec: MetadataCodec) -> Inspected:
 def _called_image(state: ObjectState) -> bool | None:
     content_type = state.content_type.partition(";")[0].strip().lower()
     suffix = PurePosixPath(state.ref.key).suffix.lower()
-    if content_type.startswith("image/") or suffix in _SUFFIXES:
+    if content_type.startswith("image/") or suffix in SUFFIXES:
         return True
     return None if content_type in _UNTYPED and not suffix else False

@@ -25,8 +25,8 @@ def is_projection(name: str) -> bool:
 
 
 def space(model: str, projection: str) -> str:
-    """Which vectors may be compared with one another: those of one model by one projection."""
-    return f"{model}-{projection}"
+    """Which vectors may be compared with one another: those of one model by one projection, at any temperature."""
+    return f"{model.partition('~')[0]}-{projection}"
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:

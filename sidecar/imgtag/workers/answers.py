@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from base64 import b64decode
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"[a-z0-9_]{1,40}")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
+_VARIANT = re.compile(r"[0-9a-f]{0,8}")
+_FLOAT = 4
+"""Bytes."""
 _TEXT = 500
 """Longest message that is passed on, characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What a worker says of a picture; ``decode`` and ``infer`` in seconds, ``vec`` as in `Vector.values`."""
+    """What a worker says of a picture; ``decode`` and ``infer`` in seconds, ``vec`` as in `Vector.values`.
+
+    ``every`` has the probabilities of all classes, float32, where these were asked for.
+    """
 
     raw: Raw
     facts: Facts
@@ -39,6 +46,7 @@ class Inference:
     decode: float
     infer: float
     vec: bytes | None = None
+    every: bytes | None = None
 
 
 def inference(answer: Mapping[str, Any], classes: int) -> Inference:
@@ -51,8 +59,10 @@ def inference(answer: Mapping[str, Any], classes: int) -> Inference:
         if any(number >= classes for number, _ in raw.classes):
             raise ValueError
         decode, infer = _seconds(answer["decode"]), _seconds(answer["infer"])
-        vec = _vec(answer["vec"])
-        return Inference(raw=raw, facts=facts, content=answer["content"], decode=decode, infer=infer, vec=vec)
+        vec, every = _vec(answer["vec"]), _every(answer.get("every"), classes)
+        return Inference(
+            raw=raw, facts=facts, content=answer["content"], decode=decode, infer=infer, vec=vec, every=every
+        )
 
 
 def refusal(answer: Mapping[str, Any]) -> ImgtagError | None:
@@ -77,6 +87,8 @@ def model_info(answer: Mapping[str, Any]) -> ModelInfo:
         if len(info.size) != 2 or min(info.size) < 1:
             raise ValueError
         if info.projection and not is_projection(info.projection):
+            raise ValueError
+        if not _VARIANT.fullmatch(info.variant) or not 0 < info.temperature < math.inf:
             raise ValueError
         _texts(info.display)
         if len(info.words.classes) not in {0, len(info.labels)}:
@@ -140,6 +152,13 @@ def _printable(text: str) -> str:
 def _vec(text: str) -> bytes | None:
     values = decode_values(text) if text else None
     if text and values is None:
+        raise ValueError
+    return values
+
+
+def _every(text: str | None, classes: int) -> bytes | None:
+    values = None if text is None else b64decode(text, validate=True)
+    if values is not None and len(values) != classes * _FLOAT:
         raise ValueError
     return values
 

@@ -13,10 +13,10 @@ import anyio
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.backoff import Backoff, Breaker
 from imgtag.workers.answers import Inference
-from imgtag.workers.worker import Worker, WorkerDied, WorkerOrder
+from imgtag.workers.worker import ModelOrder, Worker, WorkerDied, WorkerTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from imgtag.plugin.classifier import ModelInfo
@@ -46,18 +46,37 @@ class PictureLimits:
         return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
-class WorkerPool:
-    """``count`` workers with one model. An async context manager; entering loads the model once.
+@dataclass(frozen=True, kw_only=True)
+class _Picture:
+    """Bytes, and what is asked of them."""
 
-    ``on_restart`` hears why a worker was replaced: a code.
+    data: bytes
+    model: ModelOrder
+    every: bool
+
+
+class WorkerPool:
+    """``count`` workers for some models. An async context manager; entering loads each model once.
+
+    A worker starts with the first model, and loads another when a picture needs it. Of ``known`` ones only `infos` is
+    wanted; a broken one of these is left out. ``on_restart`` hears why a worker was replaced: a code.
     """
 
-    info: ModelInfo
-
-    def __init__(self, order: WorkerOrder, count: int, on_restart: Callable[[str], None] = lambda _code: None) -> None:
-        self._order = order
+    def __init__(
+        self,
+        models: Sequence[ModelOrder],
+        count: int,
+        on_restart: Callable[[str], None] = lambda _code: None,
+        terms: WorkerTerms | None = None,
+        known: Sequence[ModelOrder] = (),
+    ) -> None:
+        self._models = tuple(models)
+        self._known = tuple(order for order in known if order not in models)
         self._count = count
+        self._terms = terms or WorkerTerms()
         self.on_restart = on_restart
+        self.infos: dict[ModelOrder, ModelInfo] = {}
+        """What each model says of itself, once the pool is entered."""
         self._alive: set[Worker] = set()
         self._idle: deque[Worker] = deque()
         # Not a stream of workers: one that is handed to a task just as it is cancelled would be lost.
@@ -67,15 +86,20 @@ class WorkerPool:
         self._closed = False
 
     @property
+    def info(self) -> ModelInfo:
+        """The first model."""
+        return self.infos[self._models[0]]
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The processes that there are now."""
         return tuple(worker.pid for worker in self._alive)
 
     async def __aenter__(self) -> Self:
         """Start the first worker, and the others behind its back. Raises ModelError, PluginError, Unavailable."""
-        first = await self._started()
-        self.info = first.info
-        self._join(first)
+        self._join(await self._first())
+        for model in self._known:
+            await self._learn(model)
         self._tasks = await anyio.create_task_group().__aenter__()
         for _ in range(self._count - 1):
             self._tasks.start_soon(self._add)
@@ -93,31 +117,60 @@ class WorkerPool:
         finally:
             await self._end_all()
 
+    async def _first(self) -> Worker:
+        """A worker that has loaded every model once, to know what each one is."""
+        worker = await self._started()
+        try:
+            self.infos[self._models[0]] = worker.held[self._models[0]]
+            for model in self._models[1:]:
+                self.infos[model] = await worker.load(model)
+        except WorkerDied as error:
+            await worker.end()
+            raise _unstarted(error) from error
+        except BaseException:
+            await worker.end()
+            raise
+        return worker
+
+    async def _learn(self, model: ModelOrder) -> None:
+        """What a model says of itself that no picture is given to, from a worker of its own."""
+        try:
+            worker = await Worker.start(self._terms, model)
+        except (ImgtagError, WorkerDied) as error:
+            log.warning("a model that is not in use cannot be loaded", extra={"reason": str(error)})
+        else:
+            self.infos[model] = worker.held[model]
+            await worker.end()
+
     async def _end_all(self) -> None:
         with anyio.CancelScope(shield=True):
             while self._alive:
                 await self._alive.pop().end()
 
-    async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
+    async def classify(
+        self, data: bytes, limits: PictureLimits, model: ModelOrder | None = None, *, every: bool = False
+    ) -> Inference:
         """Decode and classify one picture, on a second worker when the first one dies over it.
 
+        By the first model unless another of them is named; ``every``: with the probabilities of all classes.
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
         modest = replace(limits, memory=min(limits.memory, _MODEST))
+        picture = _Picture(data=data, model=model or self._models[0], every=every)
         try:
-            return await self._patiently(data, modest)
+            return await self._patiently(picture, modest)
         except Unreadable as error:
             if error.code != "memory" or modest == limits:
                 raise
         # One at a time, so that memory hardly grows with the number of workers.
         async with self._large:
-            return await self._patiently(data, limits)
+            return await self._patiently(picture, limits)
 
-    async def _patiently(self, data: bytes, limits: PictureLimits) -> Inference:
+    async def _patiently(self, picture: _Picture, limits: PictureLimits) -> Inference:
         faults = 0
         for attempt in range(1, _TRIES_KILLED + 1):
             try:
-                return await self._once(data, limits)
+                return await self._once(picture, limits)
             except WorkerDied as error:
                 if self._closed:
                     raise _closing() from error
@@ -127,10 +180,12 @@ class WorkerPool:
                     raise Undecodable(f"{error.reason}, {attempt} times", code=error.code, hint=hint) from error
         raise AssertionError
 
-    async def _once(self, data: bytes, limits: PictureLimits) -> Inference:
-        worker = await self._living()
+    async def _once(self, picture: _Picture, limits: PictureLimits) -> Inference:
+        worker = await self._living(picture.model)
+        await self._hold(worker, picture.model)
+        header = {"limits": limits.frame(), "every": picture.every}
         try:
-            answer = await worker.ask({"limits": limits.frame()}, data, limits.seconds)
+            answer = await worker.ask(picture.model, header, picture.data, limits.seconds)
         except ImgtagError:
             self._done(worker)
             raise
@@ -141,16 +196,43 @@ class WorkerPool:
         self._done(worker)
         return answer
 
-    async def _living(self) -> Worker:
-        """The next free worker; one that died while it was idle costs no picture a try."""
+    async def _hold(self, worker: Worker, model: ModelOrder) -> None:
+        """Have the worker load the model where it does not hold it. Raises Unavailable: it is no picture's fault."""
+        if model in worker.held:
+            return
+        try:
+            self._the_same(await worker.load(model), model)
+        except ImgtagError as error:
+            self._done(worker)
+            raise Unavailable(f"a model cannot be loaded again: {error.message}", hint=error.hint) from error
+        except BaseException as error:
+            await self._replace(worker, error)
+            if isinstance(error, WorkerDied):
+                raise Unavailable(error.reason, code=error.code) from error
+            raise
+
+    def _the_same(self, info: ModelInfo, model: ModelOrder) -> None:
+        """Two models under one name would mix up their labels."""
+        known = self.infos.get(model, info)
+        if known != info:
+            message = f"the model {known.name} is another one than at the start"
+            raise ModelError(message, hint="Restart the sidecar, or put the old file back.")
+
+    async def _living(self, model: ModelOrder) -> Worker:
+        """The next free worker, rather one that holds the model; one that died while it was idle costs no try."""
         while True:
             await self._free.acquire()
             if self._closed:
                 raise _closing()
-            worker = self._idle.popleft()
+            worker = self._next(model)
             if worker.alive:
                 return worker
             await self._replace(worker, WorkerDied("it was ended from outside", "worker_ended"))
+
+    def _next(self, model: ModelOrder) -> Worker:
+        worker = next((each for each in self._idle if model in each.held), self._idle[0])
+        self._idle.remove(worker)
+        return worker
 
     def _done(self, worker: Worker) -> None:
         self._deaths.worked()
@@ -191,15 +273,20 @@ class WorkerPool:
 
     async def _started(self) -> Worker:
         try:
-            worker = await Worker.start(self._order)
+            worker = await Worker.start(self._terms, self._models[0])
         except WorkerDied as error:
-            hint = f"Is there enough memory? Does `{sys.executable} -I -m imgtag.workers.child` start?"
-            raise Unavailable(error.reason, hint=hint, code=error.code) from error
-        # The file may have been replaced meanwhile: two models in one pool would mix up their labels.
-        if worker.info != getattr(self, "info", worker.info):
+            raise _unstarted(error) from error
+        try:
+            self._the_same(worker.held[self._models[0]], self._models[0])
+        except ModelError:
             await worker.end()
-            raise ModelError("the model is another one than at the start", hint="Restart the sidecar.")
+            raise
         return worker
+
+
+def _unstarted(error: WorkerDied) -> Unavailable:
+    hint = f"Is there enough memory? Does `{sys.executable} -I -m imgtag.workers.child` start?"
+    return Unavailable(error.reason, hint=hint, code=error.code)
 
 
 def _closing() -> Unavailable:

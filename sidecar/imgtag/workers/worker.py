@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -64,23 +66,38 @@ class WorkerDied(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerOrder:
-    """What a worker is started with: the classifier's entry point and settings, bytes it may take."""
+class ModelOrder:
+    """One model: the classifier's entry point and its settings."""
 
     entry: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """What stands for it in frames: the same for the same model only."""
+        return json.dumps([self.entry, self.settings], sort_keys=True)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTerms:
+    """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold."""
+
     memory: int = 1 << 30
     nice: int = 5
+    models: int = 1
 
 
 class Worker:
     """A process that decodes and classifies one picture at a time."""
 
-    info: ModelInfo
-
-    def __init__(self, process: subprocess.Popen[bytes], stream: UNIXSocketStream) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], stream: UNIXSocketStream, terms: WorkerTerms) -> None:
         self._process = process
         self._stream = stream
+        self._terms = terms
+        self._held: dict[ModelOrder, ModelInfo] = {}
 
     @property
     def pid(self) -> int:
@@ -90,49 +107,62 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def held(self) -> Mapping[ModelOrder, ModelInfo]:
+        """The models that are loaded in it, the one used longest ago first."""
+        return self._held
+
     @classmethod
-    async def start(cls, order: WorkerOrder) -> Self:
+    async def start(cls, terms: WorkerTerms, model: ModelOrder) -> Self:
         """Start a process and load the model in it. Raises ModelError, PluginError, WorkerDied."""
         try:
             # Shielded: a process that was started is one that somebody must end.
             with anyio.CancelScope(shield=True):
-                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, order).result)
-                worker = cls(process, await UNIXSocketStream.from_socket(ours))
+                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms).result)
+                worker = cls(process, await UNIXSocketStream.from_socket(ours), terms)
         except OSError as error:
             raise WorkerDied(f"no process can be started: {error.strerror}") from error
         try:
-            await worker._load(order)
+            await worker.load(model)
         except BaseException:
             await worker.end()
             raise
         return worker
 
-    async def _load(self, order: WorkerOrder) -> None:
+    async def load(self, model: ModelOrder) -> ModelInfo:
+        """Load one more model, in the place of the one used longest ago where there is no room.
+
+        Raises ModelError, PluginError; WorkerDied (it must then be ended).
+        """
+        old = list(self._held)[: len(self._held) + 1 - self._terms.models]
+        for each in old:
+            del self._held[each]
+        order = {"entry": model.entry, "settings": model.settings, "memory": self._terms.memory}
         try:
             with anyio.fail_after(START):
-                hello = await self._exchange(
-                    {"entry": order.entry, "settings": order.settings, "memory": order.memory}, b""
-                )
+                hello = await self._exchange({"load": model.key, "drop": [each.key for each in old], **order}, b"")
             refused = answers.failure(hello)
             if refused:
                 raise refused
-            self.info = answers.model_info(hello)
+            self._held[model] = answers.model_info(hello)
         except TimeoutError as error:
             raise WorkerDied(f"the worker did not load its model within {START:g} s", "worker_timeout") from error
         except _BROKEN as error:
             raise WorkerDied(f"the worker did not start ({await self._fate()})") from error
         except frames.FrameError as error:
-            raise ModelError(f"the classifier {order.entry} does not say what its model is") from error
+            raise ModelError(f"the classifier {model.entry} does not say what its model is") from error
+        return self._held[model]
 
-    async def ask(self, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
-        """One picture. Raises Unreadable or Undecodable, or WorkerDied (it must then be ended)."""
+    async def ask(self, model: ModelOrder, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
+        """One picture, by a model that it holds. Raises Unreadable, Undecodable; WorkerDied (it must then be ended)."""
+        info = self._held[model] = self._held.pop(model)
         try:
             with anyio.fail_after(seconds):
-                answer = await self._exchange(header, body)
+                answer = await self._exchange({"model": model.key, **header}, body)
             refused = answers.refusal(answer)
             if refused:
                 raise refused
-            return answers.inference(answer, len(self.info.labels))
+            return answers.inference(answer, len(info.labels))
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except _BROKEN as error:
@@ -182,7 +212,7 @@ class Worker:
             self._process.wait(_GONE)
 
 
-def _spawn(order: WorkerOrder) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(terms: WorkerTerms) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:
@@ -199,7 +229,7 @@ def _spawn(order: WorkerOrder) -> tuple[subprocess.Popen[bytes], socket.socket]:
             ours.close()
             raise
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, order.nice)
+        os.setpriority(os.PRIO_PROCESS, process.pid, terms.nice)
     return process, ours
 
 

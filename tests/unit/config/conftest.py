@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator
 from imgtag.config.configuration import Config
 from imgtag.config.findings import InvalidConfig
 from imgtag.config.load import load
-from imgtag.plugin.spec import Kind, PluginSpec, Settings
+from imgtag.plugin.spec import Kind, ModelSettings, PluginSpec, Settings
 from imgtag.registry import PluginRecord, Registry
 
 
@@ -45,7 +45,9 @@ class Folder(Settings):
 
 
 def record(kind: Kind, name: str, settings: type[Settings]) -> PluginRecord:
-    spec = PluginSpec(name=name, kind=kind, summary=f"The {kind} {name}.", settings=settings, factory="nowhere:Nothing")
+    files = ModelSettings(name="model", suffix=".tflite") if kind == "classifier" else None
+    said = {"name": name, "kind": kind, "summary": f"The {kind} {name}.", "settings": settings, "models": files}
+    spec = PluginSpec(factory="nowhere:Nothing", **said)
     return PluginRecord(kind=kind, name=name, origin="tests 1", entry=f"tests:{name}", spec=spec)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -59,6 +60,13 @@ class TablePool:
         names = {"labels": self.labels, "display": self.labels, "words": self.words}
         return ModelInfo(name=self.name, digest="0" * 64, size=(8, 8), projection="svd1", **names)
 
+    @property
+    def known(self) -> dict[str, ModelInfo]:
+        return {self.info.id: self.info}
+
+    def used(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
         self.asked.append(data)
         await anyio.lowlevel.checkpoint()
@@ -104,7 +112,6 @@ class Bench:
             treat=self.treat,
             store=self.store,
             index=Index(self.indexer),
-            pool=self.pool,
             annotator=Annotator(store=self.store, limit=self.limit),
             budget=ByteBudget(10_000),
             metrics=self.metrics,
@@ -114,6 +121,7 @@ class Bench:
         if not self.admitted(ref):
             return None
         return Treatment(
+            model=self.pool,
             policy=self.policy,
             way=Way(codec=self.codec, strategy=self.strategy),
             max_bytes=self.max_bytes,

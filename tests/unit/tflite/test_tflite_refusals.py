@@ -129,7 +129,7 @@ def test_shipped_file_was_changed(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(tiny.model())
 
-    with pytest.raises(ModelError, match="not the file that was shipped"):
+    with pytest.raises(ModelError, match="not the file that its manifest names"):
         model_file.read(path, expected="0" * 64)
 
 

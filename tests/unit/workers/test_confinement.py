@@ -17,7 +17,7 @@ import pytest
 from anyio._backends import _asyncio
 
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import WorkerOrder
+from imgtag.workers.worker import ModelOrder, WorkerTerms
 
 from .test_pool import COLOURS, LIMITS, best, picture, until
 
@@ -29,7 +29,7 @@ async def test_a_worker_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> 
     inherited = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(inherited, True)
     try:
-        async with WorkerPool(COLOURS, 1) as pool:
+        async with WorkerPool([COLOURS], 1) as pool:
             worker = psutil.Process(pool.pids[0])
             environment = await anyio.to_thread.run_sync(worker.environ)
             assert set(environment) <= {
@@ -44,11 +44,11 @@ async def test_a_worker_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> 
             assert links[:3] == ["/dev/null"] * 3
             assert [link.partition(":")[0] for link in links[3:]] == ["socket"]
             assert worker.cwd() == "/"
-            assert worker.nice() == COLOURS.nice
+            assert worker.nice() == WorkerTerms().nice
             assert worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
             assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
             most, _ = worker.rlimit(psutil.RLIMIT_AS)
-            assert COLOURS.memory < most < worker.memory_info().vms + COLOURS.memory + (64 << 20)
+            assert WorkerTerms().memory < most < worker.memory_info().vms + WorkerTerms().memory + (64 << 20)
             assert "secret" not in " ".join(worker.cmdline())
     finally:
         os.close(inherited)
@@ -62,7 +62,7 @@ def _descriptors(pid: int) -> list[str]:
 async def test_a_worker_writes_no_file_and_has_no_network_where_the_kernel_lets_it_go(misdeeds: str) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+        async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
             inference = await pool.classify(picture("white", 10), LIMITS)
             reached = {pool.info.labels[number] for number, _ in inference.raw.classes}
             assert "file" not in reached
@@ -73,7 +73,7 @@ async def test_a_worker_writes_no_file_and_has_no_network_where_the_kernel_lets_
 
 async def test_a_worker_outlives_the_threads_of_its_sidecar() -> None:
     """The kernel ends it with the thread that started it; threads of anyio end when they have been idle."""
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         pids = pool.pids
         # Ends every idle thread of anyio.
         for thread in tuple(_asyncio._threadpool_workers.get()):
@@ -85,9 +85,9 @@ async def test_a_worker_outlives_the_threads_of_its_sidecar() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_signals_to_the_whole_group_end_no_picture(number: signal.Signals) -> None:
-    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 0.5})
+    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 0.5})
     codes: list[str] = []
-    async with WorkerPool(order, 1, codes.append) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([order], 1, codes.append) as pool, anyio.create_task_group() as tasks:
         tasks.start_soon(best, pool, picture("white"))
         await anyio.sleep(0.2)
         os.kill(pool.pids[0], number)
@@ -97,10 +97,10 @@ async def test_signals_to_the_whole_group_end_no_picture(number: signal.Signals)
 PARENT = """
 import anyio, sys
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import WorkerOrder
+from imgtag.workers.worker import ModelOrder, WorkerTerms
 
 async def main():
-    async with WorkerPool(WorkerOrder(entry="imgtag.testing.classifier:HOSTILE"), 2) as pool:
+    async with WorkerPool([ModelOrder(entry="imgtag.testing.classifier:HOSTILE")], 2) as pool:
         while len(pool.pids) < 2:
             await anyio.sleep(0.01)
         print(*pool.pids, flush=True)
@@ -126,7 +126,7 @@ def test_workers_end_when_the_sidecar_is_killed_even_in_the_middle_of_a_picture(
 
 
 async def test_idle_workers_end_with_their_socket() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         (pid,) = pool.pids
         (worker,) = pool._alive
         await worker._stream.aclose()

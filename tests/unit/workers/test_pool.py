@@ -18,7 +18,7 @@ from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
 from imgtag.workers.child import serve
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import WorkerOrder
+from imgtag.workers.worker import ModelOrder, WorkerTerms
 
 from .pictures import encoded, png, scene
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-COLOURS = WorkerOrder(entry="imgtag.testing.classifier:SPEC")
-HOSTILE = WorkerOrder(entry="imgtag.testing.classifier:HOSTILE")
+COLOURS = ModelOrder(entry="imgtag.testing.classifier:SPEC")
+HOSTILE = ModelOrder(entry="imgtag.testing.classifier:HOSTILE")
 LIMITS = PictureLimits(seconds=20)
 KILLER, HANGER, RAISER, GLUTTON = "red", "lime", "blue", "yellow"
 INNOCENT = "white"
@@ -51,7 +51,7 @@ async def best(pool: WorkerPool, data: bytes, limits: PictureLimits = LIMITS) ->
 
 
 async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         inference = await pool.classify(picture("blue", 50), LIMITS)
         assert pool.info.labels[inference.raw.classes[0][0]] == "blue"
         assert (inference.facts.width, inference.facts.height) == (50, 40)
@@ -60,7 +60,7 @@ async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
 
 
 async def test_a_picture_has_its_vector_as_int8_where_it_points_anywhere() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         assert pool.info.projection == "rgb1"
         assert (await pool.classify(picture("blue"), LIMITS)).vec == bytes([0, 0, 127, *[0] * 125])
         assert (await pool.classify(picture("black"), LIMITS)).vec is None
@@ -86,14 +86,14 @@ async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
     async def ask(pool: WorkerPool, place: int) -> None:
         found[place] = await best(pool, picture(colours[place]))
 
-    async with WorkerPool(COLOURS, 2) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([COLOURS], 2) as pool, anyio.create_task_group() as tasks:
         for place in range(len(colours)):
             tasks.start_soon(ask, pool, place)
     assert [found[place] for place in range(len(colours))] == colours
 
 
 async def test_the_bundled_model_runs() -> None:
-    async with WorkerPool(WorkerOrder(entry="imgtag_tflite:SPEC"), 1) as pool:
+    async with WorkerPool([ModelOrder(entry="imgtag_tflite:SPEC")], 1) as pool:
         assert pool.info.size == (224, 224)
         inference = await pool.classify(encoded(scene(640, 480), "JPEG"), LIMITS)
         assert len(inference.raw.classes) == 20
@@ -104,7 +104,7 @@ async def test_the_bundled_model_runs() -> None:
 
 async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
     codes: list[str] = []
-    async with WorkerPool(HOSTILE, 1, codes.append) as pool:
+    async with WorkerPool([HOSTILE], 1, codes.append) as pool:
         (pid,) = pool.pids
         os.kill(pid, signal.SIGKILL)
         await until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
@@ -116,8 +116,8 @@ async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
 
 async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> None:
     codes: list[str] = []
-    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
-    async with WorkerPool(order, 1, codes.append) as pool, anyio.create_task_group() as tasks:
+    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
+    async with WorkerPool([order], 1, codes.append) as pool, anyio.create_task_group() as tasks:
         (pid,) = pool.pids
         tasks.start_soon(best, pool, picture("white"))
         await anyio.sleep(0.5)
@@ -126,7 +126,7 @@ async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> Non
 
 
 async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_happens_too_often() -> None:
-    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
+    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
 
     async def kill(pool: WorkerPool, times: Iterable[int]) -> None:
         for _ in times:
@@ -136,10 +136,10 @@ async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_h
             os.kill(pid, signal.SIGKILL)
             await until(lambda pid=pid: pid not in pool.pids)
 
-    async with WorkerPool(order, 1) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([order], 1) as pool, anyio.create_task_group() as tasks:
         tasks.start_soon(kill, pool, range(4))
         assert await best(pool, picture("white")) == "white"
-    async with WorkerPool(order, 1) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([order], 1) as pool, anyio.create_task_group() as tasks:
         tasks.start_soon(kill, pool, count())
         with pytest.raises(Undecodable, match=r"killed by SIGKILL\), 6 times"):
             await pool.classify(picture("white"), LIMITS)
@@ -153,7 +153,7 @@ async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go
     async def innocent(pool: WorkerPool) -> None:
         answers.append(await best(pool, picture(INNOCENT)))
 
-    async with WorkerPool(HOSTILE, 2, codes.append) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([HOSTILE], 2, codes.append) as pool, anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(innocent, pool)
         with pytest.raises(Undecodable, match=r"ended the process .+ \(killed by SIGSEGV\), 2 times") as caught:
@@ -165,7 +165,7 @@ async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go
 
 async def test_a_hang_is_ended_in_time() -> None:
     codes: list[str] = []
-    async with WorkerPool(HOSTILE, 1, codes.append) as pool:
+    async with WorkerPool([HOSTILE], 1, codes.append) as pool:
         with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.5 s") as caught:
             await pool.classify(picture(HANGER), PictureLimits(seconds=0.5))
         assert caught.value.code == "worker_timeout"
@@ -183,7 +183,7 @@ async def test_a_hang_is_ended_in_time() -> None:
     ],
 )
 async def test_a_classifier_that_fails_is_no_death(colour: str, code: str, words: str) -> None:
-    async with WorkerPool(HOSTILE, 1) as pool:
+    async with WorkerPool([HOSTILE], 1) as pool:
         pids = pool.pids
         with pytest.raises((Undecodable, Unreadable), match=words) as caught:
             await pool.classify(picture(colour), LIMITS)
@@ -201,7 +201,7 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
             await super().passable()
             pauses.append(anyio.current_time() - begin)
 
-    async with WorkerPool(HOSTILE, 1) as pool:
+    async with WorkerPool([HOSTILE], 1) as pool:
         pool._deaths = Watched(pool_module._RESTART)
         for _ in range(2):
             with pytest.raises(Undecodable):
@@ -217,7 +217,7 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
 
 @pytest.mark.parametrize("width", range(11, 16))
 async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable, match="answer nonsense") as caught:
             await pool.classify(picture("white", width), LIMITS)
         assert caught.value.code == "worker_died"
@@ -225,14 +225,14 @@ async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
 
 
 async def test_half_an_answer_is_a_hang(misdeeds: str) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable) as caught:
             await pool.classify(picture("white", 16), PictureLimits(seconds=1))
         assert caught.value.code == "worker_timeout"
 
 
 async def test_no_forged_error_stops_the_sidecar(misdeeds: str) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable) as caught:
             await pool.classify(picture("white", 17), LIMITS)
         assert caught.value.message.isprintable()
@@ -242,13 +242,13 @@ async def test_no_forged_error_stops_the_sidecar(misdeeds: str) -> None:
 
 @pytest.mark.parametrize(("width", "fate"), [(19, "exit code 3"), (20, "exit code 4")])
 async def test_a_classifier_that_quits_is_a_death(misdeeds: str, width: int, fate: str) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable, match=fate):
             await pool.classify(picture("white", width), LIMITS)
 
 
 async def test_memory_is_limited(misdeeds: str) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds, memory=256 << 20), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds)], 1, terms=WorkerTerms(memory=256 << 20)) as pool:
         with pytest.raises((Unreadable, Undecodable)) as caught:
             await pool.classify(picture("white", 18), LIMITS)
         assert caught.value.code in {"memory", "worker_died"}
@@ -274,7 +274,7 @@ async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     patiently = WorkerPool._patiently
     monkeypatch.setattr(WorkerPool, "_patiently", watched)
     large = png(4000, 3000, colour=2)
-    async with WorkerPool(COLOURS, 2) as pool, anyio.create_task_group() as tasks:
+    async with WorkerPool([COLOURS], 2) as pool, anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(pool.classify, large, LIMITS)
             tasks.start_soon(pool.classify, picture("white"), LIMITS)
@@ -282,7 +282,7 @@ async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_what_is_too_large_even_alone_is_refused() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         with pytest.raises(Unreadable, match="over the limit of 40 MiB") as caught:
             await pool.classify(png(4000, 3000), PictureLimits(memory=40 << 20))
         assert caught.value.code == "memory"
@@ -292,8 +292,8 @@ async def test_what_is_too_large_even_alone_is_refused() -> None:
 
 
 async def test_after_a_cancelled_picture_the_next_one_gets_its_own_answer() -> None:
-    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 0.3})
-    async with WorkerPool(order, 1) as pool:
+    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 0.3})
+    async with WorkerPool([order], 1) as pool:
         for delay in (0.0, 0.001, 0.05, 0.2, 0.31):
             with anyio.move_on_after(delay):
                 await pool.classify(picture("red"), LIMITS)
@@ -302,7 +302,7 @@ async def test_after_a_cancelled_picture_the_next_one_gets_its_own_answer() -> N
 
 
 async def test_pictures_cancelled_while_they_wait_lose_no_worker() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         for turn in range(20):
             async with anyio.create_task_group() as tasks:
                 for _ in range(4):
@@ -314,7 +314,7 @@ async def test_pictures_cancelled_while_they_wait_lose_no_worker() -> None:
 
 async def test_closing_leaves_no_process_and_no_zombie() -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    async with WorkerPool(COLOURS, 3) as pool:
+    async with WorkerPool([COLOURS], 3) as pool:
         await pool.classify(picture("red"), LIMITS)
     after = {child.pid for child in psutil.Process().children(recursive=True)}
     assert after <= before
@@ -322,7 +322,7 @@ async def test_closing_leaves_no_process_and_no_zombie() -> None:
 
 
 async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -> None:
-    order = WorkerOrder(entry=COLOURS.entry, settings={"seconds": 5.0})
+    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 5.0})
     errors: list[str] = []
 
     async def ask() -> None:
@@ -331,7 +331,7 @@ async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -
         except Unavailable as error:
             errors.append(error.code)
 
-    pool = WorkerPool(order, 1)
+    pool = WorkerPool([order], 1)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(5):
             async with pool:
@@ -344,7 +344,7 @@ async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -
 async def test_a_pool_that_is_cancelled_from_outside_ends_its_workers() -> None:
     pids: tuple[int, ...] = ()
     with anyio.CancelScope() as outside:
-        async with WorkerPool(COLOURS, 2) as pool:
+        async with WorkerPool([COLOURS], 2) as pool:
             await pool.classify(picture("red"), LIMITS)
             pids = pool.pids
             outside.cancel()
@@ -355,7 +355,7 @@ async def test_a_pool_that_is_cancelled_from_outside_ends_its_workers() -> None:
 
 async def test_an_error_within_the_pool_comes_out_as_it_is() -> None:
     with pytest.raises(KeyError):
-        async with WorkerPool(COLOURS, 1):
+        async with WorkerPool([COLOURS], 1):
             raise KeyError
 
 
@@ -375,7 +375,7 @@ async def test_a_classifier_that_does_not_load_is_said_plainly(
     entry: str, settings: dict[str, str], words: str
 ) -> None:
     with anyio.fail_after(10), pytest.raises(ModelError, match=words) as caught:
-        async with WorkerPool(WorkerOrder(entry=entry, settings=settings), 2):
+        async with WorkerPool([ModelOrder(entry=entry, settings=settings)], 2):
             pytest.fail("it must not start")
     assert "\n" not in caught.value.message
 
@@ -384,19 +384,19 @@ async def test_a_broken_model_is_said_plainly(tmp_path: Path) -> None:
     model = tmp_path / "broken.tflite"
     model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(200))
     with pytest.raises(ModelError, match=r"broken\.tflite"):
-        async with WorkerPool(WorkerOrder(entry="imgtag_tflite:SPEC", settings={"model": str(model)}), 1):
+        async with WorkerPool([ModelOrder(entry="imgtag_tflite:SPEC", settings={"model": str(model)})], 1):
             pytest.fail("it must not start")
 
 
 async def test_a_classifier_that_says_nonsense_of_itself_is_refused(misdeeds: str) -> None:
     with pytest.raises(ModelError, match="does not say what its model is"):
-        async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"claim": "nonsense"}), 1):
+        async with WorkerPool([ModelOrder(entry=misdeeds, settings={"claim": "nonsense"})], 1):
             pytest.fail("it must not start")
 
 
 async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str) -> None:
     with anyio.fail_after(5), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
-        async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"quits": True}), 1):
+        async with WorkerPool([ModelOrder(entry=misdeeds, settings={"quits": True})], 1):
             pytest.fail("it must not start")
     assert "imgtag.workers.child" in caught.value.hint
 
@@ -404,25 +404,25 @@ async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "START", 0.01)
     with pytest.raises(Unavailable, match=r"did not load its model within 0.01 s"):
-        async with WorkerPool(COLOURS, 1):
+        async with WorkerPool([COLOURS], 1):
             pytest.fail("it must not start")
 
 
 async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module.sys, "executable", "/nowhere/python")
     with pytest.raises(Unavailable, match="No such file or directory"):
-        async with WorkerPool(COLOURS, 1):
+        async with WorkerPool([COLOURS], 1):
             pytest.fail("it must not start")
 
 
 async def test_two_models_are_never_mixed(misdeeds: str) -> None:
-    async with WorkerPool(WorkerOrder(entry=misdeeds, settings={"claim": "another"}), 1) as pool:
+    async with WorkerPool([ModelOrder(entry=misdeeds, settings={"claim": "another"})], 1) as pool:
         with pytest.raises(ModelError, match="another one than at the start"):
             await pool._started()
 
 
 async def test_every_error_is_one_of_ours() -> None:
-    async with WorkerPool(COLOURS, 1) as pool:
+    async with WorkerPool([COLOURS], 1) as pool:
         for data in (b"", b"text", png(20_000, 20_000, depth=1, colour=0), picture("red")[:60]):
             with pytest.raises(ImgtagError) as caught:
                 await pool.classify(data, LIMITS)

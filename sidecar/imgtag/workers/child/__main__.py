@@ -5,26 +5,15 @@ from __future__ import annotations
 import socket
 import sys
 
-from imgtag.errors import ImgtagError
 from imgtag.workers.child.channel import Channel
-from imgtag.workers.child.confinement import confine, limit_memory
-from imgtag.workers.child.serve import build, hello, refusal, serve
+from imgtag.workers.child.confinement import confine
+from imgtag.workers.child.serve import serve
 
 
 def main(descriptor: int, parent: int) -> None:
     channel = Channel(socket.socket(fileno=descriptor))
     confine(parent)
-    order = channel.receive()
-    if order is None:
-        return
-    try:
-        classifier = build(order[0])
-    except ImgtagError as error:
-        channel.send(refusal(error))
-        return
-    limit_memory(int(order[0]["memory"]))
-    channel.send(hello(classifier))
-    serve(channel, classifier)
+    serve(channel)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,18 @@ def confine(parent: int) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """At most ``more`` bytes of address space beyond what is mapped now, once the model is loaded."""
+    """At most ``more`` bytes of address space beyond what is mapped now, once a model is loaded.
+
+    It is against pictures that would take it, and can be lifted again: whatever takes the process over meets the limits
+    of its unit or container.
+    """
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def lift_memory() -> None:
+    """As much as there is, to load a model."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))

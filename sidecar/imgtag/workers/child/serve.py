@@ -14,6 +14,7 @@ from imgtag.plugin.entry import import_entry
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.vector import LENGTH
+from imgtag.workers.child.confinement import lift_memory, limit_memory
 from imgtag.workers.child.decode import Limits, decode
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _NOTHING = 1e-30
 
 
 def build(order: Mapping[str, Any]) -> Classifier:
-    """The classifier that the first frame asks for. Raises ImgtagError."""
+    """The classifier that a frame asks for. Raises ImgtagError."""
     try:
         spec = import_entry(order["entry"])
         classifier: Classifier = spec.load()(spec.settings.model_validate(order["settings"]))
@@ -43,14 +44,16 @@ def build(order: Mapping[str, Any]) -> Classifier:
 
 
 def hello(classifier: Classifier) -> dict[str, Any]:
-    """The first answer: which model this is."""
+    """The answer to that: which model this is."""
     return {"info": asdict(classifier.info)}
 
 
-def serve(channel: Channel, classifier: Classifier) -> None:
-    """Answer until the sidecar closes."""
+def serve(channel: Channel) -> None:
+    """Load models and classify pictures by them, until the sidecar closes."""
+    held: dict[str, Classifier] = {}
     while (request := channel.receive()) is not None:
-        channel.send(_answer(classifier, *request))
+        header, body = request
+        channel.send(_loaded(held, header) if "load" in header else _answer(held[header["model"]], header, body))
 
 
 def refusal(error: ImgtagError) -> dict[str, Any]:
@@ -67,9 +70,22 @@ def small(vector: NDArray[np.float32]) -> bytes:
     return values.tobytes() if values.any() else b""
 
 
+def _loaded(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, Any]:
+    for key in order["drop"]:
+        held.pop(key, None)
+    lift_memory()
+    try:
+        classifier = held[order["load"]] = build(order)
+    except ImgtagError as error:
+        return refusal(error)
+    finally:
+        limit_memory(int(order["memory"]))
+    return hello(classifier)
+
+
 def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _inference(classifier, Limits(**request["limits"]), body)
+        return _inference(classifier, Limits(**request["limits"]), body, every=bool(request.get("every")))
     except (Unreadable, Undecodable) as error:
         return refusal(error)
     except MemoryError:
@@ -78,13 +94,13 @@ def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> 
         return refusal(Undecodable(f"the classifier failed over it: {error}", code="classifier"))
 
 
-def _inference(classifier: Classifier, limits: Limits, data: bytes) -> dict[str, Any]:
+def _inference(classifier: Classifier, limits: Limits, data: bytes, *, every: bool) -> dict[str, Any]:
     start = time.perf_counter()
     decoded = decode(data, classifier.info.size, limits)
     between = time.perf_counter()
     (scores,) = classifier.classify([decoded.image])
     end = time.perf_counter()
-    return {
+    answer = {
         "raw": _best(scores.probabilities, len(classifier.info.labels)).encode(),
         "facts": decoded.facts.encode(),
         "content": content_digest(data),
@@ -92,6 +108,7 @@ def _inference(classifier: Classifier, limits: Limits, data: bytes) -> dict[str,
         "decode": between - start,
         "infer": end - between,
     }
+    return {**answer, "every": b64encode(scores.probabilities.tobytes()).decode()} if every else answer
 
 
 def _best(probabilities: NDArray[np.float32], classes: int) -> Raw:

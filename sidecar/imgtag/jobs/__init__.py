@@ -1,0 +1,1 @@
+"""Work that somebody asks for, and that ends."""
