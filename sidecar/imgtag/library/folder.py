@@ -104,7 +104,7 @@ class Library:
     def remove(self, name: str) -> tuple[Path, ...]:
         """Remove a model; gives back which files went. The manifest goes first, so that nobody takes half of it."""
         with self._disk():
-            files = sorted(self._files(name), key=lambda path: path.suffix != SUFFIX)
+            files = sorted(self._files(name), key=lambda path: (path.suffix != SUFFIX, path.name))
             for path in files:
                 path.unlink(missing_ok=True)
             return tuple(files)

@@ -52,6 +52,7 @@ class TablePool:
     name: str = "table"
     labels: tuple[str, ...] = ("red fox", "kit fox", "café", "nothing")
     words: Words = field(default_factory=Words)
+    others: list[ModelInfo] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
 
@@ -62,7 +63,7 @@ class TablePool:
 
     @property
     def known(self) -> dict[str, ModelInfo]:
-        return {self.info.id: self.info}
+        return {info.id: info for info in (self.info, *self.others)}
 
     def used(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -98,6 +99,7 @@ class Bench:
     codec: MetadataCodec = field(default_factory=MetadataCodec)
     policy: LabelPolicy = field(default_factory=LabelPolicy)
     strategy: str = "auto"
+    shadow: TablePool | None = None
     max_bytes: int = 1000
     concurrency: int = 4
     admitted: Callable[[ObjectRef], bool] = lambda _: True
@@ -122,6 +124,7 @@ class Bench:
             return None
         return Treatment(
             model=self.pool,
+            shadow=self.shadow,
             policy=self.policy,
             way=Way(codec=self.codec, strategy=self.strategy),
             max_bytes=self.max_bytes,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from imgtag.errors import BucketAbsent, Conflict, Unavailable
+from imgtag.errors import BucketAbsent, Conflict, ModelError, Unavailable, Undecodable
 from imgtag.reconcile import Poison, Result
 from imgtag.stages.index import IndexDown
 from imgtag.types.event import Hint, Intent
@@ -17,7 +18,7 @@ from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
 from imgtag.types.words import AncestorWords, ClassWords, Words
 
-from .conftest import BUCKET, picture
+from .conftest import BUCKET, TablePool, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -554,3 +555,79 @@ async def test_without_kept_scores_stale_labels_are_inferred(bench):
     assert Result.LABELLED == await look(bench, intent=Intent.STALE)
     assert 2 == len(bench.pool.asked)
     assert ["reynard"] == bench.document(FOX.key)["labels"]
+
+
+async def test_an_older_models_labels_are_understood_where_it_is_known(bench):
+    """Ancestors and other names stay with what it labelled, though another one labels now."""
+    bench.pool.words = FOXES
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    before = bench.document(FOX.key)
+    bench.pool.others = [bench.pool.info]
+    bench.pool.name, bench.pool.words = "newer", Words()
+
+    assert Result.CURRENT == await look(bench)
+    assert before == bench.document(FOX.key)
+    bench.indexer.documents.clear()
+    assert Result.REINDEXED == await look(bench)
+    assert before == bench.document(FOX.key)
+
+
+async def test_a_shadow_model_only_reports(bench):
+    """What it would have changed is counted; object and document are as without it."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    alone = (bench.metadata(FOX.key)["imgtag_red+fox"], bench.document(FOX.key)["scores"])
+    bench.shadow = TablePool(name="newer", labels=("kit fox", "red fox", "wolf"))
+    bench.shadow.words = FOXES
+    bench.store.put(FOX, picture("red fox#2"))
+
+    assert Result.LABELLED == await look(bench)
+    assert alone == (bench.metadata(FOX.key)["imgtag_red+fox"], bench.document(FOX.key)["scores"])
+    assert [picture("red fox#2")] == bench.shadow.asked
+    model = bench.shadow.info.id
+    assert 1 == bench.count("imgtag_shadow_pictures_total", model=model, result="same")
+    assert 1 == bench.count("imgtag_shadow_labels_total", model=model, result="kept")
+    assert 0 == bench.count("imgtag_shadow_labels_total", model=model, result="gained")
+
+
+async def test_what_a_shadow_model_would_say_instead_is_counted(bench):
+    """Another best label, one lost and one gained."""
+    bench.shadow = TablePool(name="newer", labels=("wolf", "kit fox"))
+    bench.shadow.labels = ("coyote", "wolf")
+    bench.shadow.classify = partial(TablePool.classify, TablePool(labels=("red fox", "wolf")))
+    bench.store.put(FOX, picture("red fox"))
+
+    await look(bench)
+
+    model = bench.shadow.info.id
+    assert 1 == bench.count("imgtag_shadow_pictures_total", model=model, result="other")
+    assert 1 == bench.count("imgtag_shadow_labels_total", model=model, result="lost")
+    assert 1 == bench.count("imgtag_shadow_labels_total", model=model, result="gained")
+
+
+@pytest.mark.parametrize("error", [Undecodable("it broke"), Unavailable("it is gone"), ModelError("it is none")])
+async def test_a_shadow_model_that_fails_harms_nothing(bench, error):
+    """The picture is labelled, and the failure is counted."""
+
+    async def fail(*_):
+        raise error
+
+    bench.shadow = TablePool(name="newer")
+    bench.shadow.classify = fail
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert 1 == bench.count("imgtag_shadow_pictures_total", model=bench.shadow.info.id, result="failed")
+
+
+async def test_a_shadow_model_sees_new_pictures_only(bench):
+    """A second look infers nothing, not even for the shadow."""
+    bench.shadow = TablePool(name="newer")
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    await look(bench)
+
+    assert 1 == len(bench.shadow.asked)
