@@ -36,6 +36,7 @@ from imgtag.cli.exhibit import SEARCHES, copy_with_credits, show_labels, show_ne
 from imgtag.cli.samples import SAMPLES
 from imgtag.config.load import load
 from imgtag.errors import ImgtagError
+from imgtag.library.names import Names
 from imgtag.service.assembly import make_indexer
 
 HERE = Path(__file__).parent
@@ -277,12 +278,13 @@ def upload(shell: Shell) -> dict[str, float]:
 
 async def label(console: Console, site: Site) -> dict[str, float]:
     """Wait for the labels and show them; when each picture was found, in monotonic seconds."""
-    async with make_indexer(load(site.file, env={})) as indexer:
+    config = load(site.file, env={})
+    async with make_indexer(config) as indexer:
         try:
             found = await show_progress(console, indexer, site.check)
         except TimeoutError:
             raise Failed(f"not all were labelled in time; the sidecar said:\n{site.sidecar.last_words}") from None
-        await show_labels(console, indexer)
+        await show_labels(console, indexer, Names(config.state_dir).load())
     console.print()
     return found
 

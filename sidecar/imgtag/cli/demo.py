@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +19,7 @@ from imgtag.cli.search import said
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unavailable
+from imgtag.library.names import Names, Shown
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.service.assembly import make_indexer, make_store
@@ -58,7 +60,8 @@ async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
         tasks.start_soon(Sidecar(config=config).run, stop)
         await _label(console, indexer, pictures)
         async with make_store(config) as store:
-            await _show(console, indexer, store)
+            names = await anyio.to_thread.run_sync(Names(config.state_dir).load)
+            await _show(console, indexer, store, names)
         if watch:
             await _watch(console, indexer, pictures)
         stop.set()
@@ -76,11 +79,11 @@ async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
     await show_progress(console, indexer)
 
 
-async def _show(console: Console, indexer: Indexer, store: Store) -> None:
-    await show_labels(console, indexer)
+async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, Shown]) -> None:
+    await show_labels(console, indexer, names)
     await _attributes(console, store, SAMPLES[0])
     for query in SEARCHES:
-        found = [Text(f"  {hit['key']}  ({said(hit)})") for hit in await hits(indexer, query)]
+        found = [Text(f"  {hit['key']}  ({said(hit, names)})") for hit in await hits(indexer, query)]
         console.print(Text(f"\n$ imgtag search {query}", style="bold"))
         console.print(*(found or [Text("  nothing")]), sep="\n")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import anyio
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from imgtag.cli.samples import SAMPLES, copy_samples
 from imgtag.cli.search import said
+from imgtag.library.names import Shown
 from imgtag.plugin.indexer import Indexer, SearchRequest
 from imgtag.types.document import Document
 from imgtag.types.query import parse
@@ -57,11 +58,11 @@ async def show_progress(console: Console, indexer: Indexer, check: Callable[[], 
     return found
 
 
-async def show_labels(console: Console, indexer: Indexer) -> None:
-    """A table of all labelled pictures."""
+async def show_labels(console: Console, indexer: Indexer, names: Mapping[str, Shown]) -> None:
+    """A table of all labelled pictures; ``names`` is how each model shows its labels."""
     table = Table("picture", "labels", "taken", title="What the index knows", title_justify="left")
     for hit in await hits(indexer, ""):
-        table.add_row(Text(hit["key"]), Text(said(hit)), str(hit["when_day"]))
+        table.add_row(Text(hit["key"]), Text(said(hit, names)), str(hit["when_day"]))
     console.print(table)
 
 

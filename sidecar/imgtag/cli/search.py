@@ -14,6 +14,7 @@ from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError, QueryError
+from imgtag.library.names import Names, Shown
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
 from imgtag.service.assembly import make_indexer, make_pool
 from imgtag.service.treatments import label_policy
@@ -57,7 +58,7 @@ async def _search(config: Config, query: Query, limit: int, form: str) -> int:
         page = await _page(indexer, query, limit)
         if form == "table":
             _say_more(page, query, await _unknown(config, indexer, query, page))
-        print_hits(page.hits, form)
+        print_hits(page.hits, form, Names(config.state_dir).load() if form == "table" else {})
     return 0
 
 
@@ -73,8 +74,11 @@ async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
     return Page(hits=hits, total=first.total)
 
 
-def print_hits(hits: Sequence[Document], form: str) -> None:
-    """Print documents as ``json``, ``keys`` or a ``table``; it shows their similarity where they have one."""
+def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, Shown]) -> None:
+    """Print documents as ``json``, ``keys`` or a ``table``; it shows their similarity where they have one.
+
+    ``names`` is how a table shows labels, by model.
+    """
     if form == "json":
         for hit in hits:
             click.echo(json.dumps(shown(hit), ensure_ascii=False))
@@ -82,7 +86,7 @@ def print_hits(hits: Sequence[Document], form: str) -> None:
         for hit in hits:
             click.echo(f"{hit['bucket']}/{hit['key']}")
     elif hits:
-        _table(hits)
+        _table(hits, names)
 
 
 def shown(document: Document) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def _labels(document: Document) -> Mapping[str, float]:
     return {label: scores.get(label, 0.0) for label in document.get("labels", ())}
 
 
-def _table(hits: Sequence[Document]) -> None:
+def _table(hits: Sequence[Document], names: Mapping[str, Shown]) -> None:
     from rich.console import Console  # noqa: PLC0415  (--json and --keys need no table)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -108,16 +112,18 @@ def _table(hits: Sequence[Document]) -> None:
         table.add_column(name, overflow="fold")
     for hit in hits:
         # Keys and labels are strangers' words: as Text, no markup in them is obeyed.
-        texts = (f"{hit['bucket']}/{hit['key']}", said(hit), str(hit.get("when_day", "")))
+        texts = (f"{hit['bucket']}/{hit['key']}", said(hit, names), str(hit.get("when_day", "")))
         table.add_row(*(f"{hit[name]:.2f}" for name in alike), *map(Text, texts))
     console.print(table)
 
 
-def said(hit: Document) -> str:
-    """The labels of a document, or why it has none."""
+def said(hit: Document, names: Mapping[str, Shown] | None = None) -> str:
+    """The labels of a document as its model shows them, or why it has none."""
     if hit["status"] in {"refused", "failed"}:
         return f"{hit['status']}: {hit.get('reason', hit.get('code', ''))}"
-    return ", ".join(f"{label} {confidence:.2f}" for label, confidence in _labels(hit).items()) or "unlabelled"
+    shown = (names or {}).get(hit.get("model", ""), {})
+    labels = (f"{shown.get(label, label)} {confidence:.2f}" for label, confidence in _labels(hit).items())
+    return ", ".join(labels) or "unlabelled"
 
 
 def _say_more(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) -> None:

@@ -11,6 +11,7 @@ from imgtag.cli.main import App, pass_app
 from imgtag.cli.search import print_hits, understood
 from imgtag.config.configuration import Config
 from imgtag.errors import Incomparable
+from imgtag.library.names import Names
 from imgtag.plugin.indexer import Similar, SimilarRequest
 from imgtag.service.assembly import make_indexer
 from imgtag.types.document import Document, document_id
@@ -48,7 +49,7 @@ async def _similar(config: Config, ref: ObjectRef, query: Query, limit: int, for
             raise _named(error, ref) from None
     if form == "table":
         click.echo(f"{len(found)} like {ref}", err=True)
-    print_hits([_shown(each) for each in found], form)
+    print_hits([_shown(each) for each in found], form, Names(config.state_dir).load() if form == "table" else {})
     return 0
 
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 from anyio import to_thread
 
+from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError, ModelError, PluginError
+from imgtag.library.names import Names
 from imgtag.library.watch import changes
 from imgtag.ops.metrics import Metrics
 from imgtag.service.orders import DEFAULT, Orders
+from imgtag.service.treatments import label_policy
 from imgtag.workers.models import Models
 from imgtag.workers.worker import ModelOrder
 
@@ -30,7 +33,7 @@ class Renewal:
         """Take the models for the first time. Raises ModelError, PluginError, Unavailable, InvalidConfig."""
         orders = await to_thread.run_sync(self._orders.all)
         await self._models.renew(orders, await to_thread.run_sync(self._orders.installed))
-        self._tell()
+        await self._tell()
         await self._tidy(self._models.orders)
 
     async def run(self) -> None:
@@ -57,6 +60,7 @@ class Renewal:
             self._refuse(error, orders if isinstance(error, ModelError | PluginError) else None)
         else:
             self._taken(before)
+            await self._tell()
             await self._tidy(old, orders)
 
     def _watched(self) -> bool:
@@ -69,7 +73,6 @@ class Renewal:
         for name in (name for name in after if before.get(name) != after[name]):
             facts = {"use": name or "default", "model": after[name], "before": before.get(name, "")}
             log.info("new model taken; what was labelled before keeps its labels", extra=facts)
-        self._tell()
 
     def _refuse(self, error: ImgtagError, what: Mapping[str, ModelOrder] | str | None) -> None:
         """Once for the same; ``what`` is None where the next look may go well."""
@@ -80,8 +83,15 @@ class Renewal:
         facts = {"reason": error.message, "hint": error.hint, "model": self._names()[DEFAULT]}
         log.error("new model refused; the one in use stays", extra=facts)
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
+        """Which models these are, and how their labels are shown."""
         self._metrics.models(self._names())
+        policy = label_policy(Rules(self._orders.config).general)
+        shown = {}
+        for model in self._models.all.values():
+            meanings = model.info.vocabulary(policy).labels
+            shown[model.info.id] = {name: said.display for name, said in meanings.items() if said.display != name}
+        await to_thread.run_sync(Names(self._orders.config.state_dir).add, shown)
 
     def _names(self) -> Mapping[str, str]:
         return {name: model.info.id for name, model in self._models.all.items()}
