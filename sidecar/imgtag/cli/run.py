@@ -14,7 +14,7 @@ from imgtag.config.check import require_run
 def command(app: App) -> int:
     """Label what the source reports, until stopped.
 
-    SIGTERM and Ctrl-C finish what was begun; a second one stops at once.
+    SIGTERM and Ctrl-C finish what was begun; a second one stops at once. SIGHUP reads the configuration again.
     """
     config = app.load()
     require_run(config)
@@ -25,7 +25,7 @@ def command(app: App) -> int:
     logs.configure(config.ops.log_format, config.ops.log_level)
     code = 0
     try:
-        anyio.run(supervise, Sidecar(config=config))
+        anyio.run(supervise, Sidecar(config=config), app.load)
     except* Interrupted:
         code = 1
     return code

@@ -53,6 +53,7 @@ TABLE = (
     Metric(
         "imgtag_models", "gauge", "Always 1; the models in use, by the name that rules give them.", ("name", "model")
     ),
+    Metric("imgtag_config_reloads_total", "counter", "Configurations read again: taken, or refused.", ("result",)),
     Metric("imgtag_model_changes_total", "counter", "New models that were taken, or refused.", ("result",)),
     Metric(
         "imgtag_shadow_pictures_total",
@@ -149,6 +150,10 @@ class Metrics:
         gauge.clear()
         for name, model in models.items():
             gauge.labels(name or "default", model).set(1)
+
+    def config_reload(self, result: str) -> None:
+        """A configuration that was read again was ``taken`` or ``refused``."""
+        self._counters["imgtag_config_reloads_total"].labels(result).inc()
 
     def model_change(self, result: str) -> None:
         """A new model was ``taken`` or ``refused``."""

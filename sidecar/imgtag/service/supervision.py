@@ -1,13 +1,18 @@
-"""What stands around a sidecar: signals, systemd, health and metrics over HTTP."""
+"""What stands around a sidecar: signals, systemd, health and metrics over HTTP, a configuration that changes."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+from collections.abc import Callable
 
 import anyio
 
-from imgtag.ops import http, notify
+from imgtag.config.configuration import Config
+from imgtag.errors import ImgtagError
+from imgtag.ops import http, logs, notify
+from imgtag.service.reload import reread
 from imgtag.service.sidecar import Sidecar
 
 log = logging.getLogger(__name__)
@@ -17,46 +22,106 @@ class Interrupted(Exception):
     """A second signal came before the drain was done."""
 
 
-async def supervise(sidecar: Sidecar) -> None:
-    """Run until SIGTERM or SIGINT, then drain; the second one stops at once (Interrupted)."""
-    stop = anyio.Event()
+async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
+    """Run until SIGTERM or SIGINT, then drain; the second one stops at once (Interrupted).
+
+    SIGHUP has ``read`` give the configuration anew: where it can be used the sidecar drains and goes on with it.
+    """
+    supervision = _Supervision(sidecar, read)
     async with anyio.create_task_group() as tasks:
         listen = sidecar.config.ops.listen
         if listen:
             app = http.application(sidecar.health, sidecar.metrics)
             port = await tasks.start(http.serve, app, listen)
             log.info("health and metrics", extra={"listen": listen, "port": port})
-        tasks.start_soon(_signals, stop)
-        tasks.start_soon(_report, sidecar)
-        await sidecar.run(stop, ready=_ready)
+        tasks.start_soon(supervision.signals)
+        tasks.start_soon(supervision.reloads)
+        tasks.start_soon(supervision.report)
+        await supervision.run()
         tasks.cancel_scope.cancel("stopped")
     log.info("stopped")
 
 
-async def _signals(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            if stop.is_set():
-                raise Interrupted(signal.Signals(number).name)
-            log.info("stopping", extra={"signal": signal.Signals(number).name})
-            notify.notify(notify.STOPPING)
-            stop.set()
+class _Supervision:
+    """One sidecar after the other, with the same health and metrics."""
 
+    def __init__(self, sidecar: Sidecar, read: Callable[[], Config]) -> None:
+        self._sidecar = sidecar
+        self._read = read
+        self._stop = anyio.Event()
+        self._hung_up = anyio.Event()
+        self._next: Config | None = None
+        self._ending = False
 
-def _ready() -> None:
-    log.info("ready")
-    notify.notify(notify.READY)
+    async def run(self) -> None:
+        while True:
+            await self._sidecar.run(self._stop, ready=self._ready)
+            if self._ending or self._next is None:
+                return
+            old, self._stop = self._sidecar, anyio.Event()
+            self._sidecar = Sidecar(config=self._next, metrics=old.metrics, health=old.health)
+            self._next = None
 
+    async def signals(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                # A terminal that is closed wants its programs to end.
+                if number == signal.SIGHUP and not os.isatty(0):
+                    self._hung_up.set()
+                elif self._ending:
+                    raise Interrupted(signal.Signals(number).name)
+                else:
+                    log.info("stopping", extra={"signal": signal.Signals(number).name})
+                    notify.notify(notify.STOPPING)
+                    self._ending = True
+                    self._stop.set()
 
-async def _report(sidecar: Sidecar) -> None:
-    """Tell systemd how we are, and that we live while we do."""
-    watchdog = notify.watchdog_seconds()
-    period = min(5.0, watchdog / 3 if watchdog else 5.0)
-    while True:
-        if sidecar.source is not None:
-            sidecar.health.component("source", sidecar.source.trouble)
-        ready, live = sidecar.health.ready(), sidecar.health.live()
-        sidecar.metrics.ready(ready=ready.ok)
-        states = [notify.status("ready" if ready.ok else str(ready))]
-        notify.notify(*states, *([notify.WATCHDOG] if live.ok else []))
-        await anyio.sleep(period)
+    async def reloads(self) -> None:
+        """One after the other; what is asked for meanwhile is done after it."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up = anyio.Event()
+            await self._reload()
+
+    async def report(self) -> None:
+        """Tell systemd how we are, and that we live while we do."""
+        watchdog = notify.watchdog_seconds()
+        period = min(5.0, watchdog / 3 if watchdog else 5.0)
+        while True:
+            sidecar = self._sidecar
+            if sidecar.source is not None:
+                sidecar.health.component("source", sidecar.source.trouble)
+            ready, live = sidecar.health.ready(), sidecar.health.live()
+            sidecar.metrics.ready(ready=ready.ok)
+            states = [notify.status("ready" if ready.ok else str(ready))]
+            notify.notify(*states, *([notify.WATCHDOG] if live.ok else []))
+            await anyio.sleep(period)
+
+    async def _reload(self) -> None:
+        notify.notify(*notify.reloading())
+        try:
+            config = await reread(self._read)
+        except ImgtagError as error:
+            self._refuse(error)
+        else:
+            self._take(config)
+
+    def _refuse(self, error: ImgtagError) -> None:
+        self._sidecar.metrics.config_reload("refused")
+        facts = {"findings": error.message.splitlines(), "hint": error.hint}
+        log.error("new configuration refused; the old one goes on", extra=facts)
+        notify.notify(notify.READY)
+
+    def _take(self, config: Config) -> None:
+        self._sidecar.metrics.config_reload("taken")
+        logs.configure(config.ops.log_format, config.ops.log_level)
+        log.info("new configuration taken", extra={"file": str(config.path or "")})
+        if config.ops.listen != self._sidecar.config.ops.listen:
+            log.warning("`listen` of [ops] is taken at the next start only")
+        if not self._ending:
+            self._next = config
+            self._stop.set()
+
+    def _ready(self) -> None:
+        log.info("ready")
+        notify.notify(notify.READY)
