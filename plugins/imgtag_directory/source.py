@@ -65,6 +65,7 @@ class DirectorySource:
         self._objects = Objects(self._root, Attributes(context.state_dir, context.site, self._root.bucket))
         self._limiter = CapacityLimiter(THREADS)
         self._inbox = Inbox(context.state_dir / "inbox")
+        self._queue: LocalDeliveries | None = None
         self.dead = FileDeadLetters(context.state_dir / "dead", self._limiter)
         self._watch: Watch | None = None
 
@@ -92,7 +93,7 @@ class DirectorySource:
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Hints and resyncs, until the iterator is closed."""
-        queue = LocalDeliveries()
+        queue = self._queue = LocalDeliveries()
         scope = anyio.CancelScope()
         self._tasks.start_soon(self._feed, queue, scope)
         try:
@@ -107,6 +108,10 @@ class DirectorySource:
             await self._run(lambda: self._inbox.put(hints))
         except OSError as error:
             raise unavailable(self._state_dir, error) from error
+
+    async def backlog(self) -> int | None:
+        """The keys that wait in memory; None where nobody listens."""
+        return None if self._queue is None else len(self._queue)
 
     async def checks(self) -> AsyncIterator[Check]:
         """How changes are heard of."""

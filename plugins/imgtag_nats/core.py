@@ -69,6 +69,10 @@ class CoreSource(Connected):
             if await self._connection.request(self._names.hints, encode(hint)) is None:
                 raise Unavailable("no sidecar listens", hint="Start one, or use JetStream, where hints can wait.")
 
+    async def backlog(self) -> int | None:
+        """None: plain NATS keeps nothing."""
+        return None
+
     async def checks(self) -> AsyncIterator[Check]:
         """The server, and what plain NATS means."""
         try:

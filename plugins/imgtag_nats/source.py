@@ -91,6 +91,13 @@ class NatsSource(Connected):
             await self._prepare()
             await self._publish(hints)
 
+    async def backlog(self) -> int | None:
+        """What waits for each consumer, however many sidecars share it. Raises Unavailable."""
+        if await self._topology.find() is None:
+            return None
+        found = [await self._topology.consumer(durable) for durable in self._names.durables]
+        return sum(int(info.get("num_pending", 0)) for info in found if info)
+
     async def checks(self) -> AsyncIterator[Check]:
         """Server, JetStream, stream, consumers, dead letters."""
         async for check in stream_checks(self._connection, self._jetstream, self._topology, self._names):

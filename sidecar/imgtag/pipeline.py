@@ -39,6 +39,8 @@ _WATCH = 1.0
 """Seconds between two looks at whether there is anything to do."""
 _STUCK = 300.0
 """Seconds without a key done, though some are in work, before the pipeline counts as stuck."""
+_TIMED = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED})
+"""Results whose time since the event is measured: others may be of an old event."""
 _WORTH_A_LINE = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED, Result.REINDEXED, Result.DELETED})
 
 
@@ -197,7 +199,11 @@ class Pipeline:
         if self._recent.knows(hint) or self.own_write(hint):
             self.metrics.object_done("answered")
             return
-        await self._serial.run(hint.ref, lambda: self._attempt(hint, attempt))
+        await self._serial.run(hint.ref, lambda: self._traced(hint, attempt))
+
+    async def _traced(self, hint: Hint, attempt: int) -> None:
+        with self.metrics.traces.span("object", bucket=hint.ref.bucket, key=hint.ref.key, intent=hint.intent.value):
+            await self._attempt(hint, attempt)
 
     async def _attempt(self, hint: Hint, attempt: int) -> None:
         try:
@@ -217,6 +223,8 @@ class Pipeline:
     async def _reconciled(self, hint: Hint) -> None:
         result = await self.reconcile(hint)
         self._done(hint.ref, result)
+        if hint.at is not None and result in _TIMED:
+            self.metrics.latency(max(0.0, time.time() - hint.at))
         looks = _LOOKS if self.source.features.shared else 0
         while looks and result not in {Result.CURRENT, Result.ABSENT, Result.SKIPPED}:
             result = await self.reconcile(hint)

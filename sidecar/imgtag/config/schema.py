@@ -55,6 +55,7 @@ def _listen(text: str) -> str:
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 """Bytes; also written with a unit."""
+Traces = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
 Listen = Annotated[str, AfterValidator(_listen)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Glob = Annotated[str, Field(min_length=1)]
@@ -242,6 +243,12 @@ class Ops(Settings):
 
     listen: Listen = Field(
         default="127.0.0.1:9464", description="HOST:PORT of health (/livez, /readyz) and /metrics; empty for none."
+    )
+    traces: Traces = Field(
+        default="",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that is sent a trace of each object; empty for "
+        "none. Needs the extra `otel`. Traces hold bucket and key.",
+        examples=["http://127.0.0.1:4318"],
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description='"auto": for people on a terminal, JSON lines otherwise.'

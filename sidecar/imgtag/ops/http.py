@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: /livez, /readyz, /metrics."""
+"""Health and metrics over HTTP: /livez, /readyz, /metrics, /status."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from starlette.types import ASGIApp
 
 from imgtag.config.schema import parse_listen
 from imgtag.errors import ConfigError
-from imgtag.ops.health import Health, Report
-from imgtag.ops.metrics import CONTENT_TYPE, Metrics
+from imgtag.ops.health import Report
+from imgtag.ops.metrics import CONTENT_TYPE
+from imgtag.ops.status import Status
 
 
-def application(health: Health, metrics: Metrics) -> Starlette:
+def application(status: Status) -> Starlette:
     """The app; it answers from memory and asks nobody."""
+    health, metrics = status.health, status.metrics
 
     async def livez(_: Request) -> Response:
         return _answer(health.live())
@@ -35,7 +37,11 @@ def application(health: Health, metrics: Metrics) -> Starlette:
     async def exposition(_: Request) -> Response:
         return Response(await anyio.to_thread.run_sync(metrics.exposition), media_type=CONTENT_TYPE)
 
-    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)])
+    async def snapshot(_: Request) -> Response:
+        return JSONResponse(await anyio.to_thread.run_sync(status.snapshot))
+
+    answers = {"/livez": livez, "/readyz": readyz, "/metrics": exposition, "/status": snapshot}
+    return Starlette(routes=[Route(path, answer) for path, answer in answers.items()])
 
 
 async def serve(app: ASGIApp, listen: str, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:

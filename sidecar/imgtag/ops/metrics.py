@@ -17,9 +17,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from imgtag import __version__
 from imgtag.errors import ImgtagError
+from imgtag.ops.traces import Traces
 from imgtag.types.difference import Difference
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+LATENCIES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 RESULTS = (
@@ -35,6 +37,7 @@ class Metric:
     kind: Literal["counter", "gauge", "histogram"]
     help: str
     labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = BUCKETS
 
 
 TABLE = (
@@ -42,6 +45,13 @@ TABLE = (
     Metric("imgtag_stage_errors_total", "counter", "Objects that a stage could not deal with.", ("stage", "code")),
     Metric("imgtag_stage_in_flight", "gauge", "Objects that are in a stage now.", ("stage",)),
     Metric("imgtag_objects_total", "counter", "Objects that were dealt with, by what became of them.", ("result",)),
+    Metric("imgtag_backlog", "gauge", "Messages that wait at the source, for all sidecars that share it."),
+    Metric(
+        "imgtag_latency_seconds",
+        "histogram",
+        "From the event of a picture until it was labelled and indexed.",
+        buckets=LATENCIES,
+    ),
     Metric("imgtag_queue", "gauge", "Hints that were received and are not dealt with yet."),
     Metric("imgtag_dead_letters_total", "counter", "Work that was given up.", ("code",)),
     Metric("imgtag_conflicts_total", "counter", "Objects that changed while they were worked on."),
@@ -73,6 +83,7 @@ class Metrics:
     """The metrics of one sidecar."""
 
     def __init__(self) -> None:
+        self.traces = Traces()
         # A `_created` beside each would double the page.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -89,12 +100,13 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure one object in a stage."""
+        """Measure one object in a stage, and trace it."""
         started = time.perf_counter()
         in_flight, seconds = self._stage(name)
         in_flight.inc()
         try:
-            yield
+            with self.traces.span(name):
+                yield
         except Exception as error:
             code = error.code if isinstance(error, ImgtagError) else "internal"
             self._counters["imgtag_stage_errors_total"].labels(name, code).inc()
@@ -111,6 +123,14 @@ class Metrics:
     def queued(self, hints: int) -> None:
         """So many hints wait now."""
         self._gauges["imgtag_queue"].set(hints)
+
+    def backlog(self, messages: int) -> None:
+        """So many messages wait at the source."""
+        self._gauges["imgtag_backlog"].set(messages)
+
+    def latency(self, seconds: float) -> None:
+        """So long after its event a picture was labelled."""
+        self._histograms["imgtag_latency_seconds"].observe(seconds)
 
     def dead_letter(self, code: str) -> None:
         """Work was given up."""
@@ -195,5 +215,5 @@ class Metrics:
             self._gauges[metric.name] = Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
         else:
             self._histograms[metric.name] = Histogram(
-                metric.name, metric.help, metric.labels, registry=self.registry, buckets=BUCKETS
+                metric.name, metric.help, metric.labels, registry=self.registry, buckets=metric.buckets
             )

@@ -99,6 +99,10 @@ class Source(Service, Protocol):
         """Hints as they come, until the iterator is closed; at least once each, in any order."""
         ...
 
+    async def backlog(self) -> int | None:
+        """How many messages wait that nobody has taken yet; None where that cannot be known. Raises Unavailable."""
+        ...
+
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Give hints to whoever runs on this source, this process or another, now or later."""
         ...

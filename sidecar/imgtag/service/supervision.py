@@ -5,17 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import anyio
 
 from imgtag.config.configuration import Config
-from imgtag.errors import ImgtagError
+from imgtag.errors import ImgtagError, Unavailable
 from imgtag.ops import http, logs, notify
+from imgtag.ops.status import Status
+from imgtag.ops.troubles import Troubles
 from imgtag.service.reload import reread
 from imgtag.service.sidecar import Sidecar
 
 log = logging.getLogger(__name__)
+
+_LOOK = 5.0
+"""Seconds between two looks at what waits at the source."""
 
 
 class Interrupted(Exception):
@@ -27,19 +33,37 @@ async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
 
     SIGHUP has ``read`` give the configuration anew: where it can be used the sidecar drains and goes on with it.
     """
-    supervision = _Supervision(sidecar, read)
+    supervision, config = _Supervision(sidecar, read), sidecar.config
+    traces = sidecar.metrics.traces.exported(config.ops.traces, config.site.name)
+    with traces, _troubles() as troubles:
+        status = Status(site=config.site.name, health=sidecar.health, metrics=sidecar.metrics, troubles=troubles)
+        await _served(supervision, status, config.ops.listen)
+    log.info("stopped")
+
+
+@contextmanager
+def _troubles() -> Iterator[Troubles]:
+    """What is logged meanwhile, for those who look at the status."""
+    troubles = Troubles()
+    logging.getLogger().addHandler(troubles)
+    try:
+        yield troubles
+    finally:
+        logging.getLogger().removeHandler(troubles)
+
+
+async def _served(supervision: _Supervision, status: Status, listen: str) -> None:
     async with anyio.create_task_group() as tasks:
-        listen = sidecar.config.ops.listen
         if listen:
-            app = http.application(sidecar.health, sidecar.metrics)
+            app = http.application(status)
             port = await tasks.start(http.serve, app, listen)
             log.info("health and metrics", extra={"listen": listen, "port": port})
         tasks.start_soon(supervision.signals)
         tasks.start_soon(supervision.reloads)
         tasks.start_soon(supervision.report)
+        tasks.start_soon(supervision.look)
         await supervision.run()
         tasks.cancel_scope.cancel("stopped")
-    log.info("stopped")
 
 
 class _Supervision:
@@ -97,6 +121,16 @@ class _Supervision:
             notify.notify(*states, *([notify.WATCHDOG] if live.ok else []))
             await anyio.sleep(period)
 
+    async def look(self) -> None:
+        """How much waits at the source; asked seldom, as it costs a request."""
+        while True:
+            await anyio.sleep(_LOOK)
+            source = self._sidecar.source
+            with suppress(Unavailable):
+                waiting = None if source is None else await source.backlog()
+                if waiting is not None:
+                    self._sidecar.metrics.backlog(waiting)
+
     async def _reload(self) -> None:
         notify.notify(*notify.reloading())
         try:
@@ -116,8 +150,9 @@ class _Supervision:
         self._sidecar.metrics.config_reload("taken")
         logs.configure(config.ops.log_format, config.ops.log_level)
         log.info("new configuration taken", extra={"file": str(config.path or "")})
-        if config.ops.listen != self._sidecar.config.ops.listen:
-            log.warning("`listen` of [ops] is taken at the next start only")
+        old = self._sidecar.config
+        if (old.ops.listen, old.ops.traces) != (config.ops.listen, config.ops.traces):
+            log.warning("`listen` and `traces` of [ops] are taken at the next start only")
         if not self._ending:
             self._next = config
             self._stop.set()

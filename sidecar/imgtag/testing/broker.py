@@ -76,6 +76,11 @@ class MemoryBroker:
         message.due = _until(ack_wait)
         return message
 
+    @property
+    def waiting(self) -> int:
+        """Messages that nobody holds."""
+        return sum(message.holder is None for message in self._messages)
+
     def done(self, message: Message) -> None:
         """It never comes again."""
         if message in self._messages:

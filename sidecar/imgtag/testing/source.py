@@ -64,6 +64,11 @@ class MemorySource(MemoryService):
             self._open.append(delivery)
             yield delivery
 
+    async def backlog(self) -> int | None:
+        """Messages that no source on the broker has taken."""
+        await self.faults.meet("backlog")
+        return self.broker.waiting
+
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Send hints, one delivery each."""
         await self.faults.meet("publish", tuple(hints))

@@ -10,13 +10,20 @@ import anyio.to_thread
 import httpx
 import pytest
 from blockbuster import BlockingError
+from starlette.applications import Starlette
 
 from imgtag.errors import ConfigError
 from imgtag.ops.health import Health
 from imgtag.ops.http import application, serve
 from imgtag.ops.metrics import Metrics
+from imgtag.ops.status import Status
+from imgtag.ops.troubles import Troubles
 
 pytestmark = pytest.mark.anyio
+
+
+def app(health: Health) -> Starlette:
+    return application(Status(site="here", health=health, metrics=Metrics(), troubles=Troubles()))
 
 
 async def test_answers() -> None:
@@ -24,7 +31,11 @@ async def test_answers() -> None:
     health = Health()
     handlers = signal.getsignal(signal.SIGTERM)
     async with anyio.create_task_group() as group:
-        port = await group.start(serve, application(health, Metrics()), "127.0.0.1:0")
+        port = await group.start(
+            serve,
+            app(health),
+            "127.0.0.1:0",
+        )
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             assert (200, {"ok": True, "parts": {}}) == await get(client, "/livez")
             assert (503, {"ok": False, "parts": {"service": "not started"}}) == await get(client, "/readyz")
@@ -62,7 +73,7 @@ async def test_port_in_use_is_said() -> None:
         listen = f"127.0.0.1:{other.getsockname()[1]}"
 
         with pytest.raises(ConfigError, match=f"cannot listen on {listen}: another process uses it") as caught:
-            await serve(application(Health(), Metrics()), listen)
+            await serve(app(Health()), listen)
 
     assert "[ops]" in caught.value.hint
 
@@ -71,7 +82,7 @@ async def test_stops_with_a_client_that_stays() -> None:
     """An open connection does not hold the end up."""
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
-            port = await group.start(serve, application(Health(), Metrics()), "127.0.0.1:0")
+            port = await group.start(serve, app(Health()), "127.0.0.1:0")
             async with await anyio.connect_tcp("127.0.0.1", port) as stream:
                 await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
                 await stream.receive()

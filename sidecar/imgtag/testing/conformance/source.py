@@ -84,6 +84,12 @@ class SourceConformance(ServiceConformance):
 
         assert features.ack_wait is None or features.ack_wait > 0
 
+    async def test_tells_what_waits(self, source: Source) -> None:
+        """A number, or None where it cannot be known."""
+        waiting = await source.backlog()
+
+        assert waiting is None or waiting >= 0
+
     # Delivering.
 
     async def test_delivers(self, source: Source, occur: Occur) -> None:

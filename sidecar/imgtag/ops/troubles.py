@@ -1,0 +1,35 @@
+"""The newest warnings and errors of the log, for whoever looks without a log at hand."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MOST = 20
+_LONGEST = 300
+"""Characters of a field."""
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+
+class Troubles(logging.Handler):
+    """Keeps them while it is attached to the root logger."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._kept: deque[Mapping[str, Any]] = deque(maxlen=_MOST)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record with its fields."""
+        fields = {name: str(value)[:_LONGEST] for name, value in record.__dict__.items() if name not in _OWN}
+        said = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "event": record.getMessage()[:_LONGEST],
+        }
+        self._kept.append({**said, **fields})
+
+    def newest(self) -> Sequence[Mapping[str, Any]]:
+        """The newest last."""
+        return list(self._kept)

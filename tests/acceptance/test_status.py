@@ -1,0 +1,90 @@
+"""`imgtag status` on a running sidecar, and what waits at a real broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from acceptance_support import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def url(site):
+    port = next(line["port"] for line in site.lines() if line["event"] == "health and metrics")
+    return f"http://127.0.0.1:{port}"
+
+
+def test_a_running_sidecar_is_shown(site, photographs):
+    """How many objects, which model, what was given up and why; and whether it lives."""
+    site.start()
+    (site.root / "cat.jpg").write_bytes(photographs["cat"])
+    (site.root / "bad.jpg").write_bytes(b"no picture")
+    wait_until(lambda: len(site.found("status:*")) == 2, 30)
+
+    shown = site.run("status", "--once", "--url", url(site))
+
+    assert re.search(r"site local: ready", shown)
+    assert re.search(r"objects +labelled 1, failed 1", shown)
+    assert re.search(r"models +default: efficientnet-lite0@", shown)
+    assert "not_an_image 1" in shown
+    assert "dead letter object=pictures/bad.jpg" in shown.replace("\n", " ")
+    assert 1 == json.loads(site.run("status", "--json", "--url", url(site)))["objects"]["labelled"]
+    assert "" == site.run("status", "--check", "--url", url(site))
+
+
+def test_where_nobody_answers_it_says_so(site):
+    """With what to look at, and exit code 1."""
+    assert "Does `imgtag run` run there?" in site.fails("status", "--once", "--url", "http://127.0.0.1:9", code=1)
+    assert "nothing answers" in site.fails("status", "--check", "--url", "http://127.0.0.1:9", code=1)
+
+
+def test_the_live_view_goes_on_until_it_is_ended(site):
+    """Again and again on a terminal, also while the sidecar is away."""
+    site.start()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "imgtag", "status", "--every", "0.2", "--url", url(site)]
+    view = subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL)
+    shown = bytearray()
+
+    def seen(text: bytes) -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            shown.extend(os.read(ours, 1 << 16))
+        return text in shown
+
+    try:
+        wait_until(lambda: seen(b"site local"), 20)
+        site.kill()
+        wait_until(lambda: seen(b"nothing answers"), 20)
+        assert view.poll() is None
+        view.send_signal(signal.SIGINT)
+        assert 130 == view.wait(10)
+    finally:
+        view.kill()
+        view.wait()
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_what_waits_at_the_broker_is_counted(running, user, photographs):
+    """Messages that nobody has taken, while the sidecar is held up; and how long pictures took."""
+    for number in range(5):
+        user.fput_object("photos", f"{number}.jpg", _file(running, photographs["cat"]), content_type="image/jpeg")
+    wait_until(lambda: running.metric("imgtag_latency_seconds_count") == 5, 60)
+
+    wait_until(lambda: running.metric("imgtag_backlog") == 0, 30)
+    assert 0 < running.metric("imgtag_latency_seconds_sum") < 60
+
+
+def _file(site, data: bytes) -> str:
+    path = site.base / "picture.jpg"
+    path.write_bytes(data)
+    return str(path)
