@@ -34,8 +34,10 @@ PING = 5
 FIRST, MOST = 0.2, 15.0
 """Seconds of pause before connecting again."""
 REFUSED = ("authorization", "authentication")
-GRANT = "Compare the permissions of its user with those that the sidecar needs (docs: NATS permissions)."
+GRANT = "Give the user of the sidecar the permissions that `imgtag policy` prints."
 FORBIDDEN = "permissions violation"
+SAID = 0.01
+"""Seconds within which nats-py passes on what it was told."""
 
 logger = logging.getLogger(__name__)
 # Every failed attempt is told by us, once; nats-py would add a traceback to each.
@@ -141,6 +143,22 @@ class Connection:
     async def request(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bytes | None:
         """What is answered; None where nobody listens there. Raises Unavailable."""
         return await self.current().request(subject, payload, headers)
+
+    async def forbidden(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> bool:
+        """Whether the server refuses that something is published there, which it says before it answers a flush.
+
+        Raises Unavailable.
+        """
+        link = self.current()
+        link.forbidden = ""
+        try:
+            await link.client.publish(subject, payload, headers=dict(headers or {}) or None)
+            await link.client.flush()
+        except BROKEN as error:
+            raise Unavailable(f"no answer from NATS on {subject}: {_said(error)}") from error
+        await anyio.sleep(SAID)
+        forbidden, link.forbidden = bool(link.forbidden), ""
+        return forbidden
 
     async def tell(self, subject: str, payload: bytes, *, wait: bool = True) -> None:
         """Say something that need not arrive; where ``wait``, until it has, if it does soon."""

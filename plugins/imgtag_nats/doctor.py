@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from imgtag.errors import Unavailable
 from imgtag.plugin.service import Check
-from imgtag_nats.connection import Connection
+from imgtag_nats.connection import GRANT, Connection
 from imgtag_nats.jetstream import JetStream
 from imgtag_nats.names import Names, covers
 from imgtag_nats.topology import Topology
@@ -19,13 +19,18 @@ NOWHERE = {"Nats-Expected-Stream": "imgtag-doctor-keeps-nothing"}
 
 https://docs.nats.io/reference/jetstream/api/headers
 """
+ANY = ".0.0.0.0.0"
+"""Where a consumer is told of a message, there stands which: no message has the number 0.
+
+https://docs.nats.io/reference/reference-protocols/nats_api_reference#acknowledging-messages
+"""
 SETUP = "`imgtag setup` makes what is missing, and so does `imgtag run`."
 
 
 async def stream_checks(
-    connection: Connection, jetstream: JetStream, topology: Topology, names: Names
+    connection: Connection, jetstream: JetStream, topology: Topology, names: Names, publish: Sequence[str]
 ) -> AsyncIterator[Check]:
-    """From the connection to the consumers; stops at what everything behind it needs."""
+    """From the connection to the consumers; stops at what everything behind it needs. ``publish``: the policy."""
     try:
         yield server_check(connection)
         yield _account(await jetstream.call("INFO"))
@@ -35,12 +40,34 @@ async def stream_checks(
             for durable in names.durables:
                 yield _consumer(durable, await topology.consumer(durable))
         yield _dead(await jetstream.find(f"STREAM.INFO.{names.dead_stream}"))
-        for subject in (names.hints, names.parked, f"{names.dead}.doctor"):
-            await connection.request(subject, b"", NOWHERE)
-        yield Check(check="publishing", ok=True, message="we may publish hints and dead letters")
+        yield await _permitted(connection, publish)
     except Unavailable as error:
         hint = error.hint or "Look into the log of the NATS server."
         yield Check(check="nats", ok=False, message=error.message, hint=hint)
+
+
+async def _permitted(connection: Connection, publish: Sequence[str]) -> Check:
+    """Whether each subject of the policy may be published to: by messages that nobody can act upon."""
+    refused = [each for each in publish if await connection.forbidden(_one(each), *_harmless(each))]
+    if refused:
+        message = f"not permitted: publish to {', '.join(refused)}"
+        return Check(check="permissions", ok=False, message=message, hint=GRANT)
+    return Check(check="permissions", ok=True, message=f"we may publish to all {len(publish)} subjects of the policy")
+
+
+def _one(pattern: str) -> str:
+    """A subject of a pattern: one that is no key's, no message's and no account's."""
+    parts = ("doctor" if part == "*" else part for part in pattern.removesuffix(".>").split("."))
+    return ".".join(parts) + (ANY if pattern.endswith(".>") else "")
+
+
+def _harmless(pattern: str) -> tuple[bytes, Mapping[str, str] | None]:
+    """An API takes no request without a body, an acknowledgement of no message says nothing, a stream of another name
+    keeps nothing.
+    """
+    if ".ACK." in pattern:
+        return b"+WPI", None
+    return b"", None if ".API." in pattern else NOWHERE
 
 
 def server_check(connection: Connection) -> Check:

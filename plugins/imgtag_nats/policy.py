@@ -26,9 +26,14 @@ REMOVAL = "# `imgtag setup --remove` needs {api}.STREAM.DELETE, .STREAM.PURGE an
 
 def permissions(settings: NatsSettings, names: Names, stream: str, api: str) -> str:
     """``stream`` is the work stream, ``api`` the prefix of JetStream's subjects."""
-    publish, subscribe = _jetstream(names, stream, api) if settings.jetstream else _core(names)
+    publish, subscribe = subjects(settings, names, stream, api)
     more = REMOVAL.format(api=api) if settings.jetstream else ""
     return TEXT.format(more=more, publish=_lines(publish), subscribe=_lines(subscribe))
+
+
+def subjects(settings: NatsSettings, names: Names, stream: str, api: str) -> tuple[list[str], list[str]]:
+    """What may be published to and subscribed to, as `permissions` has them."""
+    return _jetstream(names, stream, api) if settings.jetstream else _core(names)
 
 
 def _jetstream(names: Names, stream: str, api: str) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -27,7 +28,7 @@ from imgtag_nats.listening import listens
 from imgtag_nats.memory import StreamMemory
 from imgtag_nats.message import encode
 from imgtag_nats.names import Names
-from imgtag_nats.policy import permissions
+from imgtag_nats.policy import permissions, subjects
 from imgtag_nats.removal import Removal
 from imgtag_nats.settings import NatsSettings
 from imgtag_nats.topology import Step, Topology
@@ -100,7 +101,9 @@ class NatsSource(Connected):
 
     async def checks(self) -> AsyncIterator[Check]:
         """Server, JetStream, stream, consumers, dead letters."""
-        async for check in stream_checks(self._connection, self._jetstream, self._topology, self._names):
+        await self._look_up()
+        publish, _ = subjects(self._settings, self._names, self._topology.stream, self._jetstream.prefix)
+        async for check in stream_checks(self._connection, self._jetstream, self._topology, self._names, publish):
             yield check
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
@@ -118,6 +121,11 @@ class NatsSource(Connected):
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""
         return permissions(self._settings, self._names, self._topology.stream, self._jetstream.prefix)
+
+    async def _look_up(self) -> None:
+        """Which stream it is: one that was there before may have another name."""
+        with suppress(Unavailable):
+            await self._topology.find()
 
     async def _publish(self, hints: Sequence[Hint]) -> None:
         for start in range(0, len(hints), AT_ONCE):

@@ -96,7 +96,7 @@ class Buckets:
                 raise WriteRefused(
                     f"whether a write is safe is not known: {what} of the bucket must not be read",
                     code=f"{what.replace('-', '_')}_unknown",
-                    hint=f"Permit {action} on {bucket}; `imgtag doctor --policy` shows all that is needed.",
+                    hint=f"Permit {action} on {bucket}; `imgtag policy` shows all that is needed.",
                 ) from fault
             if fault.unsupported and fault.code != "NoSuchBucket":
                 return None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
 
 from imgtag.errors import ConfigError, ImgtagError
 from imgtag.plugin.service import Check
+from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import xml
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client, source
@@ -18,6 +20,7 @@ from imgtag_s3.probe import Probe
 from imgtag_s3.settings import S3StoreSettings
 from imgtag_s3.versions import NULL
 
+_NO_UPLOAD = "00000000-0000-0000-0000-000000000000"
 _SKEW = 60.0
 """Seconds that clocks may differ; requests are refused from 900 on."""
 
@@ -26,13 +29,14 @@ class Doctor:
     """Looks, and writes nowhere but in a bucket of its own."""
 
     def __init__(
-        self, client: Client, buckets: Buckets, probe: Probe, settings: S3StoreSettings, named: Sequence[str]
+        self, client: Client, buckets: Buckets, probe: Probe, settings: S3StoreSettings, context: PluginContext
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._probe = probe
         self._settings = settings
-        self._named = named
+        self._named = context.buckets
+        self._tags = "tags" in context.strategies
 
     def checks(self) -> Iterator[Check]:
         """The server first: where it does not answer, nothing else is asked."""
@@ -85,22 +89,35 @@ class Doctor:
         yield self._said(f"notifications {bucket}", lambda: self._notifications(bucket))
 
     def _there(self, bucket: str) -> str:
-        self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        with _permitted("s3:ListBucket", bucket):
+            self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
         return f"{bucket} is there and can be listed"
 
     def _permitted(self, bucket: str) -> str:
         """Asks of an object that is not there: who may ask is told so, and nothing can be changed."""
         key = f"imgtag-probe-{token_hex(8)}"
+        there = self._some(bucket) or key  # a MinIO says of a key that is absent that it has no tags, whoever asks
+
+        def get(name: str, what: str) -> Callable[[], object]:
+            return lambda: self._client.send("GET", bucket, name, query={what: ""} if what else {})
+
         asked: dict[str, Callable[[], object]] = {
-            "s3:GetObject": lambda: self._client.send("GET", bucket, key),
-            "s3:GetObjectTagging": lambda: self._client.send("GET", bucket, key, query={"tagging": ""}),
+            "s3:GetObject": get(key, ""),
+            "s3:GetObjectLegalHold": get(key, "legal-hold"),
+            "s3:GetObjectRetention": get(key, "retention"),
+            "s3:GetObjectTagging": get(there, "tagging"),
             "s3:ListBucketVersions": lambda: self._client.send(
                 "GET", bucket, query={"versions": "", "prefix": key, "max-keys": "1"}
             ),
             "s3:PutObject": lambda: self._client.send(
                 "PUT", bucket, key, headers={"x-amz-copy-source": source(bucket, key, "")}
             ),
+            "s3:AbortMultipartUpload": lambda: self._client.send("DELETE", bucket, key, query={"uploadId": _NO_UPLOAD}),
         }
+        if self._tags:
+            asked["s3:PutObjectTagging"] = lambda: self._client.send(
+                "PUT", bucket, key, query={"tagging": ""}, body=b"<Tagging><TagSet></TagSet></Tagging>"
+            )
         if self._buckets.versioning(bucket).status:
             asked["s3:DeleteObjectVersion (MinIO: s3:DeleteObject)"] = lambda: self._client.send(
                 "DELETE", bucket, key, query={"versionId": NULL}
@@ -110,7 +127,13 @@ class Doctor:
             raise NotPermitted(f"not permitted on {bucket}: {', '.join(denied)}")
         return f"objects of {bucket} may be read and written"
 
+    def _some(self, bucket: str) -> str:
+        """The key of some object; empty where the bucket has none."""
+        answer = self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        return xml.text(xml.parse(answer.data), "Contents/Key")
+
     def _versioning(self, bucket: str) -> str:
+        self._buckets.encrypts_by_default(bucket)
         found = self._buckets.versioning(bucket)
         notes = [f"versioning {found.status.lower() or 'off'}"]
         if found.excluded:
@@ -121,11 +144,22 @@ class Doctor:
 
     def _notifications(self, bucket: str) -> str:
         """Whether they are set; that they arrive is seen with `imgtag doctor --send` only."""
-        arns = self._wanted(bucket)
-        missing = lacking(self._client, [bucket], arns)
-        if missing:
-            raise NotNotified("; ".join(f"missing: {rule.what}" for rule in missing))
+        with _permitted("s3:GetBucketNotification", bucket):
+            self._client.send("GET", bucket, query={"notification": ""})
+        try:
+            arns = self._wanted(bucket)
+            missing = lacking(self._client, [bucket], arns)
+            if missing:
+                raise NotNotified("; ".join(f"missing: {rule.what}" for rule in missing))
+        except NotNotified:
+            self._may_set(bucket)
+            raise
         return f"{', '.join(arns)} hear of new and removed objects in {bucket}"
+
+    def _may_set(self, bucket: str) -> None:
+        """Whether `imgtag setup` could make what is missing: what is sent is no configuration, so nothing changes."""
+        if _denied(lambda: self._client.send("PUT", bucket, query={"notification": ""}, body=b"<")):
+            raise NotPermitted(f"nobody hears of {bucket}, and not permitted: s3:PutBucketNotification")
 
     def _wanted(self, bucket: str) -> Sequence[str]:
         """The targets that should be told; where none are known, those that are. Raises ConfigError."""
@@ -139,10 +173,15 @@ class Doctor:
             raise NotNotified(f"nobody hears of new objects in {bucket}", hint=unknown.hint) from unknown
 
     def _names(self) -> str:
-        self._probe.sweep()
-        lost = self._probe.lost_names()
+        prefix = f"{self._settings.probe_prefix}*"
+        with _permitted("s3:CreateBucket, s3:PutObject, s3:GetObject (some of them)", prefix):
+            self._probe.sweep()
+            lost = self._probe.lost_names()
         if lost:
             raise NamesLost(f"lost on the way: {', '.join(lost)}")
+        if self._probe.left:
+            stay = f"{', '.join(self._probe.left)} cannot be removed and stay"
+            raise NotPermitted(f"not permitted on {prefix}: s3:DeleteObject or s3:DeleteBucket; {stay}")
         return "names with `_`, `+` and `%` arrive and come back"
 
     def _writeback(self) -> str:
@@ -173,6 +212,16 @@ class NamesLost(ImgtagError):
     """Something between here and the store drops header names."""
 
     default_hint = 'Set [labels] layout = "single", or in nginx: underscores_in_headers on; ignore_invalid_headers off;'
+
+
+@contextmanager
+def _permitted(action: str, on: str) -> Iterator[None]:
+    try:
+        yield
+    except Fault as fault:
+        if fault.code != "AccessDenied":
+            raise
+        raise NotPermitted(f"not permitted on {on}: {action}") from fault
 
 
 def _denied(ask: Callable[[], object]) -> bool:

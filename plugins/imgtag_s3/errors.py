@@ -16,7 +16,7 @@ SHORTER = 416
 """Part or range of an object that was overwritten by a shorter one: MinIO looks at them before If-Match."""
 PASSING = frozenset({408, 429, 499})
 """Too slow, too much, cut off on the way (MinIO: ClientDisconnected): nothing that is said of an object."""
-PERMIT = "Give the user of the sidecar the policy that `imgtag doctor --policy` prints."
+PERMIT = "Give the user of the sidecar the policy that `imgtag policy` prints."
 
 _CREDENTIALS = frozenset({
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId",

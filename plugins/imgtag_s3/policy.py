@@ -6,40 +6,47 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/list_amazons3.html
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _BUCKET = (
     "s3:GetBucketNotification", "s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning",
-    "s3:GetEncryptionConfiguration", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutBucketNotification",
+    "s3:GetEncryptionConfiguration", "s3:ListBucket", "s3:PutBucketNotification",
 )  # fmt: skip
 _OBJECT = (
-    "s3:AbortMultipartUpload", "s3:DeleteObjectVersion", "s3:GetObject", "s3:GetObjectLegalHold",
-    "s3:GetObjectRetention", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
-    "s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+    "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectLegalHold", "s3:GetObjectRetention", "s3:GetObjectTagging",
+    "s3:PutObject",
 )  # fmt: skip
-_PROBE = ("s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject")
+_PROBE = ("s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 _MINIO = ("s3:DeleteObject",)
-"""MinIO asks for this one where others ask for s3:DeleteObjectVersion."""
-_OTHERS = ("s3:GetObjectAcl",)
-"""MinIO has no ACLs, and takes no policy that names them."""
+"""MinIO asks for this one where others ask for s3:DeleteObjectVersion, and for none of the other `_OTHERS`."""
+_OTHERS = (
+    "s3:DeleteObjectVersion", "s3:GetObjectAcl", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+    "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+)  # fmt: skip
+_OTHERS_BUCKET = ("s3:ListBucketVersions",)
+_TAGS = ("s3:PutObjectTagging",)
+"""For the strategy that writes labels as tags."""
 _LOCKS = ("s3:PutObjectLegalHold", "s3:PutObjectRetention")
 
 
-def policy(buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, minio: bool = True) -> str:
-    """An IAM policy for these buckets, or for all where none are named; ``locks``: for what is under locks too;
-    ``minio``: whether the server is one.
+def policy(
+    buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, tags: bool = False, minio: bool = True
+) -> str:
+    """An IAM policy for these buckets, or for all where none are named.
+
+    ``locks``: for what is under locks too; ``tags``: for labels as tags; ``minio``: whether the server is one.
     """
     names = [f"arn:aws:s3:::{bucket}" for bucket in buckets or ("*",)]
     probe = [f"arn:aws:s3:::{probe_prefix}*", f"arn:aws:s3:::{probe_prefix}*/*"]
-    objects = (*_OBJECT, *(_LOCKS if locks else ()), *(_MINIO if minio else _OTHERS))
+    objects = {*_OBJECT, *(_LOCKS if locks else ()), *(_TAGS if tags else ()), *(_MINIO if minio else _OTHERS)}
     statements = [
-        _allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"]),
-        _allow(_BUCKET, names),
+        *([] if minio else [_allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"])]),
+        _allow((*_BUCKET, *(() if minio else _OTHERS_BUCKET)), names),
         _allow(objects, [f"{name}/*" for name in names]),
         _allow(_PROBE, probe),
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
 
 
-def _allow(actions: Sequence[str], resources: Sequence[str]) -> dict[str, object]:
+def _allow(actions: Iterable[str], resources: Sequence[str]) -> dict[str, object]:
     return {"Effect": "Allow", "Action": sorted(actions), "Resource": resources}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from secrets import token_hex
 from threading import Lock
 
@@ -29,6 +29,8 @@ class Probe:
         self._prefix = settings.probe_prefix
         self._if_match = settings.if_match
         self._one = Lock()
+        self.left: list[str] = []
+        """Buckets of ours that could not be removed."""
 
     def honours_if_match(self) -> bool:
         """Whether a PutObject with another object's ETag in If-Match is refused. Raises WriteRefused, Unavailable."""
@@ -62,7 +64,7 @@ class Probe:
             raise WriteRefused(
                 "whether the store honours If-Match is not known, and no bucket may be made to try it",
                 code="if_match_unknown",
-                hint=f"Set [store.s3] if_match, or permit s3:CreateBucket on {self._prefix}*.",
+                hint=f"Set [store.s3] if_match, or permit s3:CreateBucket, PutObject and GetObject on {self._prefix}*.",
             ) from fault
 
     def _refuses(self, bucket: str) -> bool:
@@ -87,7 +89,7 @@ class Probe:
             self._client.send("PUT", bucket, KEY, headers={name: value}, body=b"names")
             return self._client.send("HEAD", bucket, KEY).headers.get(name) == value
         except Fault as fault:
-            if fault.status < 500:
+            if fault.status < 500 and not fault.denied:
                 return False
             raise
 
@@ -102,6 +104,8 @@ class Probe:
             self._remove(bucket)
 
     def _remove(self, bucket: str) -> None:
-        with suppress(Fault, NoAnswer):
+        try:
             self._client.send("DELETE", bucket, KEY)
             self._client.send("DELETE", bucket)
+        except (Fault, NoAnswer):
+            self.left.append(bucket)

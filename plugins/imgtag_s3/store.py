@@ -66,7 +66,7 @@ class S3Store:
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
         self._sample = Sample(self._client, buckets, versions, self._reader)
         self._notifications = Notifications(self._client, settings, context)
-        self._doctor = Doctor(self._client, buckets, probe, settings, context.buckets)
+        self._doctor = Doctor(self._client, buckets, probe, settings, context)
 
     async def __aenter__(self) -> Self:
         await self._run(self._connected)
@@ -129,7 +129,9 @@ class S3Store:
     def policy(self) -> str | None:
         """An IAM policy; once entered, for the kind of server that answered."""
         locks = bool(self._settings.write_on & {"retention", "legal_hold"})
-        return policy(self._context.buckets, self._settings.probe_prefix, locks=locks, minio=self._minio)
+        tags = "tags" in self._context.strategies
+        prefix = self._settings.probe_prefix
+        return policy(self._context.buckets, prefix, locks=locks, tags=tags, minio=self._minio)
 
     def _connected(self) -> None:
         """Raises Unavailable where nothing answers, or the credentials are not taken."""

@@ -6,7 +6,6 @@ import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 
 import anyio
 import click
@@ -20,11 +19,11 @@ from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
 from imgtag.config.rules import Rules
 from imgtag.config.schema import Writeback
-from imgtag.errors import BucketAbsent, ImgtagError, Unavailable
+from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
-from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store, parts
 from imgtag.types.ref import ObjectRef, Scope
 
 _SEE = "See `imgtag config example`."
@@ -44,15 +43,12 @@ _SEE = "See `imgtag config example`."
     show_default=True,
     help="How long each step of --send may take.",
 )
-@click.option("--policy", is_flag=True, help="Print instead which permissions the sidecar needs on the servers.")
 @pass_app
-def command(app: App, *, as_json: bool, send: bool, to: str, patience: float, policy: bool) -> int:
+def command(app: App, *, as_json: bool, send: bool, to: str, patience: float) -> int:
     """Check configuration, model, store, source and index. Changes nothing, but for the picture that --send sends."""
     config = app.load()
     if to and not send:
         raise click.UsageError("--to goes with --send")
-    if policy:
-        return anyio.run(_policies, config)
     report = Report(as_json=as_json)
     anyio.run(_examine, config, report)
     if send and anyio.run(_send, config, report, to, patience):
@@ -117,47 +113,18 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-async def _policies(config: Config) -> int:
-    """What each server reads, on stdout; of which it is, on stderr."""
-    for kind, make in _parts(config).items():
-        text = await _policy(make())
-        if text is not None:
-            click.echo(f"{kind} {config.need(kind).name}:", err=True)
-            click.echo(text)
-    return 0
-
-
-async def _policy(part: Service) -> str | None:
-    """For the kind of server that answers; where none takes us yet, for the one that is most likely."""
-    try:
-        async with part:
-            return part.policy()
-    except Unavailable:
-        return part.policy()
-
-
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, in the order in which a sidecar starts."""
     for check in _configuration(config):
         yield check
     if config.classifier:
         yield await _model(config)
-    for kind, make in _parts(config).items():
+    for kind, make in parts(config).items():
         for check in await _part(kind, make):
             yield check
     if config.indexer and config.store:
         async for check in _agreement(config):
             yield check
-
-
-def _parts(config: Config) -> dict[Kind, Callable[[], Service]]:
-    """Those that are configured, in the order in which a sidecar starts them."""
-    parts: dict[Kind, Callable[[], Service]] = {
-        "indexer": partial(make_indexer, config),
-        "store": partial(make_store, config),
-        "source": partial(make_source, config),
-    }
-    return {kind: make for kind, make in parts.items() if config.chosen(kind)}
 
 
 async def _agreement(config: Config) -> AsyncIterator[Check]:

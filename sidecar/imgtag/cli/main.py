@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "Label sample pictures in a temporary folder and search them.",
     "setup": "Make what is missing on the servers (index, stream, notifications), or take it back.",
     "doctor": "Check everything that the sidecar depends on.",
+    "policy": "Print the least permissions that the sidecar needs on its servers.",
     "status": "Show how a running sidecar is, again and again.",
     "dlq": "List, retry or drop the work that was given up.",
     "config": "Check or show the configuration, or print an example.",

@@ -72,14 +72,15 @@ class PluginSpec:
 class PluginContext:
     """What the sidecar tells the plugins of the main process.
 
-    ``buckets`` are those that the rules name, empty where the store decides. ``store`` holds the
-    settings of the configured store (a watching source takes its defaults from there). ``listens`` is told to the
-    store when it is set up: `SourceFeatures.listens` of the source.
+    ``buckets`` are those that the rules name, empty where the store decides; ``strategies`` are those by which labels
+    are written. ``store`` holds the settings of the configured store (a watching source takes its defaults from
+    there). ``listens`` is told to the store when it is set up: `SourceFeatures.listens` of the source.
     """
 
     site: str
     state_dir: Path
     buckets: tuple[str, ...] = ()
+    strategies: frozenset[str] = frozenset()
     store: Settings | None = None
     listens: Mapping[str, str] = field(default_factory=dict)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 from imgtag.config.configuration import Chosen, Config
 from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.service import Service
 from imgtag.plugin.source import Source
+from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
 from imgtag.service.orders import Orders
 from imgtag.workers.pool import WorkerPool
@@ -29,6 +32,16 @@ def make_store(config: Config, listens: Mapping[str, str] | None = None) -> Stor
 def make_indexer(config: Config) -> Indexer:
     """The configured indexer, not yet entered."""
     return cast("Indexer", _make(config, config.need("indexer")))
+
+
+def parts(config: Config) -> dict[Kind, Callable[[], Service]]:
+    """How to make those parts that are configured, in the order in which a sidecar starts them."""
+    found: dict[Kind, Callable[[], Service]] = {
+        "indexer": partial(make_indexer, config),
+        "store": partial(make_store, config),
+        "source": partial(make_source, config),
+    }
+    return {kind: make for kind, make in found.items() if config.chosen(kind)}
 
 
 def worker_count(config: Config) -> int:

@@ -180,7 +180,7 @@ def test_doctor_of_a_user_who_may_little(portal, minio, make_bucket, connect, tm
     assert "GetObject," not in permissions.message
     notifications = checks[f"notifications {bucket.name}"]
     assert [False, False] == [permissions.ok, notifications.ok]
-    assert {"Give the user of the sidecar the policy that `imgtag doctor --policy` prints."} == {
+    assert {"Give the user of the sidecar the policy that `imgtag policy` prints."} == {
         permissions.hint,
         notifications.hint,
     }
@@ -211,6 +211,6 @@ def test_policy_is_json(connect):
     resources = {resource for each in statements for resource in each["Resource"]}
 
     assert resources == {
-        "arn:aws:s3:::*", "arn:aws:s3:::photos", "arn:aws:s3:::photos/*",
+        "arn:aws:s3:::photos", "arn:aws:s3:::photos/*",
         "arn:aws:s3:::imgtag-probe-*", "arn:aws:s3:::imgtag-probe-*/*",
     }  # fmt: skip

@@ -32,14 +32,23 @@ def file(tmp_path):
 
 def test_policies(file, capsys):
     """What each server reads is on stdout before its user is made; whose it is, on stderr."""
-    assert 0 == main(["--config", file, "doctor", "--policy"])
+    assert 0 == main(["--config", file, "policy"])
 
     said = capsys.readouterr()
     assert ["store s3:", "source nats:"] == said.err.splitlines()
     policy, _ = json.JSONDecoder().raw_decode(said.out)
-    assert "arn:aws:s3:::photos" in policy["Statement"][1]["Resource"]
+    assert "arn:aws:s3:::photos" in policy["Statement"][0]["Resource"]
     assert "permissions: {" in said.out
     assert "not yet" not in said.out
+
+
+def test_one_policy(file, capsys):
+    """By the name of its plugin; one that is not configured needs none."""
+    assert 0 == main(["--config", file, "policy", "nats"])
+
+    assert "# Permissions of the sidecar's user" in capsys.readouterr().out
+    assert 78 == main(["--config", file, "policy", "meilisearch"])
+    assert "Configured are sqlite, s3, nats." in capsys.readouterr().err
 
 
 def test_failed_checks_have_hints(file, capsys):

@@ -1,0 +1,53 @@
+"""Taking any one subject of the policy away is named by doctor. On a real nats-server."""
+
+import re
+
+import pytest
+
+from imgtag.errors import Unavailable
+from integration.nats.test_nats_identity import USERS, client
+
+pytestmark = pytest.mark.anyio
+
+
+def _subjects(text):
+    publish, subscribe = re.findall(r"allow: \[\n(.*?)\n *\]", text, re.DOTALL)
+    return re.findall(r'"(.+)"', publish), re.findall(r'"(.+)"', subscribe)
+
+
+def _without(text, subject):
+    """Another in its place: a list of none would permit everything."""
+    return text.replace(f'"{subject}"', '"imgtag.elsewhere"')
+
+
+async def _failed(source):
+    try:
+        async with source:
+            return [check async for check in source.checks() if not check.ok]
+    except Unavailable as error:
+        return [error]
+
+
+async def test_each_subject_is_missed(make_nats, make):
+    """Doctor fails without it, and says which one it is; and it leaves nothing in any stream."""
+    permissions = make("nats://nowhere").policy()
+    publish, subscribe = _subjects(permissions)
+    server = make_nats(extra=USERS.format(password="p", permissions=permissions))
+    async with make(server.url, user="imgtag", password="p") as source:
+        await source.setup(apply=True)
+        assert [] == [check async for check in source.checks() if not check.ok]
+
+    assert len(publish) > 20
+    for subject in (*publish, *subscribe):
+        server.extra = USERS.format(password="p", permissions=_without(permissions, subject))
+        server.restart()
+        told = " ".join(str(each) for each in await _failed(make(server.url, user="imgtag", password="p")))
+        # A server tells the very subject that was refused, here one of the pattern.
+        stem = subject.removesuffix(".>").removesuffix(".*")
+        assert stem.lower() in told.lower(), f"{subject}: {told}"
+
+    server.extra = USERS.format(password="p", permissions=permissions)
+    server.restart()
+    async with client(server.url.replace("//", "//store:p@")) as store:
+        streams = await store.jetstream().streams_info()
+    assert [0, 0] == [stream.state.messages for stream in streams]

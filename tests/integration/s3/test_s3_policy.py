@@ -1,0 +1,92 @@
+"""The policy is enough, and none of it is too much: taking any one action away is named by doctor. On a real MinIO."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from imgtag.plugin.spec import PluginContext
+from imgtag_s3 import SPEC
+from imgtag_s3.policy import policy
+from integration.s3.bucket import Bucket
+from integration.s3.portal import PortalStore
+from integration.s3.test_s3_setup import _user
+
+JPEG = b"\xff\xd8\xff"
+ALL = [
+    (place, action)
+    for place, statement in enumerate(json.loads(policy(["b"], "imgtag-probe-", tags=True))["Statement"])
+    for action in statement["Action"]
+]
+
+
+@pytest.fixture(scope="module")
+def kinds(minio, client):
+    """One bucket of each kind, with objects that have tags and parts; shared, for they are only looked at."""
+    found = [Bucket(client, f"policy-{uuid4().hex[:8]}") for _ in range(3)]
+    for place, bucket in enumerate(found):
+        bucket.make(lock=place == 2)
+        bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
+    found[1].set_versioning("Enabled")
+    return [bucket.name for bucket in found]
+
+
+def _store(minio, folder, names, said, tags=True):
+    """A store as a user who has this policy alone, and labels as tags besides."""
+    mine = _user(minio, folder, f"u{uuid4().hex[:10]}", json.dumps(said)) | {"if_match": None}
+    strategies = frozenset({"auto", "tags"} if tags else {"auto"})
+    context = PluginContext(site="home", state_dir=folder, buckets=tuple(names), strategies=strategies)
+    return SPEC.load()(SPEC.settings(**minio.settings | mine), context)
+
+
+def _failed(portal, store):
+    with portal.wrap_async_context_manager(store) as entered:
+        return [check for check in PortalStore(portal, entered).checks() if not check.ok]
+
+
+def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds, tmp_path):
+    """There is no target here for `imgtag setup` to name."""
+    said = json.loads(policy(kinds, "imgtag-probe-", tags=True))
+
+    failed = _failed(portal, _store(minio, tmp_path, kinds, said))
+
+    assert [f"notifications {name}" for name in kinds] == [check.check for check in failed]
+    assert not [check for check in failed if "not permitted" in check.message]
+
+
+@pytest.mark.parametrize(("place", "action"), ALL, ids=[f"{place}-{action[3:]}" for place, action in ALL])
+def test_each_action_is_missed(portal, minio, kinds, tmp_path, place, action):
+    """Doctor fails without it, and says which one it is."""
+    said = json.loads(policy(kinds, "imgtag-probe-", tags=True))
+    said["Statement"][place]["Action"].remove(action)
+
+    failed = _failed(portal, _store(minio, tmp_path, kinds, said))
+
+    told = " ".join(
+        f"{check.message} {check.hint}" for check in failed if "nobody hears of new objects" not in check.message
+    )
+    assert action in told, told
+
+
+def test_labels_as_tags_need_one_more(connect):
+    """Only where a rule asks for them."""
+    assert "s3:PutObjectTagging" not in policy(["b"], "p-")
+    assert "s3:PutObjectTagging" in policy(["b"], "p-", tags=True)
+
+
+@pytest.mark.parametrize("versioning", [None, "Enabled"])
+def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, versioning):
+    """Labels on plain, tagged and multipart objects; tags stay; the picture of `doctor --send` comes and goes."""
+    bucket = make_bucket(versioning)
+    bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
+    bucket.put_parts("b.jpg", [bytes(5 << 20), b"end"])
+    store = _store(minio, tmp_path, [bucket.name], json.loads(policy([bucket.name], "imgtag-probe-")), tags=False)
+
+    with portal.wrap_async_context_manager(store) as entered:
+        user = PortalStore(portal, entered)
+        for key in ("a.jpg", "b.jpg"):
+            assert "imgtag_red+fox" in user.label(bucket, key).metadata
+        user.create(bucket, "c.jpg", JPEG)
+        user.erase(bucket, "c.jpg")
+        assert ["a.jpg", "b.jpg"] == user.keys(bucket)
+    assert {"a": "1"} == bucket.tags("a.jpg")
