@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Writes the Grafana dashboard: rows of panels, each with the queries that it shows.
+
+python scripts/dashboard.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).parent.parent / "helm" / "imgtag" / "files" / "grafana-dashboard.json"
+WIDTH, HEIGHT = 8, 7
+"""Of a panel; a dashboard has 24 columns."""
+CHOSEN = 'instance=~"$instance"'
+RATE = "$__rate_interval"
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A title, queries with their legends, a unit of Grafana's, and what to think of it."""
+
+    title: str
+    queries: tuple[tuple[str, str], ...]
+    unit: str = "short"
+    about: str = ""
+    kind: str = "timeseries"
+
+
+def rate(metric: str, by: str) -> str:
+    return f"sum by ({by}) (rate({metric}{{{CHOSEN}}}[{RATE}]))"
+
+
+def quantile(share: float, metric: str, by: str = "") -> str:
+    return f"histogram_quantile({share}, {rate(f'{metric}_bucket', f'{by}, le' if by else 'le')})"
+
+
+INFERRED = f'sum by (instance) (rate(imgtag_stage_seconds_count{{{CHOSEN}, stage="infer"}}[{RATE}]))'
+WORKED = f'sum by (instance) (rate(imgtag_stage_seconds_sum{{{CHOSEN}, stage=~"decode|infer"}}[{RATE}]))'
+
+ROWS: dict[str, tuple[Panel, ...]] = {
+    "Is it well?": (
+        Panel(
+            "Ready",
+            ((f"imgtag_ready{{{CHOSEN}}}", "{{instance}}"),),
+            about="1 while every part answers. /readyz says which one does not.",
+            kind="stat",
+        ),
+        Panel(
+            "Waiting",
+            (
+                (f"max(imgtag_backlog{{{CHOSEN}}})", "at the source"),
+                (f"sum(imgtag_queue{{{CHOSEN}}})", "in the sidecars"),
+            ),
+            about="What grows for hours is not worked off: more workers, or another sidecar on the same consumer.",
+        ),
+        Panel(
+            "From upload to index",
+            (
+                (quantile(0.5, "imgtag_latency_seconds"), "half within"),
+                (quantile(0.99, "imgtag_latency_seconds"), "99 % within"),
+            ),
+            "s",
+            "From the event of a picture until it was labelled and found.",
+        ),
+    ),
+    "What it does": (
+        Panel("Objects", ((rate("imgtag_objects_total", "result"), "{{result}}"),), "ops", "By what became of them."),
+        Panel("Bytes read", ((rate("imgtag_bytes_read_total", "instance"), "{{instance}}"),), "Bps"),
+        Panel(
+            "Writes",
+            (
+                (rate("imgtag_writes_total", "instance"), "{{instance}}"),
+                (rate("imgtag_writes_refused_total", "code"), "refused: {{code}}"),
+            ),
+            "ops",
+            "What is refused is indexed all the same.",
+        ),
+        Panel(
+            "Time in each stage",
+            (
+                (
+                    f"{rate('imgtag_stage_seconds_sum', 'stage')} / {rate('imgtag_stage_seconds_count', 'stage')}",
+                    "{{stage}}",
+                ),
+            ),
+            "s",
+            "The mean. `fetch` and `annotate` are the store's, `index` the index's, `decode` and `infer` the CPU's.",
+        ),
+        Panel("In work", ((f"sum by (stage) (imgtag_stage_in_flight{{{CHOSEN}}})", "{{stage}}"),)),
+        Panel(
+            "Models in use",
+            ((f"imgtag_models{{{CHOSEN}}}", "{{name}}: {{model}}"),),
+            about="Sidecars of one site should name the same.",
+            kind="stat",
+        ),
+    ),
+    "What goes wrong": (
+        Panel(
+            "Given up",
+            ((f"sum by (code) (increase(imgtag_dead_letters_total{{{CHOSEN}}}[1h]))", "{{code}}"),),
+            about="In an hour. `imgtag dlq list` has the reasons.",
+        ),
+        Panel("Tried again", ((rate("imgtag_retries_total", "code"), "{{code}}"),), "ops"),
+        Panel("Errors of stages", ((rate("imgtag_stage_errors_total", "stage, code"), "{{stage}}: {{code}}"),), "ops"),
+        Panel(
+            "Workers replaced",
+            ((f"sum by (reason) (increase(imgtag_worker_restarts_total{{{CHOSEN}}}[1h]))", "{{reason}}"),),
+            about="In an hour.",
+        ),
+        Panel(
+            "Conflicts and stale labels",
+            (
+                (rate("imgtag_conflicts_total", "instance"), "changed while worked on: {{instance}}"),
+                (rate("imgtag_stale_total", "instance"), "older model or rules: {{instance}}"),
+            ),
+            "ops",
+        ),
+        Panel(
+            "Models and configurations",
+            (
+                (f"sum by (result) (increase(imgtag_model_changes_total{{{CHOSEN}}}[1h]))", "model {{result}}"),
+                (f"sum by (result) (increase(imgtag_config_reloads_total{{{CHOSEN}}}[1h]))", "config {{result}}"),
+            ),
+            about="In an hour; what was refused is in the log with its reason.",
+        ),
+    ),
+    "What another model would say": (
+        Panel(
+            "Pictures, by best label",
+            ((rate("imgtag_shadow_pictures_total", "model, result"), "{{model}}: {{result}}"),),
+            "ops",
+        ),
+        Panel("Labels", ((rate("imgtag_shadow_labels_total", "model, result"), "{{model}}: {{result}}"),), "ops"),
+    ),
+    "What it costs": (
+        Panel(
+            "CPU of the main process", ((rate("process_cpu_seconds_total", "instance"), "{{instance}}"),), "percentunit"
+        ),
+        Panel("Memory of the main process", ((f"process_resident_memory_bytes{{{CHOSEN}}}", "{{instance}}"),), "bytes"),
+        Panel(
+            "Pictures per second of workers' time",
+            ((f"{INFERRED} / {WORKED}", "{{instance}}"),),
+            about="Of one worker that is always busy.",
+        ),
+    ),
+}
+
+
+def main() -> None:
+    text = json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
+    if "--check" in sys.argv[1:]:
+        if text != FILE.read_text(encoding="utf-8"):
+            sys.exit(f"{FILE} is not what this script writes: run python scripts/dashboard.py")
+    else:
+        FILE.parent.mkdir(exist_ok=True)
+        FILE.write_text(text, encoding="utf-8")
+
+
+def dashboard() -> dict[str, Any]:
+    """As Grafana reads it: https://grafana.com/docs/grafana/latest/dashboards/ , "JSON model"."""
+    return {
+        "title": "imgtag",
+        "uid": "imgtag",
+        "tags": ["imgtag"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [*variables()]},
+        "panels": [*panels()],
+    }
+
+
+def variables() -> Iterator[dict[str, Any]]:
+    yield {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
+    yield {
+        "name": "instance",
+        "label": "Sidecar",
+        "type": "query",
+        "datasource": SOURCE,
+        "query": "label_values(imgtag_build_info, instance)",
+        "refresh": 2,
+        "includeAll": True,
+        "multi": True,
+        "current": {"text": "All", "value": "$__all"},
+    }
+
+
+def panels() -> Iterator[dict[str, Any]]:
+    top = number = 0
+    for title, row in ROWS.items():
+        number += 1
+        place = {"x": 0, "y": top, "w": 24, "h": 1}
+        yield {"id": number, "type": "row", "title": title, "gridPos": place, "collapsed": False, "panels": []}
+        top += 1
+        for index, panel in enumerate(row):
+            number += 1
+            place = {"x": index % 3 * WIDTH, "y": top + index // 3 * HEIGHT, "w": WIDTH, "h": HEIGHT}
+            yield {"id": number, "gridPos": place, **shown(panel)}
+        top += -(-len(row) // 3) * HEIGHT
+
+
+def shown(panel: Panel) -> dict[str, Any]:
+    targets = [
+        {"refId": chr(ord("A") + index), "datasource": SOURCE, "expr": query, "legendFormat": legend}
+        for index, (query, legend) in enumerate(panel.queries)
+    ]
+    custom = {"custom": {"fillOpacity": 10, "showPoints": "never"}} if panel.kind == "timeseries" else {}
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": SOURCE,
+        "targets": targets,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, **custom}, "overrides": []},
+    }
+
+
+if __name__ == "__main__":
+    main()
