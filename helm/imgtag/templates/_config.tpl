@@ -1,3 +1,21 @@
+{{/* A map without what is null in it, as JSON. Of a null that takes back a value of another file, Helm leaves the null. */}}
+{{- define "imgtag.compact" -}}
+{{- $kept := dict }}
+{{- range $key, $value := . }}
+{{- if kindIs "map" $value }}
+{{- $_ := set $kept $key (include "imgtag.compact" $value | fromJson) }}
+{{- else if not (kindIs "invalid" $value) }}
+{{- $_ := set $kept $key $value }}
+{{- end }}
+{{- end }}
+{{- $kept | mustToJson }}
+{{- end }}
+
+{{/* The configuration of the values, as JSON. */}}
+{{- define "imgtag.given" -}}
+{{- include "imgtag.compact" (.Values.config | default dict) }}
+{{- end }}
+
 {{/* The configuration in force, as JSON: what the chart knows, under what `config` says. */}}
 {{- define "imgtag.config" -}}
 {{- $own := dict "ops" (dict "listen" "0.0.0.0:9464") }}
@@ -9,7 +27,7 @@
 {{- with include "imgtag.model.setting" . }}
 {{- $_ := set $own "classifier" (dict "tflite" (dict "model" .)) }}
 {{- end }}
-{{- mustMergeOverwrite $own (mustDeepCopy (.Values.config | default dict)) | mustToJson }}
+{{- mustMergeOverwrite $own (include "imgtag.given" . | fromJson) | mustToJson }}
 {{- end }}
 
 {{- define "imgtag.configFile" -}}
@@ -49,7 +67,7 @@
 
 {{/* What the schema cannot say, each as a sentence that says what to do. Included by the ConfigMap, which is always there. */}}
 {{- define "imgtag.validate" -}}
-{{- $config := .Values.config | default dict }}
+{{- $config := include "imgtag.given" . | fromJson }}
 {{- $daemons := eq .Values.kind "DaemonSet" }}
 {{- if not ($config.store | default dict) }}
 {{- if not .Values.localStore.enabled }}
@@ -117,7 +135,7 @@
 {{- define "imgtag.validate.secrets" -}}
 {{- $secrets := list "labels.mark_key" "store.s3.secret_key" "store.s3.session_token" "source.nats.password" "source.nats.token" "source.nats.nkey_seed" "source.nats.creds" "indexer.meilisearch.api_key" "web.token" }}
 {{- range $secrets }}
-{{- $here := $.Values.config | default dict }}
+{{- $here := include "imgtag.given" $ | fromJson }}
 {{- range splitList "." . }}
 {{- $here = ternary (get (ternary $here dict (kindIs "map" $here)) .) "" (kindIs "map" $here) }}
 {{- end }}
@@ -148,7 +166,7 @@
 {{- fail "\n\nmodel.from is bucket: give model.bucket.object (BUCKET/KEY), and a name for it in model.name." }}
 {{- end }}
 {{- end }}
-{{- if and (ne $model.from "bundled") (dig "classifier" "tflite" "model" "" (.Values.config | default dict)) }}
+{{- if and (ne $model.from "bundled") (dig "classifier" "tflite" "model" "" (include "imgtag.given" . | fromJson)) }}
 {{- fail (printf "\n\nmodel.from is %s, and config.classifier.tflite.model says otherwise: keep one of the two." $model.from) }}
 {{- end }}
 {{- end }}

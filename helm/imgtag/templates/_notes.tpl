@@ -59,7 +59,7 @@ WARNING: the model comes from {{ .Values.model.bucket.object }} without model.bu
 {{- if and (not .Values.image.digest) (eq (.Values.image.tag | default "") "latest") }}
 WARNING: image.tag is latest: pods may run different versions, and a rollback brings nothing back.
 {{ end }}
-{{- if and (.Values.resources | default dict).limits (not (dig "limits" "cpu" "" (.Values.resources | default dict))) (not (dig "pipeline" "workers" "" (.Values.config | default dict))) (dig "limits" "memory" "" (.Values.resources | default dict)) }}
+{{- if and (.Values.resources | default dict).limits (not (dig "limits" "cpu" "" (.Values.resources | default dict))) (not (dig "pipeline" "workers" "" (include "imgtag.given" . | fromJson))) (dig "limits" "memory" "" (.Values.resources | default dict)) }}
 WARNING: resources.limits.memory is set, and neither limits.cpu nor config.pipeline.workers: there is a worker for each core of the
 node, and each may use config.pipeline.worker_memory.
 {{ end }}

@@ -62,7 +62,7 @@ volumeMounts:
 - name: CREDENTIALS_DIRECTORY
   value: /run/secrets/imgtag
 {{- end }}
-{{- if and (dig "limits" "cpu" "" (.Values.resources | default dict)) (not (dig "pipeline" "workers" "" (.Values.config | default dict))) }}
+{{- if and (dig "limits" "cpu" "" (.Values.resources | default dict)) (not (dig "pipeline" "workers" "" (include "imgtag.given" . | fromJson))) }}
 # Otherwise there would be one for each core of the node. Rounded up.
 - name: IMGTAG_PIPELINE__WORKERS
   valueFrom:
