@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ metadata:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A control plane that knows the kinds of the Prometheus operator, with one node for the store and one beside it."""
+    """A control plane that knows the kinds of the Prometheus operator; a node for the store, and one beside it."""
     names = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
     with ControlPlane({name: Path(tool(name)) for name in names}, tmp_path_factory.mktemp("kubernetes")) as plane:
         for crd in CRDS.iterdir():
@@ -174,7 +175,7 @@ def test_pods_carry_what_the_values_asked_for(helm, found):
 
 
 def _contains(actual, wanted, path="pod"):
-    """Everything that is wanted is there; the API server and its controllers may add to maps, and to lists at their end."""
+    """Everything that is wanted is there; API server and controllers may add to maps, and to lists at their end."""
     if isinstance(wanted, dict):
         for key, value in wanted.items():
             assert key in actual, f"{path}.{key} is missing"
@@ -297,7 +298,31 @@ def test_the_notes_are_shown(helm, namespace):
     shown = done(helm("install", "release", CHART, "-f", values_file("s3")))
 
     assert f"kubectl --namespace {namespace} rollout status deployment/release-imgtag" in shown
-    assert f"helm --namespace {namespace} test release --logs" in shown
+    assert f"helm --namespace {namespace} test release" in shown
+
+
+@pytest.mark.parametrize(("phase", "code", "left"), [("Succeeded", 0, 0), ("Failed", 1, 1)])
+def test_the_pod_of_helm_test_goes_when_it_has_succeeded(phase, code, left, helm, found, cluster, namespace):
+    """One that has failed stays for its log, until the next; no kubelet is here, so its end is told to the server."""
+    done(helm("install", "release", CHART, "-f", values_file("s3")))
+
+    with ThreadPoolExecutor(1) as pool:
+        testing = pool.submit(helm, "test", "release", "--timeout", "60s")
+        wait_until(lambda: doctors(cluster, namespace), PATIENCE)
+        status = json.dumps({"status": {"phase": phase}})
+        name = "release-imgtag-doctor"
+        patch = ("--subresource=status", "--type=merge", "--patch", status)
+        assert cluster.kubectl("--namespace", namespace, "patch", "pod", name, *patch).returncode == 0
+        ended = testing.result()
+
+    assert code == ended.returncode, ended.stdout + ended.stderr
+    assert f"Phase:          {phase}" in ended.stdout
+    assert left == len(doctors(cluster, namespace))
+
+
+def doctors(cluster, namespace):
+    """The pods of `helm test`."""
+    return cluster.objects("pods", "--namespace", namespace, "-l", "app.kubernetes.io/component=test")
 
 
 def test_a_refused_value_installs_nothing(helm):

@@ -1,4 +1,4 @@
-"""A control plane of Kubernetes on loopback: etcd, API server, controller manager. No node: pods are made and never run."""
+"""A control plane of Kubernetes on loopback: etcd, API server, controllers. Pods are made, and never run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import urllib3
 
 from servers.process import ServerProcess, free_port
 
-TOKEN = "tests-only"  # noqa: S105 - of a server on loopback that lives for some seconds
+TOKEN = "tests-only"
 KUBECONFIG = """\
 apiVersion: v1
 kind: Config

@@ -3,7 +3,7 @@
 {{- $where := printf "%s/%s" (lower .Values.kind) $name -}}
 {{- $config := include "imgtag.config" . | fromJson -}}
 imgtag-sidecar {{ .Chart.AppVersion }} is installed as {{ .Values.kind }} {{ $name }} in {{ .Release.Namespace }}
-{{- if eq .Values.kind "DaemonSet" }}, one sidecar on each node{{ with .Values.nodeSelector }} that has {{ range $key, $value := . }}{{ $key }}={{ $value }} {{ end }}{{ end }}.
+{{- if eq .Values.kind "DaemonSet" }}, one sidecar on each node{{ range $key, $value := .Values.nodeSelector }} with {{ $key }}={{ $value }}{{ end }}.
 {{- else }}, {{ .Values.replicas }} replica{{ if ne (int .Values.replicas) 1 }}s{{ end }}.
 {{- end }}
 {{- with $config.rules }}
@@ -18,7 +18,7 @@ See it work:
   kubectl --namespace {{ .Release.Namespace }} exec -it {{ $where }} -- imgtag setup   # once: notifications of the buckets
 {{- end }}
 {{- if include "imgtag.testMade" . }}
-  helm --namespace {{ .Release.Namespace }} test {{ .Release.Name }} --logs   # sends a picture through everything, and removes it
+  helm --namespace {{ .Release.Namespace }} test {{ .Release.Name }}   # sends a picture through everything, and removes it
 {{- else }}
   kubectl --namespace {{ .Release.Namespace }} exec {{ $where }} -- imgtag doctor --send   # a picture through everything
 {{- end }}
@@ -45,6 +45,9 @@ WARNING: config names files with secrets, and `secrets` is empty: nothing is mou
 {{ end }}
 {{- if and .Values.podDisruptionBudget.enabled $one }}
 WARNING: a PodDisruptionBudget over one replica may keep nodes from being drained for ever.
+{{ end }}
+{{- if .Values.paused }}
+WARNING: the sidecar is paused and labels nothing, until it is upgraded with paused=false.
 {{ end }}
 {{- if .Values.hostNetwork }}
 WARNING: hostNetwork: health and metrics are open, without a password, on port {{ include "imgtag.port" . }} of each node's addresses

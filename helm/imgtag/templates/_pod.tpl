@@ -217,7 +217,11 @@ spec:
       {{- include "imgtag.container" (dict "root" .) | nindent 6 }}
   containers:
     - name: imgtag
+      {{- if .Values.paused }}
+      command: [sleep, infinity]
+      {{- else }}
       args: [run]
+      {{- end }}
       {{- include "imgtag.container" (dict "root" .) | nindent 6 }}
       ports:
         - name: ops
@@ -227,7 +231,7 @@ spec:
           containerPort: {{ .port }}
         {{- end }}
       {{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
-      {{- with get $.Values $probe }}
+      {{- with ternary nil (get $.Values $probe) $.Values.paused }}
       {{ $probe }}:
         {{- toYaml . | nindent 8 }}
       {{- end }}
