@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ CRDS = Path(__file__).parent / "crds"
 PRIVILEGED = {"node-host"}
 """Cases that use the node's network or folders."""
 PATIENCE = 30
+NAMES = count()
 ENFORCE = "pod-security.kubernetes.io/enforce"
 NODE = """\
 apiVersion: v1
@@ -49,7 +51,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture
 def namespace(request, cluster):
     """A namespace of the test's own, where pods are restricted, or what the test is marked with."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:50]
+    name = f"site-{next(NAMES)}"
     marker = request.node.get_closest_marker("level")
     level = marker.args[0] if marker else "restricted"
     cluster.kubectl("create", "namespace", name)
