@@ -224,12 +224,15 @@ def test_a_state_of_one_node_is_handed_over(kind, strategy):
     assert strategy == workload(render("directory", "--set", f"state.kind={kind}"))["spec"].get("strategy")
 
 
-@pytest.mark.parametrize("case", ["model-bucket", "model-image"])
-def test_a_model_is_brought_before_it_is_needed(case):
+@pytest.mark.parametrize(
+    ("case", "names"),
+    [("model-bucket", ["model", "model-1", "config-check"]), ("model-image", ["model", "config-check"])],
+)
+def test_a_model_is_brought_before_it_is_needed(case, names):
     """By a container that may write there; the sidecar may only read it."""
     pod = workload(render(case))["spec"]["template"]["spec"]
 
-    assert ["model", "config-check"] == [each["name"] for each in pod["initContainers"]]
+    assert names == [each["name"] for each in pod["initContainers"]]
     mounts = [
         {mount["name"]: mount for mount in each["volumeMounts"]}["models"]
         for each in (pod["initContainers"][0], pod["containers"][0])
@@ -350,6 +353,7 @@ def test_null_never_breaks_a_template(path):
         ("s3", "state.hostPath=relative", "hostPath"),
         ("s3", "service.extraPorts[0].name=ops,service.extraPorts[0].port=1", "extraPorts"),
         ("s3", "secrets[0].key=x", "secrets"),
+        ("model-bucket", "model.bucket[0].name=Pets", "model/bucket/0/name"),
     ],
 )
 def test_the_schema_refuses(case, bad, said):
@@ -382,7 +386,7 @@ def test_the_schema_refuses(case, bad, said):
         ("everything", "podDisruptionBudget.minAvailable=1", "one of the two"),
         ("everything", "podDisruptionBudget.maxUnavailable=null", "one of the two"),
         ("everything", "prometheusRule.without[0]=Slow", "there is no such alert: they are ImgtagAbsent"),
-        ("model-bucket", "model.name=", "a name for it in model.name"),
+        ("model-bucket", "model.bucket=null", "a list of object: BUCKET/KEY"),
         ("model-image", "model.image.repository=", "give model.image.repository"),
         ("model-claim", "model.claim.path=", "the path of the model in it"),
         ("model-claim", "config.classifier.tflite.model=bundled", "keep one of the two"),
@@ -439,7 +443,7 @@ def notes(tmp_path_factory):
         ("everything", "replicas=1", "may keep nodes from being drained"),
         ("node-host", "networkPolicy.enabled=true", "no NetworkPolicy holds there"),
         ("everything", "hostNetwork=true", "two sidecars on one node want the same port"),
-        ("model-bucket", "model.bucket.sha256=", "whoever may write there chooses the model"),
+        ("model-bucket", "model.bucket[1].sha256=null", "the model birds comes from models/birds.tflite without"),
         ("s3", "paused=true", "labels nothing"),
         ("s3", "image.tag=latest", "a rollback brings nothing back"),
         ("s3", "resources.limits.memory=1Gi", "a worker for each core"),

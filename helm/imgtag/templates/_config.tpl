@@ -47,7 +47,7 @@
 {{/* `classifier.tflite.model`, where the chart brings the model. */}}
 {{- define "imgtag.model.setting" -}}
 {{- $folder := include "imgtag.modelsFolder" . }}
-{{- if eq .Values.model.from "bucket" }}{{ .Values.model.name }}
+{{- if eq .Values.model.from "bucket" }}{{ with .Values.model.bucket }}{{ (first .).name }}{{ end }}
 {{- else if eq .Values.model.from "claim" }}{{ $folder }}/{{ .Values.model.claim.path }}
 {{- else if eq .Values.model.from "image" }}{{ with .Values.model.image.files }}{{ $folder }}/{{ first . | base }}{{ end }}
 {{- end }}
@@ -162,8 +162,8 @@
 {{- fail "\n\nmodel.from is claim: give model.claim.name, and the path of the model in it in model.claim.path." }}
 {{- end }}
 {{- else if eq $model.from "bucket" }}
-{{- if not (and $model.name $model.bucket.object) }}
-{{- fail "\n\nmodel.from is bucket: give model.bucket.object (BUCKET/KEY), and a name for it in model.name." }}
+{{- if not $model.bucket }}
+{{- fail "\n\nmodel.from is bucket: give model.bucket, a list of object: BUCKET/KEY with a name: for it." }}
 {{- end }}
 {{- end }}
 {{- if and (ne $model.from "bundled") (dig "classifier" "tflite" "model" "" (include "imgtag.given" . | fromJson)) }}

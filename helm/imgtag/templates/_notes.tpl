@@ -56,9 +56,13 @@ WARNING: hostNetwork: health and metrics are open, without a password, on port {
 {{- if and (eq .Values.kind "Deployment") (gt (int .Values.replicas) 1) .Values.hostNetwork }}
 WARNING: hostNetwork and replicas: two sidecars on one node want the same port, and the second does not start.
 {{ end }}
-{{- if and (eq .Values.model.from "bucket") (not .Values.model.bucket.sha256) }}
-WARNING: the model comes from {{ .Values.model.bucket.object }} without model.bucket.sha256: whoever may write there chooses the model.
+{{- if eq .Values.model.from "bucket" }}
+{{- range .Values.model.bucket }}
+{{- if not .sha256 }}
+WARNING: the model {{ .name }} comes from {{ .object }} without its sha256: whoever may write there chooses the model.
 {{ end }}
+{{- end }}
+{{- end }}
 {{- if and (not .Values.image.digest) (eq (.Values.image.tag | default "") "latest") }}
 WARNING: image.tag is latest: pods may run different versions, and a rollback brings nothing back.
 {{ end }}

@@ -150,23 +150,27 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* The container that brings the model, if one is needed. */}}
+{{/* The containers that bring the model, if any are needed. */}}
 {{- define "imgtag.model.container" -}}
 {{- $model := .Values.model }}
 {{- $folder := include "imgtag.modelsFolder" . }}
 {{- if eq $model.from "bucket" }}
-- name: model
+{{- range $place, $each := $model.bucket }}
+- name: model{{ with $place }}-{{ . }}{{ end }}
   args:
     - models
     - add
-    - {{ $model.bucket.object | quote }}
+    - {{ .object | quote }}
     - --name
-    - {{ $model.name | quote }}
-    {{- with $model.bucket.sha256 }}
+    - {{ .name | quote }}
+    {{- with .sha256 }}
     - --sha256
     - {{ . | quote }}
     {{- end }}
-  {{- include "imgtag.container" (dict "root" . "brings" true) | nindent 2 }}
+    # That of the same name may be there from the last time.
+    - --yes
+  {{- include "imgtag.container" (dict "root" $ "brings" true) | nindent 2 }}
+{{- end }}
 {{- else if eq $model.from "image" }}
 - name: model
   image: {{ include "imgtag.image" (dict "image" $model.image "tag" "") }}
