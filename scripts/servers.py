@@ -117,7 +117,7 @@ def _install(names: Sequence[str]) -> int:
         try:
             print(f"{name}: {install(name)}", flush=True)
         except NoGo as error:
-            print(f"{error}. Install Go 1.24 or newer.", file=sys.stderr)
+            print(f"{error}. Install Go 1.26 or newer.", file=sys.stderr)
             return 1
         except subprocess.CalledProcessError as error:
             print(f"{name}: go install failed with exit code {error.returncode}", file=sys.stderr)

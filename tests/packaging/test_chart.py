@@ -31,6 +31,7 @@ from chart_support import (
     workload,
 )
 from imgtag import __version__
+from imgtag.cli.main import COMMANDS
 from imgtag.config.load import plugins
 from imgtag.config.schema import Pipeline
 from imgtag.config.shape import Leaf, is_secret, shape
@@ -278,24 +279,27 @@ def test_each_alert_can_be_left_out_and_labelled():
 
 def environment(container, folder):
     """What the container would see, with secrets as files in a folder."""
-    given = {"CREDENTIALS_DIRECTORY": str(folder)} | {each["name"]: each.get("value", "2") for each in container["env"]}
+    given = {each["name"]: each.get("value", "2") for each in container["env"]}
     return {**given, "STATE_DIRECTORY": str(folder), "CREDENTIALS_DIRECTORY": str(folder), "PATH": os.defpath}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_configuration_passes_the_check_of_the_pod(case, tmp_path):
     """`imgtag config check`, with the environment and the arguments that the container has."""
-    objects = render(case)
+    _checked(render(case), tmp_path)
+
+
+def _checked(objects, folder):
     pod = workload(objects)["spec"]["template"]["spec"]
     [check] = [each for each in pod["initContainers"] if each["name"] == "config-check"]
-    file = tmp_path / "imgtag.toml"
+    file = folder / "imgtag.toml"
     file.write_text(config_file(objects))
     for name in re.findall(r'_file = "([^"]+)"', file.read_text()):
-        (tmp_path / name).write_text(CREDS if name.endswith(".creds") else "secret")
+        (folder / name).write_text(CREDS if name.endswith(".creds") else "secret")
 
     done = subprocess.run(
         [sys.executable, "-m", "imgtag", "--config", str(file), *check["args"]],
-        env=environment(check, tmp_path),
+        env=environment(check, folder),
         capture_output=True,
         text=True,
     )
@@ -540,3 +544,46 @@ def test_the_package_has_what_it_needs_and_no_more(tmp_path):
         names
     )
     assert [] == [name for name in names if "/ci/" in name]
+
+
+def test_the_readme_names_commands_that_there_are():
+    """In its walk-through from installation to removal."""
+    text = (CHART / "README.md").read_text()
+
+    named = set(re.findall(r"(?:-- |`)imgtag ([a-z]+)", text))
+    assert {"setup", "doctor", "models", "config"} <= named <= set(COMMANDS)
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (CHART / target).exists(), target
+
+
+def blocks():
+    """The blocks of values in the README; whole ones begin with `# values.yaml`."""
+    texts = re.findall(r"^( *)```yaml\n(.*?)^ *```$", (CHART / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    for indent, text in texts:
+        yield re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", [text for text in blocks() if text.startswith("# values.yaml")])
+def test_the_values_of_the_readme_can_be_installed(text, tmp_path):
+    """And their configuration has no finding."""
+    file = tmp_path / "values.yaml"
+    file.write_text(text)
+
+    done = template("--values", str(file))
+
+    assert done.returncode == 0, done.stderr
+    _checked([each for each in yaml.safe_load_all(done.stdout) if each], tmp_path)
+
+
+def test_parts_of_values_in_the_readme_go_with_a_whole(tmp_path):
+    """Those of this chart with a single site; those of others' are at least YAML."""
+    parts = [yaml.safe_load(text) for text in blocks() if not text.startswith("# values.yaml")]
+    ours = [part for part in parts if set(part) <= set(values()) - {"config"}]
+
+    assert [["model"], ["serviceMonitor", "prometheusRule", "networkPolicy", "podDisruptionBudget"]] == list(
+        map(list, ours)
+    )
+    for part in ours:
+        (tmp_path / "part.yaml").write_text(yaml.safe_dump(part))
+        done = template("--values", str(values_file("s3")), "--values", str(tmp_path / "part.yaml"))
+        assert done.returncode == 0, done.stderr
