@@ -66,9 +66,13 @@ SERVERS = {
 
 
 def find(name: str) -> Path | None:
-    """Where a server is: on PATH, else in `.tools/bin`; None where it is not installed."""
-    places = os.pathsep.join((os.environ.get("PATH", os.defpath), str(FOLDER)))
-    found = shutil.which(name, path=places)
+    """Where a server is: on PATH, else in `.tools/bin`; None where it is not installed.
+
+    Programs of one module belong together by version, and are never those of somebody else.
+    """
+    ours = name in SERVERS and SERVERS[name].module is not None
+    places = [str(FOLDER)] if ours else [os.environ.get("PATH", os.defpath), str(FOLDER)]
+    found = shutil.which(name, path=os.pathsep.join(places))
     return Path(found) if found else None
 
 
