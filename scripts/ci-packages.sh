@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
   etcd-server # the store of the Kubernetes control plane that the chart is tested on
+  openssl # keys of that control plane, certificates
   prometheus # promtool, which reads the alerts
 )
 

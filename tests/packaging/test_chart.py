@@ -532,6 +532,15 @@ def test_prometheus_reads_the_alerts():
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_alerts_fire_when_they_should():
+    """On made-up series: a first dead letter, work that is stuck, what is not ready, no sidecar at all."""
+    file = Path(__file__).parent / "alerts.yaml"
+
+    tested = subprocess.run([tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True)
+
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
 def test_the_package_has_what_it_needs_and_no_more(tmp_path):
     """`helm package` leaves the values of the tests out."""
     subprocess.run(
