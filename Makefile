@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install test servers lint format model-check bench clean
+.PHONY: demo demo-servers install test servers lint format chart model-check bench clean
 
 demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -20,7 +20,7 @@ test: lint servers  ## Everything that must pass.
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 # Without Go the tests on real servers are skipped, and say so; with CI=true they fail then.
-servers: $(VENV)/dev.stamp  ## MinIO, mc, nats-server and toxiproxy, into .tools/bin.
+servers: $(VENV)/dev.stamp  ## MinIO, nats-server, a Kubernetes control plane, Helm and what else tests run against, into .tools/bin.
 	-$(BIN)/python scripts/servers.py install
 
 lint: $(VENV)/dev.stamp
@@ -32,6 +32,10 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+chart: $(VENV)/dev.stamp  ## What is made from the Helm chart: the table in its README, the snapshots of the tests.
+	$(BIN)/python scripts/chart.py
+	UPDATE_SNAPSHOTS=1 $(BIN)/pytest --quiet tests/packaging/test_chart.py -k snapshot
 
 model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
 	$(BIN)/python scripts/model build --check

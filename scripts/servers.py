@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The servers that the integration tests run against: found on PATH, or built with Go into `.tools/bin`.
+"""The servers and tools that tests run against: found on PATH, or built with Go into `.tools/bin`.
 
 python scripts/servers.py install [NAME...]
 python scripts/servers.py where NAME
@@ -28,12 +28,30 @@ class NoGo(Exception):
 class Server:
     """A Go program. ``command`` is the name that `go install` gives it.
 
-    MinIO's release tags are no semantic versions, so those two are pinned by pseudo-version.
+    MinIO's release tags are no semantic versions, so those two are pinned by pseudo-version. What cannot be installed
+    without replacements of its dependencies has a ``module`` folder, whose go.mod has the version too.
     """
 
     package: str
     version: str
     command: str
+    module: Path | None = None
+    flags: tuple[str, ...] = ()
+
+    def install(self, gobin: str) -> None:
+        """Build it into a folder. Raises CalledProcessError."""
+        package = self.package if self.module else f"{self.package}@{self.version}"
+        environment = {**os.environ, "GOBIN": gobin, "CGO_ENABLED": "0"}
+        command = ["go", "install", "-v", *self.flags, package]
+        subprocess.run(command, env=environment, cwd=self.module, check=True)  # noqa: S603 - of the list below
+
+
+def _kubernetes(command: str) -> Server:
+    """A program of a Kubernetes control plane. Its version is stamped, as clients read it from the server."""
+    version, names = "v1.34.2", "k8s.io/component-base/version"
+    stamp = f"-s -w -X {names}.gitVersion={version} -X {names}.gitMajor=1 -X {names}.gitMinor=34"
+    folder = Path(__file__).parent / "kubernetes"
+    return Server(f"k8s.io/kubernetes/cmd/{command}", version, command, folder, ("-ldflags", stamp))
 
 
 SERVERS = {
@@ -41,13 +59,20 @@ SERVERS = {
     "mc": Server("github.com/minio/mc", "v0.0.0-20250313080218-cf909e1063a9", "mc"),
     "nats-server": Server("github.com/nats-io/nats-server/v2", "v2.12.1", "nats-server"),
     "toxiproxy-server": Server("github.com/Shopify/toxiproxy/v2/cmd/server", "v2.5.0", "server"),
+    "helm": Server("helm.sh/helm/v3/cmd/helm", "v3.21.4", "helm"),
+    "kubeconform": Server("github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0", "kubeconform"),
+    **{name: _kubernetes(name) for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
 }
 
 
 def find(name: str) -> Path | None:
-    """Where a server is: on PATH, else in `.tools/bin`; None where it is not installed."""
-    places = os.pathsep.join((os.environ.get("PATH", os.defpath), str(FOLDER)))
-    found = shutil.which(name, path=places)
+    """Where a server is: on PATH, else in `.tools/bin`; None where it is not installed.
+
+    Programs of one module belong together by version, and are never those of somebody else.
+    """
+    ours = name in SERVERS and SERVERS[name].module is not None
+    places = [str(FOLDER)] if ours else [os.environ.get("PATH", os.defpath), str(FOLDER)]
+    found = shutil.which(name, path=os.pathsep.join(places))
     return Path(found) if found else None
 
 
@@ -57,15 +82,13 @@ def install(name: str) -> Path:
 
 
 def _build(name: str, server: Server) -> Path:
-    go = shutil.which("go")
-    if go is None:
+    if shutil.which("go") is None:
         raise NoGo(f"{name} is neither on PATH nor in {FOLDER}, and there is no Go to build it with")
     FOLDER.mkdir(parents=True, exist_ok=True)
     print(f"{name}: building {server.package} {server.version}", flush=True)
     # Aside first: others may be looking for it meanwhile, and toxiproxy's own name says too little.
     with tempfile.TemporaryDirectory(dir=FOLDER.parent) as aside:
-        environment = {**os.environ, "GOBIN": aside, "CGO_ENABLED": "0"}
-        subprocess.run([go, "install", "-v", f"{server.package}@{server.version}"], env=environment, check=True)  # noqa: S603 - of the list above
+        server.install(aside)
         return (Path(aside) / server.command).replace(FOLDER / name)
 
 
@@ -98,7 +121,7 @@ def _install(names: Sequence[str]) -> int:
         try:
             print(f"{name}: {install(name)}", flush=True)
         except NoGo as error:
-            print(f"{error}. Install Go 1.24 or newer.", file=sys.stderr)
+            print(f"{error}. Install Go 1.26 or newer.", file=sys.stderr)
             return 1
         except subprocess.CalledProcessError as error:
             print(f"{name}: go install failed with exit code {error.returncode}", file=sys.stderr)

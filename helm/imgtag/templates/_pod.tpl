@@ -1,0 +1,248 @@
+{{/* What is common to the sidecar's pods and to that of `helm test`: who they are, what they may, where they run. */}}
+{{- define "imgtag.pod" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+serviceAccountName: {{ include "imgtag.serviceAccountName" . }}
+automountServiceAccountToken: false
+# A Service called imgtag would put IMGTAG_PORT and the like among our settings.
+enableServiceLinks: false
+{{- if .Values.hostNetwork }}
+hostNetwork: true
+dnsPolicy: ClusterFirstWithHostNet
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  {{- include "imgtag.volumes" . | nindent 2 }}
+{{- end }}
+
+{{/* A container of the sidecar's image, without name and arguments: dict "root" $ "brings" whether it brings the model. */}}
+{{- define "imgtag.container" -}}
+{{- with .root -}}
+image: {{ include "imgtag.image" (dict "image" .Values.image "tag" .Chart.AppVersion) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  {{- include "imgtag.env" . | nindent 2 }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+volumeMounts:
+  {{- include "imgtag.mounts" . | nindent 2 }}
+{{- end }}
+
+{{- define "imgtag.env" -}}
+- name: STATE_DIRECTORY
+  value: /var/lib/imgtag
+{{- if .Values.secrets }}
+- name: CREDENTIALS_DIRECTORY
+  value: /run/secrets/imgtag
+{{- end }}
+{{- if and (dig "limits" "cpu" "" (.Values.resources | default dict)) (not (dig "pipeline" "workers" "" (include "imgtag.given" . | fromJson))) }}
+# Otherwise there would be one for each core of the node. Rounded up.
+- name: IMGTAG_PIPELINE__WORKERS
+  valueFrom:
+    resourceFieldRef: {resource: limits.cpu, divisor: "1"}
+{{- end }}
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "imgtag.mounts" -}}
+{{- $brings := .brings }}
+{{- with .root -}}
+- name: config
+  mountPath: /etc/imgtag
+  readOnly: true
+{{- if .Values.secrets }}
+- name: secrets
+  mountPath: /run/secrets/imgtag
+  readOnly: true
+{{- end }}
+- name: state
+  mountPath: /var/lib/imgtag
+- name: tmp
+  mountPath: /tmp
+{{- if ne .Values.model.from "bundled" }}
+- name: models
+  mountPath: {{ include "imgtag.modelsFolder" . }}
+  {{- if not $brings }}
+  readOnly: true
+  {{- end }}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "imgtag.volumes" -}}
+- name: config
+  configMap:
+    name: {{ include "imgtag.fullname" . }}
+{{- if .Values.secrets }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range .Values.secrets }}
+      - secret:
+          {{- toYaml . | nindent 10 }}
+      {{- end }}
+{{- end }}
+- name: state
+  {{- if eq .Values.state.kind "claim" }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.state.claim.existingClaim | default (include "imgtag.named" (dict "root" . "end" "state")) }}
+  {{- else if eq .Values.state.kind "hostPath" }}
+  hostPath:
+    path: {{ .Values.state.hostPath }}
+    type: Directory
+  {{- else if .Values.state.sizeLimit }}
+  emptyDir:
+    sizeLimit: {{ .Values.state.sizeLimit }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+- name: tmp
+  emptyDir: {}
+{{- if eq .Values.model.from "claim" }}
+- name: models
+  persistentVolumeClaim:
+    claimName: {{ .Values.model.claim.name }}
+    readOnly: true
+{{- else if ne .Values.model.from "bundled" }}
+- name: models
+  {{- if .Values.model.existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .Values.model.existingClaim }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The containers that bring the model, if any are needed. */}}
+{{- define "imgtag.model.container" -}}
+{{- $model := .Values.model }}
+{{- $folder := include "imgtag.modelsFolder" . }}
+{{- if eq $model.from "bucket" }}
+{{- range $place, $each := $model.bucket }}
+- name: model{{ with $place }}-{{ . }}{{ end }}
+  args:
+    - models
+    - add
+    - {{ .object | quote }}
+    - --name
+    - {{ .name | quote }}
+    {{- with .sha256 }}
+    - --sha256
+    - {{ . | quote }}
+    {{- end }}
+    # That of the same name may be there from the last time.
+    - --yes
+  {{- include "imgtag.container" (dict "root" $ "brings" true) | nindent 2 }}
+{{- end }}
+{{- else if eq $model.from "image" }}
+- name: model
+  image: {{ include "imgtag.image" (dict "image" $model.image "tag" "") }}
+  imagePullPolicy: {{ $model.image.pullPolicy }}
+  command: [cp]
+  args:
+    {{- range $model.image.files }}
+    - {{ . | quote }}
+    {{- end }}
+    - {{ $folder }}/
+  {{- with .Values.securityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: models
+      mountPath: {{ $folder }}
+{{- end }}
+{{- end }}
+
+{{/* The template of the sidecar's pods. */}}
+{{- define "imgtag.podTemplate" -}}
+metadata:
+  annotations:
+    checksum/config: {{ include "imgtag.configFile" . | sha256sum }}
+    {{- with .Values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  # Without the chart's version: another chart alone is no reason for other pods.
+  labels:
+    {{- include "imgtag.selectorLabels" . | nindent 4 }}
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- with .Values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  {{- include "imgtag.pod" . | nindent 2 }}
+  initContainers:
+    {{- include "imgtag.model.container" . | indent 4 }}
+    - name: config-check
+      args: [config, check]
+      {{- include "imgtag.container" (dict "root" .) | nindent 6 }}
+  containers:
+    - name: imgtag
+      {{- if .Values.paused }}
+      command: [sleep, infinity]
+      {{- else }}
+      args: [run]
+      {{- end }}
+      {{- include "imgtag.container" (dict "root" .) | nindent 6 }}
+      ports:
+        - name: ops
+          containerPort: {{ include "imgtag.port" . }}
+        {{- range .Values.service.extraPorts }}
+        - name: {{ .name }}
+          containerPort: {{ .port }}
+        {{- end }}
+      {{- range $probe := list "startupProbe" "livenessProbe" "readinessProbe" }}
+      {{- with ternary nil (get $.Values $probe) $.Values.paused }}
+      {{ $probe }}:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- end }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  {{- with .Values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
