@@ -111,3 +111,13 @@ def test_each_alert_says_what_to_think_of_it():
     for alert in alerts():
         assert {"summary", "description"} <= alert["annotations"].keys()
         assert alert["labels"]["severity"] in {"critical", "warning", "info"}
+
+
+def test_alerts_name_labels_that_their_metrics_have():
+    """What stands in a summary is there to be filled in."""
+    known = {metric.name: metric for metric in TABLE}
+    for alert in alerts():
+        metrics = [known[re.sub(r"_(sum|count|bucket)$", "", name)] for name in named(alert["expr"])]
+        targets = {"instance", "job", "namespace"}
+        for label in re.findall(r"\$labels\.(\w+)", str(alert["annotations"])):
+            assert label in targets or any(label in metric.labels for metric in metrics), (alert["alert"], label)

@@ -35,7 +35,6 @@ from imgtag.cli.main import COMMANDS
 from imgtag.config.load import plugins
 from imgtag.config.schema import Pipeline
 from imgtag.config.shape import Leaf, is_secret, shape
-from imgtag.ops.metrics import TABLE
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 CREDS = "-----BEGIN NATS USER JWT-----\n-----BEGIN USER NKEY SEED-----\n"
@@ -507,38 +506,6 @@ def test_the_chart_is_for_this_version():
 
     assert __version__ == chart["appVersion"]
     assert f"## [{chart['version']}]" in (CHART / "CHANGELOG.md").read_text()
-
-
-def test_alerts_ask_for_metrics_that_there_are():
-    """Every metric of an alert is one of the sidecar's, with the labels that it has."""
-    known = {metric.name: metric for metric in TABLE}
-    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
-
-    for rule in (rule for group in alerts["groups"] for rule in group["rules"]):
-        names = re.findall(r"imgtag_\w+", rule["expr"])
-        assert names, rule["alert"]
-        metrics = [known[re.sub(r"_(sum|count|bucket)$", "", name)] for name in names]
-        targets = {"instance", "job", "namespace"}
-        for label in re.findall(r"\$labels\.(\w+)", str(rule["annotations"])):
-            assert label in targets or any(label in metric.labels for metric in metrics), (rule["alert"], label)
-
-
-def test_prometheus_reads_the_alerts():
-    """`promtool check rules` takes the very file that the chart has."""
-    checked = subprocess.run(
-        [tool("promtool"), "check", "rules", str(CHART / "files" / "alerts.yaml")], capture_output=True, text=True
-    )
-
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_alerts_fire_when_they_should():
-    """On made-up series: a first dead letter, work that is stuck, what is not ready, no sidecar at all."""
-    file = Path(__file__).parent / "alerts.yaml"
-
-    tested = subprocess.run([tool("promtool"), "test", "rules", str(file)], capture_output=True, text=True)
-
-    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_the_package_has_what_it_needs_and_no_more(tmp_path):
