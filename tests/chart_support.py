@@ -75,4 +75,5 @@ def containers(objects: list[Object]) -> Iterator[Object]:
 
 def config_file(objects: list[Object]) -> str:
     """The text of imgtag.toml."""
-    return str(one(objects, "ConfigMap")["data"]["imgtag.toml"])
+    maps = [each for each in objects if each["kind"] != "ConfigMap" or "imgtag.toml" in each["data"]]
+    return str(one(maps, "ConfigMap")["data"]["imgtag.toml"])
