@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install test servers lint format chart model-check bench clean
+.PHONY: demo demo-servers install test servers lint format chart model-check bench lock deb clean
 
 demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -42,6 +42,16 @@ model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/pipeline.py
+
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make lock'
+
+lock: $(VENV)/dev.stamp  ## All libraries, each with its hashes; `make lock UPGRADE=--upgrade` takes newer ones.
+	$(RESOLVE) $(UPGRADE) pyproject.toml --output-file packaging/requirements.lock
+	$(RESOLVE) $(UPGRADE) packaging/build.in --output-file packaging/build.lock
+
+deb: $(VENV)/dev.stamp  ## A Debian package for the Debian that this is, into dist/.
+	$(BIN)/python packaging/deb/build.py
 
 clean:
 	rm -rf $(VENV) dist build

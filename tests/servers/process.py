@@ -86,7 +86,7 @@ class ServerProcess:
                 cwd=self.folder,
                 env=self.environment,
             )
-        self._guard = _guard(self._process.pid)
+        self._guard = guard(self._process.pid)
         self._wait()
         return self
 
@@ -141,7 +141,7 @@ class ServerProcess:
         self._guard.communicate(b"\n")
 
 
-def _guard(pid: int) -> subprocess.Popen[bytes]:
-    """Kills the server when the tests themselves are killed: our end of its pipe is closed then."""
+def guard(pid: int) -> subprocess.Popen[bytes]:
+    """Kills a process when the tests themselves are killed: our end of its pipe is closed then."""
     command = ["/bin/sh", "-c", 'read -r _ || kill -9 "$1"', "guard", str(pid)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
