@@ -112,14 +112,17 @@ class _Supervision:
         watchdog = notify.watchdog_seconds()
         period = min(5.0, watchdog / 3 if watchdog else 5.0)
         while True:
-            sidecar = self._sidecar
-            if sidecar.source is not None:
-                sidecar.health.component("source", sidecar.source.trouble)
-            ready, live = sidecar.health.ready(), sidecar.health.live()
-            sidecar.metrics.ready(ready=ready.ok)
-            states = [notify.status("ready" if ready.ok else str(ready))]
-            notify.notify(*states, *([notify.WATCHDOG] if live.ok else []))
+            self._say()
             await anyio.sleep(period)
+
+    def _say(self, *more: str) -> None:
+        sidecar = self._sidecar
+        if sidecar.source is not None:
+            sidecar.health.component("source", sidecar.source.trouble)
+        ready, live = sidecar.health.ready(), sidecar.health.live()
+        sidecar.metrics.ready(ready=ready.ok)
+        status = notify.status("ready" if ready.ok else str(ready))
+        notify.notify(status, *([notify.WATCHDOG] if live.ok else []), *more)
 
     async def look(self) -> None:
         """How much waits at the source; asked seldom, as it costs a request."""
@@ -159,4 +162,4 @@ class _Supervision:
 
     def _ready(self) -> None:
         log.info("ready")
-        notify.notify(notify.READY)
+        self._say(notify.READY)
