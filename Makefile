@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install test servers lint format chart model-check bench lock deb clean
+.PHONY: demo demo-servers install test servers lint format chart docs docs-reference model-check bench lock deb clean
 
 demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -36,6 +36,13 @@ format: $(VENV)/dev.stamp
 chart: $(VENV)/dev.stamp  ## What is made from the Helm chart: the table in its README, the snapshots of the tests.
 	$(BIN)/python scripts/chart.py
 	UPDATE_SNAPSHOTS=1 $(BIN)/pytest --quiet tests/packaging/test_chart.py -k snapshot
+
+# Not --quiet, which has --strict overlook every warning.
+docs: docs-reference  ## The documentation, into build/site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-reference: $(VENV)/dev.stamp  ## The pages of the reference that are made from the code.
+	$(BIN)/python scripts/docs
 
 model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
 	$(BIN)/python scripts/model build --check

@@ -1,0 +1,49 @@
+"""Make the reference pages that come from the code, or with --check say which of them are not as they would be made."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from command_line import commands
+from document import document
+from failures import errors
+from log_events import log_events
+from measures import metrics
+from plugin_api import plugin_api
+from queries import query_language
+from settings import settings
+from sources import ROOT
+
+FOLDER = ROOT / "docs" / "reference"
+PAGES = {
+    "settings": settings,
+    "commands": commands,
+    "metrics": metrics,
+    "errors": errors,
+    "logs": log_events,
+    "document": document,
+    "query": query_language,
+    "plugin-api": plugin_api,
+}
+
+
+def main() -> int:
+    """Write every page whose text is another; with --check only name them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page would change")
+    check = parser.parse_args().check
+    changed = 0
+    for name, make in PAGES.items():
+        path, text = FOLDER / f"{name}.md", make()
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        changed += 1
+        print(f"{path.relative_to(ROOT)}: {'out of date; run `make docs-reference`' if check else 'written'}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return int(check and changed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

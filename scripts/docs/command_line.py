@@ -1,0 +1,57 @@
+"""Every command with its options, as click knows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from inspect import cleandoc
+
+import click
+from forms import code, page, slug, table
+
+from imgtag.cli.main import cli
+
+_INTRO = """\
+Results go to stdout, talk to stderr; with `--json` each line of stdout is one JSON object. Exit codes: 0 done, 1
+something failed, 2 usage, 78 configuration, 130 interrupted. An object is `BUCKET/KEY`, with `s3://` before it or
+not. Commands that change much show what they will do and ask; `--yes` goes ahead, and without a terminal and
+without `--yes` they refuse."""
+
+
+def commands() -> str:
+    """The page."""
+    return page("Commands", _INTRO, *(_described(path, command) for path, command in walk(cli, ("imgtag",))))
+
+
+def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A command and all below it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, "it was listed"
+            if not below.hidden:
+                yield from walk(below, (*path, name))
+
+
+def _described(path: tuple[str, ...], command: click.Command) -> str:
+    name, depth = " ".join(path), "##" if len(path) < 3 else "###"
+    context = click.Context(command, info_name=name)
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    parts = [f"{depth} `{name}` {{ #{slug(name)} }}", _help(command), f"    {usage}"]
+    if rows := list(_options(command, context)):
+        parts.append(table(["Option", "Meaning"], rows))
+    return "\n\n".join(part.rstrip("\n") for part in parts)
+
+
+def _help(command: click.Command) -> str:
+    return re.sub(r"(?<![`\w])(--[a-z][a-z-]*)", r"`\1`", cleandoc(command.help or "").replace("``", "`"))
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            said = option.get_help_record(context)
+            assert said is not None, "only hidden ones have none"
+            yield code(said[0]), said[1]

@@ -1,0 +1,111 @@
+"""The fields of a document, beside one that the real code makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from forms import code, page, table
+
+from imgtag.types.document import Document, DocumentOptions, Problem, build_document
+from imgtag.types.facts import Facts
+from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.mark import Mark, content_digest, owner_digest
+from imgtag.types.metadata import Entries
+from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.vector import LENGTH, Vector
+from imgtag_tflite import SPEC
+
+_INTRO = """\
+An index has one document for each object that a rule admits, never one for a version. It is a pure function of the
+object's headers and of what the sidecar wrote on it: an index can be rebuilt from the store without the model.
+Absent fields are left out."""
+
+_FIELDS: Mapping[str, str] = {
+    "id": "Hex SHA-256 of site NUL bucket NUL key.",
+    "site": "`name` of [\\[site\\]](settings.md#site).",
+    "bucket": "The bucket; in a folder, the last part of its path.",
+    "key": "The key.",
+    "title": "The last part of the key without its extension.",
+    "location": "`s3://BUCKET/KEY`, in a folder too.",
+    "prefixes": "Every folder above it, from the top, each with its `/`.",
+    "words": "The words of the key without its extension, folded: no accents, no case.",
+    "type": "Content type, in lower case, without parameters.",
+    "size": "Bytes.",
+    "etag": "ETag, with its quotes.",
+    "modified": "`Last-Modified` before the sidecar wrote on it, seconds since 1970.",
+    "status": "`labelled`; `unlabelled` (nothing was sure enough); `refused` (not read); `failed` (cannot be decoded).",
+    "code": "Why it is refused or failed, or labelled and not written on: [codes](errors.md#codes).",
+    "reason": "The same in words.",
+    "width": "Pixels, as it is shown.",
+    "height": "Pixels, as it is shown.",
+    "taken": "The camera's clock, read as UTC, seconds since 1970. `exif = false` leaves it out.",
+    "when": "`taken`, else `modified`: what `after:`, `before:` and `on:` ask.",
+    "when_day": "The day of `when`, for charts.",
+    "when_month": "The month of `when`, for charts.",
+    "camera": "Make and model. `exif = false` leaves it out.",
+    "_geo": "Where it was taken, degrees. `gps = false` leaves it out.",
+    "meta": "Entries of the object's own metadata: those in `metadata` of [\\[document\\]](settings.md#document).",
+    "labels": "The model's labels by confidence, as identities: lower case.",
+    "ancestors": "What stands above them, by confidence: [labels and ancestors](labels.md).",
+    "terms": "Labels, ancestors, their other names and single words, folded: what a bare word in a query finds.",
+    "scores": "Confidence of each label and ancestor, two decimals.",
+    "top_label": "The best label.",
+    "top_confidence": "Its confidence.",
+    "category": "The category of the best label.",
+    "model": "The model that labelled: name and digest.",
+    "rules": "Eight hex digits that change with the settings that shape labels.",
+    "labelled": "When it was labelled, seconds since 1970.",
+    "space": "Which vectors may be compared: those of one `space`.",
+    "_vectors": "`img`: 128 whole numbers, or null where there is no vector. Null must be sent: see the note below.",
+}
+_NOTE = """\
+`_vectors.img` is sent always, as Meilisearch fails the task of a document without it, and keeps the vector of the
+old picture where a new one says nothing of it.
+
+In the index `sqlite` the document is the same; `imgtag search --json` prints it without `_vectors`, with the
+confidences in `labels` and without `scores`."""
+
+
+def document() -> str:
+    """The page."""
+    made = [
+        _example(),
+        _example(Problem(code="too_large", reason="90,000,000 bytes are over the limit", status="refused")),
+    ]
+    fields = {name for each in made for name in each}
+    assert fields == _FIELDS.keys(), f"described, or made, but not both: {sorted(fields ^ _FIELDS.keys())}"
+    shown = {**made[0], "_vectors": {"img": [*made[0]["_vectors"]["img"][:3], "..."]}}
+    rows = [(code(name), meaning) for name, meaning in _FIELDS.items()]
+    return page(
+        "Document",
+        _INTRO,
+        table(["Field", "What it is"], rows),
+        _NOTE,
+        "## One document",
+        f"```json\n{json.dumps(shown, indent=2, ensure_ascii=False)}\n```",
+    )
+
+
+def _example(problem: Problem | None = None) -> Document:
+    """A document that the code of the sidecar makes, with the words of the bundled model."""
+    info = SPEC.load()(SPEC.settings()).info
+    said = info.vocabulary(LabelPolicy())
+    ref = ObjectRef("wildlife", "2024/Zoo/kit fox 01.jpg")
+    state = ObjectState(
+        ref=ref, etag='"9b2cf535f27731c974343645a3985328"', size=4812377, modified=1719850000, content_type="image/jpeg"
+    )
+    places = [info.labels.index(name) for name in ("kit fox", "red fox")]
+    raw = Raw(((places[0], 0.61), (places[1], 0.27)))
+    mark = Mark(
+        model=info.id, rules=said.digest, content=content_digest(b""), etag=state.etag, etag_after=state.etag,
+        owner=owner_digest("edge-7", ref), at=1719846003,
+    )  # fmt: skip
+    facts = Facts(
+        width=6000, height=4000, taken=1719842400, camera="Canon EOS R5", lat=46.55, lng=7.95, modified=1719846000
+    )
+    vector = Vector(info.projection, bytes(range(LENGTH)))
+    entries = Entries(labels=said.written(raw), mark=mark, facts=facts, raw=raw, vec=vector)
+    return build_document(
+        "edge-7", state, entries, {"license": "2"}, DocumentOptions(metadata=("license",)), problem, said
+    )

@@ -1,0 +1,100 @@
+"""Every event that is logged, with its fields: read from the sources, so none is forgotten."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from forms import code, page, table
+from sources import Source, sources, template
+
+_LEVELS = ("debug", "info", "warning", "error", "exception")
+_INTRO = """\
+Logs go to stderr: JSON lines, or a form for people on a terminal (`log_format` of [\\[ops\\]](settings.md#ops)).
+The event is a fixed text, the facts are fields beside it; keys of objects stand in fields only. Each record has
+`event`, `level`, `logger` (the module) and `time` (RFC 3339, UTC), and `exception` where there is a traceback.
+
+    {"bucket": "photos", "key": "fox.jpg", "result": "labelled", "event": "object done", "level": "info", ...}
+
+What to do about warnings and errors: [troubleshooting](../troubleshooting.md). Libraries that the sidecar uses log
+through the same handler, with events and fields of their own."""
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """An event: its text, level, the module that logs it, and the names of its fields."""
+
+    text: str
+    level: str
+    module: str
+    fields: tuple[str, ...]
+
+
+def log_events() -> str:
+    """The page."""
+    rows = [
+        (code(each.text), each.level, ", ".join(map(code, each.fields)) or "-", code(each.module)) for each in events()
+    ]
+    return page("Log events", _INTRO, table(["Event", "Level", "Fields", "Logger"], rows))
+
+
+def events() -> list[Event]:
+    """All of them, in the order of their texts."""
+    return sorted({event for source in sources() for event in _of(source)})
+
+
+def _of(source: Source) -> Iterator[Event]:
+    for function in ast.walk(source.tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = _tables(function)
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and _is_log(node):
+                    yield _event(node, names, source)
+
+
+def _is_log(call: ast.Call) -> bool:
+    match call.func:
+        case ast.Attribute(value=ast.Name(id="log" | "logger"), attr=name):
+            return name in {*_LEVELS, "log"}
+    return False
+
+
+def _event(call: ast.Call, names: dict[str, ast.Dict], source: Source) -> Event:
+    assert isinstance(call.func, ast.Attribute), "it is a method of the logger"
+    text, level = call.args[0], call.func.attr
+    if level == "log":
+        text, level = call.args[1], "info, debug"
+    extra = next((keyword.value for keyword in call.keywords if keyword.arg == "extra"), None)
+    if isinstance(text, ast.Name):
+        text = _constant(source, text.id)
+    return Event(template(text), level, source.name, tuple(dict.fromkeys(_fields(extra, names))))
+
+
+def _constant(source: Source, name: str) -> ast.expr | None:
+    """What a module calls by that name."""
+    assigned = (node for node in source.tree.body if isinstance(node, ast.Assign))
+    return next((node.value for node in assigned if ast.unparse(node.targets[0]) == name), None)
+
+
+def _fields(extra: ast.expr | None, names: dict[str, ast.Dict]) -> Iterator[str]:
+    if isinstance(extra, ast.Name):
+        extra = names.get(extra.id)
+    if not isinstance(extra, ast.Dict):
+        return
+    for key, value in zip(extra.keys, extra.values, strict=True):
+        if key is None:
+            yield from _fields(value, names)
+        else:
+            yield template(key)
+
+
+def _tables(function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.Dict]:
+    """The dictionaries that are given names in a function."""
+    return {
+        target.id: node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }

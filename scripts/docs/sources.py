@@ -1,0 +1,66 @@
+"""The sources of all packages, as syntax trees: for what cannot be asked of the running code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = (ROOT / "sidecar", ROOT / "plugins")
+HOLE = "…"
+"""Stands in messages for what is put in when they are made."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module: its dotted name and its tree."""
+
+    name: str
+    tree: ast.Module
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """All modules that run in a sidecar, but for those that are for tests."""
+    return tuple(_sources())
+
+
+def module(name: str) -> ast.Module:
+    """The tree of one module."""
+    return next(source.tree for source in sources() if source.name == name)
+
+
+def template(node: ast.expr | None) -> str:
+    """A text, with a hole for each value that is put in; empty where it is no text."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(template(value) if isinstance(value, ast.Constant) else HOLE for value in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return (template(left) or HOLE) + (template(right) or HOLE)
+    return ""
+
+
+def called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def argument(call: ast.Call, name: str) -> ast.expr | None:
+    """A keyword argument."""
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _sources() -> Iterator[Source]:
+    for place in PLACES:
+        for path in sorted(place.rglob("*.py")):
+            name = ".".join(path.relative_to(place).with_suffix("").parts).removesuffix(".__init__")
+            if not name.startswith("imgtag.testing"):
+                yield Source(name, ast.parse(path.read_text(encoding="utf-8")))

@@ -1,0 +1,111 @@
+"""What a page tells people to type exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+import click
+import pytest
+
+from docs.pages import ROOT, blocks, inline, pages, told
+from imgtag.cli.main import cli
+from imgtag.config.environment import CONFIG, variables
+from imgtag.config.load import plugins
+from imgtag.config.shape import shape
+
+_SHELLS = {"", "sh", "bash", "shell", "console"}
+_VARIABLE = re.compile(r"\bIMGTAG_[A-Z0-9_]*[A-Z0-9]\b")
+_ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=")
+_EXAMPLE = "IMGTAG_CLASSIFIER__COLOUR_BAR__BINS"
+"""Of the example plugin, which is not installed here."""
+
+
+def lines(page) -> Iterator[str]:
+    """Lines of shell, and pieces of text, that begin with our command."""
+    for block in blocks(page):
+        if block.kind in _SHELLS:
+            asked = block.text.replace("\\\n", " ").splitlines()
+            if block.kind == "console":
+                asked = [line for line in asked if line.startswith("$ ")]
+            yield from (line.strip().removeprefix("$ ") for line in asked)
+    yield from (token.content for token in inline(page, "code_inline"))
+
+
+def words(line: str) -> Sequence[str]:
+    """The words behind `imgtag`; none where it is another command. Brackets mean that something may be left out."""
+    if not re.match(r"([A-Z_]+=\S+ )*(\S*/)?imgtag( |$)", line) or re.match(r"imgtag (\(|=)", line):
+        return ()
+    parts = shlex.split(re.sub(r"[\[\]]|\.\.\.|…", " ", line), comments=True)
+    while _ASSIGNED.match(parts[0]):
+        parts = parts[1:]
+    return parts[1:]
+
+
+def check(line: str) -> str:
+    """What is wrong with a line; empty where nothing is."""
+    command: click.Command = cli
+    rest = list(words(line))
+    while rest:
+        word = rest.pop(0)
+        if word in {"&", "|", ">", "2>", ";", "&&"}:
+            return ""
+        if word.startswith("-") and word != "-":
+            option = _option(command, word.partition("=")[0])
+            if option is None and not _takes_all(command, word):
+                return f"{command.name} has no option {word}"
+            if option is not None and not (option.is_flag or option.count or "=" in word):
+                rest = rest[1:]
+        elif isinstance(command, click.Group):
+            below = command.get_command(click.Context(command), word)
+            if below is None:
+                return "" if word.isupper() else f"there is no command {word!r}"
+            command = below
+    return ""
+
+
+def _option(command: click.Command, name: str) -> click.Option | None:
+    options = [param for param in command.get_params(click.Context(command)) if isinstance(param, click.Option)]
+    return next((option for option in options if name in (*option.opts, *option.secondary_opts)), None)
+
+
+def _takes_all(command: click.Command, word: str) -> bool:
+    return bool(command.context_settings.get("ignore_unknown_options")) and not word.startswith("--")
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_options_exist(page):
+    """Every line and every piece of text that begins with `imgtag` names a command and options that there are."""
+    assert [] == [f"{line}: {wrong}" for line in lines(page) if (wrong := check(line))]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("imgtag run", ""),
+        ("$ imgtag run", ""),
+        ("imgtag --config x.toml dlq list --json", ""),
+        ("IMGTAG_CONFIG=x imgtag search fox -dog", ""),
+        ("imgtag models calibrate FOLDER --model birds [--write]", ""),
+        ("imgtag rnu", "there is no command 'rnu'"),
+        ("imgtag dlq lst", "there is no command 'lst'"),
+        ("imgtag setup --romove", "setup has no option --romove"),
+        ("imgtag_red+fox", ""),
+    ],
+)
+def test_the_check_itself(line, wrong):
+    """It finds what is wrong and nothing else."""
+    assert wrong == check(line.removeprefix("$ "))
+
+
+def test_it_looks_at_many():
+    """The search for them finds what it is for."""
+    assert sum(bool(words(line)) for page in pages() for line in lines(page)) > 150
+
+
+def test_variables_exist():
+    """No page names a variable that sets nothing."""
+    known = {CONFIG, _EXAMPLE, *variables(shape(plugins(env={}, paths=())))}
+    for page in pages():
+        assert set() == {name for name in _VARIABLE.findall(told(page)) if name not in known}, page

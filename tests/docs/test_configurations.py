@@ -1,0 +1,101 @@
+"""Every piece of a configuration that a page shows is taken by the real loader.
+
+A comment directly before a block says what it is otherwise: ``<!-- no configuration: what it is -->``, or
+``<!-- finding: text -->`` where the loader must complain with that text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from docs.pages import ROOT, Block, blocks, pages
+from imgtag.config.check import require_run
+from imgtag.config.findings import InvalidConfig
+from imgtag.config.load import load
+from imgtag.config.render import toml
+
+_TABLE = re.compile(r"(\s*#.*\n|\s*\n)*\[\[?[\w.-]+\]\]?")
+_SEED = "SUAMK2FG4MI6UE3ACF3FK3OIQBCEIEZV7NSWFFEW63UXMRLFM2XLAXK4GY"
+_SECRETS = {"nkey_seed": _SEED, "creds": f"BEGIN NATS USER JWT\nx\nBEGIN USER NKEY SEED\n{_SEED}\n"}
+
+ALL = [block for page in pages() for block in blocks(page)]
+CONFIGURATIONS = [block for block in ALL if block.kind == "toml" or (not block.kind and _TABLE.match(block.text))]
+
+
+def completed(block: Block, tmp_path) -> str:
+    """The block, with the least that a whole configuration needs besides."""
+    given = tomllib.loads(block.text)
+    more = []
+    if "store" not in given:
+        more.append('[store.directory]\nroot = "/srv/pictures"')
+    elif "directory" not in given["store"]:
+        more += ["[source.nats]"] * ("source" not in given) + ["[indexer.sqlite]"] * ("indexer" not in given)
+    for name, value in _secrets(given):
+        (tmp_path / value).write_text(_SECRETS.get(name, "a secret"))
+    return "\n".join([block.text, *more])
+
+
+def _secrets(table):
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _secrets(value)
+        elif name.endswith("_file"):
+            yield name.removesuffix("_file"), value
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
+def test_configurations_are_valid(block, tmp_path):
+    """As they are, or completed by the least that is needed; what is marked as wrong is refused as it says."""
+    if block.mark.startswith("no configuration"):
+        tomllib.loads(block.text)
+        return
+    file = tmp_path / "imgtag.toml"
+    file.write_text(completed(block, tmp_path))
+    wrong = block.mark.partition("finding: ")[2]
+    if wrong:
+        with pytest.raises(InvalidConfig, match=re.escape(wrong)):
+            load(file, env={})
+        return
+    config = load(file, env={})
+
+    if {"store", "rules"} <= tomllib.loads(block.text).keys():
+        require_run(config)
+
+
+def test_there_are_some():
+    """The search for them finds what it is for."""
+    assert len(CONFIGURATIONS) > 25
+    assert {"README.md", "minio.md", "labels.md"} <= {block.page.name for block in CONFIGURATIONS}
+
+
+@pytest.mark.parametrize("block", [block for block in ALL if block.kind in {"yaml", "yml", "json"}], ids=str)
+def test_yaml_and_json_can_be_read(block):
+    """By those who paste them."""
+    assert json.loads(block.text) if block.kind == "json" else list(yaml.safe_load_all(block.text))
+
+
+def test_the_configuration_of_the_readme_is_whole():
+    """The two lines of the README configure a whole sidecar."""
+    block = next(each for each in CONFIGURATIONS if each.page == ROOT / "README.md" and "store.directory" in each.text)
+    assert 2 == len(block.text.strip().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("store.directory", "directory sqlite"), ("store.s3", "nats meilisearch")]
+)
+def test_the_configurations_of_the_readme_choose(name, chosen, tmp_path):
+    """Each is all that `imgtag run` needs, with nothing added."""
+    block = next(each for each in CONFIGURATIONS if each.page == ROOT / "README.md" and f"[{name}]" in each.text)
+    text = completed(block, tmp_path)
+    assert block.text == text, toml(text)
+    file = tmp_path / "imgtag.toml"
+    file.write_text(text)
+    config = load(file, env={})
+
+    require_run(config)
+    assert chosen.split() == [config.need(kind).name for kind in ("source", "indexer")]
