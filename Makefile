@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install test servers lint format chart docs docs-reference model-check bench lock deb clean
+.PHONY: demo demo-servers install test servers lint format chart docs docs-reference model-check bench lock deb image sbom audit clean
 
 demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -56,9 +56,29 @@ RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: $(VENV)/dev.stamp  ## All libraries, each with its hashes; `make lock UPGRADE=--upgrade` takes newer ones.
 	$(RESOLVE) $(UPGRADE) pyproject.toml --output-file packaging/requirements.lock
 	$(RESOLVE) $(UPGRADE) packaging/build.in --output-file packaging/build.lock
+	$(RESOLVE) $(UPGRADE) packaging/sbom.in --output-file packaging/sbom.lock
 
 deb: $(VENV)/dev.stamp  ## A Debian package for the Debian that this is, into dist/.
 	$(BIN)/python packaging/deb/build.py
+
+# The image is named after the version; BASE=IMAGE builds it on another base than Python's own.
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/imgtag/__init__.py)
+ENGINE ?= $(firstword $(foreach name,docker podman,$(if $(shell command -v $(name)),$(name))))
+
+image:  ## A container image, by docker or podman (ENGINE=).
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
+	  --build-arg SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct) --tag imgtag-sidecar:$(VERSION) .
+
+sbom: $(VENV)/dev.stamp  ## What the image holds, as CycloneDX, into dist/sbom.cdx.json: from the locked libraries.
+	mkdir -p dist
+	$(VENV)/bin/python -m venv build/sbom
+	build/sbom/bin/pip install --quiet --require-hashes --only-binary :all: --requirement packaging/sbom.lock
+	build/sbom/bin/cyclonedx-py requirements packaging/requirements.lock --pyproject pyproject.toml \
+	  --mc-type application --output-reproducible --output-file dist/sbom.cdx.json
+
+audit: $(VENV)/dev.stamp  ## Known vulnerabilities of the locked libraries; asks the internet.
+	$(BIN)/uvx pip-audit --requirement packaging/requirements.lock --require-hashes --disable-pip
 
 clean:
 	rm -rf $(VENV) dist build
