@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from imgtag.plugin.spec import PluginContext
-from imgtag_s3 import SPEC
+from imgtag_s3 import SPEC, xml
 from imgtag_s3.policy import policy
 from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
@@ -28,7 +28,18 @@ def kinds(minio, client):
         bucket.make(lock=place == 2)
         bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
     found[1].set_versioning("Enabled")
-    return [bucket.name for bucket in found]
+    yield [bucket.name for bucket in found]
+    _sweep(client)
+
+
+def _sweep(client):
+    """What users without the right to remove it have left."""
+    root = xml.parse(client.send("GET").data)
+    for bucket in root.findall("Buckets/Bucket"):
+        name = xml.text(bucket, "Name")
+        if name.startswith("imgtag-probe-"):
+            client.send("DELETE", name, "probe")
+            client.send("DELETE", name)
 
 
 def _store(minio, folder, names, said, tags=True):
