@@ -28,6 +28,8 @@ from imgtag_nats.names import Names
 from imgtag_nats.policy import permissions
 from imgtag_nats.settings import NatsSettings
 
+ASKED, PAUSE = 3, 0.1
+"""How often it is asked whether a sidecar listens, and the seconds between."""
 WEAK = (
     "plain NATS: what is published while no sidecar listens is lost, and what waits here when it stops; "
     "all buckets are compared with the index at each start and after each lost connection"
@@ -66,12 +68,20 @@ class CoreSource(Connected):
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Give hints to a sidecar that runs; it has taken them on return. Raises Unavailable where none does."""
         for hint in hints:
-            if await self._connection.request(self._names.hints, encode(hint)) is None:
+            if not await self._taken(encode(hint)):
                 raise Unavailable("no sidecar listens", hint="Start one, or use JetStream, where hints can wait.")
 
     async def backlog(self) -> int | None:
         """None: plain NATS keeps nothing."""
         return None
+
+    async def _taken(self, hint: bytes) -> bool:
+        """Whether a sidecar takes it; asked more than once, as the server may not know yet of one that just came."""
+        for _ in range(ASKED):
+            if await self._connection.request(self._names.hints, hint) is not None:
+                return True
+            await anyio.sleep(PAUSE)
+        return False
 
     async def checks(self) -> AsyncIterator[Check]:
         """The server, and what plain NATS means."""
