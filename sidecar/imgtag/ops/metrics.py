@@ -25,8 +25,8 @@ LATENCIES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 RESULTS = (
-    "labelled", "relabelled", "unlabelled", "reindexed", "current", "answered", "deleted", "absent", "skipped", "refused",
-    "failed",
+    "labelled", "relabelled", "unlabelled", "reindexed", "current", "answered", "deleted", "absent", "skipped",
+    "refused", "failed",
 )  # fmt: skip
 
 
