@@ -28,7 +28,7 @@ class NatsServer(ServerProcess):
 
     def arguments(self) -> Sequence[str]:
         config = self.folder / "nats.conf"
-        # Streams reserve their largest size, and by default there is as much as three quarters of what the disk has free.
+        # Streams reserve their largest size; by default there is three quarters of what the disk has free.
         limits = f'store_dir: "{self.folder / "data"}", max_file_store: 1TB'
         store = f"jetstream: {{ {limits} }}" if self.jetstream else ""
         config.write_text(CONFIG.format(port=self.port, jetstream=store, extra=self.extra))
