@@ -77,8 +77,9 @@ sbom: $(VENV)/dev.stamp  ## What the image holds, as CycloneDX, into dist/sbom.c
 	build/sbom/bin/cyclonedx-py requirements packaging/requirements.lock --pyproject pyproject.toml \
 	  --mc-type application --output-reproducible --output-file dist/sbom.cdx.json
 
+# Strict: without it, what the service does not know is skipped with exit code 0.
 audit: $(VENV)/dev.stamp  ## Known vulnerabilities of the locked libraries; asks the internet.
-	$(BIN)/uvx pip-audit --requirement packaging/requirements.lock --require-hashes --disable-pip
+	$(BIN)/uvx pip-audit --strict --requirement packaging/requirements.lock --require-hashes --disable-pip
 
 clean:
 	rm -rf $(VENV) dist build
