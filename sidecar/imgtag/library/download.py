@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from imgtag import __version__
 from imgtag.errors import ModelError, Unavailable
+from imgtag.library.digest import digest
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -34,9 +34,9 @@ def download(url: str, expected: str, folder: Path, progress: Progress = lambda 
     target, part = folder / f"download-{expected[:16]}", folder / f".part-{expected[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-        if not part.exists() or _digest(part) != expected:
+        if not part.exists() or digest(part) != expected:
             _fetch(url, part, progress)
-        found = _digest(part)
+        found = digest(part)
         if found != expected:
             part.unlink()
             hint = "Nothing was added. Try again, or ask whoever publishes it which one is right."
@@ -95,11 +95,3 @@ def _store(url: str, answer: BaseHTTPResponse, part: Path, there: int, progress:
 def _words(error: HTTPError) -> str:
     cause = getattr(error, "reason", None) or error
     return " ".join(str(cause).split())
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from imgtag.config.render import toml
 from imgtag.errors import ModelError, Unavailable
+from imgtag.library.digest import digest
 from imgtag.plugin.manifest import SUFFIX, Manifest, ModelFiles, model_files
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -83,14 +84,14 @@ class Library:
         """Take a model, and give back its manifest; in the place of the one of this name, if there is one."""
         with self._disk():
             self._make()
-            digest = _digest(model)
-            file = f"{name}-{digest[:8]}{self.suffix}"
+            found = digest(model)
+            file = f"{name}-{found[:8]}{self.suffix}"
             listed = f"{name}-{sha256(labels).hexdigest()[:8]}.txt" if labels is not None else None
             old = self._files(name)
             self._take(model, self.folder / file)
             if labels is not None and listed is not None:
                 self._write(listed, labels)
-            said = manifest.model_copy(update={"file": file, "sha256": digest, "labels": listed})
+            said = manifest.model_copy(update={"file": file, "sha256": found, "labels": listed})
             path = self._write(f"{name}{SUFFIX}", render(said).encode())
             for each in (each for each in old if each.name not in {file, listed, path.name}):
                 each.unlink(missing_ok=True)
@@ -133,7 +134,7 @@ class Library:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
 
     def _take(self, source: Path, target: Path) -> None:
-        if not target.exists() or _digest(target) != _digest(source):
+        if not target.exists() or digest(target) != digest(source):
             with self._unfinished(target) as to, source.open("rb") as file:
                 shutil.copyfileobj(file, to, _PIECE)
 
@@ -182,11 +183,3 @@ def render(manifest: Manifest) -> str:
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
-
-
-def _digest(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()

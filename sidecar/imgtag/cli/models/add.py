@@ -6,7 +6,6 @@ import re
 import shutil
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -18,6 +17,7 @@ from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.errors import ModelError
 from imgtag.library.catalogue import CatalogueEntry, catalogue
+from imgtag.library.digest import digest
 from imgtag.library.download import LARGEST, download
 from imgtag.library.folder import Library, require_name
 from imgtag.plugin.classifier import ModelInfo
@@ -103,11 +103,11 @@ async def _tried(
 def _described(found: Found, wanted: _Wanted) -> Manifest:
     """Its own manifest, with what was asked for. Raises ModelError where the digest is another one."""
     expected = wanted.sha256 or found.manifest.sha256
-    digest = _digest(found.model)
-    if expected and digest != expected:
+    actual = digest(found.model)
+    if expected and actual != expected:
         hint = "Nothing was added. Ask whoever publishes it which one is right."
         raise ModelError(
-            f"{wanted.source} has the SHA-256 {digest}, and {expected} was expected", hint=hint, code="digest"
+            f"{wanted.source} has the SHA-256 {actual}, and {expected} was expected", hint=hint, code="digest"
         )
     changed = {"source": wanted.source, **({"licence": wanted.licence} if wanted.licence else {})}
     return found.manifest.model_copy(update=changed)
@@ -116,11 +116,6 @@ def _described(found: Found, wanted: _Wanted) -> Manifest:
 def _name(stem: str) -> str:
     """What a file is called as a model, as near as may be."""
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 class _Finder:
