@@ -28,8 +28,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from imgtag.labels.policy import LabelPolicy
 from imgtag.plugin.image import Image
-from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.labels import Raw
 from imgtag.workers.child.decode import Limits, decode
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings

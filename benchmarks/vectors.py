@@ -32,8 +32,8 @@ import numpy as np
 
 from imgtag.plugin.indexer import SimilarRequest, Upsert
 from imgtag.plugin.spec import PluginContext
+from imgtag.query import parse
 from imgtag.testing.conformance.corpus import document
-from imgtag.types.query import parse
 from imgtag.types.vector import LENGTH, Vector
 from imgtag_sqlite.indexer import SqliteIndexer
 from imgtag_sqlite.settings import SqliteSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-TARGET = Path(__file__).parents[1] / "sidecar" / "imgtag" / "cli" / "clock.jpg"
+TARGET = Path(__file__).parents[1] / "sidecar" / "imgtag" / "jobs" / "clock.jpg"
 SIZE = 320
 LIT, CASE, TABLE = "#ff3020", "#0a0a0a", "#3b3b3b"
 SEGMENTS = {"0": "abcdef", "1": "bc", "2": "abged", "8": "abcdefg"}

@@ -32,12 +32,12 @@ from meilisearch.errors import MeilisearchError
 from rich.console import Console
 from rich.text import Text
 
-from imgtag.cli.exhibit import SEARCHES, copy_with_credits, show_labels, show_news, show_progress
-from imgtag.cli.samples import SAMPLES
+from imgtag.assembly import make_indexer
+from imgtag.cli.demo.output import SEARCHES, copy_with_credits, show_labels, show_news, show_progress
+from imgtag.cli.demo.samples import SAMPLES
 from imgtag.config.load import load
 from imgtag.errors import ImgtagError
-from imgtag.library.names import Names
-from imgtag.service.assembly import make_indexer
+from imgtag.models.display_names import Names
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, to_thread
 
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
 from imgtag_directory.records import Records
 from imgtag_directory.root import unavailable

@@ -11,7 +11,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from imgtag.errors import ConfigError
-from imgtag.plugin.local import LocalDeliveries
+from imgtag.flow.local_queue import LocalQueue
 from imgtag.plugin.source import Delivery, SourceFeatures
 from imgtag.types.ref import Scope
 from imgtag_directory.attributes import Attributes
@@ -65,7 +65,7 @@ class DirectorySource:
         self._objects = Objects(self._root, Attributes(context.state_dir, context.site, self._root.bucket))
         self._limiter = CapacityLimiter(THREADS)
         self._inbox = Inbox(context.state_dir / "inbox")
-        self._queue: LocalDeliveries | None = None
+        self._queue: LocalQueue | None = None
         self.dead = FileDeadLetters(context.state_dir / "dead", self._limiter)
         self._watch: Watch | None = None
 
@@ -93,7 +93,7 @@ class DirectorySource:
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Hints and resyncs, until the iterator is closed."""
-        queue = self._queue = LocalDeliveries()
+        queue = self._queue = LocalQueue()
         scope = anyio.CancelScope()
         self._tasks.start_soon(self._feed, queue, scope)
         try:
@@ -130,7 +130,7 @@ class DirectorySource:
         """A folder has none."""
         return None
 
-    async def _feed(self, queue: LocalDeliveries, scope: anyio.CancelScope) -> None:
+    async def _feed(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
         settling = Settling(self._root.bucket, self._settings.settle, self._objects.find)
         self._watch = Watch(self._root, self._settings, settling, self._polling(settling), self._limiter)
         with scope:
@@ -143,7 +143,7 @@ class DirectorySource:
         walk = Walk(self._root, self._objects)
         return PollingWatcher(walk.objects, settling, self._state_dir, every=self._settings.poll)
 
-    async def _settle(self, queue: LocalDeliveries, settling: Settling) -> None:
+    async def _settle(self, queue: LocalQueue, settling: Settling) -> None:
         tick = min(max(self._settings.settle * BRIEF / 2, SHORTEST), LONGEST)
         while True:
             await anyio.sleep(tick)
@@ -151,13 +151,13 @@ class DirectorySource:
                 for each in await self._run(settling.settled):
                     queue.resync(each) if isinstance(each, Scope) else queue.put(each)
 
-    async def _receive(self, queue: LocalDeliveries) -> None:
+    async def _receive(self, queue: LocalQueue) -> None:
         while True:
             if len(queue) < INBOX_WAITING:
                 await self._take(queue)
             await anyio.sleep(INBOX_EVERY)
 
-    async def _take(self, queue: LocalDeliveries) -> None:
+    async def _take(self, queue: LocalQueue) -> None:
         try:
             taken = await self._run(lambda: self._inbox.take(INBOX_WAITING))
         except OSError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
 from imgtag_meilisearch.index_settings import SCORES, compared
 
 EVERYTHING = '"bucket" EXISTS'

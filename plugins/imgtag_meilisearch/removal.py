@@ -7,8 +7,8 @@ from typing import Any
 
 from imgtag.errors import ConfigError
 from imgtag.plugin.service import Change
-from imgtag.types.query import Is, Not
-from imgtag.types.query.folding import normalise
+from imgtag.query import Is, Not
+from imgtag.types.folding import normalise
 from imgtag_meilisearch.connection import Connection
 from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.index_settings import SETTINGS, covers

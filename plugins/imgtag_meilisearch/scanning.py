@@ -12,9 +12,9 @@ from typing import Any
 
 from anyio import CancelScope
 
+from imgtag.query import And, Condition, Is, StartsWith
 from imgtag.types.document import Document
-from imgtag.types.query import And, Condition, Is, StartsWith
-from imgtag.types.query.folding import normalise
+from imgtag.types.folding import normalise
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag_meilisearch.connection import Connection
 from imgtag_meilisearch.document import VECTORS, decode

@@ -13,9 +13,9 @@ from typing import Any
 
 from imgtag.errors import QueryError
 from imgtag.plugin.indexer import Page, SearchRequest, Similar, SimilarRequest, vector_of
+from imgtag.query import Is, Or, Query
 from imgtag.types.document import Document
-from imgtag.types.query import Is, Or, Query
-from imgtag.types.query.folding import fold
+from imgtag.types.folding import fold
 from imgtag.types.vector import cosine
 from imgtag_meilisearch.connection import Connection
 from imgtag_meilisearch.document import decode

@@ -11,10 +11,11 @@ import anyio
 from nats.aio.msg import Msg
 
 from imgtag.errors import ConfigError, EventError, Unavailable
-from imgtag.plugin.local import LocalDeliveries
+from imgtag.flow.local_queue import LocalQueue
 from imgtag.plugin.service import Change, Check
-from imgtag.plugin.source import DeadLetter, DeadLetters, Delivery, SourceFeatures
+from imgtag.plugin.source import DeadLetters, Delivery, SourceFeatures
 from imgtag.plugin.spec import PluginContext
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import Scope
 from imgtag_nats.connected import Connected
@@ -57,7 +58,7 @@ class CoreSource(Connected):
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """A resync of each bucket, then notifications as they come."""
         logger.warning(WEAK)
-        queue, scope = LocalDeliveries(), anyio.CancelScope()
+        queue, scope = LocalQueue(), anyio.CancelScope()
         self._tasks.start_soon(self._listen, queue, scope)
         try:
             async for delivery in queue:
@@ -104,7 +105,7 @@ class CoreSource(Connected):
         """Permissions for nats-server's configuration."""
         return permissions(self._settings, self._names, "", "")
 
-    async def _listen(self, queue: LocalDeliveries, scope: anyio.CancelScope) -> None:
+    async def _listen(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
         with scope:
             while True:
                 link = await self._connection.link()
@@ -116,7 +117,7 @@ class CoreSource(Connected):
                     self._trouble = str(error)
                     await anyio.sleep(1)
 
-    async def _subscribe(self, link: Link, queue: LocalDeliveries) -> None:
+    async def _subscribe(self, link: Link, queue: LocalQueue) -> None:
         async def notified(message: Msg) -> None:
             await self._notified(message, queue)
 
@@ -131,14 +132,14 @@ class CoreSource(Connected):
         for bucket in self._buckets:
             queue.resync(Scope(bucket))
 
-    async def _notified(self, message: Msg, queue: LocalDeliveries) -> None:
+    async def _notified(self, message: Msg, queue: LocalQueue) -> None:
         try:
             for hint in parse(message.data):
                 queue.put(hint)
         except EventError as error:
             await self._bury(message, error)
 
-    async def _asked(self, message: Msg, queue: LocalDeliveries) -> None:
+    async def _asked(self, message: Msg, queue: LocalQueue) -> None:
         try:
             said = decode(message.data)
         except EventError as error:

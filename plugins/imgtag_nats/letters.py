@@ -12,7 +12,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
 from imgtag_nats.files import read, write
 from imgtag_nats.jetstream import NOT_FOUND, JetStream, Refused

@@ -12,7 +12,7 @@ from typing import Any
 from imgtag.errors import DocumentError
 from imgtag.plugin.indexer import vector_of
 from imgtag.types.document import Document
-from imgtag.types.query.folding import fold, normalise
+from imgtag.types.folding import fold, normalise
 from imgtag.types.vector import LENGTH
 from imgtag_sqlite import token
 from imgtag_sqlite.schema import FACETS, NUMBERS

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtag.plugin.indexer import Page, SearchRequest, Similar, SimilarRequest, vector_of
+from imgtag.query import Condition, Query
 from imgtag.types.document import Document
-from imgtag.types.query import Condition, Query
-from imgtag.types.query.folding import fold
+from imgtag.types.folding import fold
 from imgtag.types.ref import Scope
 from imgtag_sqlite import token
 from imgtag_sqlite.sql import after, condition

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
 from imgtag_sqlite import token
 from imgtag_sqlite.distance import band
 from imgtag_sqlite.schema import NUMBERS

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imgtag.plugin.manifest import Manifest, model_files
+from imgtag.models.manifest import Manifest, model_files
 from imgtag_tflite import SUFFIX
 
 BUNDLED = Path(__file__).with_name("bundled")

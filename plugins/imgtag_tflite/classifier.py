@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgtag.plugin.calibration import tempered
+from imgtag.models.temperature import tempered
 from imgtag.plugin.classifier import ModelInfo, Scores
 from imgtag_tflite.model import load
 from imgtag_tflite.runtime import failures

@@ -8,9 +8,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
+from imgtag.labels.taxonomy import Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.labels import identity
-from imgtag.types.words import Words
 from imgtag_tflite import labels, model_file, projection, runtime, words
 from imgtag_tflite.choice import choose
 from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select
@@ -18,7 +18,7 @@ from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, se
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imgtag.plugin.manifest import Manifest, OutputManifest
+    from imgtag.models.manifest import Manifest, OutputManifest
     from imgtag_tflite.choice import Choice
     from imgtag_tflite.model_file import ModelFile
     from imgtag_tflite.projection import Matrix
@@ -64,7 +64,7 @@ def load(settings: TFLiteSettings) -> Model:
         raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
     display = labels.fit(names, origin, classes.length)
     identities = tuple(identity(label) for label in display)
-    known = words.read(choice.words) if choice.words else Words()
+    known = words.read(choice.words) if choice.words else Taxonomy()
     if choice.words and elsewhere is None:
         better = words.shown(choice.words)
         display = tuple(better.get(number, name) for number, name in enumerate(display))

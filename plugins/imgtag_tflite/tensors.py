@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtag.errors import ModelError
-from imgtag.plugin.manifest import OutputManifest
+from imgtag.models.manifest import OutputManifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

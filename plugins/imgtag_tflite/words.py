@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
-from imgtag.types.words import AncestorWords, ClassWords, Words
+from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 CLASSES, ANCESTORS = "words.tsv", "ancestors.tsv"
 
 
-def read(folder: Path) -> Words:
+def read(folder: Path) -> Taxonomy:
     """Return the words of a model's classes and of what is above them. Raises ModelError."""
     classes = tuple(
-        ClassWords(category=row["category"], ancestors=_names(row["ancestors"]), synonyms=_names(row["synonyms"]))
+        ClassTerms(category=row["category"], ancestors=_names(row["ancestors"]), synonyms=_names(row["synonyms"]))
         for row in _rows(folder / CLASSES)
     )
     above = (AncestorWords(name=row["ancestor"], synonyms=_names(row["synonyms"])) for row in _rows(folder / ANCESTORS))
-    return Words(classes=classes, ancestors=tuple(above))
+    return Taxonomy(classes=classes, ancestors=tuple(above))
 
 
 def shown(folder: Path) -> Mapping[int, str]:

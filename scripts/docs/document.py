@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 from forms import code, page, table
 
-from imgtag.types.document import Document, DocumentOptions, Problem, build_document
+from imgtag.labels.policy import LabelPolicy
+from imgtag.stages.document import DocumentOptions, build_document
+from imgtag.types.document import Document, Problem
 from imgtag.types.facts import Facts
-from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.labels import Raw
 from imgtag.types.mark import Mark, content_digest, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState

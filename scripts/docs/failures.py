@@ -171,7 +171,7 @@ def _codes(node: ast.AST) -> Iterator[str]:
 
 def _group(title: str, about: str, meanings: Mapping[str, str]) -> str:
     rows = [(code(name), meaning) for name, meaning in meanings.items()]
-    return f"### {title} {{ #{slug(title)} }}\n\n{about}\n\n{table(['Code', 'Meaning'], rows)}"
+    return f"### {title} {{ #{slug(title)} }}\n\n{about}\n\n{table(['Code', 'LabelDefinition'], rows)}"
 
 
 def _import_all(package: str) -> None:

@@ -23,12 +23,12 @@ _MODULES = (
     "imgtag.plugin.classifier",
     "imgtag.plugin.image",
     "imgtag.plugin.indexer",
-    "imgtag.plugin.local",
+    "imgtag.flow.local_queue",
     "imgtag.types.event",
     "imgtag.types.ref",
     "imgtag.types.facts",
-    "imgtag.types.words",
-    "imgtag.types.query.ast",
+    "imgtag.labels.taxonomy",
+    "imgtag.query.ast",
 )
 
 

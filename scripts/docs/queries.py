@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from forms import code, page, table
 
-from imgtag.types.query import fields, parse
-from imgtag.types.query.parser import DEEPEST, LONGEST, MOST
+from imgtag.query import fields, parse
+from imgtag.query.parser import DEEPEST, LONGEST, MOST
 
 _INTRO = """\
 One language for every index: a query becomes one filter, and finds the same objects in Meilisearch and in SQLite.

@@ -9,7 +9,7 @@ import words
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from words import Ancestor, Words
+    from words import Ancestor, Taxonomy
 
 LICENCE = """\
 words.tsv and ancestors.tsv beside this file are made from WordNet 3.0 by scripts/wordnet of the imgtag-sidecar project,
@@ -19,7 +19,7 @@ which chose, renamed and added. WordNet's licence:
 EXAMPLES = 4
 
 
-def classes(table: Words) -> str:
+def classes(table: Taxonomy) -> str:
     """Return words.tsv: a line for each class, in the model's order; commas divide names."""
     rows = (
         (c.label, c.synset, c.category, ", ".join(c.ancestors), ", ".join(c.synonyms), c.shown) for c in table.classes
@@ -27,7 +27,7 @@ def classes(table: Words) -> str:
     return _tsv(("label", "synset", "category", "ancestors", "synonyms", "shown"), rows)
 
 
-def ancestors(table: Words) -> str:
+def ancestors(table: Taxonomy) -> str:
     """Return ancestors.tsv: their own synonyms, in the order of the reviewed list."""
     return _tsv(("ancestor", "synonyms"), ((a.name, ", ".join(a.synonyms)) for a in table.ancestors))
 
@@ -37,7 +37,7 @@ def licence(text: str) -> str:
     return LICENCE + text
 
 
-def docs(table: Words) -> dict[str, str]:
+def docs(table: Taxonomy) -> dict[str, str]:
     """Return the Markdown tables by name."""
     sizes = words.sizes(table)
     of = ((f"`{name}`", str(sizes[name]), about) for name, about in table.categories.items())

@@ -41,7 +41,7 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
-class Words:
+class Taxonomy:
     """All of it; `categories` are names and what is in them."""
 
     classes: tuple[Class, ...]
@@ -49,7 +49,7 @@ class Words:
     categories: Mapping[str, str]
 
 
-def derive(lexicon: Lexicon, bundle: Path, reviewed: Path) -> Words:
+def derive(lexicon: Lexicon, bundle: Path, reviewed: Path) -> Taxonomy:
     """Return the words of the model in `bundle`, by the lists in the folder `reviewed`. Raises ListError."""
     synsets = _synsets(bundle, lexicon)
     above = {label: lexicon.above(synset) for label, synset in synsets.items()}
@@ -71,7 +71,7 @@ def derive(lexicon: Lexicon, bundle: Path, reviewed: Path) -> Words:
         )
         for label, synset in synsets.items()
     )
-    return Words(classes, ancestors, {group.name: group.remarks for group in categories})
+    return Taxonomy(classes, ancestors, {group.name: group.remarks for group in categories})
 
 
 def _synsets(bundle: Path, lexicon: Lexicon) -> dict[str, str]:
@@ -167,6 +167,6 @@ def _shown(lexicon: Lexicon, synsets: Mapping[str, str], path: Path) -> dict[str
     return found
 
 
-def sizes(words: Words) -> Counter[str]:
+def sizes(words: Taxonomy) -> Counter[str]:
     """Return how many classes each category has."""
     return Counter(row.category for row in words.classes)

@@ -19,10 +19,11 @@ from imgtag.flow.backoff import Backoff, Breaker
 from imgtag.flow.serial import Serial
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.plugin.source import DeadLetter, Delivery, Source
+from imgtag.plugin.source import Delivery, Source
 from imgtag.reconcile import Poison, Reconciler, Result
-from imgtag.stages.index import IndexDown
+from imgtag.stages.index import IndexUnavailable
 from imgtag.stages.receive import Recent
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
 
@@ -45,7 +46,7 @@ _WORTH_A_LINE = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flow:
+class PipelineLimits:
     """Keys in work at once, pauses between tries, seconds that a stop may take."""
 
     concurrency: int = 6
@@ -53,7 +54,7 @@ class Flow:
     drain: float = 25.0
 
 
-class Again(Exception):
+class RetryLater(Exception):
     """This work is to be tried again after ``delay`` seconds."""
 
     def __init__(self, delay: float) -> None:
@@ -72,7 +73,7 @@ class Pipeline:
     differences: Callable[[Scope], AsyncIterator[Hint]]
     own_write: Callable[[Hint], bool]
     metrics: Metrics
-    flow: Flow
+    flow: PipelineLimits
     health: Health
 
     def __post_init__(self) -> None:
@@ -176,7 +177,7 @@ class Pipeline:
                         keys.start_soon(self._insist, hint, waiting)
             except* Unavailable as errors:
                 self._failed(_first(errors))
-                raise Again(self._later(_first(errors), str(scope), delivery.attempt)) from errors
+                raise RetryLater(self._later(_first(errors), str(scope), delivery.attempt)) from errors
         log.info("resync done", extra={"scope": str(scope), "keys": count})
 
     async def _insist(self, hint: Hint, waiting: anyio.Semaphore) -> None:
@@ -188,7 +189,7 @@ class Pipeline:
                 try:
                     async with self._slots:
                         return await self._work(hint, attempt)
-                except Again as again:
+                except RetryLater as again:
                     delay = again.delay
                 await anyio.sleep(delay)
         finally:
@@ -213,7 +214,7 @@ class Pipeline:
         except Poison as poison:
             self.metrics.object_done(poison.problem.status or "failed")
             await self._bury(poison.ref, poison.problem.code, poison.problem.reason, attempt)
-        except IndexDown as error:
+        except IndexUnavailable as error:
             await self._park(hint, error, attempt)
         except ImgtagError as error:
             await self._disposed(hint, error, attempt)
@@ -236,7 +237,7 @@ class Pipeline:
         level = logging.INFO if result in _WORTH_A_LINE else logging.DEBUG
         log.log(level, "object done", extra={"bucket": ref.bucket, "key": ref.key, "result": result.value})
 
-    async def _park(self, hint: Hint, error: IndexDown, attempt: int) -> None:
+    async def _park(self, hint: Hint, error: IndexUnavailable, attempt: int) -> None:
         """The index is down: where the source keeps hints durably, labelling goes on without it."""
         if not self.source.features.parks or hint.parked:
             await self._disposed(hint, error, attempt)
@@ -254,7 +255,7 @@ class Pipeline:
             return
         if isinstance(error, Unavailable) and not hint.parked:
             self._failed(error)  # what waits for the index only does not hold back what need not
-        raise Again(self._later(error, str(hint.ref), attempt)) from error
+        raise RetryLater(self._later(error, str(hint.ref), attempt)) from error
 
     def _failed(self, error: Unavailable) -> None:
         """A bucket that is not there holds back what is in it; anything else that does not answer, everything."""
@@ -274,7 +275,7 @@ class Pipeline:
         count = self._bugs.get(hint.ref, 0) + 1
         if count < _BUGS:
             self._bugs[hint.ref] = count
-            raise Again(self.flow.backoff.delay(attempt)) from error
+            raise RetryLater(self.flow.backoff.delay(attempt)) from error
         self._bugs.pop(hint.ref, None)
         await self._bury(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
 
@@ -290,7 +291,7 @@ class Pipeline:
         try:
             await self.source.dead.put(letter)
         except Unavailable as error:
-            raise Again(self._later(error, str(letter.ref), attempt)) from error
+            raise RetryLater(self._later(error, str(letter.ref), attempt)) from error
         self.metrics.dead_letter(letter.code)
         log.warning("dead letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
 
@@ -303,10 +304,10 @@ async def _extend(delivery: Delivery, period: float) -> None:
 
 def _again(error: BaseException) -> float | None:
     """The delay of an Again, however deep task groups have wrapped it; None for any other error."""
-    if isinstance(error, Again):
+    if isinstance(error, RetryLater):
         return error.delay
     if isinstance(error, BaseExceptionGroup):
-        inner = error.split(Again)
+        inner = error.split(RetryLater)
         return _again(error.exceptions[0]) if inner[1] is None else None
     return None
 

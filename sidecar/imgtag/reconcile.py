@@ -22,25 +22,27 @@ import anyio
 
 from imgtag.errors import Conflict, ImgtagError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.budget import ByteBudget
+from imgtag.labels.difference import compare
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.vocabulary import Vocabulary
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotated, Annotator, Way
-from imgtag.stages.classify import Author, Vocabularies
+from imgtag.stages.classify import EntryBuilder, Vocabularies
 from imgtag.stages.compare import require_right
+from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
-from imgtag.types.difference import compare
-from imgtag.types.document import Document, DocumentOptions, Problem, build_document, document_id
+from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
-from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.image_formats import sniff
+from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
-from imgtag.types.vocabulary import Vocabulary
-from imgtag.workers.child.magic import sniff
-from imgtag.workers.models import Model
+from imgtag.workers.generations import Model
 from imgtag.workers.pool import PictureLimits
 
 log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Treatment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class IndexState:
     """What the index says: its document, None; or nothing at all, because it does not answer."""
 
     document: Document | None = None
@@ -105,7 +107,7 @@ class Poison(Exception):
 class Reconciler:
     """Applies the rule to one hint at a time; whoever calls keeps one key's hints in sequence."""
 
-    author: Author
+    author: EntryBuilder
     options: DocumentOptions
     treat: Callable[[ObjectRef], Treatment | None]
     store: Store
@@ -132,7 +134,7 @@ class Reconciler:
         with treatment.model.used():
             return await self._treated(hint, treatment, known)
 
-    async def _treated(self, hint: Hint, treatment: Treatment, known: Known) -> Result:
+    async def _treated(self, hint: Hint, treatment: Treatment, known: IndexState) -> Result:
         async with AsyncExitStack() as stack:
             with self.metrics.stage("inspect"):
                 body = await stack.enter_async_context(self.store.open(hint.ref))
@@ -144,13 +146,15 @@ class Reconciler:
                 return settled
             return await self._with_body(hint, found, body, treatment, known, stack)
 
-    async def _absent(self, hint: Hint, known: Known) -> Result:
+    async def _absent(self, hint: Hint, known: IndexState) -> Result:
         """A bucket without any object is believed where a deletion was heard of; else it may be the wrong server's."""
         if known.document is not None and not hint.removed:
             await require_right(self.store, hint.ref.bucket)
         return await self._undocumented(hint.ref, known, Result.ABSENT)
 
-    async def _without_body(self, hint: Hint, found: Inspected, treatment: Treatment, known: Known) -> Result | None:
+    async def _without_body(
+        self, hint: Hint, found: Inspected, treatment: Treatment, known: IndexState
+    ) -> Result | None:
         """What headers and the index decide; None where the bytes are needed."""
         if found.image is False:
             return await self._undocumented(hint.ref, known, Result.SKIPPED)
@@ -167,14 +171,14 @@ class Reconciler:
     def _wanted_anew(self, hint: Hint, found: Inspected, treatment: Treatment) -> bool:
         return hint.intent is Intent.STALE and self._stale(found, treatment)
 
-    async def _marked(self, found: Inspected, treatment: Treatment, known: Known) -> Result:
+    async def _marked(self, found: Inspected, treatment: Treatment, known: IndexState) -> Result:
         """A mark that holds is taken as it is, and counted where it is of another model or of other rules."""
         if self._stale(found, treatment):
             self.metrics.stale()
         return await self._indexed(found, treatment, known)
 
     async def _with_body(
-        self, hint: Hint, found: Inspected, body: Body, treatment: Treatment, known: Known, stack: AsyncExitStack
+        self, hint: Hint, found: Inspected, body: Body, treatment: Treatment, known: IndexState, stack: AsyncExitStack
     ) -> Result:
         size = min(found.state.size, treatment.max_bytes)
         async with self.budget.reserve(size):
@@ -259,7 +263,7 @@ class Reconciler:
             self.metrics.write_refused(done.problem.code)
         return done
 
-    async def _indexed(self, found: Inspected, treatment: Treatment, known: Known) -> Result:
+    async def _indexed(self, found: Inspected, treatment: Treatment, known: IndexState) -> Result:
         """Bring the index in line with a labelled object: no body, no inference, no write."""
         document = self._document(found.state, found.entries, found.user, treatment)
         if known.document == document:
@@ -267,7 +271,7 @@ class Reconciler:
         await self._upsert(document)
         return Result.REINDEXED
 
-    async def _undocumented(self, ref: ObjectRef, known: Known, result: Result) -> Result:
+    async def _undocumented(self, ref: ObjectRef, known: IndexState, result: Result) -> Result:
         if known.error:
             raise known.error
         if known.document is None:
@@ -282,11 +286,11 @@ class Reconciler:
         await self._upsert(self._document(found.state, Entries(), found.user, treatment, problem))
         return Poison(found.state.ref, problem)
 
-    async def _known(self, ref: ObjectRef) -> Known:
+    async def _known(self, ref: ObjectRef) -> IndexState:
         try:
-            return Known(document=await self.index.lookup(document_id(self.author.site, ref)))
+            return IndexState(document=await self.index.lookup(document_id(self.author.site, ref)))
         except Unavailable as error:
-            return Known(error=error)
+            return IndexState(error=error)
 
     async def _upsert(self, document: Document) -> None:
         with self.metrics.stage("index"):

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from imgtag.errors import PluginError
-from imgtag.plugin.entry import import_path
 from imgtag.plugin.spec import API_VERSION, KINDS, Kind, PluginSpec
+from imgtag.plugin_loader import import_path
 
 Status = Literal["ok", "broken", "refused", "conflict"]
 

@@ -12,6 +12,7 @@ from imgtag.errors import BucketAbsent, Conflict, Unavailable, Undecodable
 from imgtag.plugin.image import Image
 from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
 from imgtag.plugin.store import Rewrite
+from imgtag.query import parse
 from imgtag.testing.broker import MemoryBroker
 from imgtag.testing.classifier import COLOURS, HOSTILE, SPEC
 from imgtag.testing.conformance.corpus import ATTIC, KIT
@@ -19,7 +20,6 @@ from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.source import MemorySource
 from imgtag.testing.store import MemoryStore
 from imgtag.types.event import Hint
-from imgtag.types.query import parse
 from imgtag.types.ref import ObjectRef, Scope
 
 FOX = "photos/fox.jpg"

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 from docs.pages import ROOT
-from imgtag.types.query import parse
+from imgtag.query import parse
 
 README = (ROOT / "README.md").read_text()
 

@@ -19,7 +19,7 @@ from imgtag.config.shape import shape
 from imgtag.errors import ImgtagError
 from imgtag.ops.metrics import TABLE
 from imgtag.plugin.spec import KINDS
-from imgtag.types.query import parse
+from imgtag.query import parse
 
 SCRIPTS = ROOT / "scripts" / "docs"
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from imgtag.errors import Undecodable, Unreadable
+from imgtag.models.spec import ModelSpec
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import ModelOrder
 from unit.workers import pictures
 
 COUNT = 2_000
@@ -94,7 +94,7 @@ async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
             await anyio.sleep(SAMPLED)
 
     async with (
-        WorkerPool([ModelOrder(entry="imgtag_tflite:SPEC")], 2, restarts.append) as pool,
+        WorkerPool([ModelSpec(entry="imgtag_tflite:SPEC")], 2, restarts.append) as pool,
         anyio.create_task_group() as sampling,
     ):
         sampling.start_soon(sample)

@@ -43,7 +43,7 @@ def test_every_plugin_is_in_it(wheel):
 @pytest.mark.parametrize(
     "name",
     [
-        "imgtag/cli/clock.jpg",
+        "imgtag/jobs/clock.jpg",
         "imgtag/config/embarrassing.toml",
         "imgtag/py.typed",
         "imgtag_tflite/bundled/efficientnet-lite0-int8.tflite",

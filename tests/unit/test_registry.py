@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from imgtag.errors import PluginError
-from imgtag.plugin.entry import import_entry
+from imgtag.plugin_loader import import_entry
 from imgtag.registry import PluginRecord, discover
 
 GOOD = """
@@ -153,7 +153,7 @@ def test_drop_in_file_and_package_are_found(drop: Drop) -> None:
     for record in records:
         assert record.spec is not None
         assert 7 == record.spec.load()(7)
-        script = f"from imgtag.plugin.entry import import_entry; print(import_entry({record.entry!r}).load()(7))"
+        script = f"from imgtag.plugin_loader import import_entry; print(import_entry({record.entry!r}).load()(7))"
         assert "7\n" == run_python(script)
 
 

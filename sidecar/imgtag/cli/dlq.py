@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 import anyio
 import click
 
-from imgtag.cli.consent import confirm
+from imgtag.assembly import make_source
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
-from imgtag.plugin.source import DeadLetter, Source
-from imgtag.service.assembly import make_source
+from imgtag.plugin.source import Source
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 
 

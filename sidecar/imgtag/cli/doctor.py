@@ -11,19 +11,19 @@ import anyio
 import click
 from anyio.abc import TaskStatus
 
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store, parts
 from imgtag.cli.address import address
 from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
-from imgtag.cli.parcel import Parcel, Road
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
 from imgtag.config.rules import Rules
 from imgtag.config.schema import Writeback
 from imgtag.errors import BucketAbsent, ImgtagError
+from imgtag.jobs.round_trip import Parcel, Road
 from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
-from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store, parts
 from imgtag.types.ref import ObjectRef, Scope
 
 _SEE = "See `imgtag config example`."

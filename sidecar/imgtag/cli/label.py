@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import anyio
 import click
 
+from imgtag.assembly import make_pool, make_store, worker_count
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError, Unreadable
+from imgtag.labels.vocabulary import Vocabulary
 from imgtag.plugin.store import Store
-from imgtag.service.assembly import make_pool, make_store, worker_count
 from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.stages.fetch import fetch
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
-from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.pool import WorkerPool
 
 

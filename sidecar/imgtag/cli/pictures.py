@@ -9,11 +9,11 @@ from pathlib import Path
 
 import anyio
 
+from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.search import understood
 from imgtag.config.configuration import Config
 from imgtag.errors import Unreadable
 from imgtag.plugin.indexer import SearchRequest
-from imgtag.service.assembly import make_indexer, make_store
 from imgtag.stages.fetch import fetch
 from imgtag.stages.inspect import SUFFIXES
 from imgtag.types.ref import ObjectRef

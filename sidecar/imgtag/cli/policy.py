@@ -5,11 +5,11 @@ from __future__ import annotations
 import anyio
 import click
 
+from imgtag.assembly import parts
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.errors import ConfigError, Unavailable
 from imgtag.plugin.service import Service
-from imgtag.service.assembly import parts
 
 
 @click.command(name="policy")

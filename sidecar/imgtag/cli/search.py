@@ -10,17 +10,17 @@ from typing import Any
 import anyio
 import click
 
+from imgtag.assembly import make_indexer, make_pool
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError, QueryError
-from imgtag.library.names import Names, Shown
+from imgtag.models.display_names import DisplayNames, Shown
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
-from imgtag.service.assembly import make_indexer, make_pool
+from imgtag.query import Query, parse
 from imgtag.service.treatments import label_policy
 from imgtag.types.document import Document
-from imgtag.types.query import Query, parse
-from imgtag.types.query.folding import fold
+from imgtag.types.folding import fold
 
 _PAGE = 1000
 _ALIKE = 2
@@ -58,7 +58,7 @@ async def _search(config: Config, query: Query, limit: int, form: str) -> int:
         page = await _page(indexer, query, limit)
         if form == "table":
             _say_more(page, query, await _unknown(config, indexer, query, page))
-        print_hits(page.hits, form, Names(config.state_dir).load() if form == "table" else {})
+        print_hits(page.hits, form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0
 
 

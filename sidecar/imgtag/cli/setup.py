@@ -9,15 +9,15 @@ from pathlib import Path
 import anyio
 import click
 
-from imgtag.cli.consent import confirm
 from imgtag.cli.main import DONE, FAILED, App, pass_app
+from imgtag.cli.prompts import confirm
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError
+from imgtag.jobs.setup import Outcome, Setup
+from imgtag.jobs.setup_record import Entry
 from imgtag.plugin.service import Change
-from imgtag.service.installation import Installation, Outcome
-from imgtag.service.ledger import Entry
 
 RUNNING = "Stop `imgtag run` first: it makes stream, consumers and index again. Labels stay on the pictures."
 
@@ -43,7 +43,7 @@ def command(app: App, *, yes: bool, remove: bool) -> int:
 
 
 def _make(config: Config, *, yes: bool) -> int:
-    installation = Installation(config)
+    installation = Setup(config)
     missing = anyio.run(installation.plan)
     if not missing:
         click.echo("everything is there", err=True)
@@ -63,7 +63,7 @@ def _make(config: Config, *, yes: bool) -> int:
     return DONE if all(change.done for change in changes) else FAILED
 
 
-async def _make_all(installation: Installation) -> list[Change]:
+async def _make_all(installation: Setup) -> list[Change]:
     """Each is said when it is made: what follows may fail."""
     changes = []
     async for change in installation.make():
@@ -97,7 +97,7 @@ def _warning(config: Config) -> str:
 
 
 def _remove(config: Config, *, yes: bool) -> int:
-    installation = Installation(config)
+    installation = Setup(config)
     entries = anyio.run(installation.recorded)
     if not entries:
         click.echo(_nothing(installation.ledger.path, config.site.name), err=True)

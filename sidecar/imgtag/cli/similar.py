@@ -7,15 +7,15 @@ from pathlib import Path
 import anyio
 import click
 
+from imgtag.assembly import make_indexer
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.search import print_hits, understood
 from imgtag.config.configuration import Config
 from imgtag.errors import Incomparable
-from imgtag.library.names import Names
+from imgtag.models.display_names import DisplayNames
 from imgtag.plugin.indexer import Similar, SimilarRequest
-from imgtag.service.assembly import make_indexer
+from imgtag.query import Query
 from imgtag.types.document import Document, document_id
-from imgtag.types.query import Query
 from imgtag.types.ref import ObjectRef
 
 _DIGITS = 4
@@ -49,7 +49,7 @@ async def _similar(config: Config, ref: ObjectRef, query: Query, limit: int, for
             raise _named(error, ref) from None
     if form == "table":
         click.echo(f"{len(found)} like {ref}", err=True)
-    print_hits([_shown(each) for each in found], form, Names(config.state_dir).load() if form == "table" else {})
+    print_hits([_shown(each) for each in found], form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0
 
 

@@ -17,7 +17,7 @@ from imgtag.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class SelectedPlugin:
     """The one plugin of its kind, with its settings; ``entry`` is for `import_entry`."""
 
     kind: Kind
@@ -69,10 +69,10 @@ class Config(Core):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     state_dir: Path
-    source: Chosen | None = None
-    store: Chosen | None = None
-    classifier: Chosen | None = None
-    indexer: Chosen | None = None
+    source: SelectedPlugin | None = None
+    store: SelectedPlugin | None = None
+    classifier: SelectedPlugin | None = None
+    indexer: SelectedPlugin | None = None
     registry: Registry = Field(repr=False)
     origins: Origins = Field(default=Origins(), repr=False)
 
@@ -86,12 +86,12 @@ class Config(Core):
         """The folder of models."""
         return self.models.dir or self.state_dir / "models"
 
-    def chosen(self, kind: Kind) -> Chosen | None:
+    def chosen(self, kind: Kind) -> SelectedPlugin | None:
         """The plugin of a kind, if there is one."""
-        found: Chosen | None = getattr(self, kind)
+        found: SelectedPlugin | None = getattr(self, kind)
         return found
 
-    def need(self, kind: Kind) -> Chosen:
+    def need(self, kind: Kind) -> SelectedPlugin:
         """The plugin of a kind. Raises InvalidConfig when none is configured."""
         found = self.chosen(kind)
         if found is None:

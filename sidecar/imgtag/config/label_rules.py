@@ -10,8 +10,8 @@ from importlib.resources import files
 from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding
 from imgtag.config.schema import LabelRule
+from imgtag.labels.rules import matches
 from imgtag.registry import suggestion
-from imgtag.types.label_rules import matches
 from imgtag.types.labels import identity
 
 

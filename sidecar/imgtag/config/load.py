@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from imgtag.config.check import check
-from imgtag.config.configuration import Chosen, Config, Origins
+from imgtag.config.configuration import Config, Origins, SelectedPlugin
 from imgtag.config.credentials import read_secrets, secret_folders, secrets_in
 from imgtag.config.environment import CONFIG, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
@@ -133,7 +133,7 @@ class _Reading:
             raise InvalidConfig(sorted(self.findings, key=lambda finding: (finding.line is None, finding.line or 0)))
         return self.checked(core, chosen)
 
-    def checked(self, core: Core, chosen: Mapping[Kind, Chosen | None]) -> Config:
+    def checked(self, core: Core, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
         config = Config(
             **{name: getattr(core, name) for name in Core.model_fields},
             **{str(kind): choice for kind, choice in chosen.items()},
@@ -145,7 +145,7 @@ class _Reading:
             raise InvalidConfig(findings)
         return config
 
-    def choice(self, kind: Kind) -> Chosen | None:
+    def choice(self, kind: Kind) -> SelectedPlugin | None:
         """The one plugin that the configuration has a table for."""
         tables = self.values.get(kind, {})
         if not isinstance(tables, dict):
@@ -156,7 +156,7 @@ class _Reading:
             self.say(f"{kind}.{name}", f"there is [{kind}.{names[0]}] already, and only one {kind} can be configured")
         return self.plugin(kind, names[0], tables[names[0]]) if len(names) == 1 else None
 
-    def plugin(self, kind: Kind, name: str, table: object) -> Chosen | None:
+    def plugin(self, kind: Kind, name: str, table: object) -> SelectedPlugin | None:
         try:
             record = self.registry.record(kind, name)
         except PluginError as error:
@@ -166,7 +166,7 @@ class _Reading:
         settings = self.validated(spec.settings, table, f"{kind}.{name}")
         if settings is None:
             return None
-        return Chosen(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
+        return SelectedPlugin(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
 
     def validated(self, model: type[_Model], values: object, above: str) -> _Model | None:
         try:

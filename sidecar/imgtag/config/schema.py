@@ -61,7 +61,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Glob = Annotated[str, Field(min_length=1)]
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
 Kept = Literal["facts", "raw", "vec"]
-Names = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+DisplayNames = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One or several labels or globs over them."""
 NewName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
@@ -306,7 +306,7 @@ class LabelRule(Settings):
     All rules also hold for ancestors, but for `category` and `priority`.
     """
 
-    label: Names = Field(
+    label: DisplayNames = Field(
         min_length=1,
         description="Labels as the model knows them, in lower case, or globs over them: a name or a list of names.",
         examples=[["tabby", "*cat"]],

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtag.errors import ImgtagError
-from imgtag.plugin.calibration import tempered
+from imgtag.models.temperature import tempered
 
 LEAST = 100
 """Pictures; with fewer the temperature is mostly chance."""

@@ -17,8 +17,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from imgtag import __version__
 from imgtag.errors import ImgtagError
+from imgtag.labels.difference import Difference
 from imgtag.ops.traces import Traces
-from imgtag.types.difference import Difference
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 LATENCIES = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)

@@ -11,7 +11,7 @@ from typing import Any
 from imgtag import __version__
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.ops.troubles import Troubles
+from imgtag.ops.troubles import RecentWarnings
 
 _PLAIN = {
     "backlog": "imgtag_backlog",
@@ -39,7 +39,7 @@ class Status:
     site: str
     health: Health
     metrics: Metrics
-    troubles: Troubles
+    troubles: RecentWarnings
     started: float = field(default_factory=time.time)
 
     def snapshot(self) -> Mapping[str, Any]:

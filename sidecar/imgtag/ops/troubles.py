@@ -13,7 +13,7 @@ _LONGEST = 300
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
-class Troubles(logging.Handler):
+class RecentWarnings(logging.Handler):
     """Keeps them while it is attached to the root logger."""
 
     def __init__(self) -> None:

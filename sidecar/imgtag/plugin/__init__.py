@@ -1,1 +1,128 @@
-"""All that a plugin author sees, with ``imgtag.types`` and ``imgtag.errors``."""
+"""The public face for plugin authors: contracts, the values they exchange, and helpers that every plugin needs.
+
+Import from here and from `imgtag.errors`; other modules of the sidecar may change between releases. Names are loaded
+on first use, so that a command which never decodes an image does not load NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+    from imgtag.plugin.classifier import Classifier, ModelInfo, RemoteClassifier, Scores
+    from imgtag.plugin.image import Image
+    from imgtag.plugin.indexer import (
+        Delete,
+        Indexer,
+        Outcome,
+        Page,
+        SearchRequest,
+        Similar,
+        SimilarRequest,
+        Upsert,
+        vector_of,
+    )
+    from imgtag.plugin.service import Change, Check, Service, ServiceBase
+    from imgtag.plugin.source import DeadLetters, Delivery, Source, SourceFeatures
+    from imgtag.plugin.spec import API_VERSION, Kind, ModelSettings, NoSettings, PluginContext, PluginSpec, Settings
+    from imgtag.plugin.store import Body, Rewrite, Store, StoreFeatures
+    from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
+    from imgtag.types.dead_letter import DeadLetter
+    from imgtag.types.document import Document
+    from imgtag.types.event import Hint, Intent
+    from imgtag.types.folding import fold, normalise, words
+    from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+
+_HOMES = {
+    "imgtag.labels.taxonomy": ("AncestorWords", "ClassTerms", "Taxonomy"),
+    "imgtag.plugin.classifier": ("Classifier", "ModelInfo", "RemoteClassifier", "Scores"),
+    "imgtag.plugin.image": ("Image",),
+    "imgtag.plugin.indexer": (
+        "Delete", "Indexer", "Outcome", "Page", "SearchRequest", "Similar", "SimilarRequest", "Upsert", "vector_of",
+    ),
+    "imgtag.plugin.service": ("Change", "Check", "Service", "ServiceBase"),
+    "imgtag.plugin.source": ("DeadLetters", "Delivery", "Source", "SourceFeatures"),
+    "imgtag.plugin.spec": (
+        "API_VERSION", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
+    ),
+    "imgtag.plugin.store": ("Body", "Rewrite", "Store", "StoreFeatures"),
+    "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Query", "Score", "StartsWith"),
+    "imgtag.types.dead_letter": ("DeadLetter",),
+    "imgtag.types.document": ("Document",),
+    "imgtag.types.event": ("Hint", "Intent"),
+    "imgtag.types.folding": ("fold", "normalise", "words"),
+    "imgtag.types.ref": ("Listed", "ObjectRef", "ObjectState", "Scope"),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "API_VERSION",
+    "AncestorWords",
+    "And",
+    "Body",
+    "Change",
+    "Check",
+    "ClassTerms",
+    "Classifier",
+    "Compare",
+    "Condition",
+    "DeadLetter",
+    "DeadLetters",
+    "Delete",
+    "Delivery",
+    "Document",
+    "Hint",
+    "Image",
+    "Indexer",
+    "Intent",
+    "Is",
+    "Kind",
+    "Listed",
+    "ModelInfo",
+    "ModelSettings",
+    "Near",
+    "NoSettings",
+    "Not",
+    "ObjectRef",
+    "ObjectState",
+    "Or",
+    "Outcome",
+    "Page",
+    "PluginContext",
+    "PluginSpec",
+    "Query",
+    "RemoteClassifier",
+    "Rewrite",
+    "Scope",
+    "Score",
+    "Scores",
+    "SearchRequest",
+    "Service",
+    "ServiceBase",
+    "Settings",
+    "Similar",
+    "SimilarRequest",
+    "Source",
+    "SourceFeatures",
+    "StartsWith",
+    "Store",
+    "StoreFeatures",
+    "Taxonomy",
+    "Upsert",
+    "fold",
+    "normalise",
+    "vector_of",
+    "words",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from imgtag.types.vocabulary import Vocabulary, vocabulary
-from imgtag.types.words import Words
+from imgtag.labels.taxonomy import Taxonomy
+from imgtag.labels.vocabulary import Vocabulary, vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from imgtag.labels.policy import LabelPolicy
     from imgtag.plugin.image import Image
-    from imgtag.types.labels import LabelPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class ModelInfo:
     """Up to eight hex digits that stand for labels and preparation of pictures that the file does not say itself."""
     temperature: float = 1.0
     """What its logits were divided by: more than 1 makes it less sure."""
-    words: Words = field(default_factory=Words)
+    words: Taxonomy = field(default_factory=Taxonomy)
     """What its classes are kinds of and what else they are called; empty where that is not known."""
 
     @property

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from imgtag.errors import ImgtagError, Incomparable
 from imgtag.plugin.service import Service
+from imgtag.query import And, Condition, Is, Query
 from imgtag.types.document import Document
-from imgtag.types.query import And, Condition, Is, Query
-from imgtag.types.query.folding import normalise
+from imgtag.types.folding import normalise
 from imgtag.types.ref import Scope
 
 _NO_VECTOR = (

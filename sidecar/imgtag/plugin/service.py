@@ -67,3 +67,30 @@ class Service(Protocol):
     def policy(self) -> str | None:
         """The least privilege that the plugin needs, in the form that its server reads."""
         ...
+
+
+class ServiceBase:
+    """A service that needs no connection, no setup and no permissions: override what your plugin does need.
+
+    It leaves ``checks`` to you, because a plugin that checks nothing hides what is wrong.
+    """
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
+        """Nothing to create."""
+        return ()
+
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
+        """Nothing was created."""
+        return None
+
+    def policy(self) -> str | None:
+        """No permissions are needed."""
+        return None

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from imgtag.errors import EventError
 from imgtag.plugin.service import Service
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import Scope
 
 
 class Delivery(Protocol):
@@ -38,20 +39,6 @@ class Delivery(Protocol):
     async def extend(self) -> None:
         """Still at it: do not give it to anybody else yet."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetter:
-    """Work that was given up, with the reason. ``id`` is empty until it is put."""
-
-    ref: ObjectRef | None
-    code: str
-    reason: str
-    at: float
-    """Seconds since 1970."""
-    id: str = ""
-    payload: bytes = b""
-    """The message itself where no key could be read from it."""
 
 
 class DeadLetters(Protocol):

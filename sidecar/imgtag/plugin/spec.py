@@ -31,7 +31,7 @@ class ModelSettings:
     """How a classifier that reads model files is told which one.
 
     ``name`` is the setting that names the model: one of ``builtin``, or the path of a file that ends in ``suffix``, or
-    of a manifest (`imgtag.plugin.manifest`). ``own`` are the settings that are about that one model alone: with another
+    of a manifest (`imgtag.models.manifest`). ``own`` are the settings that are about that one model alone: with another
     model they are left at their defaults. ``catalogue`` is ``"package:file"``, a list of well-known models.
     """
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from anyio import to_thread
 
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
-from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
-from imgtag.service.orders import Orders
+from imgtag.models.resolver import ModelResolver
 
 
 async def reread(read: Callable[[], Config]) -> Config:
@@ -20,7 +20,7 @@ async def reread(read: Callable[[], Config]) -> Config:
     """
     config = await to_thread.run_sync(read)
     require_run(config)
-    orders = await to_thread.run_sync(Orders(config).all)
+    orders = await to_thread.run_sync(ModelResolver(config).all)
     async with make_pool(config, 1, list(orders.values())):
         pass
     for make in (make_indexer, make_store, make_source):

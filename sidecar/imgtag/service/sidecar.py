@@ -11,33 +11,33 @@ from typing import TypeVar
 
 import anyio
 
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
 from imgtag.config.rules import Rules
 from imgtag.errors import Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
+from imgtag.models.resolver import ModelResolver
+from imgtag.models.spec import ModelSpec
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.pipeline import Flow, Pipeline
+from imgtag.pipeline import Pipeline, PipelineLimits
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.service import Service
 from imgtag.plugin.source import Source
 from imgtag.plugin.store import Store
 from imgtag.reconcile import Reconciler
-from imgtag.service.assembly import make_indexer, make_pool, make_source, make_store
-from imgtag.service.orders import Orders
-from imgtag.service.renewal import Renewal
+from imgtag.service.model_reloader import ModelReloader
 from imgtag.service.treatments import Treatments, metadata_codec
 from imgtag.stages.annotate import Annotator, WriteLimit
-from imgtag.stages.classify import Author
+from imgtag.stages.classify import EntryBuilder
 from imgtag.stages.compare import differences
+from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import is_own_write
-from imgtag.types.document import DocumentOptions
-from imgtag.workers.models import Models
+from imgtag.workers.generations import Models
 from imgtag.workers.pool import WorkerPool
-from imgtag.workers.worker import ModelOrder
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Sidecar:
             self.health.component(name)
         async with AsyncExitStack() as stack:
             models = await stack.enter_async_context(Models(self._pool))
-            renewal = Renewal(Orders(self.config), models, self.metrics)
+            renewal = ModelReloader(ModelResolver(self.config), models, self.metrics)
             await renewal.begin()
             self.health.up("workers")
             known = frozenset[str]().union(*(model.info.known() for model in models.all.values()))
@@ -79,7 +79,7 @@ class Sidecar:
                 await self._pipeline(source, store, indexer, models).run(stop)
                 tasks.cancel_scope.cancel("drained")
 
-    def _pool(self, models: Sequence[ModelOrder], known: Sequence[ModelOrder]) -> WorkerPool:
+    def _pool(self, models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
         pool = make_pool(self.config, models=models, known=known)
         pool.on_restart = self.metrics.worker_restarted
         return pool
@@ -123,7 +123,7 @@ class Sidecar:
             differences=lambda scope: differences(store, indexer, site, scope),
             own_write=lambda hint: is_own_write(hint, site, codec),
             metrics=self.metrics,
-            flow=Flow(
+            flow=PipelineLimits(
                 concurrency=self.config.pipeline.concurrency,
                 backoff=self._backoff(),
                 drain=self.config.pipeline.drain,
@@ -134,7 +134,7 @@ class Sidecar:
     def _reconciler(self, store: Store, index: Index, models: Models) -> Reconciler:
         document = self.config.document
         return Reconciler(
-            author=Author(site=self.config.site.name, gps=document.gps, exif=document.exif),
+            author=EntryBuilder(site=self.config.site.name, gps=document.gps, exif=document.exif),
             options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
             treat=Treatments(self.config, models),
             store=store,

@@ -14,7 +14,7 @@ from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError, Unavailable
 from imgtag.ops import http, logs, notify
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import Troubles
+from imgtag.ops.troubles import RecentWarnings
 from imgtag.service.reload import reread
 from imgtag.service.sidecar import Sidecar
 
@@ -42,9 +42,9 @@ async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
 
 
 @contextmanager
-def _troubles() -> Iterator[Troubles]:
+def _troubles() -> Iterator[RecentWarnings]:
     """What is logged meanwhile, for those who look at the status."""
-    troubles = Troubles()
+    troubles = RecentWarnings()
     logging.getLogger().addHandler(troubles)
     try:
         yield troubles

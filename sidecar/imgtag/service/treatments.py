@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Effective, Rules
 from imgtag.config.schema import LabelRule as LabelRuleSettings
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.rules import LabelRule
 from imgtag.reconcile import Treatment
 from imgtag.stages.annotate import Way
-from imgtag.types.label_rules import LabelRule
-from imgtag.types.labels import LabelPolicy, identity
+from imgtag.types.labels import identity
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
-from imgtag.workers.models import Model, Models
+from imgtag.workers.generations import Model, Models
 from imgtag.workers.pool import PictureLimits
 
 _DECODED_SHARE = 4

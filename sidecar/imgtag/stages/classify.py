@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.vocabulary import Vocabulary
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.labels import Raw
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import Vector
-from imgtag.types.vocabulary import Vocabulary
 from imgtag.workers.pool import Inference
 
 
@@ -30,7 +31,7 @@ class Vocabularies:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Author:
+class EntryBuilder:
     """Who writes entries: site, and what of a picture may be said."""
 
     site: str

@@ -10,7 +10,7 @@ from imgtag.plugin.indexer import Delete, Indexer, Upsert
 from imgtag.types.document import Document
 
 
-class IndexDown(Unavailable):
+class IndexUnavailable(Unavailable):
     """The index does not answer."""
 
     default_code = "index_down"
@@ -25,11 +25,11 @@ class Index:
         self._reads: Batcher[str, Document | None] = Batcher(self._get, batch, wait / 2)
 
     async def lookup(self, id: str) -> Document | None:  # noqa: A002 - the field's name
-        """The document, or None. Raises IndexDown."""
+        """The document, or None. Raises IndexUnavailable."""
         return await self._reads(id)
 
     async def apply(self, change: Upsert | Delete) -> None:
-        """Durable on return. Raises IndexDown, or what was wrong with this very document."""
+        """Durable on return. Raises IndexUnavailable, or what was wrong with this very document."""
         error = await self._changes(change)
         if error is not None:
             raise error
@@ -38,14 +38,14 @@ class Index:
         try:
             outcomes = await self._indexer.apply(changes)
         except Unavailable as error:
-            raise IndexDown(error.message, hint=error.hint) from error
+            raise IndexUnavailable(error.message, hint=error.hint) from error
         if len(outcomes) != len(changes):
-            raise IndexDown(f"the indexer answered {len(outcomes)} of {len(changes)} changes")
+            raise IndexUnavailable(f"the indexer answered {len(outcomes)} of {len(changes)} changes")
         return [outcome.error for outcome in outcomes]
 
     async def _get(self, ids: Sequence[str]) -> list[Document | None]:
         try:
             found = await self._indexer.get(ids)
         except Unavailable as error:
-            raise IndexDown(error.message, hint=error.hint) from error
+            raise IndexUnavailable(error.message, hint=error.hint) from error
         return [found.get(one) for one in ids]

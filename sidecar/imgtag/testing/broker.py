@@ -11,8 +11,8 @@ from random import Random
 import anyio
 
 from imgtag.errors import EventError
-from imgtag.plugin.source import DeadLetter
 from imgtag.testing.faults import Faults
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import Scope
 

@@ -8,9 +8,9 @@ from math import asin, cos, radians, sin, sqrt
 from operator import eq, ge, gt, le, lt
 from typing import Any, assert_never
 
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
 from imgtag.types.document import Document
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
-from imgtag.types.query.folding import fold, normalise
+from imgtag.types.folding import fold, normalise
 
 EARTH = 6_371_000.0
 """The radius, metres."""

@@ -20,7 +20,7 @@ from imgtag.plugin.indexer import (
 from imgtag.testing.evaluate import facets, matches, ranked
 from imgtag.testing.service import MemoryService
 from imgtag.types.document import Document
-from imgtag.types.query.folding import fold
+from imgtag.types.folding import fold
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag.types.vector import cosine
 

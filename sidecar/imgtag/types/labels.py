@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from hashlib import sha256
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imgtag.types.label_rules import LabelRule
 
 RAW_CLASSES = 20
 """How many classes are kept of what a model says."""
@@ -74,27 +70,6 @@ class Raw:
         if len(found) < len(pairs) or len(pairs) > RAW_CLASSES or any(value > _SCALE for _, value in found):
             return None
         return cls(tuple((number, value / _SCALE) for number, value in found))
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelPolicy:
-    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure, and by the rules.
-
-    ``allow`` and ``deny`` are identities or globs of labels and of ancestors: what they leave out does not count at
-    all, with every class that is under it.
-    """
-
-    top_k: int = 5
-    threshold: float = 0.10
-    decimals: int = 2
-    rules: tuple[LabelRule, ...] = ()
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-
-    @cached_property
-    def digest(self) -> str:
-        """Eight hex digits that change with any setting that shapes labels."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def parse_confidence(text: str) -> float | None:

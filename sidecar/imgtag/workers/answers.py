@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from imgtag.errors import ImgtagError, ModelError, PluginError, Undecodable, Unreadable
+from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw, identity
 from imgtag.types.vector import decode_values, is_projection
-from imgtag.types.words import AncestorWords, ClassWords, Words
 from imgtag.workers.frames import FrameError
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ def model_info(answer: Mapping[str, Any]) -> ModelInfo:
     return info
 
 
-def _words(said: Mapping[str, Any]) -> Words:
+def _words(said: Mapping[str, Any]) -> Taxonomy:
     classes = (
-        ClassWords(category=each["category"], ancestors=_texts(each["ancestors"]), synonyms=_texts(each["synonyms"]))
+        ClassTerms(category=each["category"], ancestors=_texts(each["ancestors"]), synonyms=_texts(each["synonyms"]))
         for each in said["classes"]
     )
     above = (AncestorWords(name=each["name"], synonyms=_texts(each["synonyms"])) for each in said["ancestors"])
-    words = Words(classes=tuple(classes), ancestors=tuple(above))
+    words = Taxonomy(classes=tuple(classes), ancestors=tuple(above))
     _texts([each.category or "" for each in words.classes])
     _texts([each.name for each in words.ancestors])
     return words

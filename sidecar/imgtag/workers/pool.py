@@ -12,8 +12,9 @@ import anyio
 
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.backoff import Backoff, Breaker
+from imgtag.models.spec import ModelSpec
 from imgtag.workers.answers import Inference
-from imgtag.workers.worker import ModelOrder, Worker, WorkerDied, WorkerTerms
+from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class _Picture:
     """Bytes, and what is asked of them."""
 
     data: bytes
-    model: ModelOrder
+    model: ModelSpec
     every: bool
 
 
@@ -64,18 +65,18 @@ class WorkerPool:
 
     def __init__(
         self,
-        models: Sequence[ModelOrder],
+        models: Sequence[ModelSpec],
         count: int,
         on_restart: Callable[[str], None] = lambda _code: None,
         terms: WorkerTerms | None = None,
-        known: Sequence[ModelOrder] = (),
+        known: Sequence[ModelSpec] = (),
     ) -> None:
         self._models = tuple(models)
         self._known = tuple(order for order in known if order not in models)
         self._count = count
         self._terms = terms or WorkerTerms()
         self.on_restart = on_restart
-        self.infos: dict[ModelOrder, ModelInfo] = {}
+        self.infos: dict[ModelSpec, ModelInfo] = {}
         """What each model says of itself, once the pool is entered."""
         self._alive: set[Worker] = set()
         self._idle: deque[Worker] = deque()
@@ -132,7 +133,7 @@ class WorkerPool:
             raise
         return worker
 
-    async def _learn(self, model: ModelOrder) -> None:
+    async def _learn(self, model: ModelSpec) -> None:
         """What a model says of itself that no picture is given to, from a worker of its own."""
         try:
             worker = await Worker.start(self._terms, model)
@@ -148,7 +149,7 @@ class WorkerPool:
                 await self._alive.pop().end()
 
     async def classify(
-        self, data: bytes, limits: PictureLimits, model: ModelOrder | None = None, *, every: bool = False
+        self, data: bytes, limits: PictureLimits, model: ModelSpec | None = None, *, every: bool = False
     ) -> Inference:
         """Decode and classify one picture, on a second worker when the first one dies over it.
 
@@ -196,7 +197,7 @@ class WorkerPool:
         self._done(worker)
         return answer
 
-    async def _hold(self, worker: Worker, model: ModelOrder) -> None:
+    async def _hold(self, worker: Worker, model: ModelSpec) -> None:
         """Have the worker load the model where it does not hold it. Raises Unavailable: it is no picture's fault."""
         if model in worker.held:
             return
@@ -211,14 +212,14 @@ class WorkerPool:
                 raise Unavailable(error.reason, code=error.code) from error
             raise
 
-    def _the_same(self, info: ModelInfo, model: ModelOrder) -> None:
+    def _the_same(self, info: ModelInfo, model: ModelSpec) -> None:
         """Two models under one name would mix up their labels."""
         known = self.infos.get(model, info)
         if known != info:
             message = f"the model {known.name} is another one than at the start"
             raise ModelError(message, hint="Restart the sidecar, or put the old file back.")
 
-    async def _living(self, model: ModelOrder) -> Worker:
+    async def _living(self, model: ModelSpec) -> Worker:
         """The next free worker, rather one that holds the model; one that died while it was idle costs no try."""
         while True:
             await self._free.acquire()
@@ -229,7 +230,7 @@ class WorkerPool:
                 return worker
             await self._replace(worker, WorkerDied("it was ended from outside", "worker_ended"))
 
-    def _next(self, model: ModelOrder) -> Worker:
+    def _next(self, model: ModelSpec) -> Worker:
         worker = next((each for each in self._idle if model in each.held), self._idle[0])
         self._idle.remove(worker)
         return worker

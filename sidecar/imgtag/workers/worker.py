@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -10,14 +9,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import UNIXSocketStream
 
 from imgtag.errors import ModelError
+from imgtag.models.spec import ModelSpec
 from imgtag.workers import answers, frames
 
 if TYPE_CHECKING:
@@ -66,22 +65,6 @@ class WorkerDied(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOrder:
-    """One model: the classifier's entry point and its settings."""
-
-    entry: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def key(self) -> str:
-        """What stands for it in frames: the same for the same model only."""
-        return json.dumps([self.entry, self.settings], sort_keys=True)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-@dataclass(frozen=True, kw_only=True)
 class WorkerTerms:
     """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold."""
 
@@ -97,7 +80,7 @@ class Worker:
         self._process = process
         self._stream = stream
         self._terms = terms
-        self._held: dict[ModelOrder, ModelInfo] = {}
+        self._held: dict[ModelSpec, ModelInfo] = {}
 
     @property
     def pid(self) -> int:
@@ -108,12 +91,12 @@ class Worker:
         return self._process.poll() is None
 
     @property
-    def held(self) -> Mapping[ModelOrder, ModelInfo]:
+    def held(self) -> Mapping[ModelSpec, ModelInfo]:
         """The models that are loaded in it, the one used longest ago first."""
         return self._held
 
     @classmethod
-    async def start(cls, terms: WorkerTerms, model: ModelOrder) -> Self:
+    async def start(cls, terms: WorkerTerms, model: ModelSpec) -> Self:
         """Start a process and load the model in it. Raises ModelError, PluginError, WorkerDied."""
         try:
             # Shielded: a process that was started is one that somebody must end.
@@ -129,7 +112,7 @@ class Worker:
             raise
         return worker
 
-    async def load(self, model: ModelOrder) -> ModelInfo:
+    async def load(self, model: ModelSpec) -> ModelInfo:
         """Load one more model, in the place of the one used longest ago where there is no room.
 
         Raises ModelError, PluginError; WorkerDied (it must then be ended).
@@ -153,7 +136,7 @@ class Worker:
             raise ModelError(f"the classifier {model.entry} does not say what its model is") from error
         return self._held[model]
 
-    async def ask(self, model: ModelOrder, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
+    async def ask(self, model: ModelSpec, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
         """One picture, by a model that it holds. Raises Unreadable, Undecodable; WorkerDied (it must then be ended)."""
         info = self._held[model] = self._held.pop(model)
         try:

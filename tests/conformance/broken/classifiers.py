@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
 from imgtag.testing.classifier import ColourClassifier, ColourSettings
 from imgtag.testing.conformance import ClassifierConformance
-from imgtag.types.words import AncestorWords, ClassWords, Words
 
 
 class Broken(ClassifierConformance):
@@ -57,17 +57,17 @@ class TestRepeatsALabel(Broken):
 
 class TestHasWordsForSomeClasses(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda _: Words(classes=(ClassWords(category="colour"),)))
+    Classifier = saying(words=lambda _: Taxonomy(classes=(ClassTerms(category="colour"),)))
 
 
 class TestNamesAnUnlistedAncestor(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda info: Words(classes=(ClassWords(ancestors=("colour",)),) * len(info.labels)))
+    Classifier = saying(words=lambda info: Taxonomy(classes=(ClassTerms(ancestors=("colour",)),) * len(info.labels)))
 
 
 class TestCallsAnAncestorAsALabel(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda info: Words(ancestors=(AncestorWords(name=info.labels[0]),)))
+    Classifier = saying(words=lambda info: Taxonomy(ancestors=(AncestorWords(name=info.labels[0]),)))
 
 
 class TestShowsTooFew(Broken):

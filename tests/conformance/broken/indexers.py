@@ -6,10 +6,10 @@ import pytest
 
 from imgtag.errors import Incomparable
 from imgtag.plugin.indexer import Delete, Outcome, Similar, Upsert
+from imgtag.query import Compare, Is, Not, Score, StartsWith, parse
 from imgtag.testing import evaluate, indexer
 from imgtag.testing.conformance import IndexerConformance
 from imgtag.testing.indexer import MemoryIndexer
-from imgtag.types.query import Compare, Is, Not, Score, StartsWith, parse
 
 
 class Broken(IndexerConformance):

@@ -8,7 +8,7 @@ import pytest
 
 from imgtag.errors import ConfigError
 from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
-from imgtag.types.query import parse
+from imgtag.query import parse
 from imgtag.types.ref import Scope
 from imgtag_meilisearch.fault import NEEDED
 from unit.sqlite.documents import documents

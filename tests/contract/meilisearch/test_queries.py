@@ -9,10 +9,10 @@ import pytest
 
 from imgtag.errors import QueryError
 from imgtag.plugin.indexer import SearchRequest
+from imgtag.query import And, Compare, Is, Near, Not, Or, Query, Score, StartsWith, parse
 from imgtag.testing.evaluate import facets, ranked
 from imgtag.types.document import document_id
-from imgtag.types.query import And, Compare, Is, Near, Not, Or, Query, Score, StartsWith, parse
-from imgtag.types.query.folding import fold, normalise
+from imgtag.types.folding import fold, normalise
 from imgtag.types.ref import ObjectRef
 from unit.sqlite.documents import documents
 from unit.sqlite.test_sqlite_queries import CHOSEN, _condition, _ranking

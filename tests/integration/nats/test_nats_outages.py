@@ -4,7 +4,7 @@ import pytest
 from anyio import to_thread
 
 from imgtag.errors import Unavailable
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
 from integration.nats.conftest import listen, until

@@ -7,7 +7,7 @@ import pytest
 from nats.js.errors import APIError
 
 from imgtag.errors import ConfigError, Unavailable
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef
 from integration.nats.conftest import listen

@@ -10,9 +10,10 @@ from imgtag.config.configuration import Config
 from imgtag.config.label_rules import shipped, unknown
 from imgtag.config.render import show
 from imgtag.config.rules import Rules
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.rules import LabelRule
 from imgtag.service.treatments import label_policy
-from imgtag.types.label_rules import LabelRule
-from imgtag.types.labels import Label, LabelPolicy, Raw
+from imgtag.types.labels import Label, Raw
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
 

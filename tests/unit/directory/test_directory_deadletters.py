@@ -11,7 +11,7 @@ import pytest
 from anyio import CapacityLimiter
 
 from imgtag.errors import Unavailable
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
 from imgtag_directory.deadletters import FileDeadLetters
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import anyio
 import pytest
 
-from imgtag.plugin.local import LocalDeliveries, LocalDelivery
+from imgtag.flow.local_queue import LocalDelivery, LocalQueue
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
 
@@ -18,12 +18,12 @@ def hint(key: str, **known: object) -> Hint:
     return Hint(ref=ObjectRef("b", key), **known)  # type: ignore[arg-type]
 
 
-async def take(queue: LocalDeliveries, wanted: int) -> list[LocalDelivery]:
+async def take(queue: LocalQueue, wanted: int) -> list[LocalDelivery]:
     with anyio.fail_after(5):
         return [await anext(queue) for _ in range(wanted)]
 
 
-async def is_idle(queue: LocalDeliveries) -> bool:
+async def is_idle(queue: LocalQueue) -> bool:
     with anyio.move_on_after(0.05):
         await anext(queue)
         return False
@@ -36,7 +36,7 @@ def keys(deliveries: Iterable[LocalDelivery]) -> list[str]:
 
 async def test_a_key_waits_once() -> None:
     """A newer hint takes the place of one that waits, in its turn."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     for key, etag in (("a", "1"), ("b", "1"), ("a", "2")):
         queue.put(hint(key, etag=etag))
     first, second = await take(queue, 2)
@@ -49,7 +49,7 @@ async def test_a_key_waits_once() -> None:
 
 async def test_behind_one_in_flight() -> None:
     """A newer hint of a key in flight is delivered once, after that was answered."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.put(hint("a", etag="1"))
     (first,) = await take(queue, 1)
     queue.put(hint("a", etag="2"))
@@ -65,7 +65,7 @@ async def test_behind_one_in_flight() -> None:
 
 async def test_nak_comes_again_later() -> None:
     """What was not done comes again after its delay, counted, and others do not wait for it."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.put(hint("a"))
     queue.put(hint("b"))
     (first,) = await take(queue, 1)
@@ -80,7 +80,7 @@ async def test_nak_comes_again_later() -> None:
 
 async def test_news_does_not_wait_for_a_delay() -> None:
     """A newer hint for a key that waits out its delay is delivered at once, and once."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.put(hint("a", etag="1"))
     (first,) = await take(queue, 1)
     await first.nak(0.1)
@@ -95,7 +95,7 @@ async def test_news_does_not_wait_for_a_delay() -> None:
 
 async def test_answers_once() -> None:
     """A second answer to one delivery means nothing."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.put(hint("a"))
     (first,) = await take(queue, 1)
     await first.extend()
@@ -107,7 +107,7 @@ async def test_answers_once() -> None:
 
 async def test_intent_survives_an_event() -> None:
     """An event that takes the place of a hint with an intent takes the intent over."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.put(hint("a", intent=Intent.STALE))
     queue.put(hint("a", etag="2"))
     (first,) = await take(queue, 1)
@@ -121,7 +121,7 @@ async def test_intent_survives_an_event() -> None:
 
 async def test_promises_are_kept() -> None:
     """All that was to be done on acknowledgement is done, also for hints that others took the place of."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     done: list[str] = []
 
     async def finish(name: str) -> None:
@@ -141,7 +141,7 @@ async def test_promises_are_kept() -> None:
 
 async def test_too_many_become_a_resync() -> None:
     """Over the limit all plain hints become one resync of their bucket; those with an intent or a promise stay."""
-    queue = LocalDeliveries(limit=10)
+    queue = LocalQueue(limit=10)
 
     async def nothing() -> None: ...
 
@@ -158,7 +158,7 @@ async def test_too_many_become_a_resync() -> None:
 
 async def test_never_holds_more_than_its_limit() -> None:
     """While nobody takes anything, neither what waits nor the order of it grows."""
-    queue = LocalDeliveries(limit=50)
+    queue = LocalQueue(limit=50)
     for number in range(1000):
         queue.put(hint(str(number)))
 
@@ -168,7 +168,7 @@ async def test_never_holds_more_than_its_limit() -> None:
 
 async def test_a_wider_resync_does_for_narrower_ones() -> None:
     """Resyncs that another one covers are not delivered as well, whichever came first."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     for prefix in ("a/b/", "c/", "a/", "a/d/"):
         queue.resync(Scope("b", prefix))
     deliveries = await take(queue, 2)
@@ -180,7 +180,7 @@ async def test_a_wider_resync_does_for_narrower_ones() -> None:
 
 async def test_many_resyncs_become_one() -> None:
     """More parts than are worth it become the bucket."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     for number in range(150):
         queue.resync(Scope("b", f"{number:03}/"))
     (first,) = await take(queue, 1)
@@ -191,7 +191,7 @@ async def test_many_resyncs_become_one() -> None:
 
 async def test_a_resync_in_flight_is_repeated() -> None:
     """A resync that was asked for while one is in flight comes after it."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     queue.resync(Scope("b"))
     (first,) = await take(queue, 1)
     queue.resync(Scope("b"))
@@ -204,7 +204,7 @@ async def test_a_resync_in_flight_is_repeated() -> None:
 
 async def test_wakes_who_waits() -> None:
     """A hint that is put while somebody waits is delivered to them."""
-    queue = LocalDeliveries()
+    queue = LocalQueue()
     async with anyio.create_task_group() as tasks:
 
         async def later() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgtag.jobs.calibration import TooFew, calibrate
-from imgtag.plugin.calibration import tempered
+from imgtag.models.temperature import tempered
 
 RANDOM = np.random.default_rng(7)
 

@@ -13,7 +13,7 @@ from fake_meilisearch.faults import Answer
 from fake_meilisearch.tasks import Task
 from imgtag.errors import Disposition, DocumentError, PluginError, Unavailable
 from imgtag.plugin.indexer import Delete, Outcome, SearchRequest, Upsert
-from imgtag.types.query import parse
+from imgtag.query import parse
 from imgtag.types.ref import Scope
 from imgtag_meilisearch import scanning
 from unit.sqlite.documents import documents

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import EventError
-from imgtag.plugin.source import DeadLetter
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag_nats import letters

@@ -17,13 +17,13 @@ from imgtag.ops.health import Health
 from imgtag.ops.http import application, serve
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import Troubles
+from imgtag.ops.troubles import RecentWarnings
 
 pytestmark = pytest.mark.anyio
 
 
 def app(health: Health) -> Starlette:
-    return application(Status(site="here", health=health, metrics=Metrics(), troubles=Troubles()))
+    return application(Status(site="here", health=health, metrics=Metrics(), troubles=RecentWarnings()))
 
 
 async def test_answers() -> None:

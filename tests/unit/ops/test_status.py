@@ -11,7 +11,7 @@ import pytest
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import Troubles
+from imgtag.ops.troubles import RecentWarnings
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_counts_are_those_of_the_metrics() -> None:
         pass
     health.component("store", "it does not answer")
 
-    status = Status(site="here", health=health, metrics=metrics, troubles=Troubles())
+    status = Status(site="here", health=health, metrics=metrics, troubles=RecentWarnings())
     said = json.loads(json.dumps(await anyio.to_thread.run_sync(status.snapshot)))
 
     assert {"labelled": 2, "failed": 1} == said["objects"]
@@ -42,7 +42,7 @@ async def test_counts_are_those_of_the_metrics() -> None:
 
 def test_troubles_are_the_newest_warnings_with_their_fields() -> None:
     """And nothing that is only information; what is long is cut."""
-    troubles, log = Troubles(), logging.getLogger("imgtag.test_troubles")
+    troubles, log = RecentWarnings(), logging.getLogger("imgtag.test_troubles")
     log.addHandler(troubles)
     log.setLevel(logging.DEBUG)
     try:
@@ -60,7 +60,7 @@ def test_troubles_are_the_newest_warnings_with_their_fields() -> None:
 
 def test_a_trouble_has_its_fields() -> None:
     """As the log has them."""
-    troubles = Troubles()
+    troubles = RecentWarnings()
     record = logging.makeLogRecord({"msg": "try again", "levelno": 30, "levelname": "WARNING", "reason": "y" * 1000})
 
     troubles.emit(record)

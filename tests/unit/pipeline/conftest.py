@@ -12,27 +12,29 @@ import pytest
 from imgtag.errors import Undecodable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.taxonomy import Taxonomy
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.pipeline import Flow, Pipeline
+from imgtag.pipeline import Pipeline, PipelineLimits
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.plugin.source import SourceFeatures
 from imgtag.reconcile import Reconciler, Treatment
 from imgtag.stages.annotate import Annotator, Way, WriteLimit
-from imgtag.stages.classify import Author
+from imgtag.stages.classify import EntryBuilder
 from imgtag.stages.compare import differences
+from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import is_own_write
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.source import MemorySource
 from imgtag.testing.store import MemoryStore
-from imgtag.types.document import DocumentOptions, document_id
+from imgtag.types.document import document_id
 from imgtag.types.facts import Facts
-from imgtag.types.labels import LabelPolicy, Raw
+from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef, Scope
-from imgtag.types.words import Words
 from imgtag.workers.pool import Inference, PictureLimits
 
 SITE = "test"
@@ -51,7 +53,7 @@ class TablePool:
 
     name: str = "table"
     labels: tuple[str, ...] = ("red fox", "kit fox", "café", "nothing")
-    words: Words = field(default_factory=Words)
+    words: Taxonomy = field(default_factory=Taxonomy)
     others: list[ModelInfo] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
@@ -109,7 +111,7 @@ class Bench:
 
     def reconciler(self) -> Reconciler:
         return Reconciler(
-            author=Author(site=SITE),
+            author=EntryBuilder(site=SITE),
             options=DocumentOptions(),
             treat=self.treat,
             store=self.store,
@@ -138,7 +140,7 @@ class Bench:
             differences=lambda scope: differences(self.store, self.indexer, SITE, scope),
             own_write=lambda hint: is_own_write(hint, SITE, self.codec),
             metrics=self.metrics,
-            flow=Flow(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
+            flow=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
             health=self.health,
         )
 

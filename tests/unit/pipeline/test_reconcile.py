@@ -9,26 +9,26 @@ from functools import partial
 import pytest
 
 from imgtag.errors import BucketAbsent, Conflict, ModelError, Unavailable, Undecodable
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.rules import LabelRule
+from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
 from imgtag.reconcile import Poison, Result
-from imgtag.stages.index import IndexDown
+from imgtag.stages.index import IndexUnavailable
 from imgtag.types.event import Hint, Intent
-from imgtag.types.label_rules import LabelRule
-from imgtag.types.labels import LabelPolicy
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
-from imgtag.types.words import AncestorWords, ClassWords, Words
 
 from .conftest import BUCKET, TablePool, picture
 
 pytestmark = pytest.mark.anyio
 
 FOX = ObjectRef(BUCKET, "a/fox.jpg")
-FOXES = Words(
+FOXES = Taxonomy(
     classes=(
-        ClassWords(category="animal", ancestors=("fox", "animal"), synonyms=("vulpes vulpes",)),
-        ClassWords(category="animal", ancestors=("fox", "animal")),
-        ClassWords(category="street"),
-        ClassWords(),
+        ClassTerms(category="animal", ancestors=("fox", "animal"), synonyms=("vulpes vulpes",)),
+        ClassTerms(category="animal", ancestors=("fox", "animal")),
+        ClassTerms(category="street"),
+        ClassTerms(),
     ),
     ancestors=(AncestorWords(name="animal", synonyms=("beast",)), AncestorWords(name="fox")),
 )
@@ -93,7 +93,7 @@ async def test_a_crash_between_write_and_index_infers_nothing_twice(bench):
     """What was written before the index failed is indexed later from the object."""
     bench.store.put(FOX, picture("red fox"))
     bench.indexer.faults.fail(Unavailable(), times=None)
-    with pytest.raises(IndexDown):
+    with pytest.raises(IndexUnavailable):
         await look(bench)
     bench.indexer.faults.mend()
 
@@ -564,7 +564,7 @@ async def test_an_older_models_labels_are_understood_where_it_is_known(bench):
     await look(bench)
     before = bench.document(FOX.key)
     bench.pool.others = [bench.pool.info]
-    bench.pool.name, bench.pool.words = "newer", Words()
+    bench.pool.name, bench.pool.words = "newer", Taxonomy()
 
     assert Result.CURRENT == await look(bench)
     assert before == bench.document(FOX.key)

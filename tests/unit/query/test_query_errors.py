@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgtag.errors import QueryError
-from imgtag.types.query import parse
+from imgtag.query import parse
 
 WRONG = [
     # text, position, words of the message, words of the hint

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgtag.types.query.folding import fold, normalise, words
-from imgtag.types.query.plural import singulars
+from imgtag.query.plural import singulars
+from imgtag.types.folding import fold, normalise, words
 
 
 @pytest.mark.parametrize(

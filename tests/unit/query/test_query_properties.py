@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgtag.errors import QueryError
-from imgtag.types.query import parse
-from imgtag.types.query.folding import fold, normalise, words
-from imgtag.types.query.plural import singulars
+from imgtag.query import parse
+from imgtag.query.plural import singulars
+from imgtag.types.folding import fold, normalise, words
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # halves of surrogate pairs too
 WORDS = ["fox", "kit_fox", '"kit fox"', "title:", "size", "0.4", "near:", "1,2,3km", "on:", "2024", "meta.", "status:"]

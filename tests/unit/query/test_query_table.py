@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith, parse
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith, parse
 
 JULY, AUGUST = 1_719_792_000, 1_722_470_400  # of 2024
 YEAR, NEXT_YEAR = 1_704_067_200, 1_735_689_600

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from imgtag.types.document import document_id
-from imgtag.types.query.folding import fold, words
+from imgtag.types.folding import fold, words
 from imgtag.types.ref import ObjectRef
 
 ANCESTORS = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from math import atan2, cos, radians, sin, sqrt
 from typing import Any
 
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
-from imgtag.types.query.folding import fold, normalise
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
+from imgtag.types.folding import fold, normalise
 
 ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq}
 

@@ -17,7 +17,7 @@ import pytest
 
 from imgtag.errors import Disposition, PluginError, Unavailable
 from imgtag.plugin.indexer import Outcome, SearchRequest, Upsert
-from imgtag.types.query import parse
+from imgtag.query import parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import database
 from imgtag_sqlite.indexer import SqliteIndexer

@@ -14,7 +14,7 @@ import pytest
 from imgtag.errors import Disposition
 from imgtag.plugin.indexer import Delete, Outcome, SearchRequest, Upsert
 from imgtag.plugin.spec import PluginSpec
-from imgtag.types.query import And, Query, parse
+from imgtag.query import And, Query, parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import SPEC
 from imgtag_sqlite.indexer import SqliteIndexer

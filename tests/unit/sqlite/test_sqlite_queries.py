@@ -9,8 +9,8 @@ import pytest
 
 from imgtag.errors import QueryError
 from imgtag.plugin.indexer import SearchRequest
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith, parse
-from imgtag.types.query.folding import fold, normalise, words
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith, parse
+from imgtag.types.folding import fold, normalise, words
 from imgtag_sqlite.indexer import SqliteIndexer
 from unit.sqlite.documents import ANCESTORS, CAMERAS, FOLDERS, NAMES, START
 from unit.sqlite.oracle import answer

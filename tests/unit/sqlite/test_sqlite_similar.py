@@ -12,7 +12,7 @@ import pytest
 
 from imgtag.errors import DocumentError
 from imgtag.plugin.indexer import Delete, SimilarRequest, Upsert
-from imgtag.types.query import parse
+from imgtag.query import parse
 from imgtag_sqlite import reading
 from imgtag_sqlite.indexer import SqliteIndexer
 from unit.sqlite.documents import documents

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from imgtag.labels.policy import LabelPolicy
 from imgtag.plugin.image import Image
-from imgtag.types.labels import LabelPolicy
 from imgtag_tflite import SPEC, words
 from imgtag_tflite.choice import BUNDLED, choose
 from imgtag_tflite.classifier import TFLiteClassifier

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import Undecodable, WriteRefused
-from imgtag.types.document import Document, DocumentOptions, Problem, build_document, document_id
+from imgtag.stages.document import DocumentOptions, build_document
+from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label
 from imgtag.types.metadata import Entries, MetadataCodec

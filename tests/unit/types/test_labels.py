@@ -6,19 +6,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgtag.types.label_rules import LabelRule
-from imgtag.types.labels import (
-    RAW_CLASSES,
-    Label,
-    LabelPolicy,
-    Raw,
-    identity,
-    label_to_name,
-    name_to_label,
-    parse_confidence,
-)
-from imgtag.types.vocabulary import vocabulary
-from imgtag.types.words import Words
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.rules import LabelRule
+from imgtag.labels.taxonomy import Taxonomy
+from imgtag.labels.vocabulary import vocabulary
+from imgtag.types.labels import RAW_CLASSES, Label, Raw, identity, label_to_name, name_to_label, parse_confidence
 
 from . import strategies as some
 
@@ -114,7 +106,7 @@ def test_labels_are_the_best_above_the_threshold() -> None:
     raw = Raw(((2, 0.6), (0, 0.3), (1, 0.004)))
 
     def said(policy: LabelPolicy, names: tuple[str, ...] = ("fox", "dog", "cat")) -> tuple[Label, ...]:
-        return vocabulary("m", names, names, Words(), policy).said(raw)
+        return vocabulary("m", names, names, Taxonomy(), policy).said(raw)
 
     assert said(LabelPolicy(top_k=5, threshold=0.1)) == (Label("cat", 0.6), Label("fox", 0.3))
     assert said(LabelPolicy(top_k=1)) == (Label("cat", 0.6),)

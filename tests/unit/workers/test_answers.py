@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import ModelError, PluginError, Undecodable, Unreadable
+from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
-from imgtag.types.words import AncestorWords, ClassWords, Words
 from imgtag.workers import answers, frames
 from imgtag.workers.frames import FrameError
 
@@ -138,8 +138,8 @@ def test_a_model_is_read() -> None:
 
 
 def test_the_words_of_a_model_are_read() -> None:
-    words = Words(
-        classes=tuple(ClassWords(category=None, ancestors=("letter",), synonyms=(label * 2,)) for label in INFO.labels),
+    words = Taxonomy(
+        classes=tuple(ClassTerms(category=None, ancestors=("letter",), synonyms=(label * 2,)) for label in INFO.labels),
         ancestors=(AncestorWords(name="letter", synonyms=("character",)),),
     )
     assert answers.model_info(json.loads(json.dumps({"info": asdict(replace(INFO, words=words))}))).words == words

@@ -16,8 +16,9 @@ import psutil
 import pytest
 from anyio._backends import _asyncio
 
+from imgtag.models.spec import ModelSpec
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import ModelOrder, WorkerTerms
+from imgtag.workers.worker import WorkerTerms
 
 from .test_pool import COLOURS, LIMITS, best, picture, until
 
@@ -62,7 +63,7 @@ def _descriptors(pid: int) -> list[str]:
 async def test_a_worker_writes_no_file_and_has_no_network_where_the_kernel_lets_it_go(misdeeds: str) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
+        async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
             inference = await pool.classify(picture("white", 10), LIMITS)
             reached = {pool.info.labels[number] for number, _ in inference.raw.classes}
             assert "file" not in reached
@@ -85,7 +86,7 @@ async def test_a_worker_outlives_the_threads_of_its_sidecar() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_signals_to_the_whole_group_end_no_picture(number: signal.Signals) -> None:
-    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 0.5})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 0.5})
     codes: list[str] = []
     async with WorkerPool([order], 1, codes.append) as pool, anyio.create_task_group() as tasks:
         tasks.start_soon(best, pool, picture("white"))
@@ -97,10 +98,11 @@ async def test_signals_to_the_whole_group_end_no_picture(number: signal.Signals)
 PARENT = """
 import anyio, sys
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import ModelOrder, WorkerTerms
+from imgtag.models.spec import ModelSpec
+from imgtag.workers.worker import WorkerTerms
 
 async def main():
-    async with WorkerPool([ModelOrder(entry="imgtag.testing.classifier:HOSTILE")], 2) as pool:
+    async with WorkerPool([ModelSpec(entry="imgtag.testing.classifier:HOSTILE")], 2) as pool:
         while len(pool.pids) < 2:
             await anyio.sleep(0.01)
         print(*pool.pids, flush=True)

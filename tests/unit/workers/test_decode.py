@@ -12,8 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
+from imgtag.types.image_formats import sniff
 from imgtag.workers.child.decode import Decoded, Limits, decode
-from imgtag.workers.child.magic import sniff
 
 from . import pictures
 from .pictures import FORMATS, chunk, corners, encoded, exif, near, noise, png, scene, tiff

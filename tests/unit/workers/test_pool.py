@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
+from imgtag.models.spec import ModelSpec
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
 from imgtag.workers.child import serve
 from imgtag.workers.pool import PictureLimits, WorkerPool
-from imgtag.workers.worker import ModelOrder, WorkerTerms
+from imgtag.workers.worker import WorkerTerms
 
 from .pictures import encoded, png, scene
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-COLOURS = ModelOrder(entry="imgtag.testing.classifier:SPEC")
-HOSTILE = ModelOrder(entry="imgtag.testing.classifier:HOSTILE")
+COLOURS = ModelSpec(entry="imgtag.testing.classifier:SPEC")
+HOSTILE = ModelSpec(entry="imgtag.testing.classifier:HOSTILE")
 LIMITS = PictureLimits(seconds=20)
 KILLER, HANGER, RAISER, GLUTTON = "red", "lime", "blue", "yellow"
 INNOCENT = "white"
@@ -93,7 +94,7 @@ async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
 
 
 async def test_the_bundled_model_runs() -> None:
-    async with WorkerPool([ModelOrder(entry="imgtag_tflite:SPEC")], 1) as pool:
+    async with WorkerPool([ModelSpec(entry="imgtag_tflite:SPEC")], 1) as pool:
         assert pool.info.size == (224, 224)
         inference = await pool.classify(encoded(scene(640, 480), "JPEG"), LIMITS)
         assert len(inference.raw.classes) == 20
@@ -116,7 +117,7 @@ async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
 
 async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> None:
     codes: list[str] = []
-    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 1.0})
     async with WorkerPool([order], 1, codes.append) as pool, anyio.create_task_group() as tasks:
         (pid,) = pool.pids
         tasks.start_soon(best, pool, picture("white"))
@@ -126,7 +127,7 @@ async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> Non
 
 
 async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_happens_too_often() -> None:
-    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 1.0})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 1.0})
 
     async def kill(pool: WorkerPool, times: Iterable[int]) -> None:
         for _ in times:
@@ -217,7 +218,7 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
 
 @pytest.mark.parametrize("width", range(11, 16))
 async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable, match="answer nonsense") as caught:
             await pool.classify(picture("white", width), LIMITS)
         assert caught.value.code == "worker_died"
@@ -225,14 +226,14 @@ async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
 
 
 async def test_half_an_answer_is_a_hang(misdeeds: str) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable) as caught:
             await pool.classify(picture("white", 16), PictureLimits(seconds=1))
         assert caught.value.code == "worker_timeout"
 
 
 async def test_no_forged_error_stops_the_sidecar(misdeeds: str) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable) as caught:
             await pool.classify(picture("white", 17), LIMITS)
         assert caught.value.message.isprintable()
@@ -242,13 +243,13 @@ async def test_no_forged_error_stops_the_sidecar(misdeeds: str) -> None:
 
 @pytest.mark.parametrize(("width", "fate"), [(19, "exit code 3"), (20, "exit code 4")])
 async def test_a_classifier_that_quits_is_a_death(misdeeds: str, width: int, fate: str) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds)], 1) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable, match=fate):
             await pool.classify(picture("white", width), LIMITS)
 
 
 async def test_memory_is_limited(misdeeds: str) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds)], 1, terms=WorkerTerms(memory=256 << 20)) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1, terms=WorkerTerms(memory=256 << 20)) as pool:
         with pytest.raises((Unreadable, Undecodable)) as caught:
             await pool.classify(picture("white", 18), LIMITS)
         assert caught.value.code in {"memory", "worker_died"}
@@ -292,7 +293,7 @@ async def test_what_is_too_large_even_alone_is_refused() -> None:
 
 
 async def test_after_a_cancelled_picture_the_next_one_gets_its_own_answer() -> None:
-    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 0.3})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 0.3})
     async with WorkerPool([order], 1) as pool:
         for delay in (0.0, 0.001, 0.05, 0.2, 0.31):
             with anyio.move_on_after(delay):
@@ -322,7 +323,7 @@ async def test_closing_leaves_no_process_and_no_zombie() -> None:
 
 
 async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -> None:
-    order = ModelOrder(entry=COLOURS.entry, settings={"seconds": 5.0})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 5.0})
     errors: list[str] = []
 
     async def ask() -> None:
@@ -375,7 +376,7 @@ async def test_a_classifier_that_does_not_load_is_said_plainly(
     entry: str, settings: dict[str, str], words: str
 ) -> None:
     with anyio.fail_after(10), pytest.raises(ModelError, match=words) as caught:
-        async with WorkerPool([ModelOrder(entry=entry, settings=settings)], 2):
+        async with WorkerPool([ModelSpec(entry=entry, settings=settings)], 2):
             pytest.fail("it must not start")
     assert "\n" not in caught.value.message
 
@@ -384,19 +385,19 @@ async def test_a_broken_model_is_said_plainly(tmp_path: Path) -> None:
     model = tmp_path / "broken.tflite"
     model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(200))
     with pytest.raises(ModelError, match=r"broken\.tflite"):
-        async with WorkerPool([ModelOrder(entry="imgtag_tflite:SPEC", settings={"model": str(model)})], 1):
+        async with WorkerPool([ModelSpec(entry="imgtag_tflite:SPEC", settings={"model": str(model)})], 1):
             pytest.fail("it must not start")
 
 
 async def test_a_classifier_that_says_nonsense_of_itself_is_refused(misdeeds: str) -> None:
     with pytest.raises(ModelError, match="does not say what its model is"):
-        async with WorkerPool([ModelOrder(entry=misdeeds, settings={"claim": "nonsense"})], 1):
+        async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "nonsense"})], 1):
             pytest.fail("it must not start")
 
 
 async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str) -> None:
     with anyio.fail_after(5), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
-        async with WorkerPool([ModelOrder(entry=misdeeds, settings={"quits": True})], 1):
+        async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits": True})], 1):
             pytest.fail("it must not start")
     assert "imgtag.workers.child" in caught.value.hint
 
@@ -416,7 +417,7 @@ async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.Monk
 
 
 async def test_two_models_are_never_mixed(misdeeds: str) -> None:
-    async with WorkerPool([ModelOrder(entry=misdeeds, settings={"claim": "another"})], 1) as pool:
+    async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "another"})], 1) as pool:
         with pytest.raises(ModelError, match="another one than at the start"):
             await pool._started()
 

@@ -12,19 +12,19 @@ from tempfile import TemporaryDirectory
 import anyio
 import click
 
-from imgtag.cli.consent import confirm
+from imgtag.assembly import make_pool, make_store
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
 from imgtag.errors import ModelError
-from imgtag.library.catalogue import CatalogueEntry, catalogue
-from imgtag.library.digest import digest
-from imgtag.library.download import LARGEST, download
-from imgtag.library.folder import Library, require_name
+from imgtag.files.writing import sha256_of
+from imgtag.models.catalogue import CatalogueEntry, catalogue
+from imgtag.models.download import LARGEST, download
+from imgtag.models.manifest import LABELS, SUFFIX, Manifest, model_files
+from imgtag.models.repository import ModelRepository, require_name
+from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.plugin.manifest import LABELS, SUFFIX, Manifest, model_files
 from imgtag.plugin.store import Store
-from imgtag.service.assembly import make_pool, make_store
-from imgtag.service.orders import Orders
 from imgtag.types.ref import ObjectRef
 
 _URL = re.compile(r"https?://\S+")
@@ -73,7 +73,7 @@ class _Wanted:
 
 
 async def _add(config: Config, wanted: _Wanted, yes: bool) -> ModelInfo:  # noqa: FBT001
-    library = Orders(config).library
+    library = ModelResolver(config).library
     with TemporaryDirectory(prefix="imgtag-model-") as folder:
         found = await _Finder(config, wanted, Path(folder)).find()
         name = require_name(wanted.name or found.name)
@@ -90,8 +90,10 @@ async def _tried(
     config: Config, name: str, model: Path, manifest: Manifest, labels: bytes | None, folder: Path
 ) -> ModelInfo:
     """Load it from where nobody else sees it. Raises ModelError where it cannot be used: then nothing is added."""
-    orders = Orders(config)
-    path = await anyio.to_thread.run_sync(Library(folder, orders.about.suffix).add, name, model, manifest, labels)
+    orders = ModelResolver(config)
+    path = await anyio.to_thread.run_sync(
+        ModelRepository(folder, orders.about.suffix).add, name, model, manifest, labels
+    )
     try:
         async with make_pool(config, 1, [orders.order(str(path))]) as pool:
             return pool.info
@@ -103,7 +105,7 @@ async def _tried(
 def _described(found: Found, wanted: _Wanted) -> Manifest:
     """Its own manifest, with what was asked for. Raises ModelError where the digest is another one."""
     expected = wanted.sha256 or found.manifest.sha256
-    actual = digest(found.model)
+    actual = sha256_of(found.model)
     if expected and actual != expected:
         hint = "Nothing was added. Ask whoever publishes it which one is right."
         raise ModelError(
@@ -123,7 +125,7 @@ class _Finder:
 
     def __init__(self, config: Config, wanted: _Wanted, folder: Path) -> None:
         self._config = config
-        self._orders = Orders(config)
+        self._orders = ModelResolver(config)
         self._wanted = wanted
         self._folder = folder
 

@@ -12,18 +12,18 @@ import anyio
 import click
 import numpy as np
 
-from imgtag.cli.consent import confirm
+from imgtag.assembly import make_pool, worker_count
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.pictures import in_folder, of_file
+from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ConfigError, ImgtagError, ModelError
 from imgtag.jobs.calibration import Calibration
 from imgtag.jobs.calibration import calibrate as fit
+from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.registry import suggestion
-from imgtag.service.assembly import make_pool, worker_count
-from imgtag.service.orders import Orders
 from imgtag.service.treatments import picture_limits
 from imgtag.types.labels import identity
 from imgtag.workers.pool import WorkerPool
@@ -58,7 +58,7 @@ def calibrate(app: App, folder: Path, *, name: str, write: bool, yes: bool, as_j
 
 
 async def _calibrated(config: Config, shelf: _Shelf, name: str) -> tuple[ModelInfo, Calibration]:
-    orders = Orders(config)
+    orders = ModelResolver(config)
     setting = orders.about.temperature
     if setting is None:
         raise ConfigError(f"[classifier.{config.need('classifier').name}] has no temperature to be set")
@@ -147,7 +147,7 @@ def _as_text(info: ModelInfo, found: Calibration) -> str:
 
 
 def _advice(config: Config, name: str, found: Calibration) -> str:
-    orders = Orders(config)
+    orders = ModelResolver(config)
     if orders.library.path(name or orders.default) is not None:
         return "hint: run it again with --write to keep this in the model's manifest"
     return f"hint: write temperature = {found.temperature:g} under [classifier.{config.need('classifier').name}]"
@@ -155,7 +155,7 @@ def _advice(config: Config, name: str, found: Calibration) -> str:
 
 def _write(config: Config, name: str, found: Calibration, *, yes: bool) -> None:
     """Keep the temperature with the model. Raises ModelError where it has no manifest of ours."""
-    orders = Orders(config)
+    orders = ModelResolver(config)
     chosen = name or orders.default
     files = next((each.files for each in orders.library.list() if each.name == chosen), None)
     if files is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import anyio
 import click
 
-from imgtag.cli.consent import confirm
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.models.listing import loaded, uses
+from imgtag.cli.prompts import confirm
 from imgtag.errors import ConfigError, ModelError
-from imgtag.service.orders import Orders
+from imgtag.models.resolver import ModelResolver
 
 
 @click.command(name="use")
@@ -21,7 +21,7 @@ def use(app: App, name: str) -> int:
     What is labelled already keeps its labels.
     """
     config = app.load()
-    orders = Orders(config)
+    orders = ModelResolver(config)
     about = orders.about
     if orders.configured:
         key = f"classifier.{config.need('classifier').name}.{about.name}"
@@ -45,7 +45,7 @@ def use(app: App, name: str) -> int:
 def remove(app: App, name: str, *, yes: bool) -> int:
     """Remove a model from the folder of models; not one that is in use."""
     config = app.load()
-    orders = Orders(config)
+    orders = ModelResolver(config)
     if name in orders.about.builtin:
         raise ModelError(
             f"{name} comes with the classifier and cannot be removed", hint="Use another one: `imgtag models use`."

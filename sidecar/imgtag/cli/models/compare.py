@@ -11,20 +11,20 @@ from typing import Any
 import anyio
 import click
 
+from imgtag.assembly import make_pool, worker_count
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.pictures import Picture, pictures
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError
+from imgtag.labels.difference import Difference
+from imgtag.labels.difference import compare as differ
+from imgtag.models.resolver import ModelResolver
+from imgtag.models.spec import ModelSpec
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.service.assembly import make_pool, worker_count
-from imgtag.service.orders import Orders
 from imgtag.service.treatments import label_policy, picture_limits
-from imgtag.types.difference import Difference
-from imgtag.types.difference import compare as differ
 from imgtag.types.labels import Label
 from imgtag.workers.pool import WorkerPool
-from imgtag.workers.worker import ModelOrder
 
 _SHOWN = 20
 """Rows of each table."""
@@ -83,7 +83,7 @@ class Tally:
 
 
 async def _compare(config: Config, names: tuple[str, str], what: str, limit: int, as_json: bool) -> Tally:  # noqa: FBT001
-    orders = Orders(config)
+    orders = ModelResolver(config)
     pair = [await anyio.to_thread.run_sync(orders.order, name) for name in names]
     async with make_pool(config, models=pair) as pool, pictures(config, what, limit) as found:
         comparison = _Comparison(config, pool, pair, as_json=as_json)
@@ -94,7 +94,7 @@ async def _compare(config: Config, names: tuple[str, str], what: str, limit: int
 class _Comparison:
     """Labels each picture by both models, as many pictures at a time as there are workers."""
 
-    def __init__(self, config: Config, pool: WorkerPool, pair: Sequence[ModelOrder], *, as_json: bool) -> None:
+    def __init__(self, config: Config, pool: WorkerPool, pair: Sequence[ModelSpec], *, as_json: bool) -> None:
         general = Rules(config).general
         self._limits, self._policy = picture_limits(config, general), label_policy(general)
         self._pool, self._pair, self._as_json = pool, pair, as_json
@@ -125,7 +125,7 @@ class _Comparison:
             self._slots.release()
             done()
 
-    async def _said(self, data: bytes, order: ModelOrder) -> tuple[Label, ...]:
+    async def _said(self, data: bytes, order: ModelSpec) -> tuple[Label, ...]:
         raw = (await self._pool.classify(data, self._limits, order)).raw
         info: ModelInfo = self._pool.infos[order]
         return info.vocabulary(self._policy).said(raw)

@@ -10,13 +10,13 @@ from typing import Any
 import anyio
 import click
 
+from imgtag.assembly import make_pool
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
-from imgtag.library.catalogue import catalogue
-from imgtag.library.folder import Listed
+from imgtag.models.catalogue import catalogue
+from imgtag.models.repository import Listed
+from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.service.assembly import make_pool
-from imgtag.service.orders import Orders
 
 _FIRST = 8
 """Labels that are shown of a model."""
@@ -41,7 +41,7 @@ class Row:
 def list_models(app: App, *, as_json: bool) -> int:
     """List the models that there are, and those that can be added by name."""
     config = app.load()
-    orders = Orders(config)
+    orders = ModelResolver(config)
     rows = list(_rows(config, orders))
     if as_json:
         for row in rows:
@@ -74,12 +74,12 @@ def show(app: App, name: str, *, as_json: bool) -> int:
 
 async def loaded(config: Config, name: str) -> ModelInfo:
     """What a model says of itself. Raises ModelError, Unavailable."""
-    order = await anyio.to_thread.run_sync(Orders(config).order, name)
+    order = await anyio.to_thread.run_sync(ModelResolver(config).order, name)
     async with make_pool(config, 1, [order]) as pool:
         return pool.info
 
 
-def uses(config: Config, orders: Orders) -> Mapping[str, list[str]]:
+def uses(config: Config, orders: ModelResolver) -> Mapping[str, list[str]]:
     """What uses each model that is named, by its name."""
     found: dict[str, list[str]] = {}
     default = orders.default
@@ -91,7 +91,7 @@ def uses(config: Config, orders: Orders) -> Mapping[str, list[str]]:
     return found
 
 
-def _rows(config: Config, orders: Orders) -> Iterator[Row]:
+def _rows(config: Config, orders: ModelResolver) -> Iterator[Row]:
     used = uses(config, orders)
     builtin = orders.about.builtin[:1]
     for name in builtin:
@@ -121,7 +121,7 @@ def _row(listed: Listed, used: tuple[str, ...]) -> Row:
 
 def _facts(config: Config, name: str, info: ModelInfo) -> dict[str, Any]:
     width, height = info.size
-    orders = Orders(config)
+    orders = ModelResolver(config)
     path = orders.located(name or orders.default)
     return {
         "model": info.id,

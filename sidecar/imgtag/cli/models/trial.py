@@ -11,18 +11,18 @@ from typing import Any
 import anyio
 import click
 
+from imgtag.assembly import make_pool
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.models.listing import loaded
 from imgtag.cli.pictures import of_file
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError
-from imgtag.service.assembly import make_pool
-from imgtag.service.orders import Orders
+from imgtag.models.resolver import ModelResolver
+from imgtag.models.spec import ModelSpec
 from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.types.labels import Label
 from imgtag.workers.pool import WorkerPool
-from imgtag.workers.worker import ModelOrder
 
 
 @click.command(name="try")
@@ -37,7 +37,7 @@ from imgtag.workers.worker import ModelOrder
 def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...], as_json: bool) -> int:
     """Say what models see on pictures, one beside the other. Nothing is written or changed."""
     config = app.load()
-    wanted = names or _every(Orders(config))
+    wanted = names or _every(ModelResolver(config))
     return anyio.run(_try, config, files, wanted, as_json)
 
 
@@ -48,7 +48,7 @@ def verify(app: App, names: tuple[str, ...]) -> int:
     """Load models, by default all, and compare each with the SHA-256 of its manifest."""
     config = app.load()
     refused = 0
-    for name in names or _every(Orders(config)):
+    for name in names or _every(ModelResolver(config)):
         try:
             info = anyio.run(loaded, config, name)
             click.echo(f"ok      {name}: {info.id}, {len(info.labels):,} classes")
@@ -60,12 +60,12 @@ def verify(app: App, names: tuple[str, ...]) -> int:
     return FAILED if refused else 0
 
 
-def _every(orders: Orders) -> list[str]:
+def _every(orders: ModelResolver) -> list[str]:
     return [*orders.about.builtin[:1], *(each.name for each in orders.library.list())]
 
 
 async def _try(config: Config, files: Sequence[Path], names: Sequence[str], as_json: bool) -> int:  # noqa: FBT001
-    orders = Orders(config)
+    orders = ModelResolver(config)
     ordered = {name: await anyio.to_thread.run_sync(orders.order, name) for name in names}
     async with make_pool(config, 1, list(ordered.values())) as pool:
         trial = _Trial(config, pool, ordered, as_json=as_json)
@@ -77,7 +77,7 @@ async def _try(config: Config, files: Sequence[Path], names: Sequence[str], as_j
 class _Trial:
     """Shows what each model says of a picture."""
 
-    def __init__(self, config: Config, pool: WorkerPool, orders: Mapping[str, ModelOrder], *, as_json: bool) -> None:
+    def __init__(self, config: Config, pool: WorkerPool, orders: Mapping[str, ModelSpec], *, as_json: bool) -> None:
         general = Rules(config).general
         self._limit, self._limits, self._policy = (
             config.pipeline.max_bytes,
@@ -99,7 +99,7 @@ class _Trial:
             said = {"ref": str(path), "model": self._pool.infos[order].id, **answer}
             click.echo(json.dumps(said, ensure_ascii=False) if self._as_json else f"  {name:<20} {_as_text(answer)}")
 
-    async def _asked(self, path: Path, order: ModelOrder) -> dict[str, Any]:
+    async def _asked(self, path: Path, order: ModelSpec) -> dict[str, Any]:
         data = await of_file(path, self._limit).read()
         await self._pool.classify(data, self._limits, order)  # the model may have to be loaded, which is not its speed
         start = time.perf_counter()

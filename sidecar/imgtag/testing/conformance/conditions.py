@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
 from imgtag.testing.conformance.corpus import CORPUS, NEW_YEAR
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
-from imgtag.types.query.folding import fold, normalise
+from imgtag.types.folding import fold, normalise
 
 _FIELDS = (
     "bucket",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from math import cos, radians, sin
 from typing import Any
 
-from imgtag.types.document import Document, DocumentOptions, Problem, build_document
+from imgtag.stages.document import DocumentOptions, build_document
+from imgtag.types.document import Document, Problem
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label
 from imgtag.types.mark import Mark, owner_digest

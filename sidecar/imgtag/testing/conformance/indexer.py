@@ -9,10 +9,10 @@ import pytest
 
 from imgtag.errors import Disposition, ImgtagError
 from imgtag.plugin.indexer import Delete, Indexer, SearchRequest, Upsert
+from imgtag.query import parse
 from imgtag.testing.conformance.corpus import ATTIC, BUCKET, CORPUS, KIT, SITE, document
 from imgtag.testing.conformance.search import SearchConformance
 from imgtag.types.document import Document
-from imgtag.types.query import parse
 from imgtag.types.ref import Scope
 
 Connect: TypeAlias = Callable[[], Indexer]

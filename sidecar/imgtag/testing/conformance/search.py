@@ -9,12 +9,12 @@ import pytest
 
 from imgtag.errors import Disposition, Incomparable
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest, Similar, SimilarRequest, Upsert
+from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith, parse
 from imgtag.testing.conformance.conditions import queries
 from imgtag.testing.conformance.corpus import ATTIC, BERNARD, CORPUS, DOG, KIT, LOCKED, direction, document
 from imgtag.testing.conformance.service import ServiceConformance
 from imgtag.testing.evaluate import ranked
 from imgtag.types.document import Document
-from imgtag.types.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith, parse
 
 Connect: TypeAlias = Callable[[], Indexer]
 

@@ -14,8 +14,9 @@ import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from imgtag.errors import EventError
-from imgtag.plugin.source import DeadLetter, Delivery, Source
+from imgtag.plugin.source import Delivery, Source
 from imgtag.testing.conformance.service import ServiceConformance
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef
 

@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
 from imgtag.plugin.image import Image
-from imgtag.workers.child import animation, exif, magic
+from imgtag.types.image_formats import require_format
+from imgtag.workers.child import animation, exif
 from imgtag.workers.child.colours import to_rgb
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits) -> Decoded:
 
     Raises Unreadable over a limit, Undecodable where it is broken.
     """
-    name = magic.require(data)
+    name = require_format(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
-from imgtag.plugin.entry import import_entry
+from imgtag.plugin_loader import import_entry
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.vector import LENGTH

@@ -1,0 +1,106 @@
+"""``imgtag demo``: the whole sidecar on sample pictures in a temporary folder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+import click
+from rich.console import Console
+from rich.text import Text
+
+from imgtag.assembly import make_indexer, make_store
+from imgtag.cli.demo.output import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
+from imgtag.cli.demo.samples import SAMPLES, Sample
+from imgtag.cli.search import said
+from imgtag.config.configuration import Config
+from imgtag.config.load import load
+from imgtag.errors import Unavailable
+from imgtag.models.display_names import DisplayNames, Shown
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.store import Store
+from imgtag.service.sidecar import Sidecar
+from imgtag.types.ref import ObjectRef
+
+_CONFIG = """\
+[store.directory]
+root = "{root}"
+
+[source.directory]
+settle = 0.2
+
+[state]
+dir = "{state}"
+
+[ops]
+listen = ""
+"""
+
+
+@click.command(name="demo")
+@click.option("--once", is_flag=True, help="End when the pictures are done, instead of watching the folder.")
+def command(*, once: bool) -> int:
+    """Label sample pictures in a temporary folder, show what was written, search them, watch the folder."""
+    logging.disable(logging.WARNING)
+    with TemporaryDirectory(prefix="imgtag-demo-") as folder:
+        anyio.run(_demo, Path(folder), not once and sys.stdout.isatty())
+    return 0
+
+
+async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
+    console = Console()
+    config = await anyio.to_thread.run_sync(_configured, folder)
+    pictures = folder / "pictures"
+    stop = anyio.Event()
+    async with make_indexer(config) as indexer, anyio.create_task_group() as tasks:
+        tasks.start_soon(Sidecar(config=config).run, stop)
+        await _label(console, indexer, pictures)
+        async with make_store(config) as store:
+            names = await anyio.to_thread.run_sync(DisplayNames(config.state_dir).load)
+            await _show(console, indexer, store, names)
+        if watch:
+            await _watch(console, indexer, pictures)
+        stop.set()
+
+
+def _configured(folder: Path) -> Config:
+    (folder / "pictures").mkdir()
+    file = folder / "imgtag.toml"
+    file.write_text(_CONFIG.format(root=folder / "pictures", state=folder / "state"), encoding="utf-8")
+    return load(file, env={})
+
+
+async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
+    await anyio.to_thread.run_sync(copy_with_credits, console, pictures)
+    await show_progress(console, indexer)
+
+
+async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, Shown]) -> None:
+    await show_labels(console, indexer, names)
+    await _attributes(console, store, SAMPLES[0])
+    for query in SEARCHES:
+        found = [Text(f"  {hit['key']}  ({said(hit, names)})") for hit in await hits(indexer, query)]
+        console.print(Text(f"\n$ imgtag search {query}", style="bold"))
+        console.print(*(found or [Text("  nothing")]), sep="\n")
+
+
+async def _attributes(console: Console, store: Store, sample: Sample) -> None:
+    state = await store.stat(ObjectRef("pictures", sample.name))
+    if state is None:
+        raise Unavailable(f"{sample.name} was removed meanwhile")
+    console.print(Text(f"\nWhat is written on {sample.name}, as extended attributes:", style="bold"))
+    for name, value in sorted(state.metadata.items()):
+        console.print(Text(f"  user.{name} = {value}"))
+
+
+async def _watch(console: Console, indexer: Indexer, pictures: Path) -> None:
+    console.print(f"\nWatching {pictures}: copy pictures there. Ctrl-C ends and removes the folder.")
+    try:
+        await show_news(console, indexer)
+    except anyio.get_cancelled_exc_class():
+        console.print("the folder is removed")
+        raise

@@ -1,0 +1,187 @@
+"""Deliveries of a source without a broker: a queue in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import anyio
+
+from imgtag.types.event import Hint, Intent
+from imgtag.types.ref import ObjectRef, Scope
+
+if TYPE_CHECKING:
+    from imgtag.errors import EventError
+
+LIMIT = 100_000
+"""Keys that may wait before they become one resync."""
+SCOPES = 100
+"""Parts of one bucket that may wait for a resync before they become the bucket."""
+AT_ONCE = 0.0
+
+Target: TypeAlias = ObjectRef | Scope
+Done: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Work:
+    target: Target
+    hint: Hint | None = None
+    done: list[Done] = field(default_factory=list)
+    attempt: int = 1
+    turn: int = -1
+    due: float = AT_ONCE
+
+    @property
+    def plain(self) -> bool:
+        """A resync does the same."""
+        return self.hint is not None and self.hint.intent is Intent.NORMAL and not self.done
+
+    def take_over(self, older: _Work) -> None:
+        """Answer for ``older`` too: its promises stay, and its intent unless there is a newer one."""
+        self.done[:0] = older.done
+        if self.hint and older.hint and self.hint.intent is Intent.NORMAL:
+            self.hint = replace(self.hint, intent=older.hint.intent)
+
+
+class LocalDelivery:
+    """One key, or one resync."""
+
+    problem: EventError | None = None
+
+    def __init__(self, queue: LocalQueue, work: _Work) -> None:
+        self.hints: Sequence[Hint] = (work.hint,) if work.hint else ()
+        self.resync = work.target if isinstance(work.target, Scope) else None
+        self.attempt = work.attempt
+        self._queue = queue
+        self._work: _Work | None = work
+
+    async def ack(self) -> None:
+        """Done: what was promised for it is carried out."""
+        work, self._work = self._work, None
+        if work is None:
+            return
+        self._queue._landed(work)  # noqa: SLF001 - two halves of one thing
+        for done in work.done:
+            await done()
+
+    async def nak(self, delay: float) -> None:
+        """Not done: again after ``delay`` seconds, at once where something newer is known of the key."""
+        work, self._work = self._work, None
+        if work is not None:
+            again = replace(work, attempt=work.attempt + 1, due=anyio.current_time() + delay)
+            self._queue._landed(work, again)  # noqa: SLF001
+
+    async def extend(self) -> None:
+        """Nobody else waits for it."""
+
+
+class LocalQueue:
+    """An async iterator of deliveries, one for each key that waits.
+
+    A newer hint takes the place of one that waits; behind one that is in flight it waits until that
+    is answered, so no key is in flight twice. Where more than ``limit`` keys wait, all that a resync
+    would find as well becomes one resync of their bucket. To be used from the event loop only. Nothing
+    survives the process: what must, comes with ``done``, which is called when the delivery is
+    acknowledged (such hints, and those with an intent, never collapse: whoever puts them bounds them).
+    """
+
+    def __init__(self, *, limit: int = LIMIT) -> None:
+        self._limit = self._room = limit
+        self._waiting: dict[Target, _Work] = {}
+        self._order: list[tuple[float, int, Target]] = []
+        self._flying: set[Target] = set()
+        self._turns = count()
+        self._news = anyio.Event()
+
+    def __len__(self) -> int:
+        """How many wait; those in flight are not among them."""
+        return len(self._waiting)
+
+    def put(self, hint: Hint, *, done: Done | None = None) -> None:
+        """Deliver a hint, soon."""
+        self._add(_Work(target=hint.ref, hint=hint, done=[done] if done else []))
+        if len(self._waiting) > self._room:
+            self._collapse()
+
+    def resync(self, scope: Scope) -> None:
+        """Deliver that this part must be compared; a wider one that waits does for it."""
+        waiting = [each for each in self._waiting if isinstance(each, Scope) and each.bucket == scope.bucket]
+        if any(scope.prefix.startswith(each.prefix) for each in waiting):
+            return
+        if len(waiting) >= SCOPES:
+            scope = Scope(scope.bucket)
+        for each in waiting:
+            if each.prefix.startswith(scope.prefix):
+                del self._waiting[each]
+        self._add(_Work(target=scope))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> LocalDelivery:
+        while (work := self._take()) is None:
+            news = self._news
+            pause = self._order[0][0] - anyio.current_time() if self._order else math.inf
+            with anyio.move_on_after(max(0.0, pause)):
+                await news.wait()
+        return LocalDelivery(self, work)
+
+    def _add(self, work: _Work) -> None:
+        older = self._waiting.get(work.target)
+        self._waiting[work.target] = work
+        if older is not None:
+            work.take_over(older)
+            if older.due == work.due:
+                work.turn = older.turn
+                return
+        if work.target not in self._flying:
+            self._queue(work)
+
+    def _queue(self, work: _Work) -> None:
+        work.turn = next(self._turns)
+        heappush(self._order, (work.due, work.turn, work.target))
+        self._news.set()
+        self._news = anyio.Event()
+
+    def _take(self) -> _Work | None:
+        now = anyio.current_time()
+        while self._order and self._order[0][0] <= now:
+            entry = heappop(self._order)
+            if self._current(entry):
+                self._flying.add(entry[2])
+                return self._waiting.pop(entry[2])
+        return None
+
+    def _current(self, entry: tuple[float, int, Target]) -> bool:
+        """Entries of what was replaced stay in the heap until they come up."""
+        work = self._waiting.get(entry[2])
+        return work is not None and work.turn == entry[1]
+
+    def _landed(self, work: _Work, again: _Work | None = None) -> None:
+        self._flying.discard(work.target)
+        newer = self._waiting.get(work.target)
+        if newer is not None:
+            if again is not None:
+                newer.take_over(again)
+            self._queue(newer)
+        elif again is not None:
+            self._waiting[work.target] = again
+            self._queue(again)
+
+    def _collapse(self) -> None:
+        buckets = set()
+        for work in list(self._waiting.values()):
+            if isinstance(work.target, ObjectRef) and work.plain:
+                del self._waiting[work.target]
+                buckets.add(work.target.bucket)
+        self._order = [entry for entry in self._order if self._current(entry)]
+        heapify(self._order)
+        # What cannot collapse must not be gone through again for every key that follows.
+        self._room = max(self._limit, 2 * len(self._waiting))
+        for bucket in sorted(buckets):
+            self.resync(Scope(bucket))

@@ -1,0 +1,31 @@
+"""Which of the classes of a model become labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+
+from imgtag.labels.rules import LabelRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelPolicy:
+    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure, and by the rules.
+
+    ``allow`` and ``deny`` are identities or globs of labels and of ancestors: what they leave out does not count at
+    all, with every class that is under it.
+    """
+
+    top_k: int = 5
+    threshold: float = 0.10
+    decimals: int = 2
+    rules: tuple[LabelRule, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Eight hex digits that change with any setting that shapes labels."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]

@@ -1,1 +1,0 @@
-"""The folder of models: what is in it, how something comes into it, and what a running sidecar keeps of it."""

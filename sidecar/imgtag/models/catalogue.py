@@ -1,0 +1,66 @@
+"""Well-known public models: where they are, and which file it must be."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from imgtag.errors import ConfigError
+from imgtag.models.manifest import InputManifest, OutputManifest
+from imgtag.plugin.spec import Settings
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+
+
+class CatalogueEntry(Settings):
+    """One model. ``published`` is what its makers say of its accuracy."""
+
+    summary: str
+    url: Url
+    sha256: Digest
+    bytes: int
+    licence: str
+    labels_url: Url | None = None
+    labels_sha256: Digest | None = None
+    published: str = ""
+    input: InputManifest = InputManifest()
+    output: OutputManifest = OutputManifest()
+
+
+class _Catalogue(Settings):
+    models: Mapping[str, CatalogueEntry]
+
+
+def catalogue(shipped: str | None, own: Path | None) -> Mapping[str, CatalogueEntry]:
+    """The models of the shipped list (``package:file``) and of one's own, which goes before. Raises ConfigError."""
+    found: dict[str, CatalogueEntry] = {}
+    if shipped:
+        package, _, name = shipped.partition(":")
+        found |= _read(files(package).joinpath(name).read_text(encoding="utf-8"), name)
+    if own:
+        try:
+            found |= _read(own.read_text(encoding="utf-8"), str(own))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the catalogue {own} cannot be read: {error}", hint="See `catalogue` in [models]."
+            ) from error
+    return found
+
+
+def _read(text: str, origin: str) -> Mapping[str, CatalogueEntry]:
+    try:
+        return _Catalogue.model_validate(tomllib.loads(text)).models
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the catalogue {origin} is no TOML: {error}", hint="See `catalogue` in [models].") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the catalogue {origin}: {key}: {first['msg'].lower()}", hint="See docs/reference/models.md."
+        ) from error

@@ -1,6 +1,0 @@
-"""The query language: one text for the page, the API and the command line."""
-
-from imgtag.types.query.ast import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
-from imgtag.types.query.parser import parse
-
-__all__ = ["And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Query", "Score", "StartsWith", "parse"]
