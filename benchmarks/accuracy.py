@@ -67,8 +67,8 @@ def print_ancestors(paths: list[Path], classes: list[str]) -> None:
     for path in paths:
         picture = production(path.read_bytes(), classifier.info.size)
         scores = classifier.classify([picture])[0].probabilities
-        seen = {label.name for label in vocabulary.above(Raw.best(enumerate(map(float, scores))))}
-        right = set(classifier.info.words.of(classes.index(path.name.split("_")[0])).ancestors)
+        seen = {label.name for label in vocabulary.ancestors_of(Raw.best(enumerate(map(float, scores))))}
+        right = set(classifier.info.taxonomy.class_terms(classes.index(path.name.split("_")[0])).ancestors)
         belong.update(right)
         found.update(seen)
         both.update(seen & right)

@@ -64,7 +64,7 @@ def load(settings: TFLiteSettings) -> Model:
         raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
     display = labels.fit(names, origin, classes.length)
     identities = tuple(identity(label) for label in display)
-    known = words.read(choice.words) if choice.words else Taxonomy()
+    taxonomy = words.read(choice.words) if choice.words else Taxonomy()
     if choice.words and elsewhere is None:
         better = words.shown(choice.words)
         display = tuple(better.get(number, name) for number, name in enumerate(display))
@@ -80,7 +80,7 @@ def load(settings: TFLiteSettings) -> Model:
         licence=choice.manifest.licence or _licence(file),
         variant=_variant(preparation, identities if elsewhere else (), choice.manifest.output),
         temperature=settings.temperature or choice.manifest.temperature or 1.0,
-        words=known,
+        taxonomy=taxonomy,
     )
     return Model(
         info=info,

@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
-from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ def read(folder: Path) -> Taxonomy:
         ClassTerms(category=row["category"], ancestors=_names(row["ancestors"]), synonyms=_names(row["synonyms"]))
         for row in _rows(folder / CLASSES)
     )
-    above = (AncestorWords(name=row["ancestor"], synonyms=_names(row["synonyms"])) for row in _rows(folder / ANCESTORS))
+    above = (AncestorTerms(name=row["ancestor"], synonyms=_names(row["synonyms"])) for row in _rows(folder / ANCESTORS))
     return Taxonomy(classes=classes, ancestors=tuple(above))
 
 

@@ -107,7 +107,7 @@ def _example(problem: Problem | None = None) -> Document:
         width=6000, height=4000, taken=1719842400, camera="Canon EOS R5", lat=46.55, lng=7.95, modified=1719846000
     )
     vector = Vector(info.projection, bytes(range(LENGTH)))
-    entries = Entries(labels=said.written(raw), mark=mark, facts=facts, raw=raw, vec=vector)
+    entries = Entries(labels=said.labels_to_write(raw), mark=mark, facts=facts, raw=raw, vec=vector)
     return build_document(
         "edge-7", state, entries, {"license": "2"}, DocumentOptions(metadata=("license",)), problem, said
     )

@@ -22,7 +22,7 @@ import anyio
 
 from imgtag.errors import Conflict, ImgtagError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.budget import ByteBudget
-from imgtag.labels.difference import compare
+from imgtag.labels.difference import compare_labels
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.ops.metrics import Metrics
@@ -231,9 +231,9 @@ class Reconciler:
         except ImgtagError:
             self.metrics.shadow_failed(shadow.info.id)
             return
-        said = self._vocabulary(treatment).said(raw)
-        instead = self.vocabularies(shadow.info, treatment.policy).said(other.raw)
-        self.metrics.shadow(shadow.info.id, compare(said, instead))
+        said = self._vocabulary(treatment).select_labels(raw)
+        instead = self.vocabularies(shadow.info, treatment.policy).select_labels(other.raw)
+        self.metrics.shadow(shadow.info.id, compare_labels(said, instead))
 
     async def _relabelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
         """By other rules, of the scores that this model gave; by inference where they are not there."""

@@ -75,7 +75,7 @@ class Labeller:
         """What is on a picture. Raises what is wrong with it."""
         data = await self._read(ref)
         raw = (await self.pool.classify(data, self._limits)).raw
-        return Seen(self.vocabulary.said(raw, decimals=4), self.vocabulary.above(raw, decimals=4))
+        return Seen(self.vocabulary.select_labels(raw, decimals=4), self.vocabulary.ancestors_of(raw, decimals=4))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -1,4 +1,4 @@
-"""From a model's classes and an operator's rules to the labels and ancestors that are given."""
+"""From a model's classes and an admin's rules to the definitions of labels and ancestors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from imgtag.labels.policy import LabelPolicy
     from imgtag.labels.taxonomy import ClassTerms, Taxonomy
 
-KEPT = 0.30
-"""The least confidence of an ancestor."""
+MIN_ANCESTOR_CONFIDENCE = 0.30
+"""The least confidence of an ancestor for which no rule sets a threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDefinition:
-    """A label or an ancestor: how it is shown, from when it is given, what is above it, what else it is called.
+    """How a label or an ancestor is shown, when it is assigned, which ancestors it has, what else it is called.
 
-    ``classes`` are the numbers of those whose probabilities it sums.
+    ``classes`` are the numbers of the model's classes whose probabilities it sums. A ``dropped`` one is never assigned.
     """
 
     display: str
     threshold: float
-    given: bool = True
+    dropped: bool = False
     priority: int = 0
     category: str | None = None
     ancestors: tuple[str, ...] = ()
@@ -36,25 +36,27 @@ class LabelDefinition:
     classes: frozenset[int] = frozenset()
 
 
-def meanings(
-    labels: Sequence[str], display: Sequence[str], words: Taxonomy, policy: LabelPolicy
+def define_labels(
+    labels: Sequence[str], display: Sequence[str], taxonomy: Taxonomy, policy: LabelPolicy
 ) -> tuple[dict[str, LabelDefinition], dict[str, LabelDefinition]]:
-    """Labels and ancestors by their names. Where a label has the name of an ancestor, there is no such ancestor."""
+    """Return labels and ancestors by name. Where a label has the name of an ancestor, that ancestor is left out."""
     admitted = [
-        number for number, label in enumerate(labels) if _admitted((label, *words.of(number).ancestors), policy)
+        number
+        for number, label in enumerate(labels)
+        if _is_admitted((label, *taxonomy.class_terms(number).ancestors), policy)
     ]
-    ruled = [(number, rule_for(labels[number], policy.rules)) for number in admitted]
-    below = _merged(
-        (_name(rule), _of_class(number, rule, display[number], words.of(number), policy.threshold))
-        for number, rule in ruled
+    class_rules = [(number, rule_for(labels[number], policy.rules)) for number in admitted]
+    of_labels = _merge(
+        (_name(rule), _define_class(number, rule, display[number], taxonomy.class_terms(number), policy.threshold))
+        for number, rule in class_rules
     )
-    rules = {ancestor.name: rule_for(ancestor.name, policy.rules) for ancestor in words.ancestors}
-    names = {old: _name(rule) for old, rule in rules.items() if _name(rule) not in below}
-    above = _merged((names[old], _of_ancestor(rules[old], words, admitted)) for old in names)
-    return dict(_under(below, names)), dict(_under(above, names))
+    rules = {ancestor.name: rule_for(ancestor.name, policy.rules) for ancestor in taxonomy.ancestors}
+    new_names = {old: _name(rule) for old, rule in rules.items() if _name(rule) not in of_labels}
+    of_ancestors = _merge((new_names[old], _define_ancestor(rules[old], taxonomy, admitted)) for old in new_names)
+    return dict(_rename_ancestors(of_labels, new_names)), dict(_rename_ancestors(of_ancestors, new_names))
 
 
-def _admitted(names: Sequence[str], policy: LabelPolicy) -> bool:
+def _is_admitted(names: Sequence[str], policy: LabelPolicy) -> bool:
     """Whether a class counts at all, by its label and its ancestors."""
     allowed = not policy.allow or any(matches(name, policy.allow) for name in names)
     return allowed and not any(matches(name, policy.deny) for name in names)
@@ -64,58 +66,60 @@ def _name(rule: LabelRule) -> str:
     return identity(rule.merge or rule.rename or rule.labels[0])
 
 
-def _of_class(number: int, rule: LabelRule, display: str, words: ClassTerms, threshold: float) -> LabelDefinition:
+def _define_class(number: int, rule: LabelRule, display: str, terms: ClassTerms, threshold: float) -> LabelDefinition:
     return LabelDefinition(
         display=rule.merge or rule.rename or display,
         threshold=threshold if rule.threshold is None else rule.threshold,
-        given=not rule.drop,
+        dropped=bool(rule.drop),
         priority=rule.priority or 0,
-        category=rule.category or words.category,
-        ancestors=words.ancestors,
-        synonyms=(*rule.labels, display, *words.synonyms),
+        category=rule.category or terms.category,
+        ancestors=terms.ancestors,
+        synonyms=(*rule.labels, display, *terms.synonyms),
         classes=frozenset({number}),
     )
 
 
-def _of_ancestor(rule: LabelRule, words: Taxonomy, admitted: Iterable[int]) -> LabelDefinition:
+def _define_ancestor(rule: LabelRule, taxonomy: Taxonomy, admitted: Iterable[int]) -> LabelDefinition:
     (name,) = rule.labels
-    classes = [number for number in admitted if name in words.of(number).ancestors]
-    lines = [words.of(number).ancestors for number in classes]
-    common = Counter(above for line in lines for above in line[line.index(name) + 1 :])
+    classes = [number for number in admitted if name in taxonomy.class_terms(number).ancestors]
+    lines = [taxonomy.class_terms(number).ancestors for number in classes]
+    # Above an ancestor stands only what stands above it in every class: a line may branch.
+    counts = Counter(ancestor for line in lines for ancestor in line[line.index(name) + 1 :])
     return LabelDefinition(
         display=rule.merge or rule.rename or name,
-        threshold=KEPT if rule.threshold is None else rule.threshold,
-        given=not rule.drop,
-        ancestors=tuple(above for above, count in common.items() if count == len(classes)),
-        synonyms=next(ancestor.synonyms for ancestor in words.ancestors if ancestor.name == name) + rule.labels,
+        threshold=MIN_ANCESTOR_CONFIDENCE if rule.threshold is None else rule.threshold,
+        dropped=bool(rule.drop),
+        ancestors=tuple(ancestor for ancestor, count in counts.items() if count == len(classes)),
+        synonyms=next(ancestor.synonyms for ancestor in taxonomy.ancestors if ancestor.name == name) + rule.labels,
         classes=frozenset(classes),
     )
 
 
-def _merged(parts: Iterable[tuple[str, LabelDefinition]]) -> dict[str, LabelDefinition]:
+def _merge(definitions: Iterable[tuple[str, LabelDefinition]]) -> dict[str, LabelDefinition]:
+    """One definition for each name; dropped classes add nothing to a name that others keep."""
     groups: dict[str, list[LabelDefinition]] = {}
-    for name, part in parts:
-        groups.setdefault(name, []).append(part)
-    return {name: _one(group) for name, group in groups.items()}
+    for name, definition in definitions:
+        groups.setdefault(name, []).append(definition)
+    merged = {}
+    for name, group in groups.items():
+        parts = [part for part in group if not part.dropped] or group
+        merged[name] = replace(
+            parts[0],
+            threshold=min(part.threshold for part in parts),
+            priority=max(part.priority for part in parts),
+            category=next((part.category for part in parts if part.category), None),
+            ancestors=tuple(name for name in parts[0].ancestors if all(name in part.ancestors for part in parts)),
+            synonyms=tuple(dict.fromkeys(text for part in parts for text in part.synonyms)),
+            classes=frozenset(number for part in parts for number in part.classes),
+        )
+    return merged
 
 
-def _one(parts: Sequence[LabelDefinition]) -> LabelDefinition:
-    """One label of several classes; those that are dropped add nothing to it."""
-    given = [part for part in parts if part.given] or parts
-    return replace(
-        given[0],
-        threshold=min(part.threshold for part in given),
-        priority=max(part.priority for part in given),
-        category=next((part.category for part in given if part.category), None),
-        ancestors=tuple(name for name in given[0].ancestors if all(name in part.ancestors for part in given)),
-        synonyms=tuple(dict.fromkeys(text for part in given for text in part.synonyms)),
-        classes=frozenset(number for part in given for number in part.classes),
-    )
-
-
-def _under(table: Mapping[str, LabelDefinition], names: Mapping[str, str]) -> Iterator[tuple[str, LabelDefinition]]:
-    """With what is above by its new name, and without each thing's own name among what else it is called."""
-    for name, meaning in table.items():
-        above = (names[old] for old in meaning.ancestors if old in names)
-        others = (text for text in meaning.synonyms if text != name)
-        yield name, replace(meaning, ancestors=tuple(dict.fromkeys(above)), synonyms=tuple(others))
+def _rename_ancestors(
+    definitions: Mapping[str, LabelDefinition], new_names: Mapping[str, str]
+) -> Iterator[tuple[str, LabelDefinition]]:
+    """Give ancestors the names that rules gave them, and leave a definition's own name out of its synonyms."""
+    for name, definition in definitions.items():
+        ancestors = (new_names[old] for old in definition.ancestors if old in new_names)
+        synonyms = (text for text in definition.synonyms if text != name)
+        yield name, replace(definition, ancestors=tuple(dict.fromkeys(ancestors)), synonyms=tuple(synonyms))

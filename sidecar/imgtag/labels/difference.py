@@ -1,4 +1,4 @@
-"""What one model says of a picture that another does not."""
+"""How the labels of two models differ for one image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from imgtag.types.labels import Label
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """The labels of both, and of one alone, in order of confidence; ``same``: whether the best one is."""
+    """The labels of both models, and of one alone, by confidence; ``same``: whether both agree on the best label."""
 
     kept: tuple[str, ...]
     lost: tuple[str, ...]
@@ -18,9 +18,9 @@ class Difference:
     same: bool
 
 
-def compare(one: Sequence[Label], other: Sequence[Label]) -> Difference:
-    """What would change if the other model labelled instead; labels are compared by their identities."""
-    before, after = [label.name for label in one], [label.name for label in other]
+def compare_labels(current: Sequence[Label], other: Sequence[Label]) -> Difference:
+    """Return what would change if the other model labelled instead; labels are compared by their identities."""
+    before, after = [label.name for label in current], [label.name for label in other]
     return Difference(
         kept=tuple(name for name in before if name in after),
         lost=tuple(name for name in before if name not in after),

@@ -1,4 +1,4 @@
-"""Which of the classes of a model become labels."""
+"""Which classes of a model become labels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from imgtag.labels.rules import LabelRule
 
 @dataclass(frozen=True, kw_only=True)
 class LabelPolicy:
-    """Which of the classes become labels: at most ``top_k``, each at least ``threshold`` sure, and by the rules.
+    """Which classes become labels: at most ``top_k``, each with a confidence of at least ``threshold``, after rules.
 
-    ``allow`` and ``deny`` are identities or globs of labels and of ancestors: what they leave out does not count at
-    all, with every class that is under it.
+    ``allow`` and ``deny`` are identities or globs of labels and of ancestors. A class that they exclude, by itself or
+    by an ancestor, is ignored altogether.
     """
 
     top_k: int = 5

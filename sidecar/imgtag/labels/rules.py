@@ -1,4 +1,4 @@
-"""What an operator would have otherwise than the model: other names, fewer labels, other thresholds."""
+"""What an admin changes about a model's labels: other names, fewer labels, other thresholds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRule:
-    """What is done with labels and ancestors; what is None is left to later rules and to the model.
+    """How labels and ancestors are changed; None leaves a value to later rules and to the model.
 
-    ``labels`` are the model's own identities, or globs over them. Labels that are renamed to or merged into the same
-    name are one, with the sum of their probabilities.
+    ``labels`` are the model's own identities, or globs over them. Labels renamed to or merged into the same name become
+    one label, whose confidence is the sum of their probabilities.
     """
 
     labels: tuple[str, ...]
@@ -28,16 +28,16 @@ class LabelRule:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the identities or globs is this name's."""
+    """Whether one of the identities or globs matches the name."""
     return any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def rule_for(name: str, rules: Iterable[LabelRule]) -> LabelRule:
-    """All that the rules say of a name: of each thing, what the first says that says it."""
+    """All rules for a name as one: each value is that of the first matching rule that sets it."""
     matching = [rule for rule in rules if matches(name, rule.labels)]
-    said = {
+    values = {
         field.name: next((value for rule in matching if (value := getattr(rule, field.name)) is not None), None)
         for field in fields(LabelRule)
         if field.name != "labels"
     }
-    return LabelRule(labels=(name,), **said)
+    return LabelRule(labels=(name,), **values)

@@ -1,4 +1,4 @@
-"""What the classes of a model are called besides their labels, and what they are kinds of."""
+"""What the classes of a model are kinds of, and what else they are called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassTerms:
-    """The words of one class: all are identities; ancestors stand from the special to the general."""
+    """The terms of one class, all of them identities; ancestors run from the specific to the general."""
 
     category: str | None = None
     ancestors: tuple[str, ...] = ()
@@ -18,8 +18,8 @@ class ClassTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AncestorWords:
-    """The words of what stands above classes."""
+class AncestorTerms:
+    """The name of an ancestor and what else it is called."""
 
     name: str
     synonyms: tuple[str, ...] = ()
@@ -27,17 +27,17 @@ class AncestorWords:
 
 @dataclass(frozen=True, kw_only=True)
 class Taxonomy:
-    """The words of a model, by class number; a model that has none leaves them empty."""
+    """The terms of a model's classes, by class number, and of their ancestors; empty where a model has none."""
 
     classes: tuple[ClassTerms, ...] = ()
-    ancestors: tuple[AncestorWords, ...] = ()
+    ancestors: tuple[AncestorTerms, ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """Eight hex digits that change with the ancestors of any class; empty where there are none."""
-        above = [words.ancestors for words in self.classes]
-        return sha256(json.dumps(above).encode()).hexdigest()[:8] if any(above) else ""
+        """Eight hex digits that change with the ancestors of any class; empty where no class has one."""
+        ancestors = [terms.ancestors for terms in self.classes]
+        return sha256(json.dumps(ancestors).encode()).hexdigest()[:8] if any(ancestors) else ""
 
-    def of(self, number: int) -> ClassTerms:
-        """The words of a class."""
+    def class_terms(self, number: int) -> ClassTerms:
+        """The terms of a class."""
         return self.classes[number] if number < len(self.classes) else ClassTerms()

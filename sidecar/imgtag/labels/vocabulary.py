@@ -1,4 +1,4 @@
-"""What a model can say under a policy: its labels and their ancestors, after the rules."""
+"""The vocabulary of a model under a policy: its labels and their ancestors, after the rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from imgtag.labels.definitions import LabelDefinition, meanings
+from imgtag.labels.definitions import LabelDefinition, define_labels
 from imgtag.labels.policy import LabelPolicy
 from imgtag.types.folding import fold, words
 from imgtag.types.labels import Label
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from imgtag.types.labels import Raw
     from imgtag.types.metadata import Entries
 
-SURE = 0.5
-"""Where a label is as sure as this, its ancestors are not written on the object."""
-_LEAST = -1000
-"""Priority of an ancestor on an object: where room is short it goes before any label."""
+MIN_SURE = 0.5
+"""Beside a label of at least this confidence, its ancestors are not written on the object."""
+_ANCESTOR_PRIORITY = -1000
+"""Lower than that of any label: where an object's metadata is short of room, ancestors go first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentLabels:
-    """What a document says of what is on a picture; labels and ancestors by confidence."""
+    """The part of a document that describes what an image shows; labels and ancestors by confidence."""
 
     labels: tuple[Label, ...]
     ancestors: tuple[Label, ...]
@@ -38,9 +38,9 @@ class DocumentLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Labels and ancestors by name. ``model`` is the id of the model; an empty vocabulary takes labels as they are.
+    """Labels and ancestors by name. ``model`` is the id of the model; an empty vocabulary leaves labels as they are.
 
-    ``digest`` changes with the policy and with what is above the classes.
+    ``digest`` changes with the policy and with the ancestors of the classes.
     """
 
     model: str = ""
@@ -50,39 +50,43 @@ class Vocabulary:
     ancestors: Mapping[str, LabelDefinition] = field(default_factory=dict)
     _terms: dict[str, frozenset[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
-    def said(self, raw: Raw, *, decimals: int | None = None) -> tuple[Label, ...]:
-        """The labels of ``raw``, best first; what rounds to zero is none."""
+    def select_labels(self, raw: Raw, *, decimals: int | None = None) -> tuple[Label, ...]:
+        """The labels of ``raw``, best first, without those whose confidence rounds to zero."""
         places = self.policy.decimals if decimals is None else decimals
         sums = [(name, total) for name, total in self._sums(raw, self.labels) if total >= self.labels[name].threshold]
-        worth = sorted(sums, key=lambda item: (-self.labels[item[0]].priority, -item[1]))[: self.policy.top_k]
-        best = sorted(worth, key=lambda item: -item[1])
-        labels = (Label(name, round(total, places), self.labels[name].priority) for name, total in best)
+        selected = sorted(sums, key=lambda item: (-self.labels[item[0]].priority, -item[1]))[: self.policy.top_k]
+        by_confidence = sorted(selected, key=lambda item: -item[1])
+        labels = (Label(name, round(total, places), self.labels[name].priority) for name, total in by_confidence)
         return tuple(label for label in labels if label.confidence > 0)
 
-    def above(self, raw: Raw, *, decimals: int = 2) -> tuple[Label, ...]:
-        """The ancestors of ``raw``, best first, of two alike the more special."""
-        kept = ((name, total) for name, total in self._sums(raw, self.ancestors) if self._keeps(name, total))
-        return self._ranked(Label(name, round(total, decimals), _LEAST) for name, total in kept)
+    def ancestors_of(self, raw: Raw, *, decimals: int = 2) -> tuple[Label, ...]:
+        """The ancestors of ``raw``, best first; of two with equal confidence the more specific first."""
+        sums = ((name, total) for name, total in self._sums(raw, self.ancestors) if self._reaches(name, total))
+        return self._ranked(Label(name, round(total, decimals), _ANCESTOR_PRIORITY) for name, total in sums)
 
-    def written(self, raw: Raw) -> tuple[Label, ...]:
-        """What stands on the object: the labels, and of the ancestors without a sure label the most special one.
+    def labels_to_write(self, raw: Raw) -> tuple[Label, ...]:
+        """What is written on the object: the labels, and the most specific ancestor that has no sure label below it.
 
-        One that is sure itself goes before.
+        A sure ancestor goes before a more specific one that is not sure.
         """
-        labels = self.said(raw)
-        sure = {name for label in labels if label.confidence >= SURE for name in self.labels[label.name].ancestors}
-        unsaid = [label for label in self.above(raw, decimals=self.policy.decimals) if label.name not in sure]
-        chosen = sorted(unsaid, key=lambda label: (label.confidence < SURE, self._breadth(label.name)))
-        return (*labels, *chosen[:1])
+        labels = self.select_labels(raw)
+        covered = {
+            name for label in labels if label.confidence >= MIN_SURE for name in self.labels[label.name].ancestors
+        }
+        ancestors = [
+            label for label in self.ancestors_of(raw, decimals=self.policy.decimals) if label.name not in covered
+        ]
+        ancestors.sort(key=lambda label: (label.confidence < MIN_SURE, self._breadth(label.name)))
+        return (*labels, *ancestors[:1])
 
-    def told(self, entries: Entries) -> DocumentLabels:
-        """What an object says by its entries: a pure function of them.
+    def document_labels(self, entries: Entries) -> DocumentLabels:
+        """What a document says about an object's labels: a pure function of the object's entries.
 
-        Ancestors are those of its raw scores; where these were not kept, those of its labels.
+        The ancestors are those of the raw scores; where these were not kept, those of the labels.
         """
         labels = tuple(label for label in entries.labels if label.name not in self.ancestors)
-        ancestors = self._above_labels(entries.labels) if entries.raw is None else self.above(entries.raw)
-        best = self._label(labels[0].name) if labels else None
+        ancestors = self._ancestors_of_labels(entries.labels) if entries.raw is None else self.ancestors_of(entries.raw)
+        best = self._definition(labels[0].name) if labels else None
         names = [label.name for label in (*labels, *ancestors)]
         return DocumentLabels(
             labels=labels,
@@ -92,101 +96,101 @@ class Vocabulary:
         )
 
     def terms(self, name: str) -> frozenset[str]:
-        """What a label or ancestor is found by, folded: its names and their single words.
+        """The folded terms that find a label or an ancestor: its names and their single words.
 
-        A word that is the name of an ancestor counts only below that ancestor: no hot dog is a dog.
+        A word that is also the name of an ancestor counts only below that ancestor: a hot dog is not found as a dog.
         """
-        meaning = self.ancestors.get(name) or self._label(name)
-        if meaning is None:
-            return frozenset(_folded(name))
+        definition = self.ancestors.get(name) or self._definition(name)
+        if definition is None:
+            return frozenset(_terms_of_text(name))
         if name not in self._terms:
-            self._terms[name] = frozenset({fold(name), *self._words(name, meaning)})
+            self._terms[name] = frozenset({fold(name), *self._search_terms(name, definition)})
         return self._terms[name]
 
     def names(self) -> frozenset[str]:
-        """All names that it gives, folded, with what else these are called."""
-        given = [*self.labels.items(), *self.ancestors.items()]
-        return frozenset(fold(text) for name, meaning in given if meaning.given for text in (name, *meaning.synonyms))
+        """The folded names and synonyms of everything that is not dropped."""
+        definitions = (*self.labels.items(), *self.ancestors.items())
+        return frozenset(
+            fold(text) for name, each in definitions if not each.dropped for text in (name, *each.synonyms)
+        )
 
-    def _label(self, name: str) -> LabelDefinition | None:
-        """A label by its name, or by the one that it had before the rules were these."""
-        return self.labels.get(name) or self._formerly.get(name)
-
-    @cached_property
-    def _formerly(self) -> Mapping[str, LabelDefinition]:
-        return {text: meaning for meaning in self.labels.values() for text in meaning.synonyms}
-
-    def _words(self, name: str, meaning: LabelDefinition) -> Iterator[str]:
-        above = frozenset({name, *meaning.ancestors})
-        for text in (name, *meaning.synonyms):
-            yield from (word for word in _folded(text) if above & self._called.get(word, above))
+    def _definition(self, name: str) -> LabelDefinition | None:
+        """The definition of a label by its name, or by a name that it had under earlier rules."""
+        return self.labels.get(name) or self._by_synonym.get(name)
 
     @cached_property
-    def _called(self) -> Mapping[str, frozenset[str]]:
-        """The ancestors that go by a name."""
-        called: dict[str, frozenset[str]] = {}
-        for name, meaning in self.ancestors.items():
-            for word in (fold(text) for text in (name, *meaning.synonyms)):
-                called[word] = called.get(word, frozenset()) | {name}
-        return called
+    def _by_synonym(self) -> Mapping[str, LabelDefinition]:
+        return {text: definition for definition in self.labels.values() for text in definition.synonyms}
+
+    def _search_terms(self, name: str, definition: LabelDefinition) -> Iterator[str]:
+        line = frozenset({name, *definition.ancestors})
+        for text in (name, *definition.synonyms):
+            yield from (term for term in _terms_of_text(text) if line & self._ancestors_by_term.get(term, line))
 
     @cached_property
-    def _by_class(self) -> Mapping[int, frozenset[str]]:
-        """The names of labels and ancestors that a class counts for."""
-        found: dict[int, set[str]] = {}
-        for name, meaning in (*self.labels.items(), *self.ancestors.items()):
-            for number in meaning.classes if meaning.given else ():
-                found.setdefault(number, set()).add(name)
-        return {number: frozenset(names) for number, names in found.items()}
+    def _ancestors_by_term(self) -> Mapping[str, frozenset[str]]:
+        ancestors: dict[str, frozenset[str]] = {}
+        for name, definition in self.ancestors.items():
+            for term in (fold(text) for text in (name, *definition.synonyms)):
+                ancestors[term] = ancestors.get(term, frozenset()) | {name}
+        return ancestors
+
+    @cached_property
+    def _names_by_class(self) -> Mapping[int, frozenset[str]]:
+        """The names of the labels and ancestors that a class counts for."""
+        names: dict[int, set[str]] = {}
+        for name, definition in (*self.labels.items(), *self.ancestors.items()):
+            for number in () if definition.dropped else definition.classes:
+                names.setdefault(number, set()).add(name)
+        return {number: frozenset(of_class) for number, of_class in names.items()}
 
     def _sums(self, raw: Raw, among: Mapping[str, LabelDefinition]) -> list[tuple[str, float]]:
         sums: dict[str, float] = defaultdict(float)
         for number, probability in raw.classes:
-            for name in self._by_class.get(number, frozenset()) & among.keys():
+            for name in self._names_by_class.get(number, frozenset()) & among.keys():
                 sums[name] += probability
         return [(name, min(1.0, round(total, 4))) for name, total in sums.items()]
 
-    def _above_labels(self, labels: Iterable[Label]) -> tuple[Label, ...]:
-        """The ancestors of labels, where the scores of all classes were not kept, and those that stand among them."""
-        found: dict[str, float] = defaultdict(float)
+    def _ancestors_of_labels(self, labels: Iterable[Label]) -> tuple[Label, ...]:
+        """The ancestors of labels whose raw scores were not kept, and the ancestors that are among the labels."""
+        sums: dict[str, float] = defaultdict(float)
         for label in labels:
-            meaning = self._label(label.name)
-            for name in meaning.ancestors if meaning else ():
-                found[name] += label.confidence
-        sums = {name: min(1.0, round(total, 4)) for name, total in found.items()}
-        kept = {name: total for name, total in sums.items() if self._keeps(name, total)}
-        kept |= {label.name: label.confidence for label in labels if label.name in self.ancestors}
-        return self._ranked(Label(name, round(total, 2), _LEAST) for name, total in kept.items())
+            definition = self._definition(label.name)
+            for name in definition.ancestors if definition else ():
+                sums[name] += label.confidence
+        totals = {name: min(1.0, round(total, 4)) for name, total in sums.items()}
+        ancestors = {name: total for name, total in totals.items() if self._reaches(name, total)}
+        ancestors |= {label.name: label.confidence for label in labels if label.name in self.ancestors}
+        return self._ranked(Label(name, round(total, 2), _ANCESTOR_PRIORITY) for name, total in ancestors.items())
 
-    def _keeps(self, name: str, total: float) -> bool:
-        return self.ancestors[name].given and total >= self.ancestors[name].threshold
+    def _reaches(self, name: str, total: float) -> bool:
+        return not self.ancestors[name].dropped and total >= self.ancestors[name].threshold
 
     def _ranked(self, ancestors: Iterable[Label]) -> tuple[Label, ...]:
-        def place(label: Label) -> tuple[float, tuple[int, int, str]]:
+        def rank(label: Label) -> tuple[float, tuple[int, int, str]]:
             return -label.confidence, self._breadth(label.name)
 
-        return tuple(sorted((label for label in ancestors if label.confidence > 0), key=place))
+        return tuple(sorted((label for label in ancestors if label.confidence > 0), key=rank))
 
     def _breadth(self, ancestor: str) -> tuple[int, int, str]:
-        """What orders ancestors from the special to the general: few classes, then much above it."""
-        meaning = self.ancestors[ancestor]
-        return len(meaning.classes), -len(meaning.ancestors), ancestor
+        """The order from specific to general: first by few classes, then by many ancestors above."""
+        definition = self.ancestors[ancestor]
+        return len(definition.classes), -len(definition.ancestors), ancestor
 
 
-@lru_cache(maxsize=4096)
-def _folded(text: str) -> tuple[str, ...]:
-    """A text with its single words: a model has few labels, and every picture has some of them."""
+@lru_cache(maxsize=4096)  # a model has few labels, and every image has some of them
+def _terms_of_text(text: str) -> tuple[str, ...]:
     return (fold(text), *words(text))
 
 
-PLAIN = Vocabulary()
-"""Takes labels as they are, where their model is not at hand."""
+EMPTY_VOCABULARY = Vocabulary()
+"""Leaves labels as they are, for objects whose model is not installed."""
 
 
-def vocabulary(
-    model: str, labels: Sequence[str], display: Sequence[str], words: Taxonomy, policy: LabelPolicy
+def build_vocabulary(
+    model: str, labels: Sequence[str], display: Sequence[str], taxonomy: Taxonomy, policy: LabelPolicy
 ) -> Vocabulary:
-    """The vocabulary of a model whose classes have these identities, are shown so and have these words."""
-    below, above = meanings(labels, display, words, policy)
-    digest = sha256(f"{policy.digest} {words.digest}".encode()).hexdigest()[:8]
-    return Vocabulary(model=model, digest=digest, policy=policy, labels=below, ancestors=above)
+    """The vocabulary of a model, given the identities, shown names and terms of its classes."""
+    of_labels, of_ancestors = define_labels(labels, display, taxonomy, policy)
+    digest = sha256(f"{policy.digest} {taxonomy.digest}".encode()).hexdigest()[:8]
+    return Vocabulary(model=model, digest=digest, policy=policy, labels=of_labels, ancestors=of_ancestors)

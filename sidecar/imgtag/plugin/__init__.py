@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+    from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
     from imgtag.plugin.classifier import Classifier, ModelInfo, RemoteClassifier, Scores
     from imgtag.plugin.image import Image
     from imgtag.plugin.indexer import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
 _HOMES = {
-    "imgtag.labels.taxonomy": ("AncestorWords", "ClassTerms", "Taxonomy"),
+    "imgtag.labels.taxonomy": ("AncestorTerms", "ClassTerms", "Taxonomy"),
     "imgtag.plugin.classifier": ("Classifier", "ModelInfo", "RemoteClassifier", "Scores"),
     "imgtag.plugin.image": ("Image",),
     "imgtag.plugin.indexer": (
@@ -59,7 +59,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API_VERSION",
-    "AncestorWords",
+    "AncestorTerms",
     "And",
     "Body",
     "Change",

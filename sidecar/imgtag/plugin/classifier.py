@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from imgtag.labels.taxonomy import Taxonomy
-from imgtag.labels.vocabulary import Vocabulary, vocabulary
+from imgtag.labels.vocabulary import Vocabulary, build_vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ class ModelInfo:
     """Up to eight hex digits that stand for labels and preparation of pictures that the file does not say itself."""
     temperature: float = 1.0
     """What its logits were divided by: more than 1 makes it less sure."""
-    words: Taxonomy = field(default_factory=Taxonomy)
+    taxonomy: Taxonomy = field(default_factory=Taxonomy)
     """What its classes are kinds of and what else they are called; empty where that is not known."""
 
     @property
@@ -52,11 +52,11 @@ class ModelInfo:
 
     def known(self) -> frozenset[str]:
         """The labels and ancestors that rules may name."""
-        return frozenset({*self.labels, *(ancestor.name for ancestor in self.words.ancestors)})
+        return frozenset({*self.labels, *(ancestor.name for ancestor in self.taxonomy.ancestors)})
 
     def vocabulary(self, policy: LabelPolicy) -> Vocabulary:
         """The labels and ancestors that it gives under a policy."""
-        return vocabulary(self.id, self.labels, self.display, self.words, policy)
+        return build_vocabulary(self.id, self.labels, self.display, self.taxonomy, policy)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class EntryBuilder:
             version=state.version,
             at=int(time.time()),
         )
-        labels = said.written(inference.raw)
+        labels = said.labels_to_write(inference.raw)
         vec = Vector(model.projection, inference.vec) if model.projection and inference.vec else None
         return Entries(labels=labels, mark=mark, facts=facts, raw=inference.raw, vec=vec)
 
@@ -67,4 +67,4 @@ class EntryBuilder:
             at=int(time.time()),
         )
         facts = entries.facts and entries.facts.without(gps=self.gps, exif=self.exif)
-        return replace(entries, labels=said.written(raw), mark=mark, facts=facts)
+        return replace(entries, labels=said.labels_to_write(raw), mark=mark, facts=facts)

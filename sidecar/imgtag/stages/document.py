@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from imgtag.labels.vocabulary import PLAIN, DocumentLabels, Vocabulary
+from imgtag.labels.vocabulary import EMPTY_VOCABULARY, DocumentLabels, Vocabulary
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.facts import LATEST, Facts, position
 from imgtag.types.folding import words
@@ -33,7 +33,7 @@ def build_document(
     user: Mapping[str, str],
     options: DocumentOptions,
     problem: Problem | None = None,
-    vocabulary: Vocabulary = PLAIN,
+    vocabulary: Vocabulary = EMPTY_VOCABULARY,
 ) -> Document:
     """The document of an object: a pure function of its headers and our entries.
 
@@ -41,7 +41,7 @@ def build_document(
     asked where the labels are that model's. Fields come in a fixed order, so that the same object gives the same bytes.
     """
     known = entries.mark is not None and entries.mark.model == vocabulary.model
-    told = (vocabulary if known else PLAIN).told(entries)
+    told = (vocabulary if known else EMPTY_VOCABULARY).document_labels(entries)
     facts = (entries.facts or Facts()).without(gps=options.gps, exif=options.exif)
     fields = {
         **_named(site, state.ref),

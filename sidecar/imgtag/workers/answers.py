@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from imgtag.errors import ImgtagError, ModelError, PluginError, Undecodable, Unreadable
-from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw, identity
@@ -81,7 +81,7 @@ def model_info(answer: Mapping[str, Any]) -> ModelInfo:
         said = dict(answer["info"])
         for name in ("labels", "display", "size"):
             said[name] = tuple(said[name])
-        info = ModelInfo(**{**said, "words": _words(said["words"])})
+        info = ModelInfo(**{**said, "taxonomy": _taxonomy(said["taxonomy"])})
         if len(info.labels) != len(info.display) or not all(isinstance(label, str) for label in info.labels):
             raise ValueError
         if len(info.size) != 2 or min(info.size) < 1:
@@ -91,18 +91,18 @@ def model_info(answer: Mapping[str, Any]) -> ModelInfo:
         if not _VARIANT.fullmatch(info.variant) or not 0 < info.temperature < math.inf:
             raise ValueError
         _texts(info.display)
-        if len(info.words.classes) not in {0, len(info.labels)}:
+        if len(info.taxonomy.classes) not in {0, len(info.labels)}:
             raise ValueError
     _require_identities(info)
     return info
 
 
-def _words(said: Mapping[str, Any]) -> Taxonomy:
+def _taxonomy(said: Mapping[str, Any]) -> Taxonomy:
     classes = (
         ClassTerms(category=each["category"], ancestors=_texts(each["ancestors"]), synonyms=_texts(each["synonyms"]))
         for each in said["classes"]
     )
-    above = (AncestorWords(name=each["name"], synonyms=_texts(each["synonyms"])) for each in said["ancestors"])
+    above = (AncestorTerms(name=each["name"], synonyms=_texts(each["synonyms"])) for each in said["ancestors"])
     words = Taxonomy(classes=tuple(classes), ancestors=tuple(above))
     _texts([each.category or "" for each in words.classes])
     _texts([each.name for each in words.ancestors])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.testing.classifier import ColourClassifier, ColourSettings
 from imgtag.testing.conformance import ClassifierConformance
 
@@ -57,17 +57,17 @@ class TestRepeatsALabel(Broken):
 
 class TestHasWordsForSomeClasses(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda _: Taxonomy(classes=(ClassTerms(category="colour"),)))
+    Classifier = saying(taxonomy=lambda _: Taxonomy(classes=(ClassTerms(category="colour"),)))
 
 
 class TestNamesAnUnlistedAncestor(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda info: Taxonomy(classes=(ClassTerms(ancestors=("colour",)),) * len(info.labels)))
+    Classifier = saying(taxonomy=lambda info: Taxonomy(classes=(ClassTerms(ancestors=("colour",)),) * len(info.labels)))
 
 
 class TestCallsAnAncestorAsALabel(Broken):
     shows = ("test_words_are_identities",)
-    Classifier = saying(words=lambda info: Taxonomy(ancestors=(AncestorWords(name=info.labels[0]),)))
+    Classifier = saying(taxonomy=lambda info: Taxonomy(ancestors=(AncestorTerms(name=info.labels[0]),)))
 
 
 class TestShowsTooFew(Broken):

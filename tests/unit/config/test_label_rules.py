@@ -109,6 +109,6 @@ def test_what_embarrasses_is_not_said(load_text: Load, model) -> None:
     keep = '[[rules]]\nbucket = "b"\n[[label_rules]]\nlabel = "bikini"\ndrop = false\n'
 
     shipped_rules = model.vocabulary(policy(load_text('[[rules]]\nbucket = "b"\n')))
-    assert (Label("clothing", 0.9),) == shipped_rules.written(raw)
-    assert (Label("bikini", 0.9),) == model.vocabulary(policy(load_text(HEAD))).said(raw)
-    assert (Label("bikini", 0.9),) == model.vocabulary(policy(load_text(keep))).said(raw)
+    assert (Label("clothing", 0.9),) == shipped_rules.labels_to_write(raw)
+    assert (Label("bikini", 0.9),) == model.vocabulary(policy(load_text(HEAD))).select_labels(raw)
+    assert (Label("bikini", 0.9),) == model.vocabulary(policy(load_text(keep))).select_labels(raw)

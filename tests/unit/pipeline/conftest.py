@@ -60,7 +60,7 @@ class TablePool:
 
     @property
     def info(self) -> ModelInfo:
-        names = {"labels": self.labels, "display": self.labels, "words": self.words}
+        names = {"labels": self.labels, "display": self.labels, "taxonomy": self.words}
         return ModelInfo(name=self.name, digest="0" * 64, size=(8, 8), projection="svd1", **names)
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from imgtag.errors import BucketAbsent, Conflict, ModelError, Unavailable, Undecodable
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
-from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.reconcile import Poison, Result
 from imgtag.stages.index import IndexUnavailable
 from imgtag.types.event import Hint, Intent
@@ -30,7 +30,7 @@ FOXES = Taxonomy(
         ClassTerms(category="street"),
         ClassTerms(),
     ),
-    ancestors=(AncestorWords(name="animal", synonyms=("beast",)), AncestorWords(name="fox")),
+    ancestors=(AncestorTerms(name="animal", synonyms=("beast",)), AncestorTerms(name="fox")),
 )
 RENAMED = LabelPolicy(rules=(LabelRule(labels=("red fox",), rename="Reynard"),))
 

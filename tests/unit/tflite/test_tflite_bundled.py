@@ -155,11 +155,11 @@ def test_the_words_of_its_classes(bundled: TFLiteClassifier) -> None:
     info = bundled.info
     fox, phone = info.labels.index("red fox"), info.labels.index("cellular telephone")
 
-    assert len(info.labels) == len(info.words.classes)
-    assert ("fox", "canine", "mammal", "animal") == info.words.of(fox).ancestors
-    assert ("electronics", "mobile phone") == (info.words.of(phone).category, info.display[phone])
+    assert len(info.labels) == len(info.taxonomy.classes)
+    assert ("fox", "canine", "mammal", "animal") == info.taxonomy.class_terms(fox).ancestors
+    assert ("electronics", "mobile phone") == (info.taxonomy.class_terms(phone).category, info.display[phone])
     assert "red fox" == info.display[fox]
-    assert 120 == len(info.words.ancestors)
+    assert 120 == len(info.taxonomy.ancestors)
 
 
 def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
     assert ("klasse 0", "Klasse 0", ("fish", "animal")) == (
         info.labels[0],
         info.display[0],
-        info.words.of(0).ancestors,
+        info.taxonomy.class_terms(0).ancestors,
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.labels.taxonomy import Taxonomy
-from imgtag.labels.vocabulary import vocabulary
+from imgtag.labels.vocabulary import build_vocabulary
 from imgtag.types.labels import RAW_CLASSES, Label, Raw, identity, label_to_name, name_to_label, parse_confidence
 
 from . import strategies as some
@@ -106,7 +106,7 @@ def test_labels_are_the_best_above_the_threshold() -> None:
     raw = Raw(((2, 0.6), (0, 0.3), (1, 0.004)))
 
     def said(policy: LabelPolicy, names: tuple[str, ...] = ("fox", "dog", "cat")) -> tuple[Label, ...]:
-        return vocabulary("m", names, names, Taxonomy(), policy).said(raw)
+        return build_vocabulary("m", names, names, Taxonomy(), policy).select_labels(raw)
 
     assert said(LabelPolicy(top_k=5, threshold=0.1)) == (Label("cat", 0.6), Label("fox", 0.3))
     assert said(LabelPolicy(top_k=1)) == (Label("cat", 0.6),)

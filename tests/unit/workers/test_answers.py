@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import ModelError, PluginError, Undecodable, Unreadable
-from imgtag.labels.taxonomy import AncestorWords, ClassTerms, Taxonomy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
@@ -140,9 +140,9 @@ def test_a_model_is_read() -> None:
 def test_the_words_of_a_model_are_read() -> None:
     words = Taxonomy(
         classes=tuple(ClassTerms(category=None, ancestors=("letter",), synonyms=(label * 2,)) for label in INFO.labels),
-        ancestors=(AncestorWords(name="letter", synonyms=("character",)),),
+        ancestors=(AncestorTerms(name="letter", synonyms=("character",)),),
     )
-    assert answers.model_info(json.loads(json.dumps({"info": asdict(replace(INFO, words=words))}))).words == words
+    assert answers.model_info(json.loads(json.dumps({"info": asdict(replace(INFO, taxonomy=words))}))).taxonomy == words
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_labels_that_no_object_could_tell_apart_are_refused(changed: dict[str, o
 )
 def test_words_that_make_no_sense_are_none(words: dict[str, object]) -> None:
     with pytest.raises(FrameError):
-        answers.model_info({"info": {**asdict(INFO), "words": words}})
+        answers.model_info({"info": {**asdict(INFO), "taxonomy": words}})
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def _numbers(info: ModelInfo) -> Mapping[str, int]:
     """The class of each label by its identity, by how it is shown and by its other names."""
     numbers: dict[str, int] = {}
     for place in range(len(info.labels)):
-        for other in (info.display[place], *info.words.of(place).synonyms):
+        for other in (info.display[place], *info.taxonomy.class_terms(place).synonyms):
             numbers.setdefault(identity(other), place)
     return numbers | {label: place for place, label in enumerate(info.labels)}
 

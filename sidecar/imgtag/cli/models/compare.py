@@ -17,8 +17,7 @@ from imgtag.cli.pictures import Picture, pictures
 from imgtag.config.configuration import Config
 from imgtag.config.rules import Rules
 from imgtag.errors import ImgtagError
-from imgtag.labels.difference import Difference
-from imgtag.labels.difference import compare as differ
+from imgtag.labels.difference import Difference, compare_labels
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.plugin.classifier import ModelInfo
@@ -63,7 +62,7 @@ class Tally:
 
     def add(self, name: str, before: tuple[Label, ...], after: tuple[Label, ...]) -> Difference:
         """One picture."""
-        difference = differ(before, after)
+        difference = compare_labels(before, after)
         self.seen += 1
         self.same += difference.same
         for result in ("kept", "lost", "gained"):
@@ -128,7 +127,7 @@ class _Comparison:
     async def _said(self, data: bytes, order: ModelSpec) -> tuple[Label, ...]:
         raw = (await self._pool.classify(data, self._limits, order)).raw
         info: ModelInfo = self._pool.infos[order]
-        return info.vocabulary(self._policy).said(raw)
+        return info.vocabulary(self._policy).select_labels(raw)
 
     def _tell(self, picture: Picture, before: tuple[Label, ...], after: tuple[Label, ...]) -> None:
         difference = self.tally.add(picture.name, before, after)

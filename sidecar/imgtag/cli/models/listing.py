@@ -132,7 +132,7 @@ def _facts(config: Config, name: str, info: ModelInfo) -> dict[str, Any]:
         "classes": len(info.labels),
         "embedding": info.embedding or "none",
         "vectors": info.projection or "none: `imgtag similar` finds nothing by it",
-        "ancestors": len(info.words.ancestors) or "none known",
+        "ancestors": len(info.taxonomy.ancestors) or "none known",
         "temperature": info.temperature,
     }
 

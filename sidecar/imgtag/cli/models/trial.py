@@ -107,8 +107,8 @@ class _Trial:
         seconds = time.perf_counter() - start
         vocabulary = self._pool.infos[order].vocabulary(self._policy)
         return {
-            "labels": _listed(vocabulary.said(raw)),
-            "ancestors": _listed(vocabulary.above(raw)),
+            "labels": _listed(vocabulary.select_labels(raw)),
+            "ancestors": _listed(vocabulary.ancestors_of(raw)),
             "ms": round(seconds * 1e3, 1),
         }
 

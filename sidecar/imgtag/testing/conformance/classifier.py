@@ -58,7 +58,7 @@ class ClassifierConformance:
 
     def test_words_are_identities(self, classifier: Classifier) -> None:
         """Either no class has words, or each has; ancestors are listed, and have names that no label has."""
-        info, words = classifier.info, classifier.info.words
+        info, words = classifier.info, classifier.info.taxonomy
         names = [ancestor.name for ancestor in words.ancestors]
         used = {name for each in words.classes for name in each.ancestors}
         said = [text for each in words.classes for text in each.synonyms]
