@@ -1,61 +1,102 @@
-"""The file of an index: made, opened, and used for a while."""
+"""The file of an index, and its open connections."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from errno import EISDIR
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 
 from imgtag.errors import PluginError
-from imgtag_sqlite.distance import metres
-from imgtag_sqlite.fault import rebuild_hint
-from imgtag_sqlite.schema import ADDED, APPLICATION, VERSION
+from imgtag_sqlite.errors import map_error, rebuild_hint
+from imgtag_sqlite.filters import metres
+from imgtag_sqlite.schema import APPLICATION, VERSION, VERSIONS
 
-BUSY = 10.0  # seconds to wait for another process that writes
-DEADLINE = 20.0  # seconds for one piece of work, below the time that a stop may take
-STEPS = 100_000  # instructions of SQLite between two looks at the clock
+MAX_BUSY = 10.0  # seconds to wait for another process that writes
+MAX_SECONDS = 20.0  # for one transaction: less than the time that a stop may take
+CLOCK_STEPS = 100_000  # instructions of SQLite between two looks at the clock
 
-
-def prepare(path: Path) -> None:
-    """Make the index, or what an older one lacks. Raises PluginError where the file is none that can be used."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise IsADirectoryError(EISDIR, "it is a directory")
-    if not path.exists() or not _is_index(path):
-        with closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL")) as connection:
-            _make(connection, path)
+Answer = TypeVar("Answer")
+FileId = tuple[int, int]
 
 
-def reader(path: Path) -> sqlite3.Connection:
-    """Open the index for searching; `temp.hits` is for the rows that were found."""
-    hits = "CREATE TEMP TABLE hits (row INTEGER PRIMARY KEY)"
-    connection = _connect(path, "ro", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384", hits)
-    connection.create_function("metres", 4, metres, deterministic=True)
-    return connection
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """An open connection, and the device and inode of the file that was opened."""
+
+    sqlite: sqlite3.Connection
+    file: FileId
 
 
-def writer(path: Path) -> sqlite3.Connection:
-    """Open the index for writing; what is committed outlives a loss of power."""
-    return _connect(path, "rw", "PRAGMA synchronous = FULL", "PRAGMA cache_size = -65536")
+class Database:
+    """One SQLite file, which other processes may use at the same time.
 
+    For threads: any number of them may read, one at a time may write. All methods raise Unavailable or PluginError,
+    naming the file, where SQLite or the file system fails.
+    """
 
-@contextmanager
-def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
-    """Keep all of the work or, where it fails or takes too long, none."""
-    end = monotonic() + DEADLINE
-    connection.set_progress_handler(lambda: monotonic() > end, STEPS)
-    connection.execute(begin)
-    try:
-        yield
-        connection.set_progress_handler(None, 0)  # what is done is kept, however long it took
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._readers: deque[_Connection] = deque()
+        self._writers: deque[_Connection] = deque()
+
+    def prepare(self) -> None:
+        """Create the file, or bring an older one up to date. Raises PluginError where it is not an index."""
+        with map_error(self.path):
+            _prepare(self.path)
+
+    def read(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Run read-only work on one state of the index."""
+        return self._run(work, self._readers, _open_reader, "BEGIN")
+
+    def write(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        """Run work that changes the index: all of it is durable on return, or nothing was changed."""
+        return self._run(work, self._writers, _open_writer, "BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Close all connections."""
+        for pool in (self._readers, self._writers):
+            while pool:
+                pool.pop().sqlite.close()
+
+    def _run(
+        self,
+        work: Callable[[sqlite3.Connection], Answer],
+        pool: deque[_Connection],
+        open_connection: Callable[[Path], sqlite3.Connection],
+        begin: str,
+    ) -> Answer:
+        with map_error(self.path):
+            connection = self._take(pool) or self._open(open_connection)
+            try:
+                with _transaction(connection.sqlite, begin):
+                    answer = work(connection.sqlite)
+            except BaseException:
+                connection.sqlite.close()
+                raise
+        pool.append(connection)
+        return answer
+
+    def _take(self, pool: deque[_Connection]) -> _Connection | None:
+        # A file that was deleted or replaced stays open, and what is written to it is lost: look at the path each time.
+        while pool:
+            connection = pool.pop()
+            if connection.file == _file_id(self.path):
+                return connection
+            connection.sqlite.close()
+        return None
+
+    def _open(self, open_connection: Callable[[Path], sqlite3.Connection]) -> _Connection:
+        _prepare(self.path)
+        file = _file_id(self.path)
+        if file is None:
+            raise FileNotFoundError("it was deleted while it was opened")
+        return _Connection(open_connection(self.path), file)
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
@@ -63,9 +104,47 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
 
 
+def _prepare(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, "it is a directory")
+    if not path.exists() or not _is_current(path):
+        with closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL")) as connection:
+            _create(connection, path)
+
+
+def _open_reader(path: Path) -> sqlite3.Connection:
+    """Open the index for searching; `temp.hits` is for the rows of the documents that match."""
+    hits = "CREATE TEMP TABLE hits (row INTEGER PRIMARY KEY)"
+    connection = _connect(path, "ro", "PRAGMA temp_store = MEMORY", "PRAGMA cache_size = -16384", hits)
+    connection.create_function("metres", 4, metres, deterministic=True)
+    return connection
+
+
+def _open_writer(path: Path) -> sqlite3.Connection:
+    """Open the index for writing; what is committed survives a loss of power."""
+    return _connect(path, "rw", "PRAGMA synchronous = FULL", "PRAGMA cache_size = -65536")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Commit all of the work or, where it fails or takes too long, none of it."""
+    end = monotonic() + MAX_SECONDS
+    connection.set_progress_handler(lambda: monotonic() > end, CLOCK_STEPS)
+    connection.execute(begin)
+    try:
+        yield
+        connection.set_progress_handler(None, 0)  # the work is done and is committed, however long that takes
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(address, uri=True, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(address, uri=True, timeout=MAX_BUSY, isolation_level=None, check_same_thread=False)
     try:
         _check(connection, path)
         for statement in statements:
@@ -82,22 +161,23 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise PluginError(f"SQLite {sqlite3.sqlite_version} was built without full-text search (FTS5)", hint=hint)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if application != APPLICATION and _pragma(connection, "schema_version"):
-        raise PluginError(f"{path} is a database of something else", hint="Name another file in [indexer.sqlite] path.")
+        hint = "Name another file in [indexer.sqlite] path."
+        raise PluginError(f"{path} is not an index but a database of another program", hint=hint)
     if version > VERSION:
-        hint = f"Upgrade the sidecar to what wrote it. Or begin anew: {rebuild_hint(path)}"
-        raise PluginError(f"the index {path} is of version {version}, this sidecar knows {VERSION}", hint=hint)
+        hint = f"Upgrade the sidecar to the version that wrote it. Or start over: {rebuild_hint(path)}"
+        raise PluginError(f"the index {path} has format {version}, this sidecar supports up to {VERSION}", hint=hint)
 
 
-def _is_index(path: Path) -> bool:
+def _is_current(path: Path) -> bool:
     with closing(_connect(path, "ro")) as connection:
         return _pragma(connection, "user_version") == VERSION
 
 
-def _make(connection: sqlite3.Connection, path: Path) -> None:
-    with transaction(connection, "BEGIN IMMEDIATE"):
+def _create(connection: sqlite3.Connection, path: Path) -> None:
+    with _transaction(connection, "BEGIN IMMEDIATE"):
         _check(connection, path)
-        for tables in ADDED[_pragma(connection, "user_version") :]:  # none where another process was first
-            for statement in tables:
+        for statements in VERSIONS[_pragma(connection, "user_version") :]:  # none where another process was first
+            for statement in statements:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -105,3 +185,11 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _file_id(path: Path) -> FileId | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

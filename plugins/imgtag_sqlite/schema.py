@@ -1,8 +1,9 @@
 """The tables of an index.
 
-`documents` has a row per object with what is compared directly, `bodies` the documents themselves,
-apart from it so that reading through it stays quick. `texts` holds terms and words; `facets` and
-`postings` every other value and where it is found; `scores` the confidences; `vectors` int8 values, compared in full.
+`documents` has one row per object with the columns that are compared directly; the whole documents are in `bodies`,
+a table of their own, so that reading through `documents` stays quick. `texts` holds terms and words; `facets` and
+`postings` hold every other value and the rows that have it; `scores` the confidences; `vectors` int8 values, all of
+which a similarity search compares.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ TABLES = (
     "CREATE INDEX scores_by_row ON scores (row)",
 )
 VECTORS = ("CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",)
-ADDED = (TABLES, VECTORS)
-"""What each version has more than the one before; how tables are filled has not changed in between."""
-VERSION = len(ADDED)
+INDEX_ID = (
+    "CREATE TABLE index_id (id TEXT NOT NULL)",
+    "INSERT INTO index_id (id) VALUES (lower(hex(randomblob(16))))",
+)
+VERSIONS = (TABLES, VECTORS, INDEX_ID)
+"""What each format adds to the one before; an older index is brought up to date by what it lacks."""
+VERSION = len(VERSIONS)

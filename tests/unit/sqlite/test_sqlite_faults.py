@@ -123,16 +123,16 @@ async def test_no_room(open_index: Open, tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_disk_full(open_index: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """What SQLite itself calls full is told the same way."""
-    opened = database.writer
+    open_writer = database._open_writer
 
     def narrow(path: Path) -> sqlite3.Connection:
-        connection = opened(path)
+        connection = open_writer(path)
         connection.execute("PRAGMA max_page_count = 60")
         return connection
 
     async with open_index() as index:
         with monkeypatch.context() as patch:
-            patch.setattr(database, "writer", narrow)
+            patch.setattr(database, "_open_writer", narrow)
             with pytest.raises(Unavailable, match="full"):
                 await index.apply([Upsert(document) for document in documents(500)])
         assert 0 == await index.count("local", Scope("pets"))
@@ -177,8 +177,8 @@ async def test_damaged_in_the_middle(open_index: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 3", "of version 3, this sidecar knows 2"),
-        ("PRAGMA application_id = 5", "a database of something else"),
+        ("PRAGMA user_version = 4", "has format 4, this sidecar supports up to 3"),
+        ("PRAGMA application_id = 5", "a database of another program"),
     ],
 )
 async def test_not_ours(open_index: Open, tmp_path: Path, statement: str, message: str) -> None:
@@ -266,7 +266,7 @@ def _readable(path: Path) -> Iterator[None]:
 @pytest.mark.anyio
 async def test_another_process_holds_it(open_index: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that is waited for in vain is a reason to try again; searches do not wait."""
-    monkeypatch.setattr(database, "BUSY", 0.05)
+    monkeypatch.setattr(database, "MAX_BUSY", 0.05)
     async with open_index() as index:
         with closing(sqlite3.connect(tmp_path / "index.sqlite3", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -282,8 +282,61 @@ async def test_a_search_that_takes_too_long(open_index: Open, monkeypatch: pytes
     async with open_index() as index:
         await index.apply([Upsert(document) for document in documents(200)])
         with monkeypatch.context() as patch:
-            patch.setattr(database, "DEADLINE", -1.0)
-            patch.setattr(database, "STEPS", 10)
+            patch.setattr(database, "MAX_SECONDS", -1.0)
+            patch.setattr(database, "CLOCK_STEPS", 10)
             with pytest.raises(Unavailable, match="too long"):
                 await index.search(SearchRequest(query=parse("-fox")))
         assert 0 < (await index.search(SearchRequest(query=parse("-fox")))).total
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("files", [("",), ("", "-wal", "-shm")], ids=["file alone", "with its log"])
+async def test_file_deleted_while_it_is_open(open_index: Open, tmp_path: Path, files: tuple[str, ...]) -> None:
+    """A new index takes its place, with another id; what is written from then on is kept."""
+    first, second = documents(2)
+    async with open_index() as index:
+        await index.apply([Upsert(first)])
+        before = await index.index_id()
+        for suffix in files:
+            (tmp_path / f"index.sqlite3{suffix}").unlink(missing_ok=True)
+        assert {} == await index.get([first["id"]])
+        await index.apply([Upsert(second)])
+        after = await index.index_id()
+    async with open_index() as again:
+        assert {second["id"]: second} == await again.get([first["id"], second["id"]])
+        assert after == await again.index_id()
+
+    assert before != after
+
+
+@pytest.mark.anyio
+async def test_file_replaced_while_it_is_open(open_index: Open, tmp_path: Path) -> None:
+    """The file that is there now is searched and written, and its id is the one that is told."""
+    first, second, third = documents(3)
+    async with open_index(tmp_path / "new.sqlite3") as new:
+        await new.apply([Upsert(second)])
+        expected = await new.index_id()
+    async with open_index() as index:
+        await index.apply([Upsert(first)])
+        for suffix in ("", "-wal", "-shm"):  # with its log, as the hint for a damaged index says
+            (tmp_path / f"index.sqlite3{suffix}").unlink(missing_ok=True)
+        (tmp_path / "new.sqlite3").rename(tmp_path / "index.sqlite3")
+        await index.apply([Upsert(third)])
+        assert expected == await index.index_id()
+    async with open_index() as again:
+        assert {second["id"], third["id"]} == set(await again.get([each["id"] for each in (first, second, third)]))
+
+
+@pytest.mark.anyio
+async def test_index_of_an_older_release_gets_an_id(open_index: Open, tmp_path: Path) -> None:
+    """The id is drawn once, when the file is brought up to date."""
+    async with open_index() as index:
+        await index.apply([Upsert(documents(1)[0])])
+    with closing(sqlite3.connect(tmp_path / "index.sqlite3", isolation_level=None)) as connection:
+        connection.execute("DROP TABLE index_id")
+        connection.execute("PRAGMA user_version = 2")
+    async with open_index() as index:
+        first = await index.index_id()
+        assert 1 == await index.count("local", Scope("pets"))
+    async with open_index() as index:
+        assert first == await index.index_id() != ""

@@ -13,7 +13,7 @@ import pytest
 from imgtag.errors import DocumentError
 from imgtag.plugin.indexer import Delete, SimilarRequest, Upsert
 from imgtag.query import parse
-from imgtag_sqlite import reading
+from imgtag_sqlite import search
 from imgtag_sqlite.indexer import SqliteIndexer
 from unit.sqlite.documents import documents
 
@@ -39,7 +39,7 @@ async def nearest(index: SqliteIndexer, document: dict[str, Any], limit: int = 2
 @pytest.mark.anyio
 async def test_any_number_is_compared(index: SqliteIndexer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Part by part, so that memory does not grow with their number."""
-    monkeypatch.setattr(reading, "COMPARED", 7)
+    monkeypatch.setattr(search, "VECTOR_BATCH", 7)
     world = album(60)
     await index.apply([Upsert(document) for document in world])
 
@@ -90,7 +90,7 @@ async def test_an_older_index_is_brought_up_to_date(open_index: Open, tmp_path: 
     async with open_index() as index:
         await index.apply([Upsert({**old, "_vectors": {"img": None}})])
     with closing(sqlite3.connect(tmp_path / "index.sqlite3")) as connection:
-        connection.executescript("DROP TABLE vectors; PRAGMA user_version = 1")
+        connection.executescript("DROP TABLE vectors; DROP TABLE index_id; PRAGMA user_version = 1")
     async with open_index() as index:
         await index.apply([Upsert(document) for document in new])
 

@@ -1,4 +1,4 @@
-"""The condition of a query as one SQL condition on `documents`; all that a user wrote is a bound parameter.
+"""The condition of a query as one SQL condition on `documents`; everything that a user wrote is a bound parameter.
 
 Each leaf is 0 or 1, never NULL, so that NOT finds what lacks the field.
 """
@@ -7,19 +7,20 @@ Each leaf is 0 or 1, never NULL, so that NOT finds what lacks the field.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import asin, cos, degrees, hypot, radians, sin, sqrt
 from typing import assert_never
 
-from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
-from imgtag_sqlite import token
-from imgtag_sqlite.distance import band
+from imgtag.plugin import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
+from imgtag_sqlite import tokens
 from imgtag_sqlite.schema import NUMBERS
 
 COLUMNS = {"key": "compared_key", "title": "title", "status": "status"}
 TEXTS = {"terms", "words"}
 ORDERS = {">": ">", ">=": ">=", "<": "<", "<=": "<=", "=": "="}
-LAST = 0x10FFFF
+EARTH_RADIUS = 6_371_000.0  # metres
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,9 @@ def condition(node: Condition) -> Sql:
     """Translate a condition."""
     match node:
         case And(parts):
-            return _joined("AND", [condition(part) for part in parts]) if parts else Sql("1")
+            return _join("AND", [condition(part) for part in parts]) if parts else Sql("1")
         case Or(parts):
-            return _joined("OR", [condition(part) for part in parts]) if parts else Sql("0")
+            return _join("OR", [condition(part) for part in parts]) if parts else Sql("0")
         case Not(part):
             inner = condition(part)
             return Sql(f"NOT {inner.text}", inner.parameters)
@@ -45,16 +46,17 @@ def condition(node: Condition) -> Sql:
         case StartsWith(field, prefix):
             return _starts_with(field, prefix)
         case Compare() | Score() | Near():
-            return _measured(node)
+            return _measure(node)
         case _:
             assert_never(node)
 
 
-def _joined(word: str, parts: Sequence[Sql]) -> Sql:
-    # In halves: SQLite takes expressions a thousand deep, and a flat chain is as deep as it is long.
+def _join(word: str, parts: Sequence[Sql]) -> Sql:
+    # In halves: SQLite parses `a AND b AND c` as a tree as deep as it is long, and takes a depth of 1,000.
+    # https://www.sqlite.org/limits.html#max_expr_depth
     if len(parts) == 1:
         return parts[0]
-    left, right = _joined(word, parts[: len(parts) // 2]), _joined(word, parts[len(parts) // 2 :])
+    left, right = _join(word, parts[: len(parts) // 2]), _join(word, parts[len(parts) // 2 :])
     return Sql(f"({left.text} {word} {right.text})", left.parameters + right.parameters)
 
 
@@ -63,7 +65,7 @@ def _is(field: str, values: tuple[str, ...]) -> Sql:
     if not values:
         return Sql("0")
     if field in TEXTS:
-        return _matching(token.expression(field, values))
+        return _match(tokens.match_any(field, values))
     if column := COLUMNS.get(field):
         return Sql(f"documents.{column} IN ({marks})", values)
     return _among(f"SELECT row FROM postings WHERE facet IN ({_FACETS} AND value IN ({marks}))", field, *values)
@@ -71,7 +73,7 @@ def _is(field: str, values: tuple[str, ...]) -> Sql:
 
 def _starts_with(field: str, prefix: str) -> Sql:
     if field in TEXTS:
-        return _matching(token.beginning(field, prefix)) if prefix else _not_empty(field)
+        return _match(tokens.match_prefix(field, prefix)) if prefix else _not_empty(field)
     end = after(prefix)
     bounds, values = (">= ? AND {0} < ?", (prefix, end)) if end else (">= ? AND {0} > ''", (prefix,))
     if column := COLUMNS.get(field):
@@ -81,7 +83,7 @@ def _starts_with(field: str, prefix: str) -> Sql:
     )
 
 
-def _measured(node: Compare | Score | Near) -> Sql:
+def _measure(node: Compare | Score | Near) -> Sql:
     match node:
         case Compare(field, order, number) if field in NUMBERS:
             column = f'documents."{field}"'
@@ -91,7 +93,8 @@ def _measured(node: Compare | Score | Near) -> Sql:
         case Score(label, order, confidence):
             return _among(f"SELECT row FROM scores WHERE label = ? AND score {ORDERS[order]} ?", label, confidence)
         case Near(latitude, longitude, distance):
-            reach = band(distance)
+            # The band of latitude is found by an index; the distance is then computed for what lies in it.
+            reach = degrees(distance / EARTH_RADIUS) + 1e-6
             text = (
                 "(documents.latitude IS NOT NULL AND documents.latitude BETWEEN ? AND ?"
                 " AND metres(documents.latitude, documents.longitude, ?, ?) <= ?)"
@@ -99,7 +102,7 @@ def _measured(node: Compare | Score | Near) -> Sql:
             return Sql(text, (latitude - reach, latitude + reach, latitude, longitude, distance))
 
 
-def _matching(expression: str) -> Sql:
+def _match(expression: str) -> Sql:
     return _among("SELECT rowid FROM texts WHERE texts MATCH ?", expression)
 
 
@@ -112,12 +115,21 @@ def _among(rows: str, *parameters: str | float) -> Sql:
 
 
 def after(prefix: str) -> str:
-    """Return the least text that is greater than all that begin so; empty where there is none."""
-    stem = prefix.rstrip(chr(LAST))
+    """Return the least text greater than every text with this prefix; empty where there is none."""
+    stem = prefix.rstrip(chr(sys.maxunicode))
     if not stem:
         return ""
     code = ord(stem[-1]) + 1
-    return stem[:-1] + chr(0xE000 if code == 0xD800 else code)
+    return stem[:-1] + chr(0xE000 if code == 0xD800 else code)  # no text holds a surrogate
+
+
+def metres(latitude: float | None, longitude: float | None, to_latitude: float, to_longitude: float) -> float | None:
+    """Return the distance on a great circle; None where the first place is unknown."""
+    if latitude is None or longitude is None:
+        return None
+    north, east = radians(to_latitude - latitude) / 2, radians(to_longitude - longitude) / 2
+    chord = hypot(sin(north), sin(east) * sqrt(cos(radians(latitude)) * cos(radians(to_latitude))))
+    return 2 * EARTH_RADIUS * asin(min(1.0, chord))
 
 
 _FACETS = "SELECT id FROM facets WHERE field = ?"

@@ -1,4 +1,4 @@
-"""A document taken apart into what is indexed of it."""
+"""A document as the rows that index it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from math import isfinite
 from typing import Any
 
 from imgtag.errors import DocumentError
-from imgtag.plugin.indexer import vector_of
-from imgtag.types.document import Document
-from imgtag.types.folding import fold, normalise
+from imgtag.plugin import Document, fold, normalise, vector_of
 from imgtag.types.vector import LENGTH
-from imgtag_sqlite import token
+from imgtag_sqlite import tokens
 from imgtag_sqlite.schema import FACETS, NUMBERS
 
 NAMES = ("id", "site", "bucket", "key")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """The rows of one document; `facets` maps field and compared value to the value as it is shown."""
+class Rows:
+    """The rows of one document; `facets` maps (field, normalised value) to the value as it is shown."""
 
     id: str
     columns: tuple[str | float | None, ...]
@@ -34,31 +32,27 @@ class Entry:
     vector: bytes | None
 
 
-def read(document: Document) -> Entry:
-    """Take a document apart. Raises DocumentError."""
+def split_document(document: Document) -> Rows:
+    """Split a document into its rows. Raises DocumentError where it cannot be indexed."""
     try:
-        return _read(document)
+        body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        body.encode()  # half a surrogate pair fails here, so that only this document is refused for it
+        id_, site, bucket, key = (_name(document, name) for name in NAMES)
+        title, status = (normalise(_text(document, name)) for name in ("title", "status"))
+        numbers = (_number(document.get(name), name) for name in NUMBERS)
+        return Rows(
+            id=id_,
+            columns=(id_, site, bucket, key, normalise(key), title, status, *numbers, *_position(document)),
+            body=body,
+            terms=tokens.join(fold(term) for term in _texts(document.get("terms"), "terms")),
+            words=tokens.join(fold(word) for word in _texts(document.get("words"), "words")),
+            facets=dict(_facets(document)),
+            scores=dict(_scores(document)),
+            vector=_vector(document),
+        )
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         name = document.get("key") if isinstance(document, dict) else None
         raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
-
-
-def _read(document: Document) -> Entry:
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    body.encode()  # half a surrogate pair is found here, where only this document is refused for it
-    id_, site, bucket, key = (_name(document, name) for name in NAMES)
-    title, status = (normalise(_text(document, name)) for name in ("title", "status"))
-    numbers = (_number(document.get(name), name) for name in NUMBERS)
-    return Entry(
-        id=id_,
-        columns=(id_, site, bucket, key, normalise(key), title, status, *numbers, *_position(document)),
-        body=body,
-        terms=token.joined(fold(term) for term in _texts(document.get("terms"), "terms")),
-        words=token.joined(fold(word) for word in _texts(document.get("words"), "words")),
-        facets=dict(_facets(document)),
-        scores=dict(_scores(document)),
-        vector=_vector(document),
-    )
 
 
 def _name(document: Document, name: str) -> str:
@@ -70,14 +64,14 @@ def _name(document: Document, name: str) -> str:
 def _text(document: Document, name: str) -> str:
     text = document.get(name)
     if text is not None and not isinstance(text, str):
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not text")
     return text or ""
 
 
 def _texts(value: Any, name: str) -> list[str]:
     texts = [value] if isinstance(value, str) else list(value or ())
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{name} has something that is no text")
+        raise ValueError(f"{name} holds something other than text")
     return texts
 
 
@@ -85,7 +79,7 @@ def _number(value: Any, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a finite number")
     return float(value)
 
 
@@ -95,7 +89,7 @@ def _position(document: Document) -> tuple[float | None, float | None]:
         return None, None
     latitude, longitude = _number(place.get("lat"), "_geo.lat"), _number(place.get("lng"), "_geo.lng")
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
-        raise ValueError("_geo is no place on the globe")
+        raise ValueError("_geo is not a place on the globe")
     return latitude, longitude
 
 
