@@ -72,7 +72,7 @@ def print_ancestors(paths: list[Path], classes: list[str]) -> None:
         belong.update(right)
         found.update(seen)
         both.update(seen & right)
-    print("| ancestor | pictures | found | precision | recall |\n|---|---|---|---|---|")
+    print("| ancestor | images | found | precision | recall |\n|---|---|---|---|---|")
     for name in sorted(belong, key=lambda name: (-belong[name], name)):
         print(row(f"`{name}`", belong[name], found[name], both[name]))
     print(row("all", belong.total(), found.total(), both.total()))

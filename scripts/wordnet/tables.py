@@ -43,8 +43,8 @@ def docs(table: Taxonomy) -> dict[str, str]:
     of = ((f"`{name}`", str(sizes[name]), about) for name, about in table.categories.items())
     above = ((f"`{a.name}`", ", ".join(a.synonyms), str(len(a.classes)), _examples(a)) for a in table.ancestors)
     return {
-        "categories": _markdown(("category", "classes", "what is in it"), of),
-        "ancestors": _markdown(("ancestor", "found as well by", "classes", "for example"), above),
+        "categories": _markdown(("category", "classes", "contents"), of),
+        "ancestors": _markdown(("ancestor", "synonyms", "classes", "examples"), above),
     }
 
 
