@@ -1,12 +1,12 @@
-"""Names the colour that most of a picture has."""
+"""Names the dominant colour of an image."""
 
-from imgtag.plugin.spec import PluginSpec
+from imgtag.plugin import PluginSpec
 from imgtag_colour_bar.settings import ColourBarSettings
 
 SPEC = PluginSpec(
     name="colour-bar",
     kind="classifier",
-    summary="Names the colour that most of a picture has.",
+    summary="Names the dominant colour of an image.",
     settings=ColourBarSettings,
     factory="imgtag_colour_bar.classifier:ColourBar",
     runs="worker",

@@ -1,4 +1,4 @@
-"""Counts the hues of a picture."""
+"""Counts the hues of an image."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -6,28 +6,27 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtag.plugin.classifier import ModelInfo, Scores
-from imgtag.plugin.image import Image
+from imgtag.plugin import Image, ModelInfo, Scores
 from imgtag_colour_bar.settings import ColourBarSettings
 
 SIZE = (64, 64)
 NAMES = (
     "red", "orange", "yellow", "lime", "green", "turquoise", "cyan", "azure", "blue", "violet", "magenta", "pink",
 )  # fmt: skip
-"""Of twelve hues, each 30 degrees from the next."""
+"""Twelve hues, 30 degrees apart."""
 
 
 class ColourBar:
-    """The share of each colour among the pixels is its probability, so they add up to one."""
+    """The probability of a colour is its share of the pixels, so probabilities add up to one."""
 
     def __init__(self, settings: ColourBarSettings) -> None:
         self._settings = settings
         labels = (*_names(settings.bins), "grey")
-        # The digest stands for the model: other settings that change what it says make another one.
-        said = f"colour-bar 1 {labels} {settings.grey}"
+        # The digest identifies the model, so it depends on every setting that changes its labels.
+        identity = f"colour-bar 1 {labels} {settings.grey}"
         self.info = ModelInfo(
             name="colour-bar",
-            digest=sha256(said.encode()).hexdigest(),
+            digest=sha256(identity.encode()).hexdigest(),
             labels=labels,
             display=tuple(label.capitalize() for label in labels),
             size=SIZE,
@@ -35,7 +34,7 @@ class ColourBar:
         )
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
-        """Scores of each image, in their order."""
+        """Return the scores of each image, in order."""
         return [Scores(probabilities=self._shares(image.fit(SIZE))) for image in images]
 
     def _shares(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -52,7 +51,7 @@ def _names(bins: int) -> Sequence[str]:
 
 
 def _hue(rgb: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Hue and saturation, each from 0 to 1, of pixels [n, 3]."""
+    """Return hue and saturation, each from 0 to 1, of pixels [n, 3]."""
     red, green, blue = rgb.T
     high, low = rgb.max(axis=1), rgb.min(axis=1)
     spread = np.maximum(high - low, 1e-6)

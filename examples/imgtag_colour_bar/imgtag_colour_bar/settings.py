@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from imgtag.plugin.spec import Settings
+from imgtag.plugin import Settings
 
 
 class ColourBarSettings(Settings):
-    """How finely colours are told apart."""
+    """How finely the classifier distinguishes colours."""
 
-    bins: int = Field(default=6, ge=3, le=12, description="Colours of the bar, besides grey.")
+    bins: int = Field(default=6, ge=3, le=12, description="Number of colours, besides grey.")
     grey: float = Field(
-        default=0.15, ge=0, le=1, description="Pixels whose saturation is less count as grey, from 0 to 1."
+        default=0.15, ge=0, le=1, description="Pixels with less saturation count as grey, from 0 to 1."
     )
