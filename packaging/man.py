@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Manual pages of all commands, from what click knows of them.
+"""Write manual pages for all commands from their click definitions.
 
 python packaging/man.py FOLDER
 """
@@ -19,22 +19,22 @@ from imgtag import __version__
 from imgtag.cli.main import cli
 
 FILES = {
-    "/etc/imgtag/imgtag.toml": "The configuration; `imgtag config example` prints one.",
-    "/etc/default/imgtag": "Environment of the systemd unit, for what is not secret.",
-    "/var/lib/imgtag": "State of the sidecar that runs as imgtag.service, or as root.",
+    "/etc/imgtag/imgtag.toml": "The configuration. `imgtag config example` prints an example.",
+    "/etc/default/imgtag": "Environment of the systemd unit, without secrets.",
+    "/var/lib/imgtag": "State of the sidecar when it runs as imgtag.service or as root.",
 }
 EXIT = {
     "0": "Done.",
-    "1": "Something failed; stderr says what.",
-    "2": "The command line is wrong.",
-    "78": "The configuration is wrong; every finding is said at once.",
+    "1": "Something failed; stderr shows what.",
+    "2": "The command line is invalid.",
+    "78": "The configuration is invalid; stderr lists every finding.",
 }
 
 
 def pages(
     command: click.Command, name: str = "imgtag", above: click.Context | None = None
 ) -> Iterator[tuple[str, str]]:
-    """The name and the text of each page, from the command down."""
+    """Return the name and text of each page, for the command and its subcommands."""
     context = click.Context(command, above, name.rpartition(" ")[2], **command.context_settings)
     yield name.replace(" ", "-"), "\n".join(_page(command, name, context)) + "\n"
     for child, under in _children(command, context):
@@ -68,7 +68,7 @@ def _paragraphs(text: str) -> Iterator[str]:
     for number, paragraph in enumerate(re.split(r"\n\s*\n", text.strip())):
         if number:
             yield ".PP"
-        # \b keeps click from wrapping what is laid out by hand.
+        # \b keeps click from wrapping a block with manual line breaks.
         yield from (".nf", _text(paragraph[1:].strip("\n")), ".fi") if paragraph[:1] == "\b" else (_text(paragraph),)
 
 
@@ -101,13 +101,13 @@ def _related(command: click.Command, title: str, context: click.Context) -> Iter
 
 
 def _text(text: str) -> str:
-    """Words as troff takes them: no escapes, no requests, hyphens that can be copied."""
+    """Escape text for troff: no escapes, no requests, hyphens that users can copy."""
     lines = (" ".join(line.split()) for line in text.replace("\\", r"\e").replace("-", r"\-").splitlines())
     return "\n".join(rf"\&{line}" if line[:1] in (".", "'") else line for line in lines)
 
 
 def main() -> None:
-    """Write the pages into the folder that is named."""
+    """Write the pages into the folder named on the command line."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages(cli):
