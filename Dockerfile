@@ -43,7 +43,7 @@ CMD ["run"]
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="imgtag-sidecar" \
-      org.opencontainers.image.description="Labels the images of an S3-compatible store beside the store, and makes them searchable" \
+      org.opencontainers.image.description="Labels the images in an S3-compatible store or a folder and makes them searchable" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
