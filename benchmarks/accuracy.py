@@ -31,13 +31,14 @@ from PIL import Image as Pillow
 from imgtag.labels.policy import LabelPolicy
 from imgtag.plugin.image import Image
 from imgtag.types.labels import Raw
-from imgtag.workers.child.decode import Limits, decode
+from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child.decode import decode
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SYNSETS = ROOT / "plugins/imgtag_tflite/bundled/synsets.txt"
-LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
+LIMITS = PictureLimits(pixels=10**9, frames=1, memory=1 << 30, seconds=30)
 TOP = 5
 
 

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from imgtag.errors import ModelError
-from imgtag.workers.child.decode import Limits, decode
+from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child.decode import decode
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
 
 SYNSETS = Path(__file__).resolve().parent.parent / "plugins/imgtag_tflite/bundled/synsets.txt"
 IMAGENET = 1000
-LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
+LIMITS = PictureLimits(pixels=10**9, frames=1, memory=1 << 30, seconds=30)
 ROUNDS = 2
 
 

@@ -26,8 +26,9 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageEnhance, ImageOps
 
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
-from imgtag.workers.child.decode import Limits, decode
+from imgtag.workers.child.decode import decode
 from imgtag_tflite import graph, projection
 from imgtag_tflite.choice import choose
 from imgtag_tflite.classifier import TFLiteClassifier
@@ -37,7 +38,7 @@ from imgtag_tflite.settings import TFLiteSettings
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts/wordnet"))
 from lexicon import DEBIAN, Lexicon, LexiconError
 
-LIMITS = Limits(pixels=10**9, frames=1, memory=1 << 30)
+LIMITS = PictureLimits(pixels=10**9, frames=1, memory=1 << 30, seconds=30)
 NEAREST = 10
 ROOT = "n00001740"  # entity
 

@@ -15,7 +15,7 @@ Logs go to stderr: JSON lines, or a form for people on a terminal (`log_format` 
 The event is a fixed text, the facts are fields beside it; keys of objects stand in fields only. Each record has
 `event`, `level`, `logger` (the module) and `time` (RFC 3339, UTC), and `exception` where there is a traceback.
 
-    {"bucket": "photos", "key": "fox.jpg", "result": "labelled", "event": "object done", "level": "info", ...}
+    {"bucket": "photos", "key": "fox.jpg", "result": "labelled", "event": "object_processed", "level": "info", ...}
 
 What to do about warnings and errors: [troubleshooting](../troubleshooting.md). Libraries that the sidecar uses log
 through the same handler, with events and fields of their own."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from forms import code, page, table
 from sources import called, sources, template
 
-from imgtag.ops.metrics import RESULTS, TABLE
-from imgtag.reconcile import Result
+from imgtag.ops.metrics import Metrics
+from imgtag.types.result import Result
 
 _INTRO = """\
 `http://127.0.0.1:9464/metrics`, or where `listen` of [\\[ops\\]](settings.md#ops) says, in Prometheus' text format.
@@ -19,13 +19,16 @@ main process alone, not about the workers. A histogram has `_bucket`, `_sum` and
 
 def metrics() -> str:
     """The page."""
-    rows = [(code(each.name), each.kind, ", ".join(map(code, each.labels)) or "-", each.help) for each in TABLE]
+    rows = [
+        (code(metric.name), metric.kind, ", ".join(map(code, metric.labels)) or "-", metric.help)
+        for metric in Metrics().describe()
+    ]
     return page(
         "Metrics",
         _INTRO,
         table(["Metric", "Type", "Labels", "What it is"], rows),
         "## Values of labels",
-        f"`result` of `imgtag_objects_total`: {', '.join(map(code, dict.fromkeys((*RESULTS, *Result))))}.",
+        f"`result` of `imgtag_objects_total`: {', '.join(map(code, Result))}.",
         f"`stage`: {', '.join(map(code, sorted(set(_stages()) - {''})))}.",
         "`code`: see [errors and codes](errors.md).",
     )
@@ -34,5 +37,10 @@ def metrics() -> str:
 def _stages() -> Iterator[str]:
     for source in sources():
         for node in ast.walk(source.tree):
-            if isinstance(node, ast.Call) and called(node) in {"stage", "observed"} and node.args:
+            if isinstance(node, ast.Call) and node.args and _names_stage(node):
                 yield template(node.args[0])
+
+
+def _names_stage(call: ast.Call) -> bool:
+    """``metrics.stage("fetch")`` and ``metrics.stage_seconds.labels("decode")``."""
+    return called(call) == "stage" or ast.unparse(call.func).endswith("stage_seconds.labels")

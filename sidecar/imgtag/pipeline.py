@@ -14,48 +14,52 @@ from dataclasses import dataclass, field, replace
 import anyio
 from anyio.abc import TaskGroup
 
-from imgtag.errors import BucketAbsent, Disposition, EventError, ImgtagError, Unavailable
-from imgtag.flow.backoff import Backoff, Breaker
+from imgtag.errors import BucketAbsent, Disposition, ImgtagError, Unavailable
+from imgtag.flow.backoff import Backoff
+from imgtag.flow.breaker import Breaker
 from imgtag.flow.serial import Serial
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.source import Delivery, Source
-from imgtag.reconcile import Poison, Reconciler, Result
+from imgtag.reconcile import Outcome, Poison, Reconciler
 from imgtag.stages.index import IndexUnavailable
 from imgtag.stages.receive import Recent
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.result import Result
 
 log = logging.getLogger(__name__)
 
-_RESYNCING = 1_000
+MAX_RESYNC_PENDING = 1_000
 """Keys of a resync that may wait for another try at once."""
-_BUGS = 3
-"""How often a key may meet an error that nobody foresaw before it is set aside."""
-_LOOKS = 3
-"""How often a key is looked at again where other sidecars work on it too."""
-_BEAT = "pipeline"
-_WATCH = 1.0
+MAX_UNEXPECTED = 3
+"""Unforeseen errors on one key before it is set aside."""
+MAX_REPEATED_LOOKS = 3
+"""Further looks at a key that other sidecars may work on too."""
+HEARTBEAT = "pipeline"
+WATCH_PERIOD = 1.0
 """Seconds between two looks at whether there is anything to do."""
-_STUCK = 300.0
+MAX_SILENCE = 300.0
 """Seconds without a key done, though some are in work, before the pipeline counts as stuck."""
 _TIMED = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED})
-"""Results whose time since the event is measured: others may be of an old event."""
-_WORTH_A_LINE = frozenset({Result.LABELLED, Result.RELABELLED, Result.UNLABELLED, Result.REINDEXED, Result.DELETED})
+"""Results whose time since the event is measured: others may stem from an old event."""
+_SETTLED = frozenset({Result.CURRENT, Result.ABSENT, Result.SKIPPED})
+"""Results of a look that changed nothing."""
+_LOGGED = frozenset({*_TIMED, Result.REINDEXED, Result.DELETED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineLimits:
     """Keys in work at once, pauses between tries, seconds that a stop may take."""
 
-    concurrency: int = 6
+    concurrency: int
+    drain: float
     backoff: Backoff = field(default_factory=Backoff)
-    drain: float = 25.0
 
 
 class RetryLater(Exception):
-    """This work is to be tried again after ``delay`` seconds."""
+    """Try this work again after ``delay`` seconds."""
 
     def __init__(self, delay: float) -> None:
         super().__init__(delay)
@@ -64,252 +68,256 @@ class RetryLater(Exception):
 
 @dataclass(kw_only=True)
 class Pipeline:
-    """Works off what a source delivers. ``own_write`` tells events of our own writes from the event alone;
-    ``differences`` gives the hints of a resync.
+    """Works off what a source delivers. ``is_own_write`` recognises events of our own writes from the event alone;
+    ``find_differences`` gives the hints of a resync.
     """
 
     source: Source
     reconcile: Reconciler
-    differences: Callable[[Scope], AsyncIterator[Hint]]
-    own_write: Callable[[Hint], bool]
+    find_differences: Callable[[Scope], AsyncIterator[Hint]]
+    is_own_write: Callable[[Hint], bool]
     metrics: Metrics
-    flow: PipelineLimits
+    limits: PipelineLimits
     health: Health
 
     def __post_init__(self) -> None:
-        self._slots = anyio.Semaphore(self.flow.concurrency, fast_acquire=True)
+        self._slots = anyio.Semaphore(self.limits.concurrency, fast_acquire=True)
         self._serial = Serial()
         self._recent = Recent()
-        self._breaker = Breaker(self.flow.backoff)
-        self._bugs: dict[ObjectRef, int] = {}
+        self._breaker = Breaker(self.limits.backoff)
+        self._in_work: dict[int, Delivery] = {}
+        self._unexpected: dict[ObjectRef, int] = {}
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until ``stop`` or until the source ends; then finish what is in flight, within the drain time.
 
         What is not finished by then goes back to the source.
         """
-        self.health.expect(_BEAT, within=_STUCK)
-        async with anyio.create_task_group() as work:
-            async with anyio.create_task_group() as pulling:
-                pulling.start_soon(self._pull, work, pulling)
-                pulling.start_soon(self._watch)
-                await stop.wait()
-                pulling.cancel_scope.cancel("stop")
-            work.cancel_scope.deadline = anyio.current_time() + self.flow.drain
+        self.health.expect(HEARTBEAT, within=MAX_SILENCE)
+        async with anyio.create_task_group() as keeping:
+            keeping.start_soon(self._keep_deliveries)
+            async with anyio.create_task_group() as work:
+                async with anyio.create_task_group() as pulling:
+                    pulling.start_soon(self._pull, work, pulling)
+                    pulling.start_soon(self._watch_queue)
+                    await stop.wait()
+                    pulling.cancel_scope.cancel("stop")
+                work.cancel_scope.deadline = anyio.current_time() + self.limits.drain
+            keeping.cancel_scope.cancel("drained")
 
     async def _pull(self, work: TaskGroup, pulling: TaskGroup) -> None:
         deliveries = self.source.deliveries()
         while True:
-            await self._breaker.passable()
+            await self._breaker.wait_until_closed()
+            # A slot before a delivery: what waits unfetched at the source can be taken by another sidecar.
             await self._slots.acquire()
             try:
                 delivery = await anext(deliveries)
-            except BaseException as error:
+            except StopAsyncIteration:
                 self._slots.release()
-                if isinstance(error, StopAsyncIteration):
-                    pulling.cancel_scope.cancel("the source has ended")
-                    return
+                pulling.cancel_scope.cancel("the source has ended")
+                return
+            except BaseException:
+                # Also when cancelled: retries of a resync draw on the same slots while the pipeline drains.
+                self._slots.release()
                 raise
             if delivery.resync is not None:
+                # A resync takes a slot for each of its keys, not one for all the time that it lasts.
                 self._slots.release()
                 work.start_soon(self._resync, delivery, delivery.resync)
             else:
-                work.start_soon(self._deliver, delivery)
+                work.start_soon(self._handle, delivery)
 
-    async def _watch(self) -> None:
-        """With nothing in work there is no progress to be expected."""
+    async def _watch_queue(self) -> None:
+        """Beat the heart while nothing is in work, because no progress can be expected then."""
         while True:
-            waiting = self._serial.waiting
-            if not waiting:
-                self.health.beat(_BEAT)
-            self.metrics.queued(waiting)
-            await anyio.sleep(_WATCH)
+            pending = self._serial.pending
+            if not pending:
+                self.health.beat(HEARTBEAT)
+            self.metrics.queue.set(pending)
+            await anyio.sleep(WATCH_PERIOD)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _keep_deliveries(self) -> None:
+        """Tell the source in time that deliveries are still in work, or it would give them to another sidecar."""
+        wait = self.source.features.ack_wait
+        while wait is not None:
+            await anyio.sleep(wait / 3)
+            for number in tuple(self._in_work):
+                # It may have been answered while another one was extended.
+                if delivery := self._in_work.get(number):
+                    await delivery.extend()
+
+    async def _handle(self, delivery: Delivery) -> None:
         try:
             async with self._answering(delivery):
                 if delivery.problem is not None:
-                    await self._bury_message(delivery.problem)
+                    problem = delivery.problem
+                    await self._bury(
+                        DeadLetter(
+                            ref=None,
+                            code=problem.code,
+                            reason=problem.message,
+                            at=time.time(),
+                            payload=problem.payload,
+                        )
+                    )
                 for hint in delivery.hints:
-                    await self._work(hint, delivery.attempt)
+                    await self._process(hint, delivery.attempt)
         finally:
             self._slots.release()
 
     @asynccontextmanager
     async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Ack what went well, nak what is to come again, also when we are stopped in the middle."""
+        """Ack what went well, nak what must come again; also when the pipeline is stopped in between."""
+        self._in_work[id(delivery)] = delivery
+        delay: float | None = 0.0
         try:
-            async with self._kept(delivery):
-                yield
-        except BaseException as error:
-            delay = _again(error)
-            with anyio.CancelScope(shield=True):
-                await delivery.nak(0.0 if delay is None else delay)
-            if delay is None:
-                raise
-        else:
-            with anyio.CancelScope(shield=True):
-                await delivery.ack()
-
-    @asynccontextmanager
-    async def _kept(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Tell the source that we are still at it, where it asks for that."""
-        wait = self.source.features.ack_wait
-        if wait is None:
             yield
-            return
-        async with anyio.create_task_group() as keeping:
-            keeping.start_soon(_extend, delivery, wait / 3)
-            yield
-            keeping.cancel_scope.cancel("answered")
+            delay = None
+        except RetryLater as later:
+            delay = later.delay
+        finally:
+            # Shielded: a delivery without an answer comes back only after ack_wait, to the next sidecar or start.
+            del self._in_work[id(delivery)]
+            with anyio.CancelScope(shield=True):
+                await (delivery.ack() if delay is None else delivery.nak(delay))
 
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
-        """Everything in ``scope``; each key is tried until it is done, then all of it is acknowledged."""
-        log.info("resync begins", extra={"scope": str(scope)})
-        waiting = anyio.Semaphore(_RESYNCING, fast_acquire=True)
-        count = 0
+        """Process every difference in ``scope``; try each key until it is done, then acknowledge all of it."""
+        log.info("resync_started", extra={"scope": str(scope)})
+        pending = anyio.Semaphore(MAX_RESYNC_PENDING, fast_acquire=True)
+        count, failure = 0, None
         async with self._answering(delivery):
             try:
                 async with anyio.create_task_group() as keys:
-                    async for hint in self.differences(scope):
+                    async for hint in self.find_differences(scope):
                         count += 1
-                        await waiting.acquire()
-                        keys.start_soon(self._insist, hint, waiting)
+                        await pending.acquire()
+                        keys.start_soon(self._process_until_done, hint, pending)
             except* Unavailable as errors:
-                self._failed(_first(errors))
-                raise RetryLater(self._later(_first(errors), str(scope), delivery.attempt)) from errors
-        log.info("resync done", extra={"scope": str(scope), "keys": count})
+                failure = _first(errors)
+            if failure is not None:  # outside of `except*`, which would wrap what is raised there in a group
+                self._note_failure(failure)
+                raise RetryLater(self._schedule_retry(failure, str(scope), delivery.attempt)) from failure
+        log.info("resync_finished", extra={"scope": str(scope), "keys": count})
 
-    async def _insist(self, hint: Hint, waiting: anyio.Semaphore) -> None:
+    async def _process_until_done(self, hint: Hint, pending: anyio.Semaphore) -> None:
         attempt = 0
         try:
             while True:
                 attempt += 1
-                await self._breaker.passable()
+                await self._breaker.wait_until_closed()
                 try:
                     async with self._slots:
-                        return await self._work(hint, attempt)
-                except RetryLater as again:
-                    delay = again.delay
-                await anyio.sleep(delay)
+                        return await self._process(hint, attempt)
+                except RetryLater as later:
+                    delay = later.delay
+                await anyio.sleep(delay)  # without a slot, so that other keys go on
         finally:
-            waiting.release()
+            pending.release()
 
-    async def _work(self, hint: Hint, attempt: int) -> None:
-        """One hint, until it is done. Raises Again."""
-        if self._recent.knows(hint) or self.own_write(hint):
-            self.metrics.object_done("answered")
+    async def _process(self, hint: Hint, attempt: int) -> None:
+        """Work on one hint until it is done. Raises RetryLater."""
+        if self._recent.knows(hint) or self.is_own_write(hint):
+            self.metrics.count_object(Result.ANSWERED)
             return
-        await self._serial.run(hint.ref, lambda: self._traced(hint, attempt))
+        ref, traces = hint.ref, self.metrics.traces
+        async with self._serial.hold(ref):
+            with traces.span("object", bucket=ref.bucket, key=ref.key, intent=hint.intent.value):
+                try:
+                    outcome = await self.reconcile(hint)
+                    self._report(hint, outcome)
+                    # A document indexed late must not stay over a newer one: where others may have touched the key
+                    # meanwhile it is looked at until a look changes nothing.
+                    looks = MAX_REPEATED_LOOKS if self.source.features.shared else 0
+                    while looks and outcome.result not in _SETTLED:
+                        outcome = await self.reconcile(hint)
+                        looks -= 1
+                except Poison as poison:
+                    self.metrics.count_object(Result(poison.problem.status or Result.FAILED))
+                    await self._bury_object(poison.ref, poison.problem.code, poison.problem.reason, attempt)
+                except IndexUnavailable as error:
+                    await self._park(hint, error, attempt)
+                except ImgtagError as error:
+                    await self._act_on(hint, error, attempt)
+                except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
+                    await self._handle_unexpected(hint, error, attempt)
+                else:
+                    self._breaker.record_success()
+                    self._recent.remember(hint)
+                    self._unexpected.pop(ref, None)
 
-    async def _traced(self, hint: Hint, attempt: int) -> None:
-        with self.metrics.traces.span("object", bucket=hint.ref.bucket, key=hint.ref.key, intent=hint.intent.value):
-            await self._attempt(hint, attempt)
-
-    async def _attempt(self, hint: Hint, attempt: int) -> None:
-        try:
-            await self._reconciled(hint)
-            self._breaker.worked()
-            self._recent.remember(hint)
-        except Poison as poison:
-            self.metrics.object_done(poison.problem.status or "failed")
-            await self._bury(poison.ref, poison.problem.code, poison.problem.reason, attempt)
-        except IndexUnavailable as error:
-            await self._park(hint, error, attempt)
-        except ImgtagError as error:
-            await self._disposed(hint, error, attempt)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
-            await self._bug(hint, error, attempt)
-
-    async def _reconciled(self, hint: Hint) -> None:
-        result = await self.reconcile(hint)
-        self._done(hint.ref, result)
+    def _report(self, hint: Hint, outcome: Outcome) -> None:
+        result, problem = outcome.result, outcome.not_written
+        self.metrics.count_object(result)
+        self.health.beat(HEARTBEAT)
         if hint.at is not None and result in _TIMED:
-            self.metrics.latency(max(0.0, time.time() - hint.at))
-        looks = _LOOKS if self.source.features.shared else 0
-        while looks and result not in {Result.CURRENT, Result.ABSENT, Result.SKIPPED}:
-            result = await self.reconcile(hint)
-            looks -= 1
-
-    def _done(self, ref: ObjectRef, result: Result) -> None:
-        self.metrics.object_done(result.value)
-        self.health.beat(_BEAT)
-        level = logging.INFO if result in _WORTH_A_LINE else logging.DEBUG
-        log.log(level, "object done", extra={"bucket": ref.bucket, "key": ref.key, "result": result.value})
+            # Clocks of store and sidecar may differ: never less than nothing.
+            self.metrics.latency.observe(max(0.0, time.time() - hint.at))
+        facts = {"bucket": hint.ref.bucket, "key": hint.ref.key, "result": result.value}
+        if problem:
+            log.warning("labels_not_written", extra={**facts, "code": problem.code, "reason": problem.reason})
+        else:
+            log.log(logging.INFO if result in _LOGGED else logging.DEBUG, "object_processed", extra=facts)
 
     async def _park(self, hint: Hint, error: IndexUnavailable, attempt: int) -> None:
         """The index is down: where the source keeps hints durably, labelling goes on without it."""
         if not self.source.features.parks or hint.parked:
-            await self._disposed(hint, error, attempt)
+            await self._act_on(hint, error, attempt)
             return
         try:
             await self.source.publish([replace(hint, parked=True)])
-        except Unavailable as down:
-            await self._disposed(hint, down, attempt)
+        except Unavailable as unavailable:
+            await self._act_on(hint, unavailable, attempt)
 
-    async def _disposed(self, hint: Hint, error: ImgtagError, attempt: int) -> None:
-        if error.disposition is Disposition.STOP:
-            raise error
+    async def _act_on(self, hint: Hint, error: ImgtagError, attempt: int) -> None:
+        """Bury what was dropped, retry everything else. Raises RetryLater."""
         if error.disposition is Disposition.DROP:
-            await self._bury(hint.ref, error.code, error.message, attempt)
+            await self._bury_object(hint.ref, error.code, error.message, attempt)
             return
-        if isinstance(error, Unavailable) and not hint.parked:
-            self._failed(error)  # what waits for the index only does not hold back what need not
-        raise RetryLater(self._later(error, str(hint.ref), attempt)) from error
+        # STOP is for the start. At run time a key or a permission that a server takes away is waited for like a server
+        # that is down: an admin mends it without a restart, and nothing is lost meanwhile.
+        if not hint.parked and (error.disposition is Disposition.STOP or isinstance(error, Unavailable)):
+            self._note_failure(error)  # a hint that waits only for the index does not hold back the others
+        raise RetryLater(self._schedule_retry(error, str(hint.ref), attempt)) from error
 
-    def _failed(self, error: Unavailable) -> None:
-        """A bucket that is not there holds back what is in it; anything else that does not answer, everything."""
+    def _note_failure(self, error: ImgtagError) -> None:
+        """An absent bucket holds back only what is in it; anything else that does not answer holds back everything."""
         if not isinstance(error, BucketAbsent):
-            self._breaker.failed()
+            self._breaker.record_failure()
 
-    def _later(self, error: ImgtagError, what: str, attempt: int) -> float:
-        self.health.beat(_BEAT)
-        delay = self.flow.backoff.delay(attempt)
-        self.metrics.retry(error.code)
-        facts = {"what": what, "code": error.code, "reason": error.message, "attempt": attempt}
-        log.warning("try again", extra={**facts, "in": round(delay, 1)})
+    def _schedule_retry(self, error: ImgtagError, target: str, attempt: int) -> float:
+        self.health.beat(HEARTBEAT)
+        delay = self.limits.backoff.delay(attempt)
+        self.metrics.retries.labels(error.code).inc()
+        facts = {"target": target, "code": error.code, "reason": error.message, "hint": error.hint, "attempt": attempt}
+        level = logging.ERROR if error.disposition is Disposition.STOP else logging.WARNING
+        log.log(level, "retry_scheduled", extra={**facts, "delay": round(delay, 1)})
         return delay
 
-    async def _bug(self, hint: Hint, error: Exception, attempt: int) -> None:
-        log.error("unexpected error", exc_info=error, extra={"bucket": hint.ref.bucket, "key": hint.ref.key})
-        count = self._bugs.get(hint.ref, 0) + 1
-        if count < _BUGS:
-            self._bugs[hint.ref] = count
-            raise RetryLater(self.flow.backoff.delay(attempt)) from error
-        self._bugs.pop(hint.ref, None)
-        await self._bury(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
+    async def _handle_unexpected(self, hint: Hint, error: Exception, attempt: int) -> None:
+        log.error("unexpected_error", exc_info=error, extra={"bucket": hint.ref.bucket, "key": hint.ref.key})
+        count = self._unexpected.get(hint.ref, 0) + 1
+        if count < MAX_UNEXPECTED:
+            self._unexpected[hint.ref] = count
+            raise RetryLater(self.limits.backoff.delay(attempt)) from error
+        self._unexpected.pop(hint.ref, None)
+        await self._bury_object(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
 
-    async def _bury(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:
-        await self._put(DeadLetter(ref=ref, code=code, reason=reason, at=time.time()), attempt)
+    async def _bury_object(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:
+        await self._bury(DeadLetter(ref=ref, code=code, reason=reason, at=time.time()), attempt)
 
-    async def _bury_message(self, problem: EventError) -> None:
-        await self._put(
-            DeadLetter(ref=None, code=problem.code, reason=problem.message, at=time.time(), payload=problem.payload), 1
-        )
-
-    async def _put(self, letter: DeadLetter, attempt: int) -> None:
+    async def _bury(self, letter: DeadLetter, attempt: int = 1) -> None:
+        """Keep a dead letter. Raises RetryLater where it cannot be kept: nothing is given up without one."""
         try:
             await self.source.dead.put(letter)
-        except Unavailable as error:
-            raise RetryLater(self._later(error, str(letter.ref), attempt)) from error
-        self.metrics.dead_letter(letter.code)
-        log.warning("dead letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
-
-
-async def _extend(delivery: Delivery, period: float) -> None:
-    while True:
-        await anyio.sleep(period)
-        await delivery.extend()
-
-
-def _again(error: BaseException) -> float | None:
-    """The delay of an Again, however deep task groups have wrapped it; None for any other error."""
-    if isinstance(error, RetryLater):
-        return error.delay
-    if isinstance(error, BaseExceptionGroup):
-        inner = error.split(RetryLater)
-        return _again(error.exceptions[0]) if inner[1] is None else None
-    return None
+        except ImgtagError as error:
+            raise RetryLater(self._schedule_retry(error, str(letter.ref), attempt)) from error
+        except Exception as error:
+            log.exception("unexpected_error", extra={"object": str(letter.ref)})
+            raise RetryLater(self.limits.backoff.delay(attempt)) from error
+        self.metrics.dead_letters.labels(letter.code).inc()
+        log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
 
 
 def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:

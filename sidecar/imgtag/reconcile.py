@@ -6,7 +6,7 @@ all this one function:
     absent, and its bucket is there      -> delete its document
     not admitted by the rules            -> no document
     marked, and the mark holds           -> document from headers and entries alone
-    known to the index as done or poison -> nothing, until the content changes or somebody asks
+    known to the index as done or poison -> nothing, until the content changes or a retry is requested
     otherwise                            -> read, classify, write back, document, index
 """
 
@@ -16,19 +16,20 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import cached_property
 
 import anyio
 
+from imgtag.config.policy import ObjectPolicy
 from imgtag.errors import Conflict, ImgtagError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.budget import ByteBudget
 from imgtag.labels.difference import compare_labels
-from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.vocabulary import Vocabulary
+from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
-from imgtag.stages.annotate import Annotated, Annotator, Way
+from imgtag.stages.annotate import Annotator
 from imgtag.stages.classify import EntryBuilder, Vocabularies
 from imgtag.stages.compare import require_right
 from imgtag.stages.document import DocumentOptions, build_document
@@ -42,56 +43,23 @@ from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
-from imgtag.workers.generations import Model
-from imgtag.workers.pool import PictureLimits
+from imgtag.types.result import Result
+from imgtag.workers.generations import LoadedModel
 
 log = logging.getLogger(__name__)
 
-_RESTARTS = 3
-"""How often an object that changes under our hands is begun anew before it waits."""
-
-
+MAX_RESTARTS = 3
+"""Attempts on an object that keeps changing before it waits in line again."""
 _MARKLESS = frozenset({"none", "tags"})
 """Strategies that leave no mark on the object: its document stands in for it."""
 
 
-class Result(StrEnum):
-    """What one look at an object came to."""
-
-    LABELLED = "labelled"
-    RELABELLED = "relabelled"
-    """From the scores that were kept, without inference; the strategy `put` sends the bytes again all the same."""
-    UNLABELLED = "unlabelled"
-    REINDEXED = "reindexed"
-    CURRENT = "current"
-    DELETED = "deleted"
-    ABSENT = "absent"
-    SKIPPED = "skipped"
-    REFUSED = "refused"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, kw_only=True)
-class Treatment:
-    """What the rules say of one object."""
+class Outcome:
+    """What one look came to; ``not_written`` says why labels are in the index but not on the object."""
 
-    model: Model
-    policy: LabelPolicy
-    way: Way
-    max_bytes: int
-    limits: PictureLimits
-    settle: float = 0.0
-    """Seconds to wait before the write, for clients that tag after they upload."""
-    shadow: Model | None = None
-    """A second model, which only reports."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexState:
-    """What the index says: its document, None; or nothing at all, because it does not answer."""
-
-    document: Document | None = None
-    error: Unavailable | None = None
+    result: Result
+    not_written: Problem | None = None
 
 
 class Poison(Exception):
@@ -104,221 +72,228 @@ class Poison(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconciler:
-    """Applies the rule to one hint at a time; whoever calls keeps one key's hints in sequence."""
+class IndexState:
+    """What the index says of an object: its document, None; or why the index does not answer."""
 
-    author: EntryBuilder
-    options: DocumentOptions
-    treat: Callable[[ObjectRef], Treatment | None]
+    document: Document | None = None
+    error: Unavailable | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """Applies the rule to one hint at a time; the caller keeps hints of one key in sequence."""
+
+    site: str
+    entry_builder: EntryBuilder
+    document_options: DocumentOptions
+    policy_of: Callable[[ObjectRef], ObjectPolicy | None]
+    models: Callable[[], Mapping[str, LoadedModel]]
+    """The models in use now, by the names that rules give them."""
     store: Store
     index: Index
     annotator: Annotator
     budget: ByteBudget
     metrics: Metrics
+    health: Health
     vocabularies: Vocabularies = field(default_factory=Vocabularies)
 
-    async def __call__(self, hint: Hint) -> Result:
-        """Look at the object of ``hint``. Raises Poison, and any error that is to be tried again."""
-        for _ in range(_RESTARTS):
+    async def __call__(self, hint: Hint) -> Outcome:
+        """Look at the object of ``hint``. Raises Poison, and any error after which to try again."""
+        for _ in range(MAX_RESTARTS):
             try:
                 return await self._look(hint)
             except Conflict:
-                self.metrics.conflict()
-        raise Conflict(f"{hint.ref} keeps changing", hint="It is tried again when it has come to rest.")
+                self.metrics.conflicts.inc()
+        raise Conflict(f"{hint.ref} keeps changing", hint="It is retried once it has come to rest.")
 
-    async def _look(self, hint: Hint) -> Result:
-        known = await self._known(hint.ref)
-        treatment = self.treat(hint.ref)
-        if treatment is None:
-            return await self._undocumented(hint.ref, known, Result.SKIPPED)
-        with treatment.model.used():
-            return await self._treated(hint, treatment, known)
-
-    async def _treated(self, hint: Hint, treatment: Treatment, known: IndexState) -> Result:
-        async with AsyncExitStack() as stack:
-            with self.metrics.stage("inspect"):
-                body = await stack.enter_async_context(self.store.open(hint.ref))
-            if body is None:
-                return await self._absent(hint, known)
-            found = inspect(body.state, treatment.way.codec)
-            settled = await self._without_body(hint, found, treatment, known)
-            if settled is not None:
-                return settled
-            return await self._with_body(hint, found, body, treatment, known, stack)
-
-    async def _absent(self, hint: Hint, known: IndexState) -> Result:
-        """A bucket without any object is believed where a deletion was heard of; else it may be the wrong server's."""
-        if known.document is not None and not hint.removed:
-            await require_right(self.store, hint.ref.bucket)
-        return await self._undocumented(hint.ref, known, Result.ABSENT)
-
-    async def _without_body(
-        self, hint: Hint, found: Inspected, treatment: Treatment, known: IndexState
-    ) -> Result | None:
-        """What headers and the index decide; None where the bytes are needed."""
-        if found.image is False:
-            return await self._undocumented(hint.ref, known, Result.SKIPPED)
-        if found.holds and not self._wanted_anew(hint, found, treatment):
-            return await self._marked(found, treatment, known)
-        if hint.intent is Intent.NORMAL and _checkpoint(known.document, found.state, treatment):
-            return Result.CURRENT
-        return None
-
-    def _stale(self, found: Inspected, treatment: Treatment) -> bool:
-        mark, said = found.entries.mark, self._vocabulary(treatment)
-        return mark is not None and (mark.model, mark.rules) != (said.model, said.digest)
-
-    def _wanted_anew(self, hint: Hint, found: Inspected, treatment: Treatment) -> bool:
-        return hint.intent is Intent.STALE and self._stale(found, treatment)
-
-    async def _marked(self, found: Inspected, treatment: Treatment, known: IndexState) -> Result:
-        """A mark that holds is taken as it is, and counted where it is of another model or of other rules."""
-        if self._stale(found, treatment):
-            self.metrics.stale()
-        return await self._indexed(found, treatment, known)
-
-    async def _with_body(
-        self, hint: Hint, found: Inspected, body: Body, treatment: Treatment, known: IndexState, stack: AsyncExitStack
-    ) -> Result:
-        size = min(found.state.size, treatment.max_bytes)
-        async with self.budget.reserve(size):
-            try:
-                data = await self._read(body, treatment.max_bytes)
-                await stack.aclose()
-                if found.image is None and sniff(data) is None:
-                    return await self._undocumented(found.state.ref, known, Result.SKIPPED)
-                if not (found.holds or await self._same_content(found, data)):
-                    return await self._labelled(found, data, treatment)
-                if not self._wanted_anew(hint, found, treatment):
-                    return await self._marked(found, treatment, known)
-                return await self._relabelled(found, data, treatment)
-            except (Unreadable, Undecodable) as error:
-                raise await self._poisoned(found, treatment, error) from error
-
-    async def _read(self, body: Body, limit: int) -> bytes:
-        with self.metrics.stage("fetch"):
-            data = await fetch(body, limit)
-        self.metrics.read(len(data))
-        return data
-
-    async def _same_content(self, found: Inspected, data: bytes) -> bool:
-        """Whether a mark was made from these bytes, though the ETag is another: a store that changes ETags, a
-        copy, a second upload of the same file.
-        """
-        mark = found.entries.mark
-        if mark is None or not found.genuine:
-            return False
-        return mark.content == await anyio.to_thread.run_sync(content_digest, data)
-
-    async def _labelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
-        with self.metrics.stage("classify"):
-            inference = await treatment.model.classify(data, treatment.limits)
-        self.metrics.observed("decode", inference.decode)
-        self.metrics.observed("infer", inference.infer)
-        entries = self.author.entries(found.state, inference, treatment.model.info, self._vocabulary(treatment))
-        done = await self._annotate(found, entries, treatment, data)
-        await self._shadowed(inference.raw, data, treatment)
-        return Result.LABELLED if done.entries.labels else Result.UNLABELLED
-
-    async def _shadowed(self, raw: Raw, data: bytes, treatment: Treatment) -> None:
-        """Count what another model would have changed. Whatever becomes of that is nothing to the object."""
-        shadow = treatment.shadow
-        if shadow is None:
-            return
+    async def _look(self, hint: Hint) -> Outcome:
         try:
-            with self.metrics.stage("shadow"):
-                other = await shadow.classify(data, treatment.limits)
-        except ImgtagError:
-            self.metrics.shadow_failed(shadow.info.id)
-            return
-        said = self._vocabulary(treatment).select_labels(raw)
-        instead = self.vocabularies(shadow.info, treatment.policy).select_labels(other.raw)
-        self.metrics.shadow(shadow.info.id, compare_labels(said, instead))
-
-    async def _relabelled(self, found: Inspected, data: bytes, treatment: Treatment) -> Result:
-        """By other rules, of the scores that this model gave; by inference where they are not there."""
-        mark, raw, said = found.entries.mark, found.entries.raw, self._vocabulary(treatment)
-        if mark is None or raw is None or mark.model != said.model:
-            return await self._labelled(found, data, treatment)
-        await self._annotate(
-            found, self.author.relabelled(found.state, found.entries, mark, raw, said), treatment, data
-        )
-        facts = {"bucket": found.state.ref.bucket, "key": found.state.ref.key, "bytes": len(data)}
-        log.info("labels made anew without inference; `put` sends the bytes again", extra=facts)
-        return Result.RELABELLED
-
-    async def _annotate(self, found: Inspected, entries: Entries, treatment: Treatment, data: bytes) -> Annotated:
-        with self.metrics.stage("annotate"):
-            done = await self._write(found, entries, treatment, data)
-        await self._upsert(self._document(done.state, done.entries, found.user, treatment, done.problem))
-        return done
-
-    async def _write(self, found: Inspected, entries: Entries, treatment: Treatment, data: bytes) -> Annotated:
-        if treatment.settle:
-            await anyio.sleep(treatment.settle)
-        done = await self.annotator.annotate(found.state, found.user, entries, treatment.way, data)
-        if done.written:
-            self.metrics.wrote()
-        if done.problem:
-            self.metrics.write_refused(done.problem.code)
-        return done
-
-    async def _indexed(self, found: Inspected, treatment: Treatment, known: IndexState) -> Result:
-        """Bring the index in line with a labelled object: no body, no inference, no write."""
-        document = self._document(found.state, found.entries, found.user, treatment)
-        if known.document == document:
-            return Result.CURRENT
-        await self._upsert(document)
-        return Result.REINDEXED
-
-    async def _undocumented(self, ref: ObjectRef, known: IndexState, result: Result) -> Result:
-        if known.error:
-            raise known.error
-        if known.document is None:
-            return result
-        with self.metrics.stage("index"):
-            await self.index.apply(Delete(document_id(self.author.site, ref)))
-        return Result.DELETED
-
-    async def _poisoned(self, found: Inspected, treatment: Treatment, error: Unreadable | Undecodable) -> Poison:
-        status = "refused" if isinstance(error, Unreadable) else "failed"
-        problem = Problem.of(error, status)
-        await self._upsert(self._document(found.state, Entries(), found.user, treatment, problem))
-        return Poison(found.state.ref, problem)
-
-    async def _known(self, ref: ObjectRef) -> IndexState:
-        try:
-            return IndexState(document=await self.index.lookup(document_id(self.author.site, ref)))
+            index = IndexState(document=await self.index.read(document_id(self.site, hint.ref)))
         except Unavailable as error:
-            return IndexState(error=error)
+            # Labelling goes on without the index; only what depends on its answer has to wait.
+            index = IndexState(error=error)
+        policy = self.policy_of(hint.ref)
+        if policy is None:
+            return await self.delete_document(hint.ref, index, Result.SKIPPED)
+        models = self.models()
+        model, shadow = models[policy.model], models[policy.shadow] if policy.shadow else None
+        with model.in_use():
+            async with AsyncExitStack() as opened:
+                with self.metrics.stage("inspect"), self.health.calls("store"):
+                    body = await opened.enter_async_context(self.store.open(hint.ref))
+                if body is None:
+                    # A removal event is proof enough; without one, an empty bucket may be that of a wrong server.
+                    if index.document is not None and not hint.removed:
+                        await require_right(self.store, hint.ref.bucket)
+                    return await self.delete_document(hint.ref, index, Result.ABSENT)
+                inspected = inspect(body.state, policy.codec)
+                look = Look(self, hint, index, policy, model, shadow, inspected)
+                return await look.settle_from_headers() or await look.process(body, opened)
 
-    async def _upsert(self, document: Document) -> None:
+    async def delete_document(self, ref: ObjectRef, index: IndexState, otherwise: Result) -> Outcome:
+        """Remove the document where there is one. Raises Unavailable where the index cannot say."""
+        if index.error:
+            raise index.error
+        if index.document is None:
+            return Outcome(result=otherwise)
+        with self.metrics.stage("index"):
+            await self.index.apply(Delete(document_id(self.site, ref)))
+        return Outcome(result=Result.DELETED)
+
+    async def upsert(self, document: Document) -> None:
+        """Index a document; durable on return."""
         with self.metrics.stage("index"):
             await self.index.apply(Upsert(document))
 
-    def _vocabulary(self, treatment: Treatment) -> Vocabulary:
-        return self.vocabularies(treatment.model.info, treatment.policy)
 
-    def _spoken(self, entries: Entries, treatment: Treatment) -> Vocabulary:
-        """The vocabulary of the model that an object was labelled by; where that is not known, of the one in use."""
-        model = treatment.model
-        info = model.known.get(entries.mark.model, model.info) if entries.mark else model.info
-        return self.vocabularies(info, treatment.policy)
+@dataclass
+class Look:
+    """One look at one object that is there and that a rule admits."""
 
-    def _document(
-        self,
-        state: ObjectState,
-        entries: Entries,
-        user: Mapping[str, str],
-        treatment: Treatment,
-        problem: Problem | None = None,
-    ) -> Document:
-        said = self._spoken(entries, treatment)
-        return build_document(self.author.site, state, entries, user, self.options, problem, said)
+    reconciler: Reconciler
+    hint: Hint
+    index: IndexState
+    policy: ObjectPolicy
+    model: LoadedModel
+    shadow: LoadedModel | None
+    """A second model, which only reports."""
+    inspected: Inspected
 
+    async def settle_from_headers(self) -> Outcome | None:
+        """What headers and index decide; None where the bytes are needed."""
+        if self.inspected.image is False:
+            return await self.reconciler.delete_document(self.hint.ref, self.index, Result.SKIPPED)
+        if self.inspected.holds and not self._wants_relabel:
+            return await self._index_marked()
+        if self.hint.intent is Intent.NORMAL and self._is_checkpointed(self.index.document):
+            return Outcome(result=Result.CURRENT)
+        return None
 
-def _checkpoint(document: Document | None, state: ObjectState, treatment: Treatment) -> bool:
-    """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
-    if document is None or document.get("etag") != state.etag:
-        return False
-    return document["status"] in {"refused", "failed"} or treatment.way.strategy in _MARKLESS or "code" in document
+    async def process(self, body: Body, opened: AsyncExitStack) -> Outcome:
+        """Read the bytes, label them, write back and index. ``opened`` holds ``body`` and is closed once it is read.
+
+        Raises Poison, once the document says so, for what cannot be read or decoded.
+        """
+        parts, state, policy = self.reconciler, self.inspected.state, self.policy
+        try:
+            async with parts.budget.reserve(min(state.size, policy.max_bytes)):
+                with parts.metrics.stage("fetch"), parts.health.calls("store"):
+                    data = await fetch(body, policy.max_bytes)
+                parts.metrics.bytes_read.inc(len(data))
+                await opened.aclose()  # the connection is free again while the picture is classified
+                if self.inspected.image is None and sniff(data) is None:
+                    return await parts.delete_document(state.ref, self.index, Result.SKIPPED)
+                labelled_before = self.inspected.holds or await self._is_made_from(data)
+                if labelled_before and not self._wants_relabel:
+                    return await self._index_marked()
+                entries, raw = (self._relabel() if labelled_before else None), None
+                result = Result.RELABELLED
+                if entries is None:
+                    entries, raw = await self._classify(data)
+                    result = Result.LABELLED
+                with parts.metrics.stage("annotate"), parts.health.calls("store"):
+                    annotated = await parts.annotator.annotate(state, self.inspected.user, entries, policy, data)
+                await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
+                if raw is not None:
+                    await self._compare_with_shadow(raw, data)
+                if result is Result.RELABELLED:
+                    reason = "new rules applied to kept scores; no inference, but `put` sends the bytes again"
+                    facts = {"bucket": state.ref.bucket, "key": state.ref.key, "bytes": len(data)}
+                    log.info("object_relabelled", extra={**facts, "reason": reason})
+                if result is Result.LABELLED and not annotated.entries.labels:
+                    result = Result.UNLABELLED
+                return Outcome(result=result, not_written=annotated.problem)
+        except (Unreadable, Undecodable) as error:
+            problem = Problem.of(error, "refused" if isinstance(error, Unreadable) else "failed")
+            await parts.upsert(self._document(state, Entries(), problem))
+            raise Poison(state.ref, problem) from error
+
+    async def _index_marked(self) -> Outcome:
+        """Bring the index in line with a labelled object: no body, no inference, no write.
+
+        A mark that holds is taken as it is, also one of another model or of other rules: two sidecars in the middle of
+        an upgrade would otherwise undo each other's labels for ever.
+        """
+        if self._is_stale:
+            self.reconciler.metrics.stale.inc()
+        document = self._document(self.inspected.state, self.inspected.entries)
+        if self.index.document == document:
+            return Outcome(result=Result.CURRENT)
+        await self.reconciler.upsert(document)
+        return Outcome(result=Result.REINDEXED)
+
+    async def _classify(self, data: bytes) -> tuple[Entries, Raw]:
+        metrics = self.reconciler.metrics
+        with metrics.stage("classify"):
+            inference = await self.model.classify(data, self.policy.limits)
+        metrics.stage_seconds.labels("decode").observe(inference.decode)
+        metrics.stage_seconds.labels("infer").observe(inference.infer)
+        builder = self.reconciler.entry_builder
+        return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference.raw
+
+    def _relabel(self) -> Entries | None:
+        """Entries by the present rules from the scores that this model gave; None where these were not kept."""
+        mark, raw = self.inspected.entries.mark, self.inspected.entries.raw
+        if mark is None or raw is None or mark.model != self._vocabulary.model:
+            return None
+        builder = self.reconciler.entry_builder
+        return builder.rebuild(self.inspected.state, self.inspected.entries, mark, raw, self._vocabulary)
+
+    async def _compare_with_shadow(self, raw: Raw, data: bytes) -> None:
+        """Count what the shadow model would have changed. Its failures are no concern of the object."""
+        shadow, metrics = self.shadow, self.reconciler.metrics
+        if shadow is None:
+            return
+        try:
+            with metrics.stage("shadow"):
+                inference = await shadow.classify(data, self.policy.limits)
+        except ImgtagError:
+            metrics.shadow_pictures.labels(shadow.info.id, "failed").inc()
+            return
+        vocabulary = self.reconciler.vocabularies(shadow.info, self.policy.labels)
+        difference = compare_labels(self._vocabulary.select_labels(raw), vocabulary.select_labels(inference.raw))
+        metrics.count_shadow(shadow.info.id, difference)
+
+    def _document(self, state: ObjectState, entries: Entries, problem: Problem | None = None) -> Document:
+        """The document, in the vocabulary of the model that labelled the object where that model is known."""
+        info = self.model.info
+        if entries.mark:
+            info = self.model.known.get(entries.mark.model, info)
+        return build_document(
+            self.reconciler.site,
+            state,
+            entries,
+            self.inspected.user,
+            self.reconciler.document_options,
+            problem,
+            self.reconciler.vocabularies(info, self.policy.labels),
+        )
+
+    async def _is_made_from(self, data: bytes) -> bool:
+        """Whether a genuine mark was made from these bytes although the ETag differs.
+
+        So it is with a store that changes ETags, with a copy, and with a second upload of the same file.
+        """
+        mark = self.inspected.entries.mark
+        if mark is None or not self.inspected.genuine:
+            return False
+        return mark.content == await anyio.to_thread.run_sync(content_digest, data)
+
+    def _is_checkpointed(self, document: Document | None) -> bool:
+        """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
+        if document is None or document.get("etag") != self.inspected.state.etag:
+            return False
+        return document["status"] in {"refused", "failed"} or self.policy.strategy in _MARKLESS or "code" in document
+
+    @property
+    def _wants_relabel(self) -> bool:
+        return self.hint.intent is Intent.STALE and self._is_stale
+
+    @property
+    def _is_stale(self) -> bool:
+        mark = self.inspected.entries.mark
+        return mark is not None and (mark.model, mark.rules) != (self._vocabulary.model, self._vocabulary.digest)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return self.reconciler.vocabularies(self.model.info, self.policy.labels)

@@ -90,7 +90,7 @@ class Site:
         return psutil.Process(self.process.pid).children()
 
     def get(self, path: str) -> str:
-        port = next(line["port"] for line in self.lines() if line["event"] == "health and metrics")
+        port = next(line["port"] for line in self.lines() if line["event"] == "ops_listening")
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.read().decode()
 

@@ -201,7 +201,7 @@ def test_the_index_is_down_for_the_whole_run(running, world, photographs):
         wait_until(lambda: len(world.marks()) == 30, 90)
         assert 30 == inferred(running)
         running.kill()
-        running.start(until="waiting")
+        running.start(until="waiting_for_dependency")
         time.sleep(2)
     wait_until(lambda: len(running.found()) == 30, 90, lambda: f"{len(running.found())} found")
 

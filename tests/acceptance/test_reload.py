@@ -61,8 +61,8 @@ def test_a_bad_configuration_is_refused_with_its_findings(site, photographs, mor
     site.configure(more)
     hang_up(site)
 
-    wait_until(lambda: events(site, "new configuration refused"), 30)
-    (refused,) = events(site, "new configuration refused")
+    wait_until(lambda: events(site, "config_rejected"), 30)
+    (refused,) = events(site, "config_rejected")
     assert finding in " ".join(refused["findings"])
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     assert 1 == site.metric('imgtag_config_reloads_total{result="refused"}')

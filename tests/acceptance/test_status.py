@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def url(site):
-    port = next(line["port"] for line in site.lines() if line["event"] == "health and metrics")
+    port = next(line["port"] for line in site.lines() if line["event"] == "ops_listening")
     return f"http://127.0.0.1:{port}"
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from imgtag.errors import Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
-from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.pool import WorkerPool
+from picture_limits import LIMITS
 from unit.workers import pictures
 
 COUNT = 2_000
@@ -82,7 +83,7 @@ async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
     async def feed(pool: WorkerPool) -> None:
         for data in waiting:
             try:
-                await pool.classify(data, PictureLimits())
+                await pool.classify(data, LIMITS)
                 found["labelled"] += 1
             except (Unreadable, Undecodable) as error:
                 found[error.code if error.message and " object at 0x" not in error.message else "unexplained"] += 1

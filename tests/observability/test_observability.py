@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imgtag.ops.metrics import TABLE
+from imgtag.ops.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "helm" / "imgtag" / "files"
@@ -21,7 +21,7 @@ ALERTS = FILES / "alerts.yaml"
 DASHBOARD = FILES / "grafana-dashboard.json"
 OF_ALL_PROCESSES = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
 KINDS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
-METRICS = {metric.name + ending for metric in TABLE for ending in KINDS[metric.kind]} | OF_ALL_PROCESSES
+METRICS = {metric.name + ending for metric in Metrics().describe() for ending in KINDS[metric.kind]} | OF_ALL_PROCESSES
 
 
 @pytest.fixture
@@ -84,7 +84,9 @@ def test_each_metric_is_on_the_dashboard():
     shown = {name for panel in panels() for target in panel["targets"] for name in named(target["expr"])}
     unseen = {"imgtag_build_info", "imgtag_last_success_timestamp_seconds"}
 
-    assert [] == [metric.name for metric in TABLE if metric.name not in unseen and not _seen(metric.name, shown)]
+    assert [] == [
+        metric.name for metric in Metrics().describe() if metric.name not in unseen and not _seen(metric.name, shown)
+    ]
 
 
 def _seen(name: str, shown: set[str]) -> bool:
@@ -115,7 +117,7 @@ def test_each_alert_says_what_to_think_of_it():
 
 def test_alerts_name_labels_that_their_metrics_have():
     """What stands in a summary is there to be filled in."""
-    known = {metric.name: metric for metric in TABLE}
+    known = {metric.name: metric for metric in Metrics().describe()}
     for alert in alerts():
         metrics = [known[re.sub(r"_(sum|count|bucket)$", "", name)] for name in named(alert["expr"])]
         targets = {"instance", "job", "namespace"}

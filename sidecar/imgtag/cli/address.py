@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from secrets import token_hex
 
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ConfigError
 from imgtag.types.ref import ObjectRef, Scope
 
@@ -22,13 +22,13 @@ def address(config: Config, to: str, buckets: tuple[str, ...]) -> ObjectRef:
 
     ``buckets`` are those of the store, for rules that name none. Raises ConfigError where none is admitted.
     """
-    rules = Rules(config)
+    rules = PolicyResolver(config)
     scopes = [_scope(to)] if to else list(_heads(config)) or [Scope(bucket) for bucket in buckets]
     name = f"imgtag-doctor-{token_hex(4)}"
     for scope in scopes:
         for suffix in _suffixes(config):
             ref = ObjectRef(scope.bucket, f"{scope.prefix}{name}{suffix}")
-            if rules.match(ref):
+            if rules(ref):
                 return ref
     raise ConfigError(
         f"no rule admits {name}{_SUFFIX} in {', '.join(map(str, scopes)) or 'any bucket'}",

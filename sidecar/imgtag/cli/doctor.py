@@ -17,14 +17,13 @@ from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
-from imgtag.config.rules import Rules
-from imgtag.config.schema import Writeback
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.jobs.round_trip import Parcel, Road
 from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import Scope
 
 _SEE = "See `imgtag config example`."
 
@@ -98,15 +97,11 @@ async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus
 async def _deliver(config: Config, report: Report, to: str, patience: float) -> None:
     async with make_indexer(config) as indexer, make_store(config) as store, make_source(config) as source:
         ref = address(config, to, () if config.rules else await store.buckets())
-        writeback = _writeback(config, ref)
-        written = writeback.strategy != "none"
+        resolver = PolicyResolver(config)
+        policy = resolver(ref) or resolver.general
+        written = policy.strategy != "none"
         road = Road(site=config.site.name, store=store, source=source, indexer=indexer, written=written)
-        await Parcel(ref, road, patience=patience + writeback.settle, tell=report.tell, say=_say).send()
-
-
-def _writeback(config: Config, ref: ObjectRef) -> Writeback:
-    effective = Rules(config).match(ref)
-    return effective.writeback if effective else config.writeback
+        await Parcel(ref, road, patience=patience + policy.settle, tell=report.tell, say=_say).send()
 
 
 def _say(text: str) -> None:

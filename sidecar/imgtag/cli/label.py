@@ -16,11 +16,10 @@ import click
 from imgtag.assembly import make_pool, make_store, worker_count
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError, Unreadable
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.plugin.store import Store
-from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.stages.fetch import fetch
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
@@ -68,19 +67,18 @@ class Labeller:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._general = Rules(config).general
-        self._limits = picture_limits(config, self._general)
+        self._policy = PolicyResolver(config).general
 
     async def label(self, ref: str) -> Seen:
         """What is on a picture. Raises what is wrong with it."""
         data = await self._read(ref)
-        raw = (await self.pool.classify(data, self._limits)).raw
+        raw = (await self.pool.classify(data, self._policy.limits)).raw
         return Seen(self.vocabulary.select_labels(raw, decimals=4), self.vocabulary.ancestors_of(raw, decimals=4))
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """What the model says under the general rules."""
-        return self.pool.info.vocabulary(label_policy(self._general))
+        return self.pool.info.vocabulary(self._policy.labels)
 
     def shown(self, seen: Seen) -> Iterator[str]:
         """``red fox (58.52% likely)``, in the model's own spelling; what stands above on one dim line."""
@@ -102,7 +100,7 @@ class Labeller:
         if not path.is_file():
             raise Unreadable(f"{path} is no file", code="no_file", hint="Name files; a shell expands FOLDER/*.jpg.")
         try:
-            if path.stat().st_size > self._general.limits.max_bytes:
+            if path.stat().st_size > self._policy.max_bytes:
                 raise Unreadable(f"{path.stat().st_size:,} bytes are over the limit", code="too_large")
             return path.read_bytes()
         except OSError as error:
@@ -119,7 +117,7 @@ class Labeller:
         async with self.store.open(parsed) as body:
             if body is None:
                 raise Unreadable(f"there is no file and no object {ref}", code="absent", hint=hint)
-            return await fetch(body, self._general.limits.max_bytes)
+            return await fetch(body, self._policy.max_bytes)
 
 
 class Answers:

@@ -13,12 +13,11 @@ import click
 from imgtag.assembly import make_indexer, make_pool
 from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError, QueryError
 from imgtag.models.display_names import DisplayNames, Shown
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
 from imgtag.query import Query, parse
-from imgtag.service.treatments import label_policy
 from imgtag.types.document import Document
 from imgtag.types.folding import fold
 
@@ -159,6 +158,6 @@ async def _model_labels(config: Config) -> frozenset[str]:
         return frozenset()
     try:
         async with make_pool(config, 1) as pool:
-            return pool.info.vocabulary(label_policy(Rules(config).general)).names()
+            return pool.info.vocabulary(PolicyResolver(config).general.labels).names()
     except ImgtagError:
         return frozenset()

@@ -13,7 +13,7 @@ from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.prompts import confirm
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError
 from imgtag.jobs.setup import Outcome, Setup
 from imgtag.jobs.setup_record import Entry
@@ -88,7 +88,7 @@ def _warning(config: Config) -> str:
     """What an admin must know before the first picture is touched."""
     names = dict.fromkeys(rule.bucket for rule in config.rules)
     where = ", ".join(names) or "the folder"
-    if all(effective.writeback.strategy == "none" for effective in Rules(config).all()):
+    if all(policy.strategy == "none" for policy in PolicyResolver(config).all()):
         return f"Pictures in {where} will be indexed; nothing is written on them."
     return (
         f"From now on the metadata of pictures in {where} are rewritten when `imgtag run` runs. "

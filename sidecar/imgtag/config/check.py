@@ -7,7 +7,8 @@ from typing import Any
 
 from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding, InvalidConfig
-from imgtag.config.rules import pattern, takes_everything
+from imgtag.config.globs import compile_glob
+from imgtag.config.policy import takes_everything
 from imgtag.config.schema import Rule
 from imgtag.plugin.spec import KINDS
 
@@ -130,4 +131,4 @@ def _shadows(earlier: Rule, later: Rule) -> bool:
 
 def _covered(glob: str, by: tuple[str, ...]) -> bool:
     literal = not set(glob) & set("*?")
-    return glob in by or "**" in by or (literal and any(pattern(other).fullmatch(glob) for other in by))
+    return glob in by or "**" in by or (literal and any(compile_glob(other).fullmatch(glob) for other in by))

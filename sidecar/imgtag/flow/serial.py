@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -15,23 +16,24 @@ class _Turn:
 
 
 class Serial:
-    """Runs work on the same key one after the other, on different keys side by side."""
+    """Lets work on the same key run one after the other, on different keys side by side."""
 
     def __init__(self) -> None:
         self._turns: dict[Hashable, _Turn] = {}
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """How much work there is, running or in line."""
         return sum(turn.users for turn in self._turns.values())
 
-    async def run(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` when nothing else runs on ``key``."""
+    @asynccontextmanager
+    async def hold(self, key: Hashable) -> AsyncIterator[None]:
+        """Wait until nothing else runs on ``key``, and keep it until the block ends."""
         turn = self._turns.setdefault(key, _Turn())
         turn.users += 1
         try:
             async with turn.lock:
-                await work()
+                yield
         finally:
             turn.users -= 1
             if not turn.users:

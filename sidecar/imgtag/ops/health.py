@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from imgtag.errors import BucketAbsent, Disposition, ImgtagError, Unavailable
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,26 @@ class Health:
     def up(self, name: str) -> None:
         """Say that a component is ready."""
         self.component(name, "")
+
+    @contextmanager
+    def calls(self, name: str) -> Iterator[None]:
+        """Let a component's readiness follow what a call to it said.
+
+        A bucket that is absent, a conflict or an object that is refused are answers: the component is up.
+        """
+        try:
+            yield
+        except BucketAbsent:
+            self.up(name)
+            raise
+        except ImgtagError as error:
+            down = isinstance(error, Unavailable) or error.disposition is Disposition.STOP
+            self.component(name, error.message if down else "")
+            raise
+        except Exception as error:
+            self.component(name, f"{type(error).__name__}: {error}")
+            raise
+        self.up(name)
 
     def expect(self, name: str, *, within: float) -> None:
         """Wait for heartbeats of this name from now on, at most so many seconds apart."""

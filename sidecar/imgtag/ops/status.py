@@ -8,44 +8,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client.metrics import MetricWrapperBase
+
 from imgtag import __version__
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.ops.troubles import RecentWarnings
-
-_PLAIN = {
-    "backlog": "imgtag_backlog",
-    "queue": "imgtag_queue",
-    "writes": "imgtag_writes_total",
-    "stale": "imgtag_stale_total",
-    "conflicts": "imgtag_conflicts_total",
-    "bytes_read": "imgtag_bytes_read_total",
-    "last_success": "imgtag_last_success_timestamp_seconds",
-}
-_BY_LABEL = {
-    "objects": ("imgtag_objects_total", "result"),
-    "dead_letters": ("imgtag_dead_letters_total", "code"),
-    "writes_refused": ("imgtag_writes_refused_total", "code"),
-    "retries": ("imgtag_retries_total", "code"),
-    "worker_restarts": ("imgtag_worker_restarts_total", "reason"),
-    "errors": ("imgtag_stage_errors_total", "stage"),
-}
+from imgtag.ops.recent_warnings import RecentWarnings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Looks at health, metrics and troubles; asks nobody."""
+    """Reads health, metrics and recent warnings; asks no server."""
 
     site: str
     health: Health
     metrics: Metrics
-    troubles: RecentWarnings
+    recent_warnings: RecentWarnings
     started: float = field(default_factory=time.time)
 
     def snapshot(self) -> Mapping[str, Any]:
-        """The state now; counts are since the start. Looks at /proc, so it is for a thread."""
-        samples = self._samples()
-        ready, live = self.health.ready(), self.health.live()
+        """The state now; counts are since the start. Reads /proc, so call it in a thread."""
+        metrics, ready, live = self.metrics, self.health.ready(), self.health.live()
         return {
             "version": __version__,
             "site": self.site,
@@ -54,35 +37,55 @@ class Status:
             "ready": ready.ok,
             "live": live.ok,
             "parts": {**ready.parts, **live.parts},
-            "models": {labels["name"]: labels["model"] for labels, _ in samples["imgtag_models"]},
-            **{key: sum(value for _, value in samples[name]) for key, name in _PLAIN.items()},
-            **{key: self._grouped(samples, *source) for key, source in _BY_LABEL.items()},
-            "stages": self._stages(samples),
-            "latency": self._histogram(samples, "imgtag_latency_seconds"),
-            "memory": sum(value for _, value in samples["process_resident_memory_bytes"]),
-            "troubles": self.troubles.newest(),
+            "models": {labels["name"]: labels["model"] for labels, _ in _samples(metrics.models)},
+            "backlog": _total(metrics.backlog),
+            "queue": _total(metrics.queue),
+            "writes": _total(metrics.writes),
+            "stale": _total(metrics.stale),
+            "conflicts": _total(metrics.conflicts),
+            "bytes_read": _total(metrics.bytes_read),
+            "last_success": _total(metrics.last_success),
+            "objects": _by_label(metrics.objects, "result"),
+            "dead_letters": _by_label(metrics.dead_letters, "code"),
+            "writes_refused": _by_label(metrics.writes_refused, "code"),
+            "retries": _by_label(metrics.retries, "code"),
+            "worker_restarts": _by_label(metrics.worker_restarts, "reason"),
+            "errors": _by_label(metrics.stage_errors, "stage"),
+            "stages": self._stages(),
+            "latency": {
+                "buckets": {labels["le"]: value for labels, value in _samples(metrics.latency, "_bucket")},
+                "seconds": sum(value for _, value in _samples(metrics.latency, "_sum")),
+            },
+            "memory": metrics.registry.get_sample_value("process_resident_memory_bytes") or 0,
+            "troubles": self.recent_warnings.newest(),
         }
 
-    def _samples(self) -> Mapping[str, list[tuple[Mapping[str, str], float]]]:
-        found: dict[str, list[tuple[Mapping[str, str], float]]] = defaultdict(list)
-        for family in self.metrics.registry.collect():
-            for sample in family.samples:
-                found[sample.name].append((sample.labels, sample.value))
-        return found
-
-    def _grouped(self, samples: Mapping[str, Any], name: str, label: str) -> Mapping[str, float]:
-        sums: dict[str, float] = defaultdict(float)
-        for labels, value in samples[name]:
-            sums[labels[label]] += value
-        return {key: value for key, value in sums.items() if value}
-
-    def _stages(self, samples: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+    def _stages(self) -> Mapping[str, Mapping[str, float]]:
         stages: dict[str, dict[str, float]] = defaultdict(dict)
-        for key, name in (("count", "_seconds_count"), ("seconds", "_seconds_sum"), ("in_flight", "_in_flight")):
-            for labels, value in samples[f"imgtag_stage{name}"]:
+        seconds, in_flight = self.metrics.stage_seconds, self.metrics.stage_in_flight
+        fields = (("count", seconds, "_count"), ("seconds", seconds, "_sum"), ("in_flight", in_flight, ""))
+        for key, metric, suffix in fields:
+            for labels, value in _samples(metric, suffix):
                 stages[labels["stage"]][key] = value
         return stages
 
-    def _histogram(self, samples: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        buckets = {labels["le"]: value for labels, value in samples[f"{name}_bucket"]}
-        return {"buckets": buckets, "seconds": sum(value for _, value in samples[f"{name}_sum"])}
+
+def _samples(metric: MetricWrapperBase, suffix: str | None = None) -> list[tuple[Mapping[str, str], float]]:
+    """The labels and values of a metric's samples; of a histogram, those of one ``suffix``."""
+    (family,) = metric.collect()
+    return [
+        (sample.labels, sample.value)
+        for sample in family.samples
+        if suffix is None or sample.name == f"{family.name}{suffix}"
+    ]
+
+
+def _total(metric: MetricWrapperBase) -> float:
+    return sum(value for _, value in _samples(metric))
+
+
+def _by_label(metric: MetricWrapperBase, label: str) -> Mapping[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    for labels, value in _samples(metric):
+        sums[labels[label]] += value
+    return {key: value for key, value in sums.items() if value}

@@ -14,7 +14,7 @@ import anyio
 from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
@@ -29,14 +29,13 @@ from imgtag.plugin.source import Source
 from imgtag.plugin.store import Store
 from imgtag.reconcile import Reconciler
 from imgtag.service.model_reloader import ModelReloader
-from imgtag.service.treatments import Treatments, metadata_codec
 from imgtag.stages.annotate import Annotator, WriteLimit
 from imgtag.stages.classify import EntryBuilder
-from imgtag.stages.compare import differences
+from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import is_own_write
-from imgtag.workers.generations import Models
+from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
@@ -54,92 +53,98 @@ class Sidecar:
     health: Health = field(default_factory=Health)
     source: Source | None = field(default=None, init=False)
     """The source, once it is entered."""
+    started: bool = field(default=False, init=False)
+    """Whether every part is there and the pipeline runs."""
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Start, work until ``stop``, drain. Raises what cannot be mended by waiting."""
+        """Start, work until ``stop``, drain. Before it has started, ``stop`` ends it at once: nothing is in work yet.
+
+        Raises what waiting cannot mend.
+        """
         for name in ("workers", "indexer", "store", "source"):
             self.health.component(name)
-        async with AsyncExitStack() as stack:
-            models = await stack.enter_async_context(Models(self._pool))
-            renewal = ModelReloader(ModelResolver(self.config), models, self.metrics)
-            await renewal.begin()
-            self.health.up("workers")
-            known = frozenset[str]().union(*(model.info.known() for model in models.all.values()))
-            for finding in unknown(self.config, known):
-                log.warning("label rule", extra={"finding": str(finding)})
-            indexer = await self._started(stack, "indexer", partial(make_indexer, self.config))
-            store = await self._started(stack, "store", partial(make_store, self.config))
-            source = await self._started(stack, "source", partial(make_source, self.config))
-            await self._prepared("indexer", indexer)
-            await self._prepared("source", source)
-            self.source = source
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(renewal.run)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._abandon_start, stop, tasks.cancel_scope)
+            async with AsyncExitStack() as stack:
+                generations = await stack.enter_async_context(ModelGenerations(self._make_pool))
+                reloader = ModelReloader(ModelResolver(self.config), generations, self.metrics)
+                await reloader.begin()
+                self.health.up("workers")
+                known = frozenset[str]().union(*(model.info.known() for model in generations.models.values()))
+                for finding in unknown(self.config, known):
+                    log.warning("label_rule_unknown", extra={"reason": str(finding)})
+                indexer = await self._enter(stack, "indexer", partial(make_indexer, self.config))
+                store = await self._enter(stack, "store", partial(make_store, self.config))
+                source = await self._enter(stack, "source", partial(make_source, self.config))
+                await self._set_up("indexer", indexer)
+                await self._set_up("source", source)
+                self.source, self.started = source, True
+                tasks.start_soon(reloader.run)
                 ready()
-                await self._pipeline(source, store, indexer, models).run(stop)
+                await self._make_pipeline(source, store, indexer, generations).run(stop)
                 tasks.cancel_scope.cancel("drained")
 
-    def _pool(self, models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
+    async def _abandon_start(self, stop: anyio.Event, scope: anyio.CancelScope) -> None:
+        await stop.wait()
+        if not self.started:
+            scope.cancel("stopped before the start was complete")
+
+    def _make_pool(self, models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
         pool = make_pool(self.config, models=models, known=known)
-        pool.on_restart = self.metrics.worker_restarted
+        pool.on_restart = lambda code: self.metrics.worker_restarts.labels(code).inc()
         return pool
 
-    async def _started(self, stack: AsyncExitStack, name: str, make: Callable[[], _Part]) -> _Part:
+    async def _enter(self, stack: AsyncExitStack, name: str, make: Callable[[], _Part]) -> _Part:
         """Enter a part as soon as what it depends on answers."""
         part = make()
-        await self._patiently(name, lambda: stack.enter_async_context(part))
+        await self._retry(name, lambda: stack.enter_async_context(part))
         self.health.up(name)
         return part
 
-    async def _prepared(self, name: str, part: Source | Indexer) -> None:
-        for change in await self._patiently(name, lambda: part.setup(apply=True)):
-            log.info("made", extra={"part": name, "what": change.what})
+    async def _set_up(self, name: str, part: Source | Indexer) -> None:
+        for change in await self._retry(name, lambda: part.setup(apply=True)):
+            log.info("resource_created", extra={"part": name, "resource": change.what})
         self.health.up(name)
 
-    async def _patiently(self, name: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        backoff, count = self._backoff(), 0
+    async def _retry(self, name: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Attempt until it succeeds; each wait says what for."""
+        backoff, failures = self._make_backoff(), 0
         while True:
             try:
                 return await attempt()
             except Unavailable as error:
-                count += 1
+                failures += 1
                 self.health.component(name, error.message)
-                delay = backoff.delay(count)
-                log.warning("waiting", extra={"part": name, "reason": error.message, "in": round(delay, 1)})
+                delay = backoff.delay(failures)
+                facts = {"part": name, "reason": error.message, "hint": error.hint, "delay": round(delay, 1)}
+                log.warning("waiting_for_dependency", extra=facts)
             await anyio.sleep(delay)
 
-    def _backoff(self) -> Backoff:
+    def _make_backoff(self) -> Backoff:
         pipeline = self.config.pipeline
         return Backoff(first=pipeline.retry_first, most=pipeline.retry_max)
 
-    def _pipeline(self, source: Source, store: Store, indexer: Indexer, models: Models) -> Pipeline:
-        site = self.config.site.name
-        codec = metadata_codec(Rules(self.config).general)
+    def _make_pipeline(self, source: Source, store: Store, indexer: Indexer, generations: ModelGenerations) -> Pipeline:
+        site, settings, document = self.config.site.name, self.config.pipeline, self.config.document
+        resolver = PolicyResolver(self.config)
         return Pipeline(
             source=source,
-            reconcile=self._reconciler(
-                store, Index(indexer, self.config.pipeline.batch, self.config.pipeline.batch_wait), models
+            reconcile=Reconciler(
+                site=site,
+                entry_builder=EntryBuilder(site=site, gps=document.gps, exif=document.exif),
+                document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
+                policy_of=resolver,
+                models=lambda: generations.models,
+                store=store,
+                index=Index(indexer, self.health, settings.batch, settings.batch_wait),
+                annotator=Annotator(store=store, limit=WriteLimit(), metrics=self.metrics),
+                budget=ByteBudget(settings.bytes_in_flight),
+                metrics=self.metrics,
+                health=self.health,
             ),
-            differences=lambda scope: differences(store, indexer, site, scope),
-            own_write=lambda hint: is_own_write(hint, site, codec),
+            find_differences=lambda scope: find_differences(store, indexer, site, scope),
+            is_own_write=lambda hint: is_own_write(hint, site, resolver.general.codec),
             metrics=self.metrics,
-            flow=PipelineLimits(
-                concurrency=self.config.pipeline.concurrency,
-                backoff=self._backoff(),
-                drain=self.config.pipeline.drain,
-            ),
+            limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=self._make_backoff()),
             health=self.health,
-        )
-
-    def _reconciler(self, store: Store, index: Index, models: Models) -> Reconciler:
-        document = self.config.document
-        return Reconciler(
-            author=EntryBuilder(site=self.config.site.name, gps=document.gps, exif=document.exif),
-            options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
-            treat=Treatments(self.config, models),
-            store=store,
-            index=index,
-            annotator=Annotator(store=store, limit=WriteLimit()),
-            budget=ByteBudget(self.config.pipeline.bytes_in_flight),
-            metrics=self.metrics,
         )

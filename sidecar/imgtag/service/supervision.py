@@ -5,23 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 import anyio
+from anyio import to_thread
 
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError, Unavailable
+from imgtag.models.resolver import ModelResolver
 from imgtag.ops import http, logs, notify
+from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import RecentWarnings
-from imgtag.service.reload import reread
 from imgtag.service.sidecar import Sidecar
 
 log = logging.getLogger(__name__)
 
-_LOOK = 5.0
-"""Seconds between two looks at what waits at the source."""
+BACKLOG_PERIOD = 5.0
+"""Seconds between two questions to the source how much waits there; each costs a request."""
+REPORT_PERIOD = 5.0
+"""Seconds between two reports to systemd, unless its watchdog wants them sooner."""
+MAX_ABANDON = 0.8
+"""Seconds that an abandoned start may take to unwind."""
 
 
 class Interrupted(Exception):
@@ -31,39 +39,32 @@ class Interrupted(Exception):
 async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
     """Run until SIGTERM or SIGINT, then drain; the second one stops at once (Interrupted).
 
-    SIGHUP has ``read`` give the configuration anew: where it can be used the sidecar drains and goes on with it.
+    On SIGHUP, ``read`` loads the configuration again: if it is usable, the sidecar drains and continues with it.
     """
     supervision, config = _Supervision(sidecar, read), sidecar.config
-    traces = sidecar.metrics.traces.exported(config.ops.traces, config.site.name)
-    with traces, _troubles() as troubles:
-        status = Status(site=config.site.name, health=sidecar.health, metrics=sidecar.metrics, troubles=troubles)
-        await _served(supervision, status, config.ops.listen)
-    log.info("stopped")
-
-
-@contextmanager
-def _troubles() -> Iterator[RecentWarnings]:
-    """What is logged meanwhile, for those who look at the status."""
-    troubles = RecentWarnings()
-    logging.getLogger().addHandler(troubles)
+    recent_warnings = RecentWarnings()
+    logging.getLogger().addHandler(recent_warnings)
     try:
-        yield troubles
+        with sidecar.metrics.traces.exported(config.ops.traces, config.site.name):
+            async with anyio.create_task_group() as tasks:
+                if config.ops.listen:
+                    status = Status(
+                        site=config.site.name,
+                        health=sidecar.health,
+                        metrics=sidecar.metrics,
+                        recent_warnings=recent_warnings,
+                    )
+                    port = await tasks.start(http.serve, http.application(status), config.ops.listen)
+                    log.info("ops_listening", extra={"listen": config.ops.listen, "port": port})
+                tasks.start_soon(supervision.receive_signals)
+                tasks.start_soon(supervision.reload_on_request)
+                tasks.start_soon(supervision.report)
+                tasks.start_soon(supervision.measure_backlog)
+                await supervision.run()
+                tasks.cancel_scope.cancel("stopped")
     finally:
-        logging.getLogger().removeHandler(troubles)
-
-
-async def _served(supervision: _Supervision, status: Status, listen: str) -> None:
-    async with anyio.create_task_group() as tasks:
-        if listen:
-            app = http.application(status)
-            port = await tasks.start(http.serve, app, listen)
-            log.info("health and metrics", extra={"listen": listen, "port": port})
-        tasks.start_soon(supervision.signals)
-        tasks.start_soon(supervision.reloads)
-        tasks.start_soon(supervision.report)
-        tasks.start_soon(supervision.look)
-        await supervision.run()
-        tasks.cancel_scope.cancel("stopped")
+        logging.getLogger().removeHandler(recent_warnings)
+    log.info("stopped")
 
 
 class _Supervision:
@@ -73,25 +74,25 @@ class _Supervision:
         self._sidecar = sidecar
         self._read = read
         self._stop = anyio.Event()
-        self._hung_up = anyio.Event()
+        self._reload_requested = anyio.Event()
         self._next: Config | None = None
         self._ending = False
 
     async def run(self) -> None:
         while True:
-            await self._sidecar.run(self._stop, ready=self._ready)
+            await self._sidecar.run(self._stop, ready=self._announce_ready)
             if self._ending or self._next is None:
                 return
             old, self._stop = self._sidecar, anyio.Event()
             self._sidecar = Sidecar(config=self._next, metrics=old.metrics, health=old.health)
             self._next = None
 
-    async def signals(self) -> None:
+    async def receive_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async for number in signals:
                 # A terminal that is closed wants its programs to end.
                 if number == signal.SIGHUP and not os.isatty(0):
-                    self._hung_up.set()
+                    self._reload_requested.set()
                 elif self._ending:
                     raise Interrupted(signal.Signals(number).name)
                 else:
@@ -99,67 +100,90 @@ class _Supervision:
                     notify.notify(notify.STOPPING)
                     self._ending = True
                     self._stop.set()
+                    if not self._sidecar.started:
+                        _exit_after(MAX_ABANDON)
 
-    async def reloads(self) -> None:
-        """One after the other; what is asked for meanwhile is done after it."""
+    async def reload_on_request(self) -> None:
+        """Reload one after the other; a request that comes meanwhile is served after it."""
         while True:
-            await self._hung_up.wait()
-            self._hung_up = anyio.Event()
+            await self._reload_requested.wait()
+            self._reload_requested = anyio.Event()
             await self._reload()
 
     async def report(self) -> None:
         """Tell systemd how we are, and that we live while we do."""
         watchdog = notify.watchdog_seconds()
-        period = min(5.0, watchdog / 3 if watchdog else 5.0)
+        period = min(REPORT_PERIOD, watchdog / 3 if watchdog else REPORT_PERIOD)
         while True:
-            self._say()
+            self._notify_state()
             await anyio.sleep(period)
 
-    def _say(self, *more: str) -> None:
-        sidecar = self._sidecar
-        if sidecar.source is not None:
-            sidecar.health.component("source", sidecar.source.trouble)
-        ready, live = sidecar.health.ready(), sidecar.health.live()
-        sidecar.metrics.ready(ready=ready.ok)
-        status = notify.status("ready" if ready.ok else str(ready))
-        notify.notify(status, *([notify.WATCHDOG] if live.ok else []), *more)
-
-    async def look(self) -> None:
-        """How much waits at the source; asked seldom, as it costs a request."""
+    async def measure_backlog(self) -> None:
         while True:
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(BACKLOG_PERIOD)
             source = self._sidecar.source
             with suppress(Unavailable):
                 waiting = None if source is None else await source.backlog()
                 if waiting is not None:
-                    self._sidecar.metrics.backlog(waiting)
+                    self._sidecar.metrics.backlog.set(waiting)
 
     async def _reload(self) -> None:
         notify.notify(*notify.reloading())
+        metrics = self._sidecar.metrics
         try:
-            config = await reread(self._read)
+            config = await _load_and_try(self._read)
         except ImgtagError as error:
-            self._refuse(error)
-        else:
-            self._take(config)
-
-    def _refuse(self, error: ImgtagError) -> None:
-        self._sidecar.metrics.config_reload("refused")
-        facts = {"findings": error.message.splitlines(), "hint": error.hint}
-        log.error("new configuration refused; the old one goes on", extra=facts)
-        notify.notify(notify.READY)
-
-    def _take(self, config: Config) -> None:
-        self._sidecar.metrics.config_reload("taken")
+            metrics.config_reloads.labels("refused").inc()
+            facts = {"findings": error.message.splitlines(), "hint": error.hint}
+            log.error("config_rejected", extra={**facts, "reason": "the configuration in use stays in effect"})  # noqa: TRY400
+            notify.notify(notify.READY)
+            return
+        if self._ending:
+            return
+        metrics.config_reloads.labels("taken").inc()
         logs.configure(config.ops.log_format, config.ops.log_level)
-        log.info("new configuration taken", extra={"file": str(config.path or "")})
+        log.info("config_reloaded", extra={"file": str(config.path or "")})
         old = self._sidecar.config
         if (old.ops.listen, old.ops.traces) != (config.ops.listen, config.ops.traces):
-            log.warning("`listen` and `traces` of [ops] are taken at the next start only")
-        if not self._ending:
-            self._next = config
-            self._stop.set()
+            log.warning("restart_required", extra={"reason": "`listen` and `traces` of [ops] change only at a restart"})
+        self._next = config
+        self._stop.set()
 
-    def _ready(self) -> None:
+    def _notify_state(self, *more: str) -> None:
+        sidecar = self._sidecar
+        if sidecar.source is not None:
+            sidecar.health.component("source", sidecar.source.trouble)
+        ready, live = sidecar.health.ready(), sidecar.health.live()
+        sidecar.metrics.ready.set(ready.ok)
+        status = notify.status("ready" if ready.ok else str(ready))
+        notify.notify(status, *([notify.WATCHDOG] if live.ok else []), *more)
+
+    def _announce_ready(self) -> None:
         log.info("ready")
-        self._say(notify.READY)
+        self._notify_state(notify.READY)
+
+
+async def _load_and_try(read: Callable[[], Config]) -> Config:
+    """The configuration as ``read`` loads it now, tried as far as possible before the old one is given up.
+
+    Every model is loaded once and every part made. Servers are not asked: one that is away is waited for, as at the
+    start. Raises ConfigError, ModelError, PluginError, Unavailable.
+    """
+    config = await to_thread.run_sync(read)
+    require_run(config)
+    specs = await to_thread.run_sync(ModelResolver(config).all)
+    async with make_pool(config, 1, list(specs.values())):
+        pass
+    for make in (make_indexer, make_store, make_source):
+        make(config)
+    return config
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process even where a thread still waits for a server to accept or answer its first request.
+
+    Only for a start that is abandoned: nothing was taken from the source, so nothing can be lost.
+    """
+    timer = threading.Timer(seconds, os._exit, [0])
+    timer.daemon = True
+    timer.start()

@@ -7,21 +7,27 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import anyio
+
+from imgtag.config.policy import ObjectPolicy
 from imgtag.errors import WriteRefused
+from imgtag.ops.metrics import Metrics
 from imgtag.plugin.store import Rewrite, Store
 from imgtag.types.document import Problem
-from imgtag.types.metadata import Entries, MetadataCodec
+from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
 
-_PERIOD = 3600.0
-_REMEMBERED = 10_000
+WRITE_PERIOD = 3600.0
+"""Seconds over which writes of one content are counted."""
+MAX_KEYS = 10_000
+"""Keys whose writes are remembered."""
 
 
 class WriteLimit:
-    """At most ``most`` writes per key and content in an hour: what undoes our writes must not make a loop."""
+    """At most ``max_writes`` per key and content in an hour: a program that undoes our writes must not make a loop."""
 
-    def __init__(self, most: int = 3, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, max_writes: int = 3, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_writes = max_writes
         self._clock = clock
         self._writes: OrderedDict[tuple[ObjectRef, str], deque[float]] = OrderedDict()
 
@@ -29,36 +35,27 @@ class WriteLimit:
         """Count a write. Raises WriteRefused(code="write_limit")."""
         now = self._clock()
         times = self._writes.setdefault((ref, content), deque())
-        while times and now - times[0] >= _PERIOD:
+        while times and now - times[0] >= WRITE_PERIOD:
             times.popleft()
-        if len(times) >= self._most:
+        if len(times) >= self._max_writes:
             raise WriteRefused(
-                f"its labels were written {self._most} times within an hour and were gone again",
+                f"its labels were written {self._max_writes} times within an hour and were removed each time",
                 code="write_limit",
                 hint="Something else rewrites this object's metadata; find out what.",
             )
         times.append(now)
         self._writes.move_to_end((ref, content))
-        if len(self._writes) > _REMEMBERED:
+        if len(self._writes) > MAX_KEYS:
             self._writes.popitem(last=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """How entries are written: in which form, by which strategy (``none``: not at all)."""
-
-    codec: MetadataCodec
-    strategy: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Annotated:
-    """The object after the write, with the entries that it carries; ``problem`` where nothing was written."""
+    """The object after the write, with the entries it carries; ``problem`` where they could not be written."""
 
     state: ObjectState
     entries: Entries
     problem: Problem | None = None
-    written: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,27 +64,33 @@ class Annotator:
 
     store: Store
     limit: WriteLimit
+    metrics: Metrics
 
     async def annotate(
-        self, state: ObjectState, user: Mapping[str, str], entries: Entries, way: Way, body: bytes
+        self, state: ObjectState, user: Mapping[str, str], entries: Entries, policy: ObjectPolicy, body: bytes
     ) -> Annotated:
-        """Write, or say why not. Raises Conflict where the object is no longer what was read."""
-        try:
-            if way.strategy != "none":
-                return await self._write(state, user, entries, way, body)
-            problem = None
-        except WriteRefused as error:
-            problem = Problem.of(error)
-        return Annotated(state=state, entries=way.codec.kept(entries), problem=problem, written=False)
+        """Write, or say why not. ``user`` is the object's own metadata, ``body`` its bytes.
 
-    async def _write(
-        self, state: ObjectState, user: Mapping[str, str], entries: Entries, way: Way, body: bytes
-    ) -> Annotated:
-        if state.readonly:
-            raise WriteRefused(f"nothing may be written on it ({state.readonly})", code=state.readonly)
+        Raises Conflict where the object is no longer what was read.
+        """
         features = self.store.features
-        packed = way.codec.pack(entries, user, limit=features.metadata_limit, overhead=features.metadata_overhead)
-        if entries.mark:
-            self.limit.take(state.ref, entries.mark.content)
-        change = Rewrite(state=state, metadata=packed.metadata, body=body, strategy=way.strategy)
-        return Annotated(state=await self.store.rewrite(change), entries=packed.entries)
+        if policy.settle:
+            await anyio.sleep(policy.settle)
+        kept = policy.codec.kept(entries)
+        if policy.strategy == "none":
+            return Annotated(state=state, entries=kept)
+        try:
+            if state.readonly:
+                raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
+            packed = policy.codec.pack(
+                entries, user, limit=features.metadata_limit, overhead=features.metadata_overhead
+            )
+            if entries.mark:
+                self.limit.take(state.ref, entries.mark.content)
+            change = Rewrite(state=state, metadata=packed.metadata, body=body, strategy=policy.strategy)
+            written = await self.store.rewrite(change)
+        except WriteRefused as error:
+            self.metrics.writes_refused.labels(error.code).inc()
+            return Annotated(state=state, entries=kept, problem=Problem.of(error))
+        self.metrics.writes.inc()
+        return Annotated(state=written, entries=packed.entries)

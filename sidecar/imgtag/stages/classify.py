@@ -13,7 +13,7 @@ from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import Vector
-from imgtag.workers.pool import Inference
+from imgtag.workers.answers import Inference
 
 
 class Vocabularies:
@@ -38,7 +38,7 @@ class EntryBuilder:
     gps: bool = True
     exif: bool = True
 
-    def entries(self, state: ObjectState, inference: Inference, model: ModelInfo, said: Vocabulary) -> Entries:
+    def build(self, state: ObjectState, inference: Inference, model: ModelInfo, said: Vocabulary) -> Entries:
         """Labels, mark, facts, raw and vector of one picture, before what has no room is dropped."""
         facts = replace(inference.facts, modified=int(state.modified)).without(gps=self.gps, exif=self.exif)
         mark = Mark(
@@ -55,7 +55,7 @@ class EntryBuilder:
         vec = Vector(model.projection, inference.vec) if model.projection and inference.vec else None
         return Entries(labels=labels, mark=mark, facts=facts, raw=inference.raw, vec=vec)
 
-    def relabelled(self, state: ObjectState, entries: Entries, mark: Mark, raw: Raw, said: Vocabulary) -> Entries:
+    def rebuild(self, state: ObjectState, entries: Entries, mark: Mark, raw: Raw, said: Vocabulary) -> Entries:
         """The entries of a picture with labels made anew of the scores that were kept of it."""
         mark = replace(
             mark,

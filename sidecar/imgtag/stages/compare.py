@@ -12,7 +12,7 @@ from imgtag.types.event import Hint
 from imgtag.types.ref import Listed, ObjectRef, Scope
 
 
-async def differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
+async def find_differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
     """A hint for each object that the index lacks or knows with another ETag, and for each document without object.
 
     Both sides come in the order of their keys, so that memory does not grow with their number. An empty

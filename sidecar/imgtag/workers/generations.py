@@ -1,59 +1,59 @@
-"""The models in use, by the names that rules give them, and how new ones take their place.
+"""Generations of workers and the models they hold, and how a new one takes the place of the old.
 
-Models and their workers come in generations. A new generation is taken only when each of its models has loaded; whoever
-is in the middle of an object goes on with the old one, which ends when nobody uses it any more.
+A new generation is taken only when each of its models has loaded; an object that is in work finishes with the old one,
+which ends when nothing uses it any more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyio.abc import TaskStatus
 
 from imgtag.models.spec import ModelSpec
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.answers import Inference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
-
     from imgtag.plugin.classifier import ModelInfo
-    from imgtag.workers.pool import PictureLimits, WorkerPool
+    from imgtag.workers.pool import WorkerPool
 
 
 class Generation:
-    """Models that were taken together, and the workers that run them."""
+    """Models that were loaded together, and the workers that run them."""
 
-    def __init__(self, pool: WorkerPool, orders: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, pool: WorkerPool, specs: Mapping[str, ModelSpec]) -> None:
         self.pool = pool
-        self.orders = orders
+        self.specs = specs
         self._users = 0
         self._retired = False
         self._unused = anyio.Event()
 
     @contextmanager
-    def used(self) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         """Keep the workers while something is done with these models."""
         self._users += 1
         try:
             yield
         finally:
             self._users -= 1
-            self._look()
+            self._end_if_unused()
 
     @cached_property
     def known(self) -> Mapping[str, ModelInfo]:
-        """What all models say of themselves, by their ids; once it serves."""
+        """All models by their ids, also those that only labelled in the past; once it serves."""
         return {info.id: info for info in self.pool.infos.values()}
 
     def retire(self) -> None:
-        """Nobody new will use it."""
+        """No new object will use it."""
         self._retired = True
-        self._look()
+        self._end_if_unused()
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Run the workers until it is retired and unused. Raises what the pool raises, before it has started."""
@@ -61,40 +61,43 @@ class Generation:
             task_status.started()
             await self._unused.wait()
 
-    def _look(self) -> None:
+    def _end_if_unused(self) -> None:
         if self._retired and not self._users:
             self._unused.set()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """One model of a generation, for one object at a time: between `used` it is there and does not change."""
+class LoadedModel:
+    """One model of a generation; while `in_use` it is there and does not change."""
 
     info: ModelInfo
-    order: ModelSpec
+    spec: ModelSpec
     generation: Generation
 
     @property
     def known(self) -> Mapping[str, ModelInfo]:
-        """Every model that is known, by its id: what was labelled by another one is understood by that."""
+        """Every known model by its id: an object that another one labelled is understood by that one."""
         return self.generation.known
 
-    def used(self) -> AbstractContextManager[None]:
+    def in_use(self) -> AbstractContextManager[None]:
         """A context in which the model stays."""
-        return self.generation.used()
+        return self.generation.in_use()
 
     async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
         """As `WorkerPool.classify`."""
-        return await self.generation.pool.classify(data, limits, self.order)
+        return await self.generation.pool.classify(data, limits, self.spec)
 
 
-class Models:
-    """The generation in use. An async context manager; ``make`` makes the pool of some models, that knows others."""
+class ModelGenerations:
+    """The generation in use. An async context manager.
 
-    def __init__(self, make: Callable[[Sequence[ModelSpec], Sequence[ModelSpec]], WorkerPool]) -> None:
-        self._make = make
+    ``make_pool`` makes the pool for some models, given others that it need only know.
+    """
+
+    def __init__(self, make_pool: Callable[[Sequence[ModelSpec], Sequence[ModelSpec]], WorkerPool]) -> None:
+        self._make_pool = make_pool
         self._generation: Generation | None = None
-        self._models: dict[str, Model] = {}
+        self._models: Mapping[str, LoadedModel] = {}
 
     async def __aenter__(self) -> Self:
         self._tasks = await anyio.create_task_group().__aenter__()
@@ -103,30 +106,30 @@ class Models:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tasks.cancel_scope.cancel("the models are left")
+        self._tasks.cancel_scope.cancel("the models are no longer needed")
         await self._tasks.__aexit__(None, None, None)
 
     @property
-    def orders(self) -> Mapping[str, ModelSpec]:
-        """What is in use, by name; empty before `renew`."""
-        return self._generation.orders if self._generation else {}
+    def specs(self) -> Mapping[str, ModelSpec]:
+        """What is in use, by name; empty before the first `replace`."""
+        return self._generation.specs if self._generation else {}
 
     @property
-    def all(self) -> Mapping[str, Model]:
-        """The models in use, by name: "" is the default. Another mapping after each `renew`."""
+    def models(self) -> Mapping[str, LoadedModel]:
+        """The models in use by name; "" is the default. A new mapping after each `replace`."""
         return self._models
 
-    async def renew(self, orders: Mapping[str, ModelSpec], known: Sequence[ModelSpec] = ()) -> None:
-        """Take these models in the place of those in use, once each has loaded. ``known``: as for `WorkerPool`.
+    async def replace(self, specs: Mapping[str, ModelSpec], known: Sequence[ModelSpec] = ()) -> None:
+        """Load these models and use them instead of those in use. ``known``: as for `WorkerPool`.
 
         Raises ModelError, PluginError, Unavailable; then those in use stay.
         """
-        pool = self._make(list(dict.fromkeys(orders.values())), known)
-        old, new = self._generation, Generation(pool, orders)
+        pool = self._make_pool(list(dict.fromkeys(specs.values())), known)
+        old, new = self._generation, Generation(pool, specs)
         await self._tasks.start(new.serve)
         self._generation = new
         self._models = {
-            name: Model(info=new.pool.infos[order], order=order, generation=new) for name, order in orders.items()
+            name: LoadedModel(info=new.pool.infos[spec], spec=spec, generation=new) for name, spec in specs.items()
         }
         if old is not None:
             old.retire()

@@ -6,13 +6,15 @@ import logging
 import sys
 from collections import deque
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
-from imgtag.flow.backoff import Backoff, Breaker
+from imgtag.flow.backoff import Backoff
+from imgtag.flow.breaker import Breaker
 from imgtag.models.spec import ModelSpec
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.answers import Inference
 from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.classifier import ModelInfo
 
-__all__ = ["Inference", "PictureLimits", "WorkerPool"]
-
 log = logging.getLogger(__name__)
 
 _TRIES = 2
@@ -32,19 +32,6 @@ _TRIES_KILLED = 6
 _MODEST = 32 << 20
 """Bytes of memory that each worker may take for its picture at any time; one of them at a time may take more."""
 _RESTART = Backoff(first=0.1, most=10.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureLimits:
-    """What one picture may cost: pixels and frames by its header, bytes of memory, seconds."""
-
-    pixels: int = 100_000_000
-    frames: int = 1_000
-    memory: int = 192 << 20
-    seconds: float = 30.0
-
-    def frame(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +125,7 @@ class WorkerPool:
         try:
             worker = await Worker.start(self._terms, model)
         except (ImgtagError, WorkerDied) as error:
-            log.warning("a model that is not in use cannot be loaded", extra={"reason": str(error)})
+            log.warning("unused_model_unloadable", extra={"reason": str(error)})
         else:
             self.infos[model] = worker.held[model]
             await worker.end()
@@ -184,7 +171,7 @@ class WorkerPool:
     async def _once(self, picture: _Picture, limits: PictureLimits) -> Inference:
         worker = await self._living(picture.model)
         await self._hold(worker, picture.model)
-        header = {"limits": limits.frame(), "every": picture.every}
+        header = {"limits": asdict(limits), "every": picture.every}
         try:
             answer = await worker.ask(picture.model, header, picture.data, limits.seconds)
         except ImgtagError:
@@ -236,7 +223,7 @@ class WorkerPool:
         return worker
 
     def _done(self, worker: Worker) -> None:
-        self._deaths.worked()
+        self._deaths.record_success()
         self._idle.append(worker)
         self._free.release()
 
@@ -250,20 +237,20 @@ class WorkerPool:
     def _told(self, worker: Worker, error: BaseException) -> None:
         code, reason = "cancelled", "its picture was cancelled"
         if isinstance(error, WorkerDied):
-            self._deaths.failed()
+            self._deaths.record_failure()
             code, reason = error.code, error.reason
-        log.warning("worker replaced", extra={"pid": worker.pid, "code": code, "reason": reason})
+        log.warning("worker_replaced", extra={"pid": worker.pid, "code": code, "reason": reason})
         self.on_restart(code)
 
     async def _add(self) -> None:
         """Start one more worker, however often it takes; not at once where workers die one after the other."""
         while True:
-            await self._deaths.passable()
+            await self._deaths.wait_until_closed()
             try:
                 worker = await self._started()
             except ImgtagError as error:
-                self._deaths.failed()
-                log.warning("worker does not start", extra={"reason": error.message})
+                self._deaths.record_failure()
+                log.warning("worker_start_failed", extra={"reason": error.message})
             else:
                 return self._join(worker)
 

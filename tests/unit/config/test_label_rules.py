@@ -8,11 +8,10 @@ import pytest
 
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import shipped, unknown
+from imgtag.config.policy import PolicyResolver
 from imgtag.config.render import show
-from imgtag.config.rules import Rules
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
-from imgtag.service.treatments import label_policy
 from imgtag.types.labels import Label, Raw
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
@@ -29,7 +28,7 @@ def model():
 
 
 def policy(config: Config) -> LabelPolicy:
-    return label_policy(Rules(config).general)
+    return PolicyResolver(config).general.labels
 
 
 def test_a_rule_is_for_one_label_or_several(load_text: Load) -> None:
@@ -74,12 +73,12 @@ def test_rules_that_cannot_stand(findings: Callable[..., list[str]], rule: str, 
 def test_a_part_of_the_store_has_its_own_lists(load_text: Load) -> None:
     """What [labels] allows holds where the rule says nothing else."""
     text = '[labels]\nallow = ["animal"]\n[[rules]]\nbucket = "b"\nlabels = { deny = ["Dog"], defaults = false }\n'
-    (effective,) = Rules(load_text(text)).all()
+    (policy,) = PolicyResolver(load_text(text)).all()
 
     assert (("animal",), ("dog",), ()) == (
-        label_policy(effective).allow,
-        label_policy(effective).deny,
-        label_policy(effective).rules,
+        policy.labels.allow,
+        policy.labels.deny,
+        policy.labels.rules,
     )
 
 

@@ -16,14 +16,14 @@ from imgtag.errors import ConfigError
 from imgtag.ops.health import Health
 from imgtag.ops.http import application, serve
 from imgtag.ops.metrics import Metrics
+from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import RecentWarnings
 
 pytestmark = pytest.mark.anyio
 
 
 def app(health: Health) -> Starlette:
-    return application(Status(site="here", health=health, metrics=Metrics(), troubles=RecentWarnings()))
+    return application(Status(site="here", health=health, metrics=Metrics(), recent_warnings=RecentWarnings()))
 
 
 async def test_answers() -> None:

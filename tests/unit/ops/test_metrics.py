@@ -8,7 +8,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from imgtag.errors import Undecodable
-from imgtag.ops.metrics import TABLE, Metrics
+from imgtag.labels.difference import Difference
+from imgtag.ops.metrics import Metrics
+from imgtag.types.result import Result
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -22,7 +24,7 @@ def test_every_metric_of_ours_is_in_the_table() -> None:
         family.name + "_total" * (family.type == "counter") for family in families if family.name.startswith("imgtag_")
     }
 
-    assert {metric.name for metric in TABLE} == ours
+    assert {metric.name for metric in Metrics().describe()} == ours
 
 
 def test_stage_is_measured() -> None:
@@ -45,35 +47,17 @@ def test_stage_is_measured() -> None:
 
 
 def test_counting() -> None:
-    """Each method counts in the metric of its name."""
+    """What belongs together is counted in all its metrics."""
     metrics = Metrics()
     assert 0 == value(metrics, "imgtag_objects_total", result="failed")
 
-    metrics.object_done("labelled")
-    metrics.queued(7)
-    metrics.dead_letter("undecodable")
-    metrics.conflict()
-    metrics.stale()
-    metrics.retry("unavailable")
-    metrics.wrote()
-    metrics.write_refused("retention")
-    metrics.worker_restarted("memory")
-    metrics.read(12)
-    metrics.ready(ready=True)
-    metrics.observed("decode", 0.5)
+    metrics.count_object(Result.LABELLED)
+    metrics.count_shadow("m@1", Difference(kept=("fox",), lost=("cat", "dog"), gained=(), same=True))
 
     assert 1 == value(metrics, "imgtag_objects_total", result="labelled")
-    assert 7 == value(metrics, "imgtag_queue")
-    assert 1 == value(metrics, "imgtag_dead_letters_total", code="undecodable")
-    assert 1 == value(metrics, "imgtag_conflicts_total")
-    assert 1 == value(metrics, "imgtag_stale_total")
-    assert 1 == value(metrics, "imgtag_retries_total", code="unavailable")
-    assert 1 == value(metrics, "imgtag_writes_total")
-    assert 1 == value(metrics, "imgtag_writes_refused_total", code="retention")
-    assert 1 == value(metrics, "imgtag_worker_restarts_total", reason="memory")
-    assert 12 == value(metrics, "imgtag_bytes_read_total")
-    assert 1 == value(metrics, "imgtag_ready")
-    assert 0.5 == value(metrics, "imgtag_stage_seconds_sum", stage="decode")
+    assert 1 == value(metrics, "imgtag_shadow_pictures_total", model="m@1", result="same")
+    assert 2 == value(metrics, "imgtag_shadow_labels_total", model="m@1", result="lost")
+    assert 0 == value(metrics, "imgtag_shadow_labels_total", model="m@1", result="gained")
     assert (value(metrics, "imgtag_last_success_timestamp_seconds") or 0) > 1e9
 
 
@@ -81,6 +65,6 @@ def test_two_sidecars_in_one_process_count_apart() -> None:
     """Nothing is shared between registries."""
     one, other = Metrics(), Metrics()
 
-    one.wrote()
+    one.writes.inc()
 
     assert (1, 0) == (value(one, "imgtag_writes_total"), value(other, "imgtag_writes_total"))

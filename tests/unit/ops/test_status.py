@@ -10,8 +10,9 @@ import pytest
 
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
+from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
-from imgtag.ops.troubles import RecentWarnings
+from imgtag.types.result import Result
 
 pytestmark = pytest.mark.anyio
 
@@ -20,16 +21,17 @@ async def test_counts_are_those_of_the_metrics() -> None:
     """By what became of objects, by code, by stage; with health and models."""
     metrics, health = Metrics(), Health()
     for result in ("labelled", "labelled", "failed"):
-        metrics.object_done(result)
-    metrics.dead_letter("undecodable")
-    metrics.backlog(7)
-    metrics.latency(0.2)
-    metrics.models({"": "m@1", "birds": "b@2"})
+        metrics.count_object(Result(result))
+    metrics.dead_letters.labels("undecodable").inc()
+    metrics.backlog.set(7)
+    metrics.latency.observe(0.2)
+    metrics.models.labels("default", "m@1").set(1)
+    metrics.models.labels("birds", "b@2").set(1)
     with metrics.stage("fetch"):
         pass
     health.component("store", "it does not answer")
 
-    status = Status(site="here", health=health, metrics=metrics, troubles=RecentWarnings())
+    status = Status(site="here", health=health, metrics=metrics, recent_warnings=RecentWarnings())
     said = json.loads(json.dumps(await anyio.to_thread.run_sync(status.snapshot)))
 
     assert {"labelled": 2, "failed": 1} == said["objects"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
+from imgtag.config.policy import ObjectPolicy
 from imgtag.errors import Undecodable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
@@ -19,10 +20,10 @@ from imgtag.ops.metrics import Metrics
 from imgtag.pipeline import Pipeline, PipelineLimits
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.plugin.source import SourceFeatures
-from imgtag.reconcile import Reconciler, Treatment
-from imgtag.stages.annotate import Annotator, Way, WriteLimit
+from imgtag.reconcile import Reconciler
+from imgtag.stages.annotate import Annotator, WriteLimit
 from imgtag.stages.classify import EntryBuilder
-from imgtag.stages.compare import differences
+from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import is_own_write
@@ -34,8 +35,10 @@ from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import MetadataCodec
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.ref import ObjectRef, Scope
-from imgtag.workers.pool import Inference, PictureLimits
+from imgtag.workers.answers import Inference
+from picture_limits import LIMITS
 
 SITE = "test"
 BUCKET = "pictures"
@@ -67,7 +70,7 @@ class TablePool:
     def known(self) -> dict[str, ModelInfo]:
         return {info.id: info for info in (self.info, *self.others)}
 
-    def used(self) -> AbstractContextManager[None]:
+    def in_use(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
@@ -111,36 +114,39 @@ class Bench:
 
     def reconciler(self) -> Reconciler:
         return Reconciler(
-            author=EntryBuilder(site=SITE),
-            options=DocumentOptions(),
-            treat=self.treat,
+            site=SITE,
+            entry_builder=EntryBuilder(site=SITE),
+            document_options=DocumentOptions(),
+            policy_of=self.policy_of,
+            models=lambda: {"": self.pool, "shadow": self.shadow},
             store=self.store,
-            index=Index(self.indexer),
-            annotator=Annotator(store=self.store, limit=self.limit),
+            index=Index(self.indexer, self.health),
+            annotator=Annotator(store=self.store, limit=self.limit, metrics=self.metrics),
             budget=ByteBudget(10_000),
             metrics=self.metrics,
+            health=self.health,
         )
 
-    def treat(self, ref: ObjectRef) -> Treatment | None:
+    def policy_of(self, ref: ObjectRef) -> ObjectPolicy | None:
         if not self.admitted(ref):
             return None
-        return Treatment(
-            model=self.pool,
-            shadow=self.shadow,
-            policy=self.policy,
-            way=Way(codec=self.codec, strategy=self.strategy),
+        return ObjectPolicy(
+            shadow="shadow" if self.shadow else None,
+            labels=self.policy,
+            codec=self.codec,
+            strategy=self.strategy,
             max_bytes=self.max_bytes,
-            limits=PictureLimits(),
+            limits=LIMITS,
         )
 
     def pipeline(self, source: MemorySource | None = None, drain: float = 5.0) -> Pipeline:
         return Pipeline(
             source=source or self.source,
             reconcile=self.reconciler(),
-            differences=lambda scope: differences(self.store, self.indexer, SITE, scope),
-            own_write=lambda hint: is_own_write(hint, SITE, self.codec),
+            find_differences=lambda scope: find_differences(self.store, self.indexer, SITE, scope),
+            is_own_write=lambda hint: is_own_write(hint, SITE, self.codec),
             metrics=self.metrics,
-            flow=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
+            limits=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
             health=self.health,
         )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from imgtag.errors import EventError, ModelError, Unavailable
+from imgtag.errors import ConfigError, EventError, ModelError, PluginError, Unavailable
 from imgtag.plugin.source import SourceFeatures
 from imgtag.testing.source import MemorySource
 from imgtag.types.event import Hint, Intent
@@ -146,20 +146,23 @@ async def test_a_stop_finishes_what_was_begun(bench):
     assert 1 == len(bench.indexer.documents)
 
 
-async def test_an_error_that_waiting_does_not_mend_ends_the_run(bench):
-    """A model that fails stops the sidecar, and the delivery is given back."""
+@pytest.mark.parametrize("error", [ConfigError("the key is refused"), ModelError("gone"), PluginError("broken")])
+async def test_what_was_right_at_the_start_is_waited_for_when_it_breaks(bench, error):
+    """A key that a server no longer takes ends nothing: the delivery comes again until somebody has mended it."""
     bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    classify, failures = bench.pool.classify, iter([error, error])
 
     async def broken(data, limits):
-        raise ModelError("gone")
+        for failure in failures:
+            raise failure
+        return await classify(data, limits)
 
     bench.pool.classify = broken
-    with pytest.raises(BaseExceptionGroup) as caught, anyio.fail_after(5):
-        await bench.pipeline().run(anyio.Event())
+    await bench.work_off()
 
-    assert caught.group_contains(ModelError)
-    assert [] == bench.source.acked
-    assert bench.source.naked
+    assert "labelled" == bench.document("fox.jpg")["status"]
+    assert 2 == bench.count("imgtag_retries_total", code=error.code)
+    assert 0 == bench.count("imgtag_dead_letters_total", code=error.code)
 
 
 async def test_a_bug_costs_one_key_and_three_tries(bench):

@@ -36,7 +36,7 @@ RENAMED = LabelPolicy(rules=(LabelRule(labels=("red fox",), rename="Reynard"),))
 
 
 async def look(bench, ref=FOX, **more):
-    return await bench.reconciler()(Hint(ref=ref, **more))
+    return (await bench.reconciler()(Hint(ref=ref, **more))).result
 
 
 async def test_a_new_picture_is_labelled_marked_and_indexed(bench):
@@ -488,7 +488,7 @@ async def test_changed_rules_make_a_mark_stale(bench, caplog):
     assert 1 == bench.count("imgtag_stale_total")
     caplog.set_level("INFO")
     assert Result.RELABELLED == await look(bench, intent=Intent.STALE)
-    assert "labels made anew without inference; `put` sends the bytes again" in caplog.messages
+    assert "object_relabelled" in caplog.messages
     assert 1 == len(bench.pool.asked)
     assert {"owner": "me", "imgtag_reynard": "0.90"}.items() <= bench.metadata(FOX.key).items()
     assert "imgtag_red+fox" not in bench.metadata(FOX.key)

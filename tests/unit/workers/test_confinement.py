@@ -17,7 +17,7 @@ import pytest
 from anyio._backends import _asyncio
 
 from imgtag.models.spec import ModelSpec
-from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
 
 from .test_pool import COLOURS, LIMITS, best, picture, until
@@ -97,7 +97,8 @@ async def test_signals_to_the_whole_group_end_no_picture(number: signal.Signals)
 
 PARENT = """
 import anyio, sys
-from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.pool import WorkerPool
 from imgtag.models.spec import ModelSpec
 from imgtag.workers.worker import WorkerTerms
 
@@ -106,7 +107,8 @@ async def main():
         while len(pool.pids) < 2:
             await anyio.sleep(0.01)
         print(*pool.pids, flush=True)
-        await pool.classify(sys.stdin.buffer.read(), PictureLimits())
+        limits = PictureLimits(pixels=10**8, frames=9, memory=192 << 20, seconds=30)
+        await pool.classify(sys.stdin.buffer.read(), limits)
 
 anyio.run(main)
 """
@@ -133,7 +135,7 @@ async def test_idle_workers_end_with_their_socket() -> None:
         (worker,) = pool._alive
         await worker._stream.aclose()
         await until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-        assert await best(pool, picture("white"), PictureLimits(seconds=20)) == "white"
+        assert await best(pool, picture("white"), LIMITS) == "white"
 
 
 def test_started_by_hand_it_says_what_it_is() -> None:

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,21 +14,22 @@ from PIL import Image as Pillow
 
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
 from imgtag.types.image_formats import sniff
-from imgtag.workers.child.decode import Decoded, Limits, decode
+from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child.decode import Decoded, decode
 
 from . import pictures
 from .pictures import FORMATS, chunk, corners, encoded, exif, near, noise, png, scene, tiff
 
-LIMITS = Limits(pixels=100_000_000, frames=1_000, memory=192 << 20)
+LIMITS = PictureLimits(pixels=100_000_000, frames=1_000, memory=192 << 20, seconds=30)
 SIZE = (224, 224)
 READABLE = r"\A[\w .,:;()'\\/-]+\Z"
 
 
-def decoded(data: bytes, size: tuple[int, int] = SIZE, limits: Limits = LIMITS) -> Decoded:
+def decoded(data: bytes, size: tuple[int, int] = SIZE, limits: PictureLimits = LIMITS) -> Decoded:
     return decode(data, size, limits)
 
 
-def refused(data: bytes, limits: Limits = LIMITS) -> ImgtagError:
+def refused(data: bytes, limits: PictureLimits = LIMITS) -> ImgtagError:
     with pytest.raises((Unreadable, Undecodable)) as caught:
         decode(data, SIZE, limits)
     assert "<" not in caught.value.message
@@ -218,9 +220,9 @@ def test_pixels_are_counted_from_the_header() -> None:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_each_format_is_held_to_the_limits(kind: str) -> None:
     data = encoded(noise(300, 200), kind)
-    assert refused(data, Limits(pixels=59_999, frames=9, memory=1 << 30)).code == "too_many_pixels"
-    assert refused(data, Limits(pixels=60_000, frames=9, memory=59_999)).code == "memory"
-    decoded(data, limits=Limits(pixels=60_000, frames=1, memory=60_000 * 17))
+    assert refused(data, PictureLimits(pixels=59_999, frames=9, memory=1 << 30, seconds=30)).code == "too_many_pixels"
+    assert refused(data, PictureLimits(pixels=60_000, frames=9, memory=59_999, seconds=30)).code == "memory"
+    decoded(data, limits=PictureLimits(pixels=60_000, frames=1, memory=60_000 * 17, seconds=30))
 
 
 def test_frames_are_counted_without_decoding_one() -> None:
@@ -228,13 +230,14 @@ def test_frames_are_counted_without_decoding_one() -> None:
         assert refused(data).code == "too_many_frames"
     decoded(pictures.gif_of(1_000))
     animation = encoded(scene(), "WEBP", save_all=True, append_images=[scene().rotate(9 * n) for n in range(1, 4)])
-    assert refused(animation, Limits(pixels=10**6, frames=3, memory=1 << 30)).code == "too_many_frames"
-    decoded(animation, limits=Limits(pixels=10**6, frames=4, memory=1 << 30))
+    limits = PictureLimits(pixels=10**6, frames=3, memory=1 << 30, seconds=30)
+    assert refused(animation, limits).code == "too_many_frames"
+    decoded(animation, limits=replace(limits, frames=4))
 
 
 def test_a_large_jpeg_is_no_matter_unless_it_is_progressive() -> None:
     picture = scene(4000, 3000)
-    tight = Limits(pixels=10**8, frames=9, memory=8 << 20)
+    tight = PictureLimits(pixels=10**8, frames=9, memory=8 << 20, seconds=30)
     decoded(encoded(picture, "JPEG"), limits=tight)
     error = refused(encoded(picture, "JPEG", progressive=True, subsampling="4:2:0"), tight)
     assert error.message == "decoding 4000 x 3000 pixels takes 35 MiB, over the limit of 8 MiB"
@@ -245,7 +248,7 @@ def test_a_jpeg_in_several_scans_counts_as_progressive() -> None:
     jpeg = encoded(scene(4000, 3000), "JPEG")
     place = jpeg.index(b"\xff\xda")
     first_of_three = b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 0, 63, 0)
-    tight = Limits(pixels=10**8, frames=9, memory=8 << 20)
+    tight = PictureLimits(pixels=10**8, frames=9, memory=8 << 20, seconds=30)
     assert refused(jpeg[:place] + first_of_three + jpeg[place + 14 :], tight).code == "memory"
 
 
@@ -256,14 +259,15 @@ def test_what_is_said_to_be_needed_is_what_is_taken(name: str, tmp_path: object)
     """The peak of a process of its own, over what it had before, in bytes."""
     data = _large(name)
     script = (
-        "import sys, resource; from imgtag.workers.child.decode import Limits, decode;"
+        "import sys, resource; from imgtag.types.picture_limits import PictureLimits;"
+        "from imgtag.workers.child.decode import decode;"
         "data = sys.stdin.buffer.read(); peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10;"
-        "before = peak(); decode(data, (224, 224), Limits(pixels=10**9, frames=9, memory=1 << 40));"
+        "before = peak(); decode(data, (224, 224), PictureLimits(pixels=10**9, frames=9, memory=1 << 40, seconds=30));"
         "print(peak() - before)"
     )
     taken = int(subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True).stdout)
     slack = 12 << 20
-    assert refused(data, Limits(pixels=10**9, frames=9, memory=taken - slack)).code == "memory"
+    assert refused(data, PictureLimits(pixels=10**9, frames=9, memory=taken - slack, seconds=30)).code == "memory"
 
 
 def _large(name: str) -> bytes:

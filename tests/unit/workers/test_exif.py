@@ -8,11 +8,12 @@ from PIL.ExifTags import GPS, Base
 from PIL.TiffImagePlugin import IFDRational
 
 from imgtag.types.facts import Facts
-from imgtag.workers.child.decode import Limits, decode
+from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child.decode import decode
 
 from .pictures import encoded, exif, scene
 
-LIMITS = Limits(pixels=10**7, frames=9, memory=1 << 30)
+LIMITS = PictureLimits(pixels=10**7, frames=9, memory=1 << 30, seconds=30)
 BERN = {
     GPS.GPSLatitudeRef: "N",
     GPS.GPSLatitude: (IFDRational(46), IFDRational(57), IFDRational(360, 10)),

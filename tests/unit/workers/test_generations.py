@@ -10,7 +10,7 @@ import pytest
 
 from imgtag.errors import ModelError, Unavailable
 from imgtag.models.spec import ModelSpec
-from imgtag.workers.generations import Models
+from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
 
@@ -125,10 +125,10 @@ def pools(models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool
     return WorkerPool(models, 2, known=known)
 
 
-async def label(models: Models, name: str = "") -> str:
+async def label(generations: ModelGenerations, name: str = "") -> str:
     """As an object is labelled: one model from the begin to the end."""
-    model = models.all[name]
-    with model.used():
+    model = generations.models[name]
+    with model.in_use():
         await anyio.sleep(0.01)
         await model.classify(picture("blue"), LIMITS)
         return model.info.id
@@ -140,18 +140,18 @@ async def test_new_models_are_taken_under_load_without_one_failed_picture() -> N
 
     async def work(stop: anyio.Event) -> None:
         while not stop.is_set():
-            seen.append(await label(models))
+            seen.append(await label(generations))
 
-    async with Models(pools) as models:
-        await models.renew({"": release("1", seconds=0.02)})
-        before = models.all[""].info.id
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": release("1", seconds=0.02)})
+        before = generations.models[""].info.id
         stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(work, stop)
             await anyio.sleep(0.5)
-            await models.renew({"": release("2", seconds=0.02)})
-            after = models.all[""].info.id
+            await generations.replace({"": release("2", seconds=0.02)})
+            after = generations.models[""].info.id
             await anyio.sleep(0.5)
             stop.set()
 
@@ -163,16 +163,16 @@ async def test_new_models_are_taken_under_load_without_one_failed_picture() -> N
 
 async def test_the_old_workers_end_when_nobody_uses_them() -> None:
     """And not before."""
-    async with Models(pools) as models:
-        await models.renew({"": ONE})
-        old = models.all[""]
-        with old.used():
-            await models.renew({"": TWO})
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": ONE})
+        old = generations.models[""]
+        with old.in_use():
+            await generations.replace({"": TWO})
             await anyio.sleep(0.2)
             assert old.generation.pool.pids
             assert await old.classify(picture("blue"), LIMITS)
         await until(lambda: not old.generation.pool.pids)
-        assert models.all[""].generation.pool.pids
+        assert generations.models[""].generation.pool.pids
 
 
 @pytest.mark.parametrize(
@@ -185,47 +185,47 @@ async def test_the_old_workers_end_when_nobody_uses_them() -> None:
 )
 async def test_where_one_cannot_be_used_the_old_ones_stay(orders: Mapping[str, ModelSpec], error: type) -> None:
     """All of them: models are taken together or not at all."""
-    async with Models(pools) as models:
-        await models.renew({"": ONE})
-        before = models.all
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": ONE})
+        before = generations.models
 
         with pytest.raises(error):
-            await models.renew(orders)
+            await generations.replace(orders)
 
-        assert before is models.all
-        assert {"": ONE} == models.orders
-        assert before[""].info.id == await label(models)
+        assert before is generations.models
+        assert {"": ONE} == generations.specs
+        assert before[""].info.id == await label(generations)
 
 
 async def test_a_worker_that_dies_while_it_loads_is_no_end(misdeeds: str) -> None:
     """A model that ends its process is refused as any other."""
-    async with Models(pools) as models:
-        await models.renew({"": ONE})
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": ONE})
 
         with pytest.raises(Unavailable):
-            await models.renew({"": ModelSpec(entry=misdeeds, settings={"quits": True})})
+            await generations.replace({"": ModelSpec(entry=misdeeds, settings={"quits": True})})
 
-        assert models.all[""].info.id == await label(models)
+        assert generations.models[""].info.id == await label(generations)
 
 
 async def test_what_is_known_is_found_by_its_id() -> None:
     """Of the models in use, and of those that only were."""
-    async with Models(pools) as models:
-        await models.renew({"": ONE}, [TWO])
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": ONE}, [TWO])
 
-        known = models.all[""].known
+        known = generations.models[""].known
 
         assert 2 == len(known)
-        assert models.all[""].info == known[models.all[""].info.id]
+        assert generations.models[""].info == known[generations.models[""].info.id]
 
 
 async def test_leaving_ends_every_generation() -> None:
     """Also one that is still in use."""
-    async with Models(pools) as models:
-        await models.renew({"": ONE})
-        old = models.all[""].generation.pool
-        with models.all[""].used():
-            await models.renew({"": TWO})
-            pids = {*old.pids, *models.all[""].generation.pool.pids}
+    async with ModelGenerations(pools) as generations:
+        await generations.replace({"": ONE})
+        old = generations.models[""].generation.pool
+        with generations.models[""].in_use():
+            await generations.replace({"": TWO})
+            pids = {*old.pids, *generations.models[""].generation.pool.pids}
             assert len(pids) >= 2
     await until(lambda: not any(psutil.pid_exists(pid) for pid in pids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ from PIL import Image
 
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
 from imgtag.workers.child import serve
-from imgtag.workers.pool import PictureLimits, WorkerPool
+from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
+from picture_limits import LIMITS as DEFAULT_LIMITS
 
 from .pictures import encoded, png, scene
 
@@ -31,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 COLOURS = ModelSpec(entry="imgtag.testing.classifier:SPEC")
 HOSTILE = ModelSpec(entry="imgtag.testing.classifier:HOSTILE")
-LIMITS = PictureLimits(seconds=20)
+LIMITS = replace(DEFAULT_LIMITS, seconds=20)
 KILLER, HANGER, RAISER, GLUTTON = "red", "lime", "blue", "yellow"
 INNOCENT = "white"
 
@@ -168,7 +171,7 @@ async def test_a_hang_is_ended_in_time() -> None:
     codes: list[str] = []
     async with WorkerPool([HOSTILE], 1, codes.append) as pool:
         with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.5 s") as caught:
-            await pool.classify(picture(HANGER), PictureLimits(seconds=0.5))
+            await pool.classify(picture(HANGER), replace(LIMITS, seconds=0.5))
         assert caught.value.code == "worker_timeout"
         assert codes == ["worker_timeout"] * 2
         assert await best(pool, picture(INNOCENT)) == "white"
@@ -197,9 +200,9 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
     pauses: list[float] = []
 
     class Watched(pool_module.Breaker):
-        async def passable(self) -> None:
+        async def wait_until_closed(self) -> None:
             begin = anyio.current_time()
-            await super().passable()
+            await super().wait_until_closed()
             pauses.append(anyio.current_time() - begin)
 
     async with WorkerPool([HOSTILE], 1) as pool:
@@ -228,7 +231,7 @@ async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
 async def test_half_an_answer_is_a_hang(misdeeds: str) -> None:
     async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         with pytest.raises(Undecodable) as caught:
-            await pool.classify(picture("white", 16), PictureLimits(seconds=1))
+            await pool.classify(picture("white", 16), replace(LIMITS, seconds=1))
         assert caught.value.code == "worker_timeout"
 
 
@@ -285,7 +288,7 @@ async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 async def test_what_is_too_large_even_alone_is_refused() -> None:
     async with WorkerPool([COLOURS], 1) as pool:
         with pytest.raises(Unreadable, match="over the limit of 40 MiB") as caught:
-            await pool.classify(png(4000, 3000), PictureLimits(memory=40 << 20))
+            await pool.classify(png(4000, 3000), replace(LIMITS, memory=40 << 20))
         assert caught.value.code == "memory"
 
 

@@ -17,14 +17,13 @@ from imgtag.cli.main import App, pass_app
 from imgtag.cli.pictures import in_folder, of_file
 from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ConfigError, ImgtagError, ModelError
 from imgtag.jobs.calibration import Calibration
 from imgtag.jobs.calibration import calibrate as fit
 from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.registry import suggestion
-from imgtag.service.treatments import picture_limits
 from imgtag.types.labels import identity
 from imgtag.workers.pool import WorkerPool
 
@@ -78,7 +77,7 @@ async def _seen(config: Config, shelf: _Shelf, pool: WorkerPool, paths: Sequence
     from rich.progress import Progress  # noqa: PLC0415
 
     found: list[bytes | None] = [None] * len(paths)
-    limits, slots = picture_limits(config, Rules(config).general), anyio.Semaphore(worker_count(config) + 1)
+    limits, slots = PolicyResolver(config).general.limits, anyio.Semaphore(worker_count(config) + 1)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("classifying", total=len(paths))
 

@@ -15,13 +15,12 @@ from imgtag.assembly import make_pool, worker_count
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.pictures import Picture, pictures
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError
 from imgtag.labels.difference import Difference, compare_labels
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.plugin.classifier import ModelInfo
-from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.types.labels import Label
 from imgtag.workers.pool import WorkerPool
 
@@ -94,8 +93,8 @@ class _Comparison:
     """Labels each picture by both models, as many pictures at a time as there are workers."""
 
     def __init__(self, config: Config, pool: WorkerPool, pair: Sequence[ModelSpec], *, as_json: bool) -> None:
-        general = Rules(config).general
-        self._limits, self._policy = picture_limits(config, general), label_policy(general)
+        policy = PolicyResolver(config).general
+        self._limits, self._policy = policy.limits, policy.labels
         self._pool, self._pair, self._as_json = pool, pair, as_json
         self._slots = anyio.Semaphore(worker_count(config) + 1)
         self.tally = Tally()

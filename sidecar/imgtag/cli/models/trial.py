@@ -16,11 +16,10 @@ from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.models.listing import loaded
 from imgtag.cli.pictures import of_file
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules
+from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
-from imgtag.service.treatments import label_policy, picture_limits
 from imgtag.types.labels import Label
 from imgtag.workers.pool import WorkerPool
 
@@ -78,11 +77,11 @@ class _Trial:
     """Shows what each model says of a picture."""
 
     def __init__(self, config: Config, pool: WorkerPool, orders: Mapping[str, ModelSpec], *, as_json: bool) -> None:
-        general = Rules(config).general
+        policy = PolicyResolver(config).general
         self._limit, self._limits, self._policy = (
             config.pipeline.max_bytes,
-            picture_limits(config, general),
-            label_policy(general),
+            policy.limits,
+            policy.labels,
         )
         self._pool, self._orders, self._as_json = pool, orders, as_json
         self.failed = 0

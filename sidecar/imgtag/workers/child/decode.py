@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
 from imgtag.plugin.image import Image
 from imgtag.types.image_formats import require_format
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.child import animation, exif
 from imgtag.workers.child.colours import to_rgb
 
@@ -63,15 +64,6 @@ _LYING = {5, 6, 7, 8}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a picture may be: pixels and frames by its header, bytes of memory once decoded."""
-
-    pixels: int
-    frames: int
-    memory: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decoded:
     """A picture and what it says of itself."""
 
@@ -79,7 +71,7 @@ class Decoded:
     facts: Facts
 
 
-def decode(data: bytes, size: tuple[int, int], limits: Limits) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
     """The first frame, oriented, RGB, at least ``size`` wherever the original is.
 
     Raises Unreadable over a limit, Undecodable where it is broken.
@@ -101,7 +93,7 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits) -> Decoded:
         raise _broken(name, data, error) from error
 
 
-def _decoded(picture: ImageFile, data: bytes, size: tuple[int, int], limits: Limits) -> Decoded:
+def _decoded(picture: ImageFile, data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
     # Both sides by the longer one: which of them is the width is not known before the picture is upright.
     side = round(max(size) * _MARGIN)
     original = picture.size
@@ -130,7 +122,7 @@ def _reduced(picture: Pillow.Image, factor: int) -> Pillow.Image:
     return small
 
 
-def _check_before(name: str, data: bytes, limits: Limits) -> None:
+def _check_before(name: str, data: bytes, limits: PictureLimits) -> None:
     """What can be known before Pillow opens it."""
     if name == "WEBP":
         _check_size(animation.webp_canvas(data) or (0, 0), limits)
@@ -138,13 +130,13 @@ def _check_before(name: str, data: bytes, limits: Limits) -> None:
         raise Unreadable(f"it has more than {limits.frames:,} frames", code="too_many_frames")
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
     width, height = size
     if width * height > limits.pixels:
         raise Unreadable(f"{width} x {height} pixels are over the limit of {limits.pixels:,}", code="too_many_pixels")
 
 
-def _check_memory(picture: Pillow.Image, original: tuple[int, int], more: int, limits: Limits) -> None:
+def _check_memory(picture: Pillow.Image, original: tuple[int, int], more: int, limits: PictureLimits) -> None:
     pixel = _STORED.get(picture.mode, 4) + _BESIDE.get(picture.format or "", 0)
     needed = picture.width * picture.height * pixel + more
     if needed > limits.memory:

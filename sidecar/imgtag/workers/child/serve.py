@@ -13,9 +13,10 @@ from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
 from imgtag.plugin_loader import import_entry
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.mark import content_digest
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
 from imgtag.workers.child.confinement import lift_memory, limit_memory
-from imgtag.workers.child.decode import Limits, decode
+from imgtag.workers.child.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ def _loaded(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, 
 
 def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _inference(classifier, Limits(**request["limits"]), body, every=bool(request.get("every")))
+        return _inference(classifier, PictureLimits(**request["limits"]), body, every=bool(request.get("every")))
     except (Unreadable, Undecodable) as error:
         return refusal(error)
     except MemoryError:
@@ -94,7 +95,7 @@ def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> 
         return refusal(Undecodable(f"the classifier failed over it: {error}", code="classifier"))
 
 
-def _inference(classifier: Classifier, limits: Limits, data: bytes, *, every: bool) -> dict[str, Any]:
+def _inference(classifier: Classifier, limits: PictureLimits, data: bytes, *, every: bool) -> dict[str, Any]:
     start = time.perf_counter()
     decoded = decode(data, classifier.info.size, limits)
     between = time.perf_counter()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.config.configuration import Config
-from imgtag.config.rules import Rules, pattern
+from imgtag.config.globs import compile_glob
+from imgtag.config.policy import PolicyResolver
 from imgtag.types.ref import ObjectRef
 
 Load = Callable[..., Config]
@@ -20,7 +21,7 @@ KEYS = st.text(alphabet="ab/.*[\n", max_size=8)
 
 
 def matches(glob: str, key: str) -> bool:
-    return pattern(glob).fullmatch(key) is not None
+    return compile_glob(glob).fullmatch(key) is not None
 
 
 @pytest.mark.parametrize(
@@ -89,18 +90,19 @@ bucket = "b"
 writeback = { strategy = "none" }
 """
     )
-    rules = Rules(config)
+    rules = PolicyResolver(config)
 
-    first, second = rules.match(ObjectRef("b", "in/a")), rules.match(ObjectRef("b", "in/raw/a"))
+    first, second = rules(ObjectRef("b", "in/a")), rules(ObjectRef("b", "in/raw/a"))
 
     assert first is not None
     assert (0, 5, 0.3) == (first.rule, first.labels.top_k, first.labels.threshold)
-    assert config.labels.mark_key == first.labels.mark_key
-    assert (2**20, 1000, "auto") == (first.limits.max_bytes, first.limits.max_pixels, first.writeback.strategy)
+    assert config.labels.mark_key
+    assert config.labels.mark_key.get_secret_value().encode() == first.codec.key
+    assert (2**20, 1000, "auto") == (first.max_bytes, first.limits.pixels, first.strategy)
     assert second is not None
-    assert (1, 7, "none") == (second.rule, second.labels.top_k, second.writeback.strategy)
-    assert rules.match(ObjectRef("other", "in/a")) is None
-    assert rules.match(ObjectRef("b", "in/z")) is first
+    assert (1, 7, "none") == (second.rule, second.labels.top_k, second.strategy)
+    assert rules(ObjectRef("other", "in/a")) is None
+    assert rules(ObjectRef("b", "in/z")) is first
     assert ("b",) == config.context().buckets
 
 
@@ -109,8 +111,8 @@ def test_without_rules_a_folder_is_taken_whole_and_a_store_not_at_all(load_text:
     folder, store = load_text('[store.directory]\nroot = "/x"'), load_text(S3)
     ref = ObjectRef("x", "a")
 
-    effective = Rules(folder).match(ref)
+    resolver = PolicyResolver(folder)
 
-    assert effective is not None
-    assert (folder.labels, folder.writeback, None) == (effective.labels, effective.writeback, effective.rule)
-    assert Rules(store).match(ref) is None
+    assert resolver.general is resolver(ref)
+    assert resolver.general.rule is None
+    assert PolicyResolver(store)(ref) is None

@@ -1,0 +1,24 @@
+"""What one look at an object came to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Result(StrEnum):
+    """As metrics, logs and reports name it."""
+
+    LABELLED = "labelled"
+    RELABELLED = "relabelled"
+    """From the kept scores, without inference; the strategy `put` still sends the bytes again."""
+    UNLABELLED = "unlabelled"
+    """Classified, and no label reached its threshold."""
+    REINDEXED = "reindexed"
+    CURRENT = "current"
+    ANSWERED = "answered"
+    """The event alone showed that there was nothing to do."""
+    DELETED = "deleted"
+    ABSENT = "absent"
+    SKIPPED = "skipped"
+    REFUSED = "refused"
+    FAILED = "failed"
