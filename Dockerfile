@@ -1,4 +1,4 @@
-# The sidecar in an image: docs/howto/container.md. Any base with Python 3.11 to 3.13 and its module venv will do.
+# The sidecar as an image: docs/howto/container.md. Any base with Python 3.11 to 3.13 and its venv module works.
 ARG BASE=docker.io/library/python:3.13-slim
 
 FROM ${BASE} AS build
@@ -7,7 +7,7 @@ WORKDIR /build
 COPY packaging/*.lock ./
 RUN python3 -m venv tools && tools/bin/pip install --require-hashes --only-binary :all: --requirement build.lock \
  && python3 -m venv sbom && sbom/bin/pip install --require-hashes --only-binary :all: --requirement sbom.lock
-# What has no wheel becomes one here, with the locked tools: what is installed below has been built or checked before.
+# Build wheels for libraries without one, with the locked tools: everything installed below was built or checked here.
 RUN tools/bin/pip wheel --require-hashes --no-deps --no-build-isolation --wheel-dir wheels --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE source/
 COPY sidecar source/sidecar
@@ -25,7 +25,7 @@ RUN groupadd --gid 65532 imgtag \
  && install --directory --owner 65532 --group 65532 --mode 0750 /var/lib/imgtag \
  && install --directory /etc/imgtag
 COPY --from=build /opt/imgtag /opt/imgtag
-# The folder of credentials is where compose, swarm and podman put secrets.
+# compose, swarm and podman put secrets into this folder.
 ENV PATH=/opt/imgtag/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -34,7 +34,7 @@ ENV PATH=/opt/imgtag/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 VOLUME /var/lib/imgtag
 WORKDIR /var/lib/imgtag
 USER 65532:65532
-# Only where `[ops] listen` says 0.0.0.0; by default nobody outside the container can ask.
+# Works from outside only if `[ops] listen` is 0.0.0.0; by default the port is reachable only inside the container.
 EXPOSE 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["imgtag", "status", "--check"]

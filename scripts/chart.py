@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of values in the README of the Helm chart, made from the comments in its values.yaml.
+"""Generate the values table in the README of the Helm chart from the comments in its values.yaml.
 
 python scripts/chart.py [--check]
 """
@@ -22,7 +22,7 @@ BEGIN, END = "<!-- values: made by scripts/chart.py -->\n", "<!-- end of values 
 
 
 class Undescribed(Exception):
-    """A value that nobody described."""
+    """A value without a description."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def renewed(readme: str, text: str) -> str:
     before, rest = readme.split(BEGIN)
     _, after = rest.split(END)
     table = "".join(map(str, rows(text)))
-    return f"{before}{BEGIN}\n| value | default | what it is |\n|---|---|---|\n{table}\n{END}{after}"
+    return f"{before}{BEGIN}\n| Value | Default | Description |\n|---|---|---|\n{table}\n{END}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 where the README is out of date or a value has no description."""
-    parser = argparse.ArgumentParser(description="The table of values in the README of the chart.")
-    parser.add_argument("--check", action="store_true", help="change nothing, only say whether it is up to date")
+    parser = argparse.ArgumentParser(description="Generate the values table in the README of the chart.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     options = parser.parse_args(arguments)
     readme = CHART / "README.md"
     before = readme.read_text()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the Grafana dashboard: rows of panels, each with the queries that it shows.
+"""Write the Grafana dashboard: rows of panels, each with its queries.
 
 python scripts/dashboard.py [--check]
 """
@@ -23,7 +23,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 @dataclass(frozen=True)
 class Panel:
-    """A title, queries with their legends, a unit of Grafana's, and what to think of it."""
+    """A title, queries with their legends, a Grafana unit, and a description."""
 
     title: str
     queries: tuple[tuple[str, str], ...]
@@ -44,33 +44,33 @@ INFERRED = f'sum by (instance) (rate(imgtag_stage_seconds_count{{{CHOSEN}, stage
 WORKED = f'sum by (instance) (rate(imgtag_stage_seconds_sum{{{CHOSEN}, stage=~"decode|infer"}}[{RATE}]))'
 
 ROWS: dict[str, tuple[Panel, ...]] = {
-    "Is it well?": (
+    "Health": (
         Panel(
             "Ready",
             ((f"imgtag_ready{{{CHOSEN}}}", "{{instance}}"),),
-            about="1 while every part answers. /readyz says which one does not.",
+            about="1 while every part answers. /readyz shows which one does not.",
             kind="stat",
         ),
         Panel(
-            "Waiting",
+            "Backlog",
             (
                 (f"max(imgtag_backlog{{{CHOSEN}}})", "at the source"),
                 (f"sum(imgtag_queue{{{CHOSEN}}})", "in the sidecars"),
             ),
-            about="What grows for hours is not worked off: more workers, or another sidecar on the same consumer.",
+            about="If this grows for hours, add workers or another sidecar on the same consumer.",
         ),
         Panel(
             "From upload to index",
             (
-                (quantile(0.5, "imgtag_latency_seconds"), "half within"),
-                (quantile(0.99, "imgtag_latency_seconds"), "99 % within"),
+                (quantile(0.5, "imgtag_latency_seconds"), "median"),
+                (quantile(0.99, "imgtag_latency_seconds"), "99th percentile"),
             ),
             "s",
-            "From the event of a picture until it was labelled and found.",
+            "From the event for an image until it is labelled and indexed.",
         ),
     ),
-    "What it does": (
-        Panel("Objects", ((rate("imgtag_objects_total", "result"), "{{result}}"),), "ops", "By what became of them."),
+    "Work": (
+        Panel("Objects", ((rate("imgtag_objects_total", "result"), "{{result}}"),), "ops", "By result."),
         Panel("Bytes read", ((rate("imgtag_bytes_read_total", "instance"), "{{instance}}"),), "Bps"),
         Panel(
             "Writes",
@@ -79,7 +79,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (rate("imgtag_writes_refused_total", "code"), "refused: {{code}}"),
             ),
             "ops",
-            "What is refused is indexed all the same.",
+            "Refused objects are indexed nevertheless.",
         ),
         Panel(
             "Time in each stage",
@@ -90,33 +90,33 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
             "s",
-            "The mean. `fetch` and `annotate` are the store's, `index` the index's, `decode` and `infer` the CPU's.",
+            "Mean. `fetch` and `annotate` depend on the store, `index` on the index, `decode` and `infer` on the CPU.",
         ),
-        Panel("In work", ((f"sum by (stage) (imgtag_stage_in_flight{{{CHOSEN}}})", "{{stage}}"),)),
+        Panel("In progress", ((f"sum by (stage) (imgtag_stage_in_flight{{{CHOSEN}}})", "{{stage}}"),)),
         Panel(
             "Models in use",
             ((f"imgtag_models{{{CHOSEN}}}", "{{name}}: {{model}}"),),
-            about="Sidecars of one site should name the same.",
+            about="Sidecars of one site should show the same models.",
             kind="stat",
         ),
     ),
-    "What goes wrong": (
+    "Problems": (
         Panel(
-            "Given up",
+            "Dead letters",
             ((f"sum by (code) (increase(imgtag_dead_letters_total{{{CHOSEN}}}[1h]))", "{{code}}"),),
-            about="In an hour. `imgtag dlq list` has the reasons.",
+            about="Per hour. `imgtag dlq list` has the reasons.",
         ),
-        Panel("Tried again", ((rate("imgtag_retries_total", "code"), "{{code}}"),), "ops"),
-        Panel("Errors of stages", ((rate("imgtag_stage_errors_total", "stage, code"), "{{stage}}: {{code}}"),), "ops"),
+        Panel("Retries", ((rate("imgtag_retries_total", "code"), "{{code}}"),), "ops"),
+        Panel("Stage errors", ((rate("imgtag_stage_errors_total", "stage, code"), "{{stage}}: {{code}}"),), "ops"),
         Panel(
             "Workers replaced",
             ((f"sum by (reason) (increase(imgtag_worker_restarts_total{{{CHOSEN}}}[1h]))", "{{reason}}"),),
-            about="In an hour.",
+            about="Per hour.",
         ),
         Panel(
             "Conflicts and stale labels",
             (
-                (rate("imgtag_conflicts_total", "instance"), "changed while worked on: {{instance}}"),
+                (rate("imgtag_conflicts_total", "instance"), "changed during work: {{instance}}"),
                 (rate("imgtag_stale_total", "instance"), "older model or rules: {{instance}}"),
             ),
             "ops",
@@ -127,26 +127,26 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (f"sum by (result) (increase(imgtag_model_changes_total{{{CHOSEN}}}[1h]))", "model {{result}}"),
                 (f"sum by (result) (increase(imgtag_config_reloads_total{{{CHOSEN}}}[1h]))", "config {{result}}"),
             ),
-            about="In an hour; what was refused is in the log with its reason.",
+            about="Per hour. The log has the reason for each refusal.",
         ),
     ),
-    "What another model would say": (
+    "Shadow model": (
         Panel(
-            "Pictures, by best label",
+            "Images, by best label",
             ((rate("imgtag_shadow_pictures_total", "model, result"), "{{model}}: {{result}}"),),
             "ops",
         ),
         Panel("Labels", ((rate("imgtag_shadow_labels_total", "model, result"), "{{model}}: {{result}}"),), "ops"),
     ),
-    "What it costs": (
+    "Cost": (
         Panel(
             "CPU of the main process", ((rate("process_cpu_seconds_total", "instance"), "{{instance}}"),), "percentunit"
         ),
         Panel("Memory of the main process", ((f"process_resident_memory_bytes{{{CHOSEN}}}", "{{instance}}"),), "bytes"),
         Panel(
-            "Pictures per second of workers' time",
+            "Images per second of worker time",
             ((f"{INFERRED} / {WORKED}", "{{instance}}"),),
-            about="Of one worker that is always busy.",
+            about="For one worker that is always busy.",
         ),
     ),
 }

@@ -12,10 +12,10 @@ from forms import code, page, slug, table
 from imgtag.cli.main import cli
 
 _INTRO = """\
-Results go to stdout, talk to stderr; with `--json` each line of stdout is one JSON object. Exit codes: 0 done, 1
-something failed, 2 usage, 78 configuration, 130 interrupted. An object is `BUCKET/KEY`, with `s3://` before it or
-not. Commands that change much show what they will do and ask; `--yes` goes ahead, and without a terminal and
-without `--yes` they refuse."""
+Results go to stdout, messages to stderr; with `--json`, each line of stdout is one JSON object. Exit codes: 0 done, 1
+something failed, 2 usage, 78 configuration, 130 interrupted. Name an object as `BUCKET/KEY`, optionally with `s3://`
+in front. Commands with large effects show what they will do and ask first. `--yes` skips the question; without a
+terminal and without `--yes`, they refuse."""
 
 
 def commands() -> str:

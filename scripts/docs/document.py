@@ -19,54 +19,54 @@ from imgtag.types.vector import LENGTH, Vector
 from imgtag_tflite import SPEC
 
 _INTRO = """\
-An index has one document for each object that a rule admits, never one for a version. It is a pure function of the
-object's headers and of what the sidecar wrote on it: an index can be rebuilt from the store without the model.
+An index has one document for each object that a rule admits, not one for each version. The document depends only on
+the object's headers and on what the sidecar wrote to it, so an index can be rebuilt from the store without the model.
 Absent fields are left out."""
 
 _FIELDS: Mapping[str, str] = {
-    "id": "Hex SHA-256 of site NUL bucket NUL key.",
-    "site": "`name` of [\\[site\\]](settings.md#site).",
-    "bucket": "The bucket; in a folder, the last part of its path.",
+    "id": "Hexadecimal SHA-256 of site NUL bucket NUL key.",
+    "site": "`name` in [\\[site\\]](settings.md#site).",
+    "bucket": "The bucket; for a folder, the last part of its path.",
     "key": "The key.",
     "title": "The last part of the key without its extension.",
-    "location": "`s3://BUCKET/KEY`, in a folder too.",
-    "prefixes": "Every folder above it, from the top, each with its `/`.",
-    "words": "The words of the key without its extension, folded: no accents, no case.",
+    "location": "`s3://BUCKET/KEY`, also for a folder.",
+    "prefixes": "Every folder above the object, from the top, each with its `/`.",
+    "words": "The words in the key without its extension, folded: no accents, no case.",
     "type": "Content type, in lower case, without parameters.",
     "size": "Bytes.",
     "etag": "ETag, with its quotes.",
-    "modified": "`Last-Modified` before the sidecar wrote on it, seconds since 1970.",
-    "status": "`labelled`; `unlabelled` (nothing was sure enough); `refused` (not read); `failed` (cannot be decoded).",
-    "code": "Why it is refused or failed, or labelled and not written on: [codes](errors.md#codes).",
-    "reason": "The same in words.",
-    "width": "Pixels, as it is shown.",
-    "height": "Pixels, as it is shown.",
-    "taken": "The camera's clock, read as UTC, seconds since 1970. `exif = false` leaves it out.",
-    "when": "`taken`, else `modified`: what `after:`, `before:` and `on:` ask.",
+    "modified": "`Last-Modified` before the sidecar wrote to the object, in seconds since 1970.",
+    "status": "`labelled`; `unlabelled` (no label was sure enough); `refused` (not read); `failed` (not decodable).",
+    "code": "Why the object is refused or failed, or labelled but not written to: [codes](errors.md#codes).",
+    "reason": "The same as text.",
+    "width": "Pixels, as displayed.",
+    "height": "Pixels, as displayed.",
+    "taken": "The camera's clock, read as UTC, in seconds since 1970. `exif = false` omits it.",
+    "when": "`taken`, otherwise `modified`; `after:`, `before:` and `on:` use it.",
     "when_day": "The day of `when`, for charts.",
     "when_month": "The month of `when`, for charts.",
-    "camera": "Make and model. `exif = false` leaves it out.",
-    "_geo": "Where it was taken, degrees. `gps = false` leaves it out.",
-    "meta": "Entries of the object's own metadata: those in `metadata` of [\\[document\\]](settings.md#document).",
-    "labels": "The model's labels by confidence, as identities: lower case.",
-    "ancestors": "What stands above them, by confidence: [labels and ancestors](labels.md).",
-    "terms": "Labels, ancestors, their other names and single words, folded: what a bare word in a query finds.",
-    "scores": "Confidence of each label and ancestor, two decimals.",
+    "camera": "Make and model. `exif = false` omits it.",
+    "_geo": "Where the image was taken, in degrees. `gps = false` omits it.",
+    "meta": "The object's own metadata, as selected by `metadata` in [\\[document\\]](settings.md#document).",
+    "labels": "The model's labels, highest confidence first, in lower case.",
+    "ancestors": "Their ancestors, highest confidence first: [labels and ancestors](labels.md).",
+    "terms": "Labels, ancestors, their synonyms and single words, folded: what a bare word in a query finds.",
+    "scores": "Confidence of each label and ancestor, with two decimals.",
     "top_label": "The best label.",
     "top_confidence": "Its confidence.",
     "category": "The category of the best label.",
-    "model": "The model that labelled: name and digest.",
-    "rules": "Eight hex digits that change with the settings that shape labels.",
-    "labelled": "When it was labelled, seconds since 1970.",
-    "space": "Which vectors may be compared: those of one `space`.",
-    "_vectors": "`img`: 128 whole numbers, or null where there is no vector. Null must be sent: see the note below.",
+    "model": "Name and digest of the model that labelled the object.",
+    "rules": "Eight hexadecimal digits that change with the settings that shape labels.",
+    "labelled": "When the object was labelled, in seconds since 1970.",
+    "space": "Vectors can be compared if they have the same `space`.",
+    "_vectors": "`img`: 128 integers, or null if there is no vector. Null must be sent: see the note below.",
 }
 _NOTE = """\
-`_vectors.img` is sent always, as Meilisearch fails the task of a document without it, and keeps the vector of the
-old picture where a new one says nothing of it.
+imgtag always sends `_vectors.img`: without it, Meilisearch fails the task of a document, or keeps the vector of the
+previous image.
 
-In the index `sqlite` the document is the same; `imgtag search --json` prints it without `_vectors`, with the
-confidences in `labels` and without `scores`."""
+The `sqlite` index holds the same document. `imgtag search --json` prints it without `_vectors`, with the confidences in
+`labels` and without `scores`."""
 
 
 def document() -> str:
@@ -82,9 +82,9 @@ def document() -> str:
     return page(
         "Document",
         _INTRO,
-        table(["Field", "What it is"], rows),
+        table(["Field", "Meaning"], rows),
         _NOTE,
-        "## One document",
+        "## Example",
         f"```json\n{json.dumps(shown, indent=2, ensure_ascii=False)}\n```",
     )
 

@@ -15,45 +15,45 @@ from imgtag import errors as tree
 from imgtag.errors import ImgtagError
 
 _INTRO = """\
-Every error that the sidecar raises on purpose has a message (what is the matter), a hint (what to do), a code, and
-a disposition, by which the pipeline decides: **retry** with back-off, **drop** (set aside as a dead letter,
-acknowledged), or **stop**. On the command line they come as `imgtag: MESSAGE`, `caused by: ...`, `hint: ...`;
+Every error that the sidecar raises on purpose has a message (what is wrong), a hint (what to do), a code, and a
+disposition, which tells the pipeline to **retry** with back-off, to **drop** the work (set it aside as a dead letter
+and acknowledge it), or to **stop**. The command line prints `imgtag: MESSAGE`, `caused by: ...`, `hint: ...`;
 `imgtag -v` adds the traceback."""
 
 _CODES_INTRO = """\
-A code stands in the document of an object that has no labels (`status:refused`, `status:failed`) or whose labels
-are not written on it (`code:retention`), in dead letters (`imgtag dlq list`), and in the label `code` of metrics.
-`imgtag search 'code:too_large status:*'` finds the objects of one."""
+A code appears in the document of an object without labels (`status:refused`, `status:failed`) or whose labels are not
+written to it (`code:retention`), in dead letters (`imgtag dlq list`), and in the label `code` of metrics.
+`imgtag search 'code:too_large status:*'` finds the objects with one code."""
 
 _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "Labelled, but not written on": (
-        "Status `labelled` with a code; [what is kept](what-is-kept.md) says more of each.",
+    "Labelled but not written": (
+        "Status `labelled` with a code; [what imgtag keeps](what-is-kept.md) explains each.",
         {
-            "retention": "A retention is in force, or the bucket's default retention would put one on it.",
-            "legal_hold": "A legal hold is on it.",
-            "replica": "It is a replica; the original is labelled where it lives.",
-            "encryption": "The bucket would encrypt what is not encrypted, or the KMS key may not be used.",
-            "encryption_unknown": "The bucket's default encryption may not be read.",
-            "object_lock_unknown": "The bucket's default retention may not be read.",
-            "versioning_unknown": "The bucket's versioning may not be read.",
-            "tags_unknown": "Its tags may not be read, so they could be lost.",
-            "acl_unknown": "Its ACL may not be read, so it could be lost.",
-            "version_lost": "A write would replace an older version, as the bucket makes no more versions.",
+            "retention": "A retention is in force, or the bucket's default retention would apply one.",
+            "legal_hold": "The object is under a legal hold.",
+            "replica": "The object is a replica; imgtag labels the original where that lives.",
+            "encryption": "The bucket would encrypt an unencrypted object, or the sidecar may not use the KMS key.",
+            "encryption_unknown": "The sidecar may not read the bucket's default encryption.",
+            "object_lock_unknown": "The sidecar may not read the bucket's default retention.",
+            "versioning_unknown": "The sidecar may not read the bucket's versioning.",
+            "tags_unknown": "The sidecar may not read the tags, so a write could lose them.",
+            "acl_unknown": "The sidecar may not read the ACL, so a write could lose it.",
+            "version_lost": "A write would replace an older version, because the bucket creates no more versions.",
             "if_match": "No versions, and the store does not honour If-Match: a newer upload could be lost.",
-            "if_match_unknown": "Whether If-Match is honoured is not known, and no bucket may be made to try it.",
-            "storage_class": "The server does not take the storage class that it reported.",
-            "metadata_full": "The object's own metadata leave no room for a mark.",
-            "metadata_encoding": "One of its headers is no UTF-8 and cannot be sent again.",
-            "checksum": "Bytes do not match the length, the ETag or the parts.",
-            "parts_unknown": "The store does not tell the sizes of its parts.",
-            "tags": "Strategy `tags`: the server does not take a tag.",
+            "if_match_unknown": "Unknown whether the store honours If-Match, and no bucket may be created to test it.",
+            "storage_class": "The server does not accept the storage class that it reported.",
+            "metadata_full": "The object's own metadata leaves no room for a mark.",
+            "metadata_encoding": "A header is not UTF-8 and cannot be sent again.",
+            "checksum": "The bytes do not match the length, the ETag or the parts.",
+            "parts_unknown": "The store does not report the sizes of the parts.",
+            "tags": "Strategy `tags`: the server does not accept a tag.",
             "tags_full": "Strategy `tags`: ten tags of others leave no slot.",
-            "quota": "The bucket's quota is used up.",
-            "permission": "No permission to write (or, where the status is `refused`, to read).",
-            "read_only": "A folder on a read-only file system.",
-            "unsupported": "The server says that it has no such thing.",
-            "store_refused": "The server refuses for another reason, which the message has.",
-            "write_limit": "Its labels were written three times in an hour and were gone again: somebody rewrites it.",
+            "quota": "The bucket's quota is exhausted.",
+            "permission": "No permission to write (or to read, if the status is `refused`).",
+            "read_only": "The folder is on a read-only file system.",
+            "unsupported": "The server does not support the request.",
+            "store_refused": "The server refuses for another reason; see the message.",
+            "write_limit": "Labels written three times in an hour disappeared again: another program rewrites the object.",
             "write_refused": "Any other refusal of a write.",
         },
     ),
@@ -63,53 +63,53 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "too_large": "Over `max_bytes`.",
             "too_many_pixels": "Over `max_pixels`.",
             "too_many_frames": "Over `max_frames`.",
-            "memory": "Decoding or classifying takes more than `worker_memory`.",
-            "metadata_too_large": "Texts or colour profile in the file unpack to megabytes.",
-            "unsupported_format": "A known format that is not decoded, such as HEIC, AVIF, JPEG XL, PDF.",
-            "customer_key": "Encrypted with a key of the customer's (SSE-C).",
+            "memory": "Decoding or classifying needs more than `worker_memory`.",
+            "metadata_too_large": "Text or a colour profile in the file decompresses to megabytes.",
+            "unsupported_format": "A known format that imgtag does not decode, such as HEIC, AVIF, JPEG XL, PDF.",
+            "customer_key": "Encrypted with a customer-provided key (SSE-C).",
             "archived": "Archived and not restored, or on a remote tier.",
-            "key": "A key with a part `.` or `..`, which does not survive in a URL.",
-            "absent": "It is not there any more.",
-            "no_file": "Commands: a folder where a file was to be named.",
+            "key": "A key with a segment `.` or `..`, which does not survive in a URL.",
+            "absent": "The object no longer exists.",
+            "no_file": "Commands: the argument is a folder, not a file.",
             "unreadable": "Any other reason.",
         },
     ),
-    "Failed: no picture that can be decoded": (
+    "Failed: not decodable": (
         "Status `failed`. Set aside as a dead letter.",
         {
             "empty": "No bytes.",
-            "not_an_image": "The content is no picture, whatever name and type say.",
-            "truncated": "The file ends before the picture does.",
-            "classifier": "The classifier failed over it.",
-            "worker_died": "It ended its worker twice.",
-            "worker_timeout": "It took longer than `max_seconds`, twice.",
+            "not_an_image": "The content is not an image, whatever name and type say.",
+            "truncated": "The file ends before the image does.",
+            "classifier": "The classifier failed on the image.",
+            "worker_died": "The image killed its worker twice.",
+            "worker_timeout": "The image took longer than `max_seconds`, twice.",
             "undecodable": "Any other reason.",
         },
     ),
-    "Trouble around the objects": (
-        "In metrics of retries and in what commands print.",
+    "Other problems": (
+        "These appear in retry metrics and in command output.",
         {
-            "unavailable": "A server, a disk or a share does not answer; tried again.",
-            "bucket_absent": "The bucket is not there, or is empty though the index knows of objects; tried again.",
-            "conflict": "The object changed while it was worked on; looked at anew.",
-            "index_down": "The index does not answer; labelling goes on without it.",
-            "index_missing": "The index is gone; it is made again.",
+            "unavailable": "A server, disk or share does not answer; imgtag tries again.",
+            "bucket_absent": "The bucket is missing, or empty although the index knows objects in it; imgtag tries again.",
+            "conflict": "The object changed during the work; imgtag looks at it again.",
+            "index_down": "The index does not answer; labelling continues without it.",
+            "index_missing": "The index no longer exists; imgtag creates it again.",
             "index_key": "Meilisearch refuses the key.",
             "index_refused": "Meilisearch does not understand the request.",
-            "document": "A document breaks the contract; set aside.",
-            "document_too_large": "One document is larger than Meilisearch takes.",
-            "jetstream": "The NATS server refuses.",
-            "event": "A message is no notification; set aside, with its text.",
-            "stopping": "The sidecar is being stopped; the work comes again.",
-            "internal": "An error that nobody foresaw, three times on one key; set aside. Please report it.",
-            "config": "The configuration cannot be used.",
-            "plugin": "A plugin cannot be used.",
-            "model": "A model cannot be used.",
-            "digest": "A downloaded model has another SHA-256 than was given.",
+            "document": "A document breaks the contract; imgtag sets it aside.",
+            "document_too_large": "A document is larger than Meilisearch accepts.",
+            "jetstream": "The NATS server refuses the request.",
+            "event": "A message is not a notification; imgtag sets it aside with its text.",
+            "stopping": "The sidecar is stopping; NATS redelivers the work.",
+            "internal": "An unforeseen error, three times on one key; imgtag sets the object aside. Please report it.",
+            "config": "The configuration is unusable.",
+            "plugin": "A plugin is unusable.",
+            "model": "A model is unusable.",
+            "digest": "A downloaded model does not have the given SHA-256.",
             "unknown_model": "No such model is installed.",
-            "too_few": "Too little to calibrate a model on.",
-            "query": "A query cannot be understood.",
-            "incomparable": "Nothing to find similar pictures by.",
+            "too_few": "There are too few images to calibrate a model.",
+            "query": "The query is invalid.",
+            "incomparable": "There is nothing to find similar images by.",
             "no_vector": "The document has no vector.",
             "error": "Anything without a code of its own.",
         },
@@ -171,7 +171,7 @@ def _codes(node: ast.AST) -> Iterator[str]:
 
 def _group(title: str, about: str, meanings: Mapping[str, str]) -> str:
     rows = [(code(name), meaning) for name, meaning in meanings.items()]
-    return f"### {title} {{ #{slug(title)} }}\n\n{about}\n\n{table(['Code', 'LabelDefinition'], rows)}"
+    return f"### {title} {{ #{slug(title)} }}\n\n{about}\n\n{table(['Code', 'Meaning'], rows)}"
 
 
 def _import_all(package: str) -> None:

@@ -27,7 +27,7 @@ def prose(docstring: str) -> str:
 
 def page(title: str, *parts: str) -> str:
     """A whole page, which says where it comes from."""
-    made = "<!-- Made by `python scripts/docs` from the code; a change here is overwritten. -->"
+    made = "<!-- Generated from the code by `make docs-reference`. Do not edit. -->"
     return "\n\n".join([f"# {title}", made, *(part.strip("\n") for part in parts if part)]) + "\n"
 
 

@@ -11,14 +11,14 @@ from sources import Source, sources, template
 
 _LEVELS = ("debug", "info", "warning", "error", "exception")
 _INTRO = """\
-Logs go to stderr: JSON lines, or a form for people on a terminal (`log_format` of [\\[ops\\]](settings.md#ops)).
-The event is a fixed text, the facts are fields beside it; keys of objects stand in fields only. Each record has
-`event`, `level`, `logger` (the module) and `time` (RFC 3339, UTC), and `exception` where there is a traceback.
+Logs go to stderr: JSON lines, or readable text on a terminal (`log_format` in [\\[ops\\]](settings.md#ops)). The event
+is fixed; the facts are fields beside it, and object keys appear only in fields. Each record has `event`, `level`,
+`logger` (the module) and `time` (RFC 3339, UTC), and `exception` if there is a traceback.
 
     {"bucket": "photos", "key": "fox.jpg", "result": "labelled", "event": "object_processed", "level": "info", ...}
 
-What to do about warnings and errors: [troubleshooting](../troubleshooting.md). Libraries that the sidecar uses log
-through the same handler, with events and fields of their own."""
+[Troubleshooting](../troubleshooting.md) says what to do about warnings and errors. Libraries log through the same
+handler, with their own events and fields."""
 
 
 @dataclass(frozen=True, order=True)

@@ -12,9 +12,9 @@ from imgtag.ops.metrics import Metrics
 from imgtag.types.result import Result
 
 _INTRO = """\
-`http://127.0.0.1:9464/metrics`, or where `listen` of [\\[ops\\]](settings.md#ops) says, in Prometheus' text format.
-No metric names an object. The `process_*` metrics of the Prometheus client stand beside these; they are about the
-main process alone, not about the workers. A histogram has `_bucket`, `_sum` and `_count`."""
+`http://127.0.0.1:9464/metrics`, or the address in `listen` in [\\[ops\\]](settings.md#ops), serves these metrics in
+Prometheus' text format. No metric names an object. The `process_*` metrics of the Prometheus client are there too; they
+cover the main process only, not the workers. A histogram has `_bucket`, `_sum` and `_count`."""
 
 
 def metrics() -> str:
@@ -26,7 +26,7 @@ def metrics() -> str:
     return page(
         "Metrics",
         _INTRO,
-        table(["Metric", "Type", "Labels", "What it is"], rows),
+        table(["Metric", "Type", "Labels", "Meaning"], rows),
         "## Values of labels",
         f"`result` of `imgtag_objects_total`: {', '.join(map(code, Result))}.",
         f"`stage`: {', '.join(map(code, sorted(set(_stages()) - {''})))}.",

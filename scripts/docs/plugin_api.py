@@ -10,10 +10,10 @@ from forms import page, prose, slug
 from sources import module
 
 _INTRO = """\
-The packages `imgtag.plugin` and `imgtag.types`, and `imgtag.errors`, are all that a plugin sees; nothing else of
-the sidecar is promised. Arguments are frozen dataclasses whose new fields get defaults, so that plugins stay good;
-a plugin says with `api` which version it was made for. [How to write one](../plugins.md); the suites that it must
-pass are in `imgtag.testing.conformance`."""
+Import these names from `imgtag.plugin` itself, and errors from `imgtag.errors`. Other modules of the sidecar may change
+between releases, including the ones that define these names. Arguments are frozen dataclasses whose new fields get
+defaults, so that existing plugins keep working; a plugin declares with `api` the version it was made for. [Write a
+plugin](../plugins.md) is the guide; `imgtag.testing.conformance` has the suites that a plugin must pass."""
 
 _MODULES = (
     "imgtag.plugin.spec",

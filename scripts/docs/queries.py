@@ -10,43 +10,43 @@ from imgtag.query import fields, parse
 from imgtag.query.parser import DEEPEST, LONGEST, MOST
 
 _INTRO = """\
-One language for every index: a query becomes one filter, and finds the same objects in Meilisearch and in SQLite.
-Every word narrows; `OR` widens, and binds weakest. Only labelled objects are found unless the query asks for a
-`status`. Hits come by the confidence of the first label that is asked for, else the newest first. Words are
-compared without case and accents, and a word's singular is tried too: `foxes` finds `fox`.
+Every index uses one language: a query becomes one filter and finds the same objects in Meilisearch and in SQLite. Each
+word narrows the result; `OR` widens it and binds weakest. A query finds only labelled objects unless it contains
+`status`. Results are ordered by the confidence of the first label in the query, otherwise newest first. Words match
+without case and accents, and the singular of a word is tried too: `foxes` finds `fox`.
 
 In a shell, quotes and `>` need quoting; `_` for a space and `@` for `>=` do not."""
 
 _FORMS = (
-    ("fox", "`fox` in a label, an ancestor, another name of one, or in the words of the key"),
-    ("fox*", "a term or word that begins so"),
+    ("fox", "`fox` in a label, an ancestor, one of their synonyms, or in the words of the key"),
+    ("fox*", "a term or word that begins with `fox`"),
     ('"kit fox"', "the whole term, or the whole title"),
-    ("kit_fox@0.4", 'at least 0.4 sure of that label or ancestor; the same as `"kit fox">=0.4`'),
-    ('"kit fox">0.4', "more than 0.4 sure; also `>=`, `<`, `<=`"),
-    ("fox -dog", "without dogs; the same as `fox not dog`"),
+    ("kit_fox@0.4", 'that label or ancestor with a confidence of at least 0.4; the same as `"kit fox">=0.4`'),
+    ('"kit fox">0.4', "a confidence above 0.4; also `>=`, `<`, `<=`"),
+    ("fox -dog", "fox without dog; the same as `fox not dog`"),
     ("fox OR wolf", "either"),
     ("(fox OR wolf) -zoo", "parentheses group"),
 )
 _MEANINGS = {
-    "after": "from the beginning of that year, month or day, by when it was taken, else by the file's date",
+    "after": "since the beginning of that year, month or day, by the time taken, otherwise by the file's date",
     "before": "before the beginning of that year, month or day",
     "on": "within that year, month or day",
-    "near": "within that distance (m, km) of latitude and longitude",
+    "near": "within that distance (m, km) of a latitude and longitude",
     "bucket": "that bucket",
-    "camera": "that camera; `camera:*` has any",
+    "camera": "that camera; `camera:*` means any camera",
     "category": "that category",
-    "code": "that code; does not ask for a status by itself",
-    "label": "that label exactly, not its ancestors",
+    "code": "that code; add `status:*` to include objects of every status",
+    "label": "exactly that label, not its ancestors",
     "model": "labelled by that model",
-    "prefix": "a folder, where it ends in `/`; else the key begins so",
-    "status": f"one of {', '.join(map(code, fields.STATUSES))}; `status:*` is any",
+    "prefix": "keys that begin with this text; a folder if it ends in `/`",
+    "status": f"one of {', '.join(map(code, fields.STATUSES))}; `status:*` means any status",
     "title": "the last part of the key without its extension",
-    "type": "content type, `png` for short",
-    "meta": "an entry of the object's own metadata that is indexed",
-    "confidence": "of the best label",
+    "type": "content type; `png` is short for `image/png`",
+    "meta": "an indexed entry of the object's own metadata",
+    "confidence": "confidence of the best label",
     "height": "pixels",
     "width": "pixels",
-    "size": f"bytes, or with one of {', '.join(filter(None, fields.BYTES))} (kB is 1,000)",
+    "size": f"bytes, or a number with one of {', '.join(filter(None, fields.BYTES))} (kB is 1,000)",
 }
 _VALUES = {
     "bucket": "photos", "camera": '"Canon EOS R5"', "category": "animal", "code": "too_large", "label": "red_fox",
@@ -60,10 +60,10 @@ def query_language() -> str:
     return page(
         "Query language",
         _INTRO,
-        table(["Write", "Finds"], [(code(text), meaning) for text, meaning in (*_FORMS, *rows)]),
-        "A star at the end makes a prefix of any text: `title:img_*`. `-` and `not` stand before fields as well.",
-        f"A query has at most {LONGEST:,} characters, {MOST} words, and {DEEPEST} parentheses or negations within one "
-        "another. One that cannot be understood is answered with a caret under the place, and exit code 2.",
+        table(["Query", "Finds"], [(code(text), meaning) for text, meaning in (*_FORMS, *rows)]),
+        "A star at the end turns any text into a prefix: `title:img_*`. `-` and `not` work before fields too.",
+        f"A query has at most {LONGEST:,} characters, {MOST} words, and {DEEPEST} nested parentheses or "
+        "negations. For an invalid query, the command marks the place with a caret and exits with code 2.",
     )
 
 

@@ -17,21 +17,21 @@ from imgtag.plugin.spec import KINDS, PluginSpec, Settings
 from imgtag.registry import discover
 
 _INTRO = """\
-A configuration is one TOML file: the one that `--config` or `$IMGTAG_CONFIG` names, else `/etc/imgtag/imgtag.toml`,
-else `./imgtag.toml`. Without a file the environment alone may configure everything. `imgtag config example` prints
-all of this page as a file to begin with, `imgtag config show` what is in force and who set it, and `imgtag config
-check` everything that is wrong, with exit code 78.
+A configuration is one TOML file: the one named by `--config` or `$IMGTAG_CONFIG`, otherwise `/etc/imgtag/imgtag.toml`,
+otherwise `./imgtag.toml`. Without a file, the environment alone can configure everything. `imgtag config example`
+prints all settings on this page as a file to start from. `imgtag config show` prints the effective settings and their
+origin. `imgtag config check` prints every problem and exits with code 78 if there is one.
 
-- **Environment.** Each setting has a variable, which goes before the file. Lists and tables are written in it as
-  JSON: `IMGTAG_RULES='[{"bucket": "photos"}]'`. A variable that begins with `IMGTAG_` and names no setting is a
-  finding.
-- **Secrets.** A secret `x` may be given as `x_file`: the path of a file that holds it, without its last line break. A
-  relative path is looked for in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
-- **Sizes** are bytes, or have a unit: `"64 MiB"`, `"1.5 GB"`.
-- **Plugins.** At most one table of each kind: `[source.*]`, `[store.*]`, `[classifier.*]`, `[indexer.*]`. The
-  classifier is `tflite` unless told otherwise; beside `[store.directory]` the source is `directory` and the index
+- **Environment.** Each setting has a variable, which takes precedence over the file. Write lists and tables as JSON:
+  `IMGTAG_RULES='[{"bucket": "photos"}]'`. A variable that begins with `IMGTAG_` but names no setting is a finding.
+- **Secrets.** You can give a secret `x` as `x_file`: the path of a file that contains it; a final line break is
+  removed. imgtag looks for a relative path in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
+- **Sizes** are in bytes, or have a unit: `"64 MiB"`, `"1.5 GB"`.
+- **Plugins.** Use at most one table of each kind: `[source.*]`, `[store.*]`, `[classifier.*]`, `[indexer.*]`. The
+  default classifier is `tflite`; with `[store.directory]`, the default source is `directory` and the default index
   `sqlite`.
-- **Reload.** SIGHUP has `imgtag run` read all of it again. `listen` of `[ops]` is taken at the next start only."""
+- **Reload.** On SIGHUP, `imgtag run` reloads the whole configuration. An invalid one is rejected and the current one
+  stays in effect. Changes of `listen` and `traces` in `[ops]` take effect at the next start."""
 
 _WORDS = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
 

@@ -1,4 +1,4 @@
-{{/* A map without what is null in it, as JSON. Of a null that takes back a value of another file, Helm leaves the null. */}}
+{{/* A map without its nulls, as JSON. When a null removes a value of another file, Helm leaves the null. */}}
 {{- define "imgtag.compact" -}}
 {{- $kept := dict }}
 {{- range $key, $value := . }}
@@ -11,12 +11,12 @@
 {{- $kept | mustToJson }}
 {{- end }}
 
-{{/* The configuration of the values, as JSON. */}}
+{{/* The configuration in the values, as JSON. */}}
 {{- define "imgtag.given" -}}
 {{- include "imgtag.compact" (.Values.config | default dict) }}
 {{- end }}
 
-{{/* The configuration in force, as JSON: what the chart knows, under what `config` says. */}}
+{{/* The effective configuration, as JSON: the chart's own settings, overridden by `config`. */}}
 {{- define "imgtag.config" -}}
 {{- $own := dict "ops" (dict "listen" "0.0.0.0:9464") }}
 {{- if .Values.localStore.enabled }}
@@ -35,7 +35,7 @@
 {{ include "imgtag.toml" (dict "table" (include "imgtag.config" . | fromJson) "path" "") }}
 {{- end }}
 
-{{/* The port of health and metrics. */}}
+{{/* The port for health and metrics. */}}
 {{- define "imgtag.port" -}}
 {{- (include "imgtag.config" . | fromJson).ops.listen | splitList ":" | last }}
 {{- end }}
@@ -44,7 +44,7 @@
 /var/lib/imgtag/models
 {{- end }}
 
-{{/* `classifier.tflite.model`, where the chart brings the model. */}}
+{{/* `classifier.tflite.model`, if the chart provides the model. */}}
 {{- define "imgtag.model.setting" -}}
 {{- $folder := include "imgtag.modelsFolder" . }}
 {{- if eq .Values.model.from "bucket" }}{{ with .Values.model.bucket }}{{ (first .).name }}{{ end }}
@@ -60,59 +60,59 @@
 {{- if or (hasKey $indexer "sqlite") (and (not $indexer) (hasKey ($config.store | default dict) "directory")) }}true{{ end }}
 {{- end }}
 
-{{/* Whether only the pods of one node can have the state: a claim without ReadWriteMany. An existing claim is believed to be one. */}}
+{{/* Whether only the pods of one node can use the state: a claim without ReadWriteMany. An existing claim is assumed to be one. */}}
 {{- define "imgtag.stateOfOneNode" -}}
 {{- if and (eq .Values.state.kind "claim") (not (has "ReadWriteMany" .Values.state.claim.accessModes)) }}true{{ end }}
 {{- end }}
 
-{{/* What the schema cannot say, each as a sentence that says what to do. Included by the ConfigMap, which is always there. */}}
+{{/* Checks that the schema cannot express; each message says what to do. The ConfigMap includes them, because it always exists. */}}
 {{- define "imgtag.validate" -}}
 {{- $config := include "imgtag.given" . | fromJson }}
 {{- $daemons := eq .Values.kind "DaemonSet" }}
 {{- if not ($config.store | default dict) }}
 {{- if not .Values.localStore.enabled }}
-{{- fail "\n\nconfig.store is missing: say which store is labelled, such as config.store.s3.endpoint, or see the examples in the README of the chart." }}
+{{- fail "\n\nconfig.store is missing: name the store to label, for example with config.store.s3.endpoint, or see the examples in the README of the chart." }}
 {{- end }}
 {{- end }}
 {{- if and (hasKey ($config.store | default dict) "s3") (not $config.rules) }}
-{{- fail "\n\nconfig.rules is missing: a bucket that no rule names is never touched. Write config.rules: [{bucket: NAME}] for each that is to be labelled." }}
+{{- fail "\n\nconfig.rules is missing, and imgtag never touches a bucket that no rule names. Write config.rules: [{bucket: NAME}] for each bucket to label." }}
 {{- end }}
 {{- include "imgtag.validate.secrets" . }}
 {{- $listen := (include "imgtag.config" . | fromJson).ops.listen | toString }}
 {{- if or (not (regexMatch ":[0-9]+$" $listen)) (hasPrefix "127." $listen) (hasPrefix "localhost:" $listen) (hasPrefix "[::1]:" $listen) }}
-{{- fail (printf "\n\nconfig.ops.listen is %q, where the kubelet's probes cannot reach it: leave it out, or write an address of the pod such as 0.0.0.0:9464 or [::]:9464." $listen) }}
+{{- fail (printf "\n\nconfig.ops.listen is %q, where the kubelet's probes cannot reach it: remove it, or use an address of the pod such as 0.0.0.0:9464 or [::]:9464." $listen) }}
 {{- end }}
 {{- if eq (include "imgtag.port" . | int) 0 }}
-{{- fail "\n\nconfig.ops.listen has port 0: give the port, so that probes and the Service find it." }}
+{{- fail "\n\nconfig.ops.listen has port 0: give the port number, so that probes and the Service can find it." }}
 {{- end }}
 {{- $drain := dig "pipeline" "drain" 25 $config | float64 }}
 {{- if le (float64 .Values.terminationGracePeriodSeconds) $drain }}
-{{- fail (printf "\n\nterminationGracePeriodSeconds is %v and config.pipeline.drain %v: pods would be killed while they finish their work. Make it at least 10 more." .Values.terminationGracePeriodSeconds $drain) }}
+{{- fail (printf "\n\nterminationGracePeriodSeconds is %v and config.pipeline.drain is %v: Kubernetes would kill pods while they finish their work. Make it at least 10 more." .Values.terminationGracePeriodSeconds $drain) }}
 {{- end }}
 {{- if and $daemons (eq .Values.state.kind "claim") }}
-{{- fail "\n\nstate.kind is claim, and one claim cannot be the state of all pods of a DaemonSet: take emptyDir or hostPath." }}
+{{- fail "\n\nstate.kind is claim, but the pods of a DaemonSet cannot share one claim: use emptyDir or hostPath." }}
 {{- end }}
 {{- if and (eq .Values.state.kind "hostPath") (not .Values.state.hostPath) }}
-{{- fail "\n\nstate.kind is hostPath: give the folder of the node in state.hostPath." }}
+{{- fail "\n\nstate.kind is hostPath: name the folder on the node in state.hostPath." }}
 {{- end }}
 {{- if and (not $daemons) (gt (int .Values.replicas) 1) }}
 {{- if include "imgtag.embeddedIndex" . }}
-{{- fail (printf "\n\nreplicas is %d, and the index is a file ([indexer.sqlite]): each pod would have one of its own. Take [indexer.meilisearch], or one replica." (int .Values.replicas)) }}
+{{- fail (printf "\n\nreplicas is %d, but the index is a file ([indexer.sqlite]): each pod would have its own. Use [indexer.meilisearch], or one replica." (int .Values.replicas)) }}
 {{- end }}
 {{- if eq .Values.state.kind "claim" }}
-{{- fail (printf "\n\nreplicas is %d, and state.kind is claim: the state is of one sidecar. Take emptyDir, or one replica." (int .Values.replicas)) }}
+{{- fail (printf "\n\nreplicas is %d, but state.kind is claim, and the state belongs to one sidecar. Use emptyDir, or one replica." (int .Values.replicas)) }}
 {{- end }}
 {{- end }}
 {{- include "imgtag.validate.model" . }}
 {{- if .Values.localStore.enabled }}
 {{- if not $daemons }}
-{{- fail "\n\nlocalStore leads to the store's pod on the same node, and a Deployment may run where there is none: take kind: DaemonSet, or config.store.s3.endpoint." }}
+{{- fail "\n\nlocalStore leads to the store's pod on the same node, but a Deployment may run on a node without one: use kind: DaemonSet, or config.store.s3.endpoint." }}
 {{- end }}
 {{- if not .Values.localStore.selector }}
-{{- fail "\n\nlocalStore.selector is empty: give the labels of the store's pods, see `kubectl get pods --show-labels`." }}
+{{- fail "\n\nlocalStore.selector is empty: set the labels of the store's pods, see `kubectl get pods --show-labels`." }}
 {{- end }}
 {{- if dig "store" "s3" "endpoint" "" $config }}
-{{- fail "\n\nlocalStore.enabled and config.store.s3.endpoint are two answers to one question: keep one." }}
+{{- fail "\n\nlocalStore.enabled and config.store.s3.endpoint both set the endpoint: keep one of them." }}
 {{- end }}
 {{- end }}
 {{- $budget := .Values.podDisruptionBudget }}
@@ -121,17 +121,17 @@
 {{- fail "\n\npodDisruptionBudget is for a Deployment: draining a node does not evict the pods of a DaemonSet." }}
 {{- end }}
 {{- if eq (kindIs "invalid" $budget.minAvailable) (kindIs "invalid" $budget.maxUnavailable) }}
-{{- fail "\n\npodDisruptionBudget needs minAvailable or maxUnavailable, one of the two." }}
+{{- fail "\n\npodDisruptionBudget needs exactly one of minAvailable and maxUnavailable." }}
 {{- end }}
 {{- end }}
 {{- range .Values.prometheusRule.without }}
 {{- if not (has . (include "imgtag.alertNames" $ | fromJsonArray)) }}
-{{- fail (printf "\n\nprometheusRule.without names %q, and there is no such alert: they are %s." . (include "imgtag.alertNames" $ | fromJsonArray | join ", ")) }}
+{{- fail (printf "\n\nprometheusRule.without names %q, but there is no such alert. The alerts are %s." . (include "imgtag.alertNames" $ | fromJsonArray | join ", ")) }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Settings that are secrets must not be values: these are kept in the release, and would be in the ConfigMap. */}}
+{{/* Secret settings must not be values: Helm stores values in the release, and they would be in the ConfigMap. */}}
 {{- define "imgtag.validate.secrets" -}}
 {{- $secrets := list "labels.mark_key" "store.s3.secret_key" "store.s3.session_token" "source.nats.password" "source.nats.token" "source.nats.nkey_seed" "source.nats.creds" "indexer.meilisearch.api_key" "web.token" }}
 {{- range $secrets }}
@@ -140,12 +140,12 @@
 {{- $here = ternary (get (ternary $here dict (kindIs "map" $here)) .) "" (kindIs "map" $here) }}
 {{- end }}
 {{- if $here }}
-{{- fail (printf "\n\nconfig.%s is a secret, and values are no place for one. Make a Secret with it, name that in `secrets`, and write config.%s_file: KEY." . .) }}
+{{- fail (printf "\n\nconfig.%s is a secret, which must not appear in values. Put it into a Secret, name that in `secrets`, and write config.%s_file: KEY." . .) }}
 {{- end }}
 {{- $variable := printf "IMGTAG_%s" (replace "." "__" . | upper) }}
 {{- range $.Values.env }}
 {{- if and (eq .name $variable) .value }}
-{{- fail (printf "\n\nenv has the value of %s, which is a secret: take valueFrom.secretKeyRef, or a file by `secrets`." .name) }}
+{{- fail (printf "\n\nenv contains the value of %s, which is a secret: use valueFrom.secretKeyRef, or a file through `secrets`." .name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -155,19 +155,19 @@
 {{- $model := .Values.model }}
 {{- if eq $model.from "image" }}
 {{- if not (and $model.image.repository $model.image.files) }}
-{{- fail "\n\nmodel.from is image: give model.image.repository, and the files to copy in model.image.files." }}
+{{- fail "\n\nmodel.from is image: set model.image.repository, and the files to copy in model.image.files." }}
 {{- end }}
 {{- else if eq $model.from "claim" }}
 {{- if not (and $model.claim.name $model.claim.path) }}
-{{- fail "\n\nmodel.from is claim: give model.claim.name, and the path of the model in it in model.claim.path." }}
+{{- fail "\n\nmodel.from is claim: set model.claim.name, and the path of the model in it in model.claim.path." }}
 {{- end }}
 {{- else if eq $model.from "bucket" }}
 {{- if not $model.bucket }}
-{{- fail "\n\nmodel.from is bucket: give model.bucket, a list of object: BUCKET/KEY with a name: for it." }}
+{{- fail "\n\nmodel.from is bucket: set model.bucket, a list of object: BUCKET/KEY, each with a name." }}
 {{- end }}
 {{- end }}
 {{- if and (ne $model.from "bundled") (dig "classifier" "tflite" "model" "" (include "imgtag.given" . | fromJson)) }}
-{{- fail (printf "\n\nmodel.from is %s, and config.classifier.tflite.model says otherwise: keep one of the two." $model.from) }}
+{{- fail (printf "\n\nmodel.from is %s, but config.classifier.tflite.model names another model: keep one of the two." $model.from) }}
 {{- end }}
 {{- end }}
 

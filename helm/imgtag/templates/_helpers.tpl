@@ -1,4 +1,4 @@
-{{/* Names are cut at 63 characters, as DNS labels are. */}}
+{{/* Names have at most 63 characters, like DNS labels. */}}
 {{- define "imgtag.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -23,7 +23,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What all pods of a release have in common, those of `helm test` too. */}}
+{{/* Labels of all pods of a release, including that of `helm test`. */}}
 {{- define "imgtag.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "imgtag.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

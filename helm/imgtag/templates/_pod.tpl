@@ -1,4 +1,4 @@
-{{/* What is common to the sidecar's pods and to that of `helm test`: who they are, what they may, where they run. */}}
+{{/* Common to the sidecar's pods and that of `helm test`: identity, permissions, placement. */}}
 {{- define "imgtag.pod" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
@@ -6,7 +6,7 @@ imagePullSecrets:
 {{- end }}
 serviceAccountName: {{ include "imgtag.serviceAccountName" . }}
 automountServiceAccountToken: false
-# A Service called imgtag would put IMGTAG_PORT and the like among our settings.
+# A Service named imgtag would add IMGTAG_PORT and the like to the settings.
 enableServiceLinks: false
 {{- if .Values.hostNetwork }}
 hostNetwork: true
@@ -35,7 +35,7 @@ volumes:
   {{- include "imgtag.volumes" . | nindent 2 }}
 {{- end }}
 
-{{/* A container of the sidecar's image, without name and arguments: dict "root" $ "brings" whether it brings the model. */}}
+{{/* A container with the sidecar's image, without name and arguments: dict "root" $ "brings" whether it provides the model. */}}
 {{- define "imgtag.container" -}}
 {{- with .root -}}
 image: {{ include "imgtag.image" (dict "image" .Values.image "tag" .Chart.AppVersion) }}
@@ -63,7 +63,7 @@ volumeMounts:
   value: /run/secrets/imgtag
 {{- end }}
 {{- if and (dig "limits" "cpu" "" (.Values.resources | default dict)) (not (dig "pipeline" "workers" "" (include "imgtag.given" . | fromJson))) }}
-# Otherwise there would be one for each core of the node. Rounded up.
+# Rounded up. Without this there would be one worker for each core of the node.
 - name: IMGTAG_PIPELINE__WORKERS
   valueFrom:
     resourceFieldRef: {resource: limits.cpu, divisor: "1"}
@@ -150,7 +150,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* The containers that bring the model, if any are needed. */}}
+{{/* The containers that provide the model, if any are needed. */}}
 {{- define "imgtag.model.container" -}}
 {{- $model := .Values.model }}
 {{- $folder := include "imgtag.modelsFolder" . }}
@@ -167,7 +167,7 @@ volumeMounts:
     - --sha256
     - {{ . | quote }}
     {{- end }}
-    # That of the same name may be there from the last time.
+    # A previous pod may have left one with the same name.
     - --yes
   {{- include "imgtag.container" (dict "root" $ "brings" true) | nindent 2 }}
 {{- end }}
@@ -195,7 +195,7 @@ volumeMounts:
 {{- end }}
 {{- end }}
 
-{{/* The template of the sidecar's pods. */}}
+{{/* The pod template of the sidecar. */}}
 {{- define "imgtag.podTemplate" -}}
 metadata:
   annotations:
@@ -203,7 +203,7 @@ metadata:
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  # Without the chart's version: another chart alone is no reason for other pods.
+  # Without the chart's version: a new chart version alone must not replace pods.
   labels:
     {{- include "imgtag.selectorLabels" . | nindent 4 }}
     {{- with .Values.commonLabels }}

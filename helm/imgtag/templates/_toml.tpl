@@ -1,8 +1,8 @@
 {{/*
-TOML of a map. Helm's own `toToml` writes 5 as 5.0 and 67108864 as 6.7108864e+07, since all numbers of values are floats;
-and an empty value stops it. Here whole numbers are whole and what is null is left out.
+A map as TOML. Helm's own `toToml` writes 5 as 5.0 and 67108864 as 6.7108864e+07, because all numbers in values are floats,
+and fails on an empty value. This writes integers as integers and leaves out nulls.
 
-A table: dict "table" the map "path" its name, empty for the document. First what belongs under its own header, then tables.
+A table: dict "table" the map "path" its name, empty for the document. Keys of the table come first, then its sub-tables.
 */}}
 {{- define "imgtag.toml" -}}
 {{- $path := .path -}}
@@ -28,7 +28,7 @@ A table: dict "table" the map "path" its name, empty for the document. First wha
 {{- end }}
 {{- end }}
 
-{{/* Not empty where the value is a list of maps, and nothing else. */}}
+{{/* Not empty if the value is a list that contains only maps. */}}
 {{- define "imgtag.toml.tables" -}}
 {{- if and (kindIs "slice" .) . }}
 {{- $maps := 0 }}
@@ -41,7 +41,7 @@ A table: dict "table" the map "path" its name, empty for the document. First wha
 {{- if regexMatch "^[A-Za-z0-9_-]+$" . }}{{ . }}{{ else }}{{ include "imgtag.toml.text" . }}{{ end }}
 {{- end }}
 
-{{/* JSON's strings are TOML's, but for DEL. */}}
+{{/* JSON strings are TOML strings, except for DEL. */}}
 {{- define "imgtag.toml.text" -}}
 {{- mustToRawJson . | replace "\u007f" "\\u007f" }}
 {{- end }}
