@@ -53,7 +53,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "read_only": "The folder is on a read-only file system.",
             "unsupported": "The server does not support the request.",
             "store_refused": "The server refuses for another reason; see the message.",
-            "write_limit": "Labels written three times in an hour disappeared again: another program rewrites the object.",
+            "write_limit": "Labels written three times in an hour disappeared: another program rewrites the object.",
             "write_refused": "Any other refusal of a write.",
         },
     ),
@@ -90,7 +90,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "These appear in retry metrics and in command output.",
         {
             "unavailable": "A server, disk or share does not answer; imgtag tries again.",
-            "bucket_absent": "The bucket is missing, or empty although the index knows objects in it; imgtag tries again.",
+            "bucket_absent": "The bucket is missing, or empty although the index knows objects; imgtag tries again.",
             "conflict": "The object changed during the work; imgtag looks at it again.",
             "index_down": "The index does not answer; labelling continues without it.",
             "index_missing": "The index no longer exists; imgtag creates it again.",
