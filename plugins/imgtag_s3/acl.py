@@ -1,4 +1,4 @@
-"""Grants of an object, as the headers that give them again.
+"""Grants of an object, as the headers that repeat them.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAcl.html
 """
@@ -11,34 +11,34 @@ from imgtag.errors import WriteRefused
 from imgtag.types.ref import ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault, while_writing
+from imgtag_s3.errors import S3Error, map_write_error
 
 
-def grants(client: Client, state: ObjectState) -> dict[str, str]:
-    """Headers for what others than the owner may do; none where the store has no ACLs. Raises as a write does."""
-    if state.native.minio:  # answers every question with the same private ACL
+def read_grants(client: Client, state: ObjectState) -> dict[str, str]:
+    """Headers for the permissions of others than the owner; empty where the store has no ACLs. Raises as a write."""
+    if state.native.is_minio:  # answers every request with the same private ACL
         return {}
     query = {"acl": ""} | ({"versionId": state.version} if state.version else {})
     try:
-        return granted(xml.parse(client.send("GET", state.ref.bucket, state.ref.key, query=query).data))
-    except Fault as fault:
-        if fault.denied:
+        return grant_headers(xml.parse(client.send("GET", state.ref.bucket, state.ref.key, query=query).data))
+    except S3Error as error:
+        if error.denied:
             raise WriteRefused(
-                "its ACL must not be read, so it could be lost", code="acl_unknown", hint="Permit s3:GetObjectAcl."
-            ) from fault
-        if fault.status in {405, 501}:
+                "its ACL cannot be read, so a write could lose it", code="acl_unknown", hint="Permit s3:GetObjectAcl."
+            ) from error
+        if error.status in {405, 501}:
             return {}
-        raise while_writing(fault, state.ref) from fault
+        raise map_write_error(error, state.ref) from error
 
 
-def granted(policy: xml.Element) -> dict[str, str]:
-    """``AccessControlPolicy`` as headers; none where the owner is alone, which is what every write gives."""
+def grant_headers(policy: xml.Element) -> dict[str, str]:
+    """``AccessControlPolicy`` as headers; empty where only the owner has access, which every write grants anyway."""
     owner = ("id", xml.text(policy, "Owner/ID"))
-    found = [(xml.text(grant, "Permission"), _grantee(grant)) for grant in policy.iter("Grant")]
-    if all(grant == ("FULL_CONTROL", owner) for grant in found):
+    grants = [(xml.text(grant, "Permission"), _grantee(grant)) for grant in policy.iter("Grant")]
+    if all(grant == ("FULL_CONTROL", owner) for grant in grants):
         return {}
     headers: defaultdict[str, list[str]] = defaultdict(list)
-    for permission, (kind, name) in found:
+    for permission, (kind, name) in grants:
         headers[f"x-amz-grant-{permission.lower().replace('_', '-')}"].append(f'{kind}="{name}"')
     return {name: ", ".join(values) for name, values in headers.items()}
 

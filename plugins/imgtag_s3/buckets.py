@@ -1,4 +1,4 @@
-"""Buckets: whether they are there, and what they do by themselves to an object that is written."""
+"""Buckets: whether they exist, and what they add to an object that is written."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from imgtag.errors import BucketAbsent, WriteRefused
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault, while_asking
+from imgtag_s3.errors import S3Error, map_request_error
 
-T = TypeVar("T")
-_FRESH = 30.0
-"""Seconds that a bucket's defaults are believed; they are set once in its life."""
+_CACHE_SECONDS = 30.0
+"""How long a bucket's defaults are cached; most are set once in its life."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Versioning:
     """Whether writes make versions.
 
-    MinIO excludes prefixes from it, with ``*`` as the one wildcard, and folders:
+    MinIO can exclude prefixes, with ``*`` as the only wildcard, and folders:
     https://github.com/minio/minio/blob/master/docs/bucket/versioning/README.md
     """
 
@@ -31,13 +29,13 @@ class Versioning:
     folders: bool = False
 
     def makes_version(self, key: str) -> bool:
-        """Whether a write on this key makes a further version, rather than replace the one without an id."""
+        """Whether a write to this key makes another version, rather than replace the one without an id."""
         if self.status != "Enabled" or (self.folders and key.endswith("/")):
             return False
-        return not any(re.match(_pattern(prefix), key, re.DOTALL) for prefix in self.excluded)
+        return not any(re.match(_prefix_pattern(prefix), key, re.DOTALL) for prefix in self.excluded)
 
     @classmethod
-    def read(cls, root: xml.Element) -> Versioning:
+    def parse(cls, root: xml.Element) -> Versioning:
         """From ``VersioningConfiguration``."""
         return cls(
             status=xml.text(root, "Status"),
@@ -47,73 +45,74 @@ class Versioning:
 
 
 class Buckets:
-    """Asks the server about buckets."""
+    """Reads the settings of buckets."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known: dict[tuple[str, str], tuple[float, bool]] = {}
+        self._cache: dict[tuple[str, str], tuple[float, bool]] = {}
 
     def require(self, bucket: str) -> None:
-        """Raises BucketAbsent where there is no such bucket; a HEAD without a body says the same of key and bucket."""
+        """Raise BucketAbsent where the bucket does not exist: the 404 to a HEAD is the same for key and bucket."""
         try:
             self._client.send("HEAD", bucket)
-        except Fault as fault:
-            if fault.absent:
-                raise BucketAbsent(f"there is no bucket {bucket}") from fault
-            if not fault.denied:  # it is there, and we may not look into it
-                raise while_asking(fault) from fault
+        except S3Error as error:
+            if error.absent:
+                raise BucketAbsent(f"no such bucket: {bucket}") from error
+            if not error.denied:  # a 403: the bucket exists, only its contents are off limits
+                raise map_request_error(error) from error
 
     def versioning(self, bucket: str, *, plain: bool = False) -> Versioning:
-        """What the bucket does with versions, asked anew each time: everything depends on it.
+        """What the bucket does with versions, read every time: every decision depends on it.
 
-        ``plain``: for an object without a version id. A put with If-Match loses nothing of it, also where versioning
-        was turned on meanwhile: that the bucket makes no versions is then believed for a while.
+        ``plain``: for an object without a version id. A put with If-Match loses nothing of it, even if versioning
+        was turned on in the meantime, so that the bucket makes no versions is cached then.
         """
-        if plain and not self._fresh("versioning", bucket, lambda: bool(self._versioning(bucket).status)):
+        if plain and not self._cached("versioning", bucket, lambda: bool(self._read_versioning(bucket).status)):
             return Versioning()
-        return self._versioning(bucket)
+        return self._read_versioning(bucket)
 
-    def _versioning(self, bucket: str) -> Versioning:
-        found = self._ask(bucket, "versioning", "s3:GetBucketVersioning")
-        return Versioning.read(found) if found is not None else Versioning()
+    def _read_versioning(self, bucket: str) -> Versioning:
+        root = self._read_setting(bucket, "versioning", "s3:GetBucketVersioning")
+        return Versioning() if root is None else Versioning.parse(root)
 
     def locks_by_default(self, bucket: str) -> bool:
-        """Whether the bucket puts a retention on whatever is written."""
-        action = "s3:GetBucketObjectLockConfiguration"
-        return self._fresh("lock", bucket, lambda: _has(self._ask(bucket, "object-lock", action), "Rule"))
+        """Whether the bucket puts everything that is written under a retention."""
+        return self._has_rule(bucket, "object-lock", "s3:GetBucketObjectLockConfiguration")
 
     def encrypts_by_default(self, bucket: str) -> bool:
-        """Whether the bucket encrypts whatever is written."""
-        action = "s3:GetEncryptionConfiguration"
-        return self._fresh("encryption", bucket, lambda: _has(self._ask(bucket, "encryption", action), "Rule"))
+        """Whether the bucket encrypts everything that is written."""
+        return self._has_rule(bucket, "encryption", "s3:GetEncryptionConfiguration")
 
-    def _ask(self, bucket: str, what: str, action: str) -> xml.Element | None:
-        """A setting of the bucket; None where it has none, or the server knows of no such thing."""
+    def _has_rule(self, bucket: str, setting: str, action: str) -> bool:
+        def read() -> bool:
+            root = self._read_setting(bucket, setting, action)
+            return root is not None and root.find("Rule") is not None
+
+        return self._cached(setting, bucket, read)
+
+    def _read_setting(self, bucket: str, setting: str, action: str) -> xml.Element | None:
+        """A setting of the bucket; None where it has none, or the server does not know the setting."""
         try:
-            return xml.parse(self._client.send("GET", bucket, query={what: ""}).data)
-        except Fault as fault:
-            if fault.denied:
+            return xml.parse(self._client.send("GET", bucket, query={setting: ""}).data)
+        except S3Error as error:
+            if error.denied:
                 raise WriteRefused(
-                    f"whether a write is safe is not known: {what} of the bucket must not be read",
-                    code=f"{what.replace('-', '_')}_unknown",
+                    f"cannot tell whether a write is safe: {setting} of the bucket may not be read",
+                    code=f"{setting.replace('-', '_')}_unknown",
                     hint=f"Permit {action} on {bucket}; `imgtag policy` shows all that is needed.",
-                ) from fault
-            if fault.unsupported and fault.code != "NoSuchBucket":
+                ) from error
+            if error.unsupported and error.code != "NoSuchBucket":
                 return None
-            raise while_asking(fault) from fault
+            raise map_request_error(error) from error
 
-    def _fresh(self, what: str, bucket: str, ask: Callable[[], bool]) -> bool:
-        at, known = self._known.get((what, bucket), (0.0, False))
+    def _cached(self, setting: str, bucket: str, read: Callable[[], bool]) -> bool:
+        read_at, value = self._cache.get((setting, bucket), (0.0, False))
         now = time.monotonic()
-        if now - at > _FRESH:
-            known = ask()
-            self._known[what, bucket] = (now, known)
-        return known
+        if now - read_at > _CACHE_SECONDS:
+            value = read()
+            self._cache[setting, bucket] = (now, value)
+        return value
 
 
-def _has(root: xml.Element | None, path: str) -> bool:
-    return root is not None and root.find(path) is not None
-
-
-def _pattern(prefix: str) -> str:
+def _prefix_pattern(prefix: str) -> str:
     return ".*".join(re.escape(part) for part in f"{prefix}*".split("*"))

@@ -1,7 +1,7 @@
-"""Requests to an S3 server: signed, bounded in time, never sent twice where they write.
+"""Requests to an S3 server: signed, bounded in time, never repeated where they write.
 
-`minio` does what it can do whole (buckets, listings, the list of targets). Its methods cannot send If-Match or Expires,
-so what touches objects is sent from here over the same pool, signed by `minio.signer`: see
+`minio` does what it can do completely (buckets, listings, the list of targets). Its methods cannot send If-Match or
+Expires, so requests for objects are sent from here over the same pool, signed by `minio.signer`: see
 docs/design/20261121-s3-requests.md.
 """
 
@@ -20,23 +20,25 @@ import urllib3
 from minio import Minio, MinioAdmin
 from minio.credentials.credentials import Credentials
 from minio.credentials.providers import StaticProvider
-from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.error import InvalidResponseError, ServerError
+from minio.error import S3Error as MinioS3Error
 from minio.signer import sign_v4_s3
 from urllib3.exceptions import HTTPError
 
 from imgtag import __version__
 from imgtag_s3 import xml
-from imgtag_s3.errors import Fault, NoAnswer
-from imgtag_s3.settings import TRIES, S3StoreSettings
+from imgtag_s3.errors import NoResponse, S3Error
+from imgtag_s3.settings import MAX_TRIES, S3StoreSettings
 
 _CHUNK = 1 << 18
-"""Bytes between two looks at the clock."""
+"""Bytes between two checks of the deadline."""
 _CODES = {400: "BadRequest", 403: "AccessDenied", 404: "NotFound", 409: "OperationAborted", 412: "PreconditionFailed"}
+"""Codes for responses without a body: those to HEAD."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A whole answer; ``headers`` are found in any case of letters."""
+class Response:
+    """A complete response; ``headers`` ignore case."""
 
     status: int
     headers: Mapping[str, str]
@@ -44,52 +46,48 @@ class Answer:
 
 
 class Client:
-    """Safe in threads. A request ends within ``settings.deadline`` seconds, as an answer, Fault or NoAnswer."""
+    """Thread-safe. Every request ends within ``settings.deadline`` seconds: in a response, S3Error or NoResponse."""
 
     def __init__(self, settings: S3StoreSettings) -> None:
         self._settings = settings
         token = settings.session_token
         secret = settings.secret_key.get_secret_value()
         self._credentials = Credentials(settings.access_key, secret, token.get_secret_value() if token else None)
-        self._pool = _pool(settings)
-        self._buckets = Minio(
+        self._pool = _connection_pool(settings)
+        provider = StaticProvider(settings.access_key, secret, self._credentials.session_token)
+        self._minio = Minio(
             settings.host,
-            credentials=self._provider(),
+            credentials=provider,
             secure=settings.secure,
             region=settings.region,
             http_client=self._pool,
         )
-        self._buckets.set_app_info("imgtag", __version__)
-
-    def _provider(self) -> StaticProvider:
-        key = self._credentials
-        return StaticProvider(key.access_key, key.secret_key, key.session_token)
+        self._minio.set_app_info("imgtag", __version__)
+        self._admin = MinioAdmin(
+            endpoint=settings.host,
+            credentials=provider,
+            secure=settings.secure,
+            region=settings.region,
+            http_client=self._pool,
+        )
 
     @contextmanager
-    def buckets(self) -> Iterator[Minio]:
-        """`minio` for what it can do whole; its errors come as Fault and NoAnswer."""
+    def minio(self) -> Iterator[Minio]:
+        """`minio`, for what it can do completely; its errors are raised as S3Error and NoResponse."""
         try:
-            yield self._buckets
-        except S3Error as error:
-            raise Fault(error.response.status, error.code or "", error.message or "") from error
+            yield self._minio
+        except MinioS3Error as error:
+            raise S3Error(error.response.status, error.code or "", error.message or "") from error
         except (ServerError, InvalidResponseError) as error:
-            raise Fault(getattr(error, "status_code", 502), "InvalidResponse", str(error)) from error
+            raise S3Error(getattr(error, "status_code", 502), "InvalidResponse", str(error)) from error
         except (HTTPError, OSError) as error:
-            raise self._unanswered(error) from error
-        except ValueError as error:  # its own rules for names of buckets
-            raise Fault(404, "NoSuchBucket", str(error)) from error
+            raise self._no_response(error) from error
+        except ValueError as error:  # minio's own rules for bucket names
+            raise S3Error(404, "NoSuchBucket", str(error)) from error
 
     def admin_info(self) -> str:
-        """What a MinIO tells its administrators about itself, JSON. Raises whatever `minio` raises."""
-        settings = self._settings
-        admin = MinioAdmin(
-            endpoint=settings.host,
-            credentials=self._provider(),
-            region=settings.region,
-            secure=settings.secure,
-            http_client=self._pool,
-        )
-        return admin.info()
+        """What MinIO tells its administrators about itself, JSON. Raises whatever `minio` raises."""
+        return self._admin.info()
 
     def close(self) -> None:
         """Close the connections."""
@@ -104,66 +102,67 @@ class Client:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-    ) -> Answer:
-        """Send a request and read the answer. Raises Fault, NoAnswer."""
+    ) -> Response:
+        """Send a request and read the whole response. Raises S3Error, NoResponse."""
         end = time.monotonic() + self._settings.deadline
         try:
-            response = self._open(method, self._url(bucket, key, query or {}), dict(headers or {}), body, end)
-            data = b"".join(_bounded(response, end))
-            response.release_conn()
-            answer = Answer(status=response.status, headers=response.headers, data=data)
-            if response.status >= 300 or _is_error(data):
-                raise _fault(answer)
+            raw = self._request(method, self._url(bucket, key, query or {}), dict(headers or {}), body, end)
+            data = b"".join(_read_chunks(raw, end))
+            raw.release_conn()
+            response = Response(status=raw.status, headers=raw.headers, data=data)
+            if response.status >= 300 or _is_late_error(data):
+                raise _parse_error(response)
         except (HTTPError, OSError) as error:
-            raise self._unanswered(error) from error
-        return answer
+            raise self._no_response(error) from error
+        return response
 
     @contextmanager
     def stream(
         self, bucket: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
-        """GET an object: its headers, and its bytes as they are stored. Raises Fault, NoAnswer.
+        """GET an object: its headers, and its bytes as they are stored. Raises S3Error, NoResponse.
 
-        A MinIO holds the key's lock until the bytes are read, so they are to be read at once.
+        MinIO holds the key's lock until the bytes are read, so read them at once.
         """
         end = time.monotonic() + self._settings.deadline
         try:
-            response = self._open("GET", self._url(bucket, key, query), dict(headers), b"", end)
+            raw = self._request("GET", self._url(bucket, key, query), dict(headers), b"", end)
             try:
-                if response.status >= 300:
-                    data = b"".join(_bounded(response, end))
-                    raise _fault(Answer(status=response.status, headers=response.headers, data=data))
-                yield response.headers, _bounded(response, end)
+                if raw.status >= 300:
+                    data = b"".join(_read_chunks(raw, end))
+                    raise _parse_error(Response(status=raw.status, headers=raw.headers, data=data))
+                yield raw.headers, _read_chunks(raw, end)
             finally:
-                response.close()  # goes back to the pool where all was read, else is cut: nothing is waited for
+                raw.close()  # returns to the pool where all was read, else cuts the connection: never waits
         except (HTTPError, OSError) as error:
-            raise self._unanswered(error) from error
+            raise self._no_response(error) from error
 
-    def _unanswered(self, error: Exception) -> NoAnswer:
-        return NoAnswer(f"{self._settings.endpoint} does not answer: {error}", hint="Is the store running?")
+    def _no_response(self, error: Exception) -> NoResponse:
+        return NoResponse(f"{self._settings.endpoint} does not respond: {error}", hint="Is the store running?")
 
-    def _open(
+    def _request(
         self, method: str, url: SplitResult, headers: dict[str, str], body: bytes, end: float
     ) -> urllib3.BaseHTTPResponse:
         headers |= {"Host": url.netloc, "User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
         if body or method in {"PUT", "POST"}:
             headers["Content-Length"] = str(len(body))
             headers["Content-MD5"] = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-        signed = self._signed(method, url, headers, body)
-        # http.client sends text as Latin-1; what was signed is its UTF-8.
-        wire = {name: value.encode().decode("latin-1") for name, value in signed.items()}
+        self._sign(method, url, headers, body)
+        # http.client sends text as Latin-1, but the signature covers its UTF-8.
+        wire = {name: value.encode().decode("latin-1") for name, value in headers.items()}
         return self._pool.urlopen(
             method,
             urlunsplit(url),
             headers=wire,
-            body=_chunks(body, end) if body else None,
+            body=_split_body(body, end) if body else None,
             preload_content=False,
             decode_content=False,
             redirect=False,
         )
 
-    def _signed(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> dict[str, str]:
-        # Over TLS the Content-MD5 is enough, and a second digest of the body is saved.
+    def _sign(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> None:
+        """Add date, digest and signature to ``headers``."""
+        # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
         digest = "UNSIGNED-PAYLOAD" if self._settings.secure else sha256(body).hexdigest()
         now = datetime.now(UTC)
         headers |= {"x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"), "x-amz-content-sha256": digest}
@@ -178,31 +177,31 @@ class Client:
             content_sha256=digest,
             date=now,
         )
-        return headers
 
     def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> SplitResult:
         scheme = "https" if self._settings.secure else "http"
-        inside = self._settings.bucket_in_host and bucket and "." not in bucket
-        host = f"{bucket}.{self._settings.host}" if inside else self._settings.host
-        path = "/".join(["" if inside or not bucket else f"/{bucket}", key])
+        # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
+        in_host = self._settings.bucket_in_host and bucket and "." not in bucket
+        host = f"{bucket}.{self._settings.host}" if in_host else self._settings.host
+        path = "/".join(["" if in_host or not bucket else f"/{bucket}", key])
         pairs = sorted(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
         return SplitResult(scheme, host, quote(path or "/", safe="/"), "&".join(pairs), "")
 
 
-def source(bucket: str, key: str, version: str) -> str:
+def copy_source(bucket: str, key: str, version: str) -> str:
     """The value of ``x-amz-copy-source``."""
     return quote(f"/{bucket}/{key}") + (f"?versionId={quote(version, safe='')}" if version else "")
 
 
-def _pool(settings: S3StoreSettings) -> urllib3.PoolManager:
-    # A write is never sent again by itself: after a lost answer somebody has to look first.
+def _connection_pool(settings: S3StoreSettings) -> urllib3.PoolManager:
+    # A write is never repeated automatically: after a lost response somebody has to look first.
     retries = urllib3.Retry(
-        total=TRIES - 1,
+        total=MAX_TRIES - 1,
         backoff_factor=0.1,
         status_forcelist=[500, 502, 503, 504],
         allowed_methods=["GET", "HEAD"],
         raise_on_status=False,
-        respect_retry_after_header=False,  # a MinIO that starts says 60 seconds: longer than any deadline
+        respect_retry_after_header=False,  # a starting MinIO says 60 seconds: longer than any deadline
         redirect=0,
         raise_on_redirect=False,
     )
@@ -215,32 +214,32 @@ def _pool(settings: S3StoreSettings) -> urllib3.PoolManager:
     )
 
 
-def _chunks(body: bytes, end: float) -> Iterator[bytes]:
+def _split_body(body: bytes, end: float) -> Iterator[bytes]:
     for start in range(0, len(body), _CHUNK):
-        _in_time(end)
+        _check_deadline(end)
         yield body[start : start + _CHUNK]
 
 
-def _bounded(response: urllib3.BaseHTTPResponse, end: float) -> Iterator[bytes]:
+def _read_chunks(response: urllib3.BaseHTTPResponse, end: float) -> Iterator[bytes]:
     for chunk in response.stream(_CHUNK, decode_content=False):
-        _in_time(end)
+        _check_deadline(end)
         yield chunk
 
 
-def _in_time(end: float) -> None:
+def _check_deadline(end: float) -> None:
     if time.monotonic() > end:
         raise TimeoutError("it took longer than the deadline")
 
 
-def _is_error(data: bytes) -> bool:
-    """A copy, and the end of a multipart upload, may fail behind a status of 200."""
+def _is_late_error(data: bytes) -> bool:
+    """A copy, and the end of a multipart upload, may fail after a status of 200 was sent."""
     return b"<Error>" in data[:500] and xml.parse(data).tag == "Error"
 
 
-def _fault(answer: Answer) -> Fault:
-    server = answer.headers.get("Server", "")
-    if answer.data.lstrip().startswith(b"<"):
-        root = xml.parse(answer.data)
-        return Fault(answer.status, xml.text(root, "Code"), xml.text(root, "Message"), server)
-    code = answer.headers.get("x-minio-error-code") or _CODES.get(answer.status, str(answer.status))
-    return Fault(answer.status, code, answer.headers.get("x-minio-error-desc", "").strip('"'), server)
+def _parse_error(response: Response) -> S3Error:
+    server = response.headers.get("Server", "")
+    if response.data.lstrip().startswith(b"<"):
+        root = xml.parse(response.data)
+        return S3Error(response.status, xml.text(root, "Code"), xml.text(root, "Message"), server)
+    code = response.headers.get("x-minio-error-code") or _CODES.get(response.status, str(response.status))
+    return S3Error(response.status, code, response.headers.get("x-minio-error-desc", "").strip('"'), server)

@@ -1,4 +1,4 @@
-"""Write-back of what was uploaded in parts: the same parts again, so that its ETag with the number stays.
+"""Write-back of objects that were uploaded in parts: the same parts again, so that the ETag with their number stays.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 """
@@ -15,17 +15,16 @@ from imgtag.errors import WriteRefused
 from imgtag.types.ref import ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
-from imgtag_s3.copy import copied_from
-from imgtag_s3.errors import Fault, NoAnswer
-from imgtag_s3.put import tagging
+from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.state import CHECKSUM, CHECKSUM_MODE, CHECKSUM_TYPE
+from imgtag_s3.write_requests import copy_source_headers, tagging_header
 
-_NUMBERED = re.compile(r"[0-9a-f]{32}-[0-9]+")
+_MULTIPART_ETAG = re.compile(r"[0-9a-f]{32}-[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One part as it was uploaded: where it lies, and its checksum where it has one."""
+    """A part as it was uploaded: its place in the object, and its checksums where it has any."""
 
     number: int
     start: int
@@ -34,7 +33,7 @@ class Part:
 
     @property
     def end(self) -> int:
-        """The place behind its last byte."""
+        """The offset after its last byte."""
         return self.start + self.size
 
 
@@ -42,84 +41,80 @@ SendPart = Callable[[str, Part], str]
 """Sends a part of the upload with this id, and returns its ETag in quotes."""
 
 
-def parts(client: Client, state: ObjectState) -> tuple[Part, ...]:
-    """The parts that the object was uploaded in; none where it was sent whole. Raises Fault, NoAnswer, WriteRefused."""
-    if not _NUMBERED.fullmatch(state.etag):
+def read_parts(client: Client, state: ObjectState) -> tuple[Part, ...]:
+    """The parts of a multipart object; none where it was uploaded whole. Raises S3Error, NoResponse, WriteRefused."""
+    if not _MULTIPART_ETAG.fullmatch(state.etag):
         return ()
     first = _part_headers(client, state, 1)
     count = int(first.get("x-amz-mp-parts-count", "0"))
-    if not count:  # an ETag that only looks so: MinIO's of a compressed object
+    if not count:  # only looks like a multipart ETag: MinIO's of a compressed object
         return ()
-    found = [_part(1, 0, first)]
+    parts = [_parse_part(1, 0, first)]
     for number in range(2, count + 1):
-        found.append(_part(number, found[-1].end, _part_headers(client, state, number)))
-    if found[-1].end != state.size:
-        raise WriteRefused("the store does not tell the sizes of its parts", code="parts_unknown")
-    return tuple(found)
+        parts.append(_parse_part(number, parts[-1].end, _part_headers(client, state, number)))
+    if parts[-1].end != state.size:
+        raise WriteRefused("the store does not report the sizes of its parts", code="parts_unknown")
+    return tuple(parts)
 
 
-def whole(state: ObjectState) -> Part:
-    """The one part of an object that was sent whole."""
-    return Part(number=1, start=0, size=state.size)
-
-
-def by_bytes(client: Client, state: ObjectState, body: Callable[[Part], bytes]) -> SendPart:
-    """Parts are sent again."""
+def send_by_bytes(client: Client, state: ObjectState, read: Callable[[Part], bytes]) -> SendPart:
+    """Upload parts again."""
 
     def send(upload: str, part: Part) -> str:
         query = {"uploadId": upload, "partNumber": str(part.number)}
-        answer = client.send(
-            "PUT", state.ref.bucket, state.ref.key, query=query, headers=part.checksums, body=body(part)
+        response = client.send(
+            "PUT", state.ref.bucket, state.ref.key, query=query, headers=part.checksums, body=read(part)
         )
-        return answer.headers["etag"]
+        return response.headers["etag"]
 
     return send
 
 
-def by_copy(client: Client, state: ObjectState) -> SendPart:
-    """Parts are copied within the server, each from exactly this version and ETag."""
+def send_by_copy(client: Client, state: ObjectState) -> SendPart:
+    """Copy parts within the server, each from exactly this version and ETag."""
 
     def send(upload: str, part: Part) -> str:
         query = {"uploadId": upload, "partNumber": str(part.number)}
-        headers = {**copied_from(state), "x-amz-copy-source-range": f"bytes={part.start}-{part.end - 1}"}
-        answer = client.send("PUT", state.ref.bucket, state.ref.key, query=query, headers=headers)
-        return xml.text(xml.parse(answer.data), "ETag")
+        headers = {**copy_source_headers(state), "x-amz-copy-source-range": f"bytes={part.start}-{part.end - 1}"}
+        response = client.send("PUT", state.ref.bucket, state.ref.key, query=query, headers=headers)
+        return xml.text(xml.parse(response.data), "ETag")
 
     return send
 
 
-def again(
-    client: Client, state: ObjectState, headers: Mapping[str, str], found: tuple[Part, ...], send: SendPart
+def rewrite_parts(
+    client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...], send: SendPart
 ) -> str:
-    """Write, and return the version id that came of it, or nothing. Raises Fault, NoAnswer, WriteRefused."""
-    upload = _begun(client, state, headers)
+    """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse, WriteRefused."""
+    upload = _create_upload(client, state, headers)
     try:
-        etags = {part: send(upload, part) for part in found}
-        if _etag(etags.values()) not in {state.etag, None}:
+        etags = {part: send(upload, part) for part in parts}
+        if _multipart_etag(etags.values()) not in {state.etag, None}:
             raise WriteRefused("its parts would have another ETag", code="checksum")
-        return _completed(client, state, upload, etags)
+        return _complete_upload(client, state, upload, etags)
     except BaseException:
-        # Where the answer to the end was lost the upload may be complete: then there is nothing to abort.
-        with suppress(Fault, NoAnswer):
+        # After a lost response to the completion the upload may be complete: then there is nothing to abort.
+        with suppress(S3Error, NoResponse):
             client.send("DELETE", state.ref.bucket, state.ref.key, query={"uploadId": upload})
         raise
 
 
-def _begun(client: Client, state: ObjectState, headers: Mapping[str, str]) -> str:
+def _create_upload(client: Client, state: ObjectState, headers: Mapping[str, str]) -> str:
     sums = state.native.checksums
     names = [name.removeprefix(CHECKSUM).upper() for name in sums if name != CHECKSUM_TYPE]
     kind = {CHECKSUM_TYPE: sums[CHECKSUM_TYPE]} if CHECKSUM_TYPE in sums else {}
     algorithm = {f"{CHECKSUM}algorithm": names[0], **kind} if names else {}
-    sent = {**headers, **tagging(state), **algorithm}
-    answer = client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=sent)
-    return xml.text(xml.parse(answer.data), "UploadId")
+    every = {**headers, **tagging_header(state), **algorithm}
+    response = client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=every)
+    return xml.text(xml.parse(response.data), "UploadId")
 
 
-def _completed(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> str:
+def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> str:
     root = xml.Element("CompleteMultipartUpload")
     for part, etag in etags.items():
-        xml.add(root, "Part", PartNumber=str(part.number), ETag=etag, **_checksum_elements(part))
-    answer = client.send(
+        sums = {f"Checksum{name.removeprefix(CHECKSUM).upper()}": value for name, value in part.checksums.items()}
+        xml.add(root, "Part", PartNumber=str(part.number), ETag=etag, **sums)
+    response = client.send(
         "POST",
         state.ref.bucket,
         state.ref.key,
@@ -127,11 +122,7 @@ def _completed(client: Client, state: ObjectState, upload: str, etags: Mapping[P
         headers={"If-Match": f'"{state.etag}"', "Content-Type": "application/xml"},
         body=xml.render(root),
     )
-    return answer.headers.get("x-amz-version-id", "")
-
-
-def _checksum_elements(part: Part) -> dict[str, str]:
-    return {f"Checksum{name.removeprefix(CHECKSUM).upper()}": value for name, value in part.checksums.items()}
+    return response.headers.get("x-amz-version-id", "")
 
 
 def _part_headers(client: Client, state: ObjectState, number: int) -> Mapping[str, str]:
@@ -140,15 +131,15 @@ def _part_headers(client: Client, state: ObjectState, number: int) -> Mapping[st
     return client.send("HEAD", state.ref.bucket, state.ref.key, query=query, headers=headers).headers
 
 
-def _part(number: int, start: int, headers: Mapping[str, str]) -> Part:
+def _parse_part(number: int, start: int, headers: Mapping[str, str]) -> Part:
     sums = {name.lower(): value for name, value in headers.items() if name.lower().startswith(CHECKSUM)}
-    whole = {name: value for name, value in sums.items() if name == CHECKSUM_TYPE or "-" in value}
-    own = {name: value for name, value in sums.items() if name not in whole}
+    # A value with a number after a dash is that of the whole object, which servers show with every part.
+    own = {name: value for name, value in sums.items() if name != CHECKSUM_TYPE and "-" not in value}
     return Part(number=number, start=start, size=int(headers["content-length"]), checksums=own)
 
 
-def _etag(etags: Iterable[str]) -> str | None:
-    """What the object's will be; None where the parts' are no MD5."""
+def _multipart_etag(etags: Iterable[str]) -> str | None:
+    """The ETag that the object will have; None where those of its parts are not MD5s."""
     bare = [etag.strip('"') for etag in etags]
     if not all(re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare):
         return None

@@ -1,4 +1,4 @@
-"""The least that the sidecar's user must be permitted.
+"""The least permissions that the sidecar's user needs.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/list_amazons3.html
 """
@@ -18,30 +18,29 @@ _OBJECT = (
 )  # fmt: skip
 _PROBE = ("s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
 _MINIO = ("s3:DeleteObject",)
-"""MinIO asks for this one where others ask for s3:DeleteObjectVersion, and for none of the other `_OTHERS`."""
+"""MinIO requires this where others require s3:DeleteObjectVersion, and none of the other `_OTHERS`."""
 _OTHERS = (
     "s3:DeleteObjectVersion", "s3:GetObjectAcl", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
     "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
 )  # fmt: skip
 _OTHERS_BUCKET = ("s3:ListBucketVersions",)
 _TAGS = ("s3:PutObjectTagging",)
-"""For the strategy that writes labels as tags."""
 _LOCKS = ("s3:PutObjectLegalHold", "s3:PutObjectRetention")
 
 
-def policy(
-    buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, tags: bool = False, minio: bool = True
+def build_policy(
+    buckets: Sequence[str], probe_prefix: str, *, locks: bool = False, tags: bool = False, is_minio: bool = True
 ) -> str:
     """An IAM policy for these buckets, or for all where none are named.
 
-    ``locks``: for what is under locks too; ``tags``: for labels as tags; ``minio``: whether the server is one.
+    ``locks``: includes writing to objects under a lock; ``tags``: includes the strategy `tags`.
     """
     names = [f"arn:aws:s3:::{bucket}" for bucket in buckets or ("*",)]
     probe = [f"arn:aws:s3:::{probe_prefix}*", f"arn:aws:s3:::{probe_prefix}*/*"]
-    objects = {*_OBJECT, *(_LOCKS if locks else ()), *(_TAGS if tags else ()), *(_MINIO if minio else _OTHERS)}
+    objects = {*_OBJECT, *(_LOCKS if locks else ()), *(_TAGS if tags else ()), *(_MINIO if is_minio else _OTHERS)}
     statements = [
-        *([] if minio else [_allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"])]),
-        _allow((*_BUCKET, *(() if minio else _OTHERS_BUCKET)), names),
+        *([] if is_minio else [_allow(("s3:ListAllMyBuckets",), ["arn:aws:s3:::*"])]),
+        _allow((*_BUCKET, *(() if is_minio else _OTHERS_BUCKET)), names),
         _allow(objects, [f"{name}/*" for name in names]),
         _allow(_PROBE, probe),
     ]

@@ -1,4 +1,4 @@
-"""An object of our own: what `imgtag doctor --send` puts into a bucket, and removes with all its versions."""
+"""The sample that `imgtag doctor --send` puts into a bucket, and removes with all its versions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from imgtag.errors import Conflict, WriteRefused
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault, while_writing
-from imgtag_s3.reading import Reader
+from imgtag_s3.errors import S3Error, map_write_error
+from imgtag_s3.reader import Reader
 from imgtag_s3.versions import NULL, Versions
 
-_PASSES = 5
-"""How often a key is looked at again, because a sidecar may just be writing a version of it."""
+_MAX_PASSES = 5
+"""How often a key is emptied: a sidecar may be writing another version of it at the same time."""
 
 
-class Sample:
-    """Made where nothing is and nothing was, so that all there is of its key may be removed."""
+class SampleObjects:
+    """Creates only where the key has no object and no versions, so that everything under the key may be removed."""
 
     def __init__(self, client: Client, buckets: Buckets, versions: Versions, reader: Reader) -> None:
         self._client = client
@@ -27,39 +27,34 @@ class Sample:
         """See `imgtag.plugin.store.Store.create`. Raises Conflict, WriteRefused, Unavailable."""
         if self._buckets.locks_by_default(ref.bucket):
             raise WriteRefused(
-                f"{ref.bucket} puts a retention on whatever is written, so {ref} could not be removed again",
+                f"{ref.bucket} puts a retention on everything that is written, so {ref} could not be removed again",
                 code="retention",
                 hint="Send it to another bucket: `imgtag doctor --send --to BUCKET/PREFIX`.",
             )
         try:
-            self._put(ref, data, content_type)
-        except Fault as fault:
-            raise while_writing(fault, ref) from fault
-        state = self._reader.look(ref)
+            if self._versions.list_versions(ref):
+                raise Conflict(f"{ref} exists already, or did")
+            # Deletes nothing, and fails for a user who could not remove the sample afterwards.
+            self._versions.delete(ref, NULL)
+            headers = {"Content-Type": content_type, "If-None-Match": "*"}
+            self._client.send("PUT", ref.bucket, ref.key, headers=headers, body=data)
+        except S3Error as error:
+            raise map_write_error(error, ref) from error
+        state = self._reader.stat(ref)
         if state is None:
-            raise Conflict(f"{ref} was removed as soon as it was there")
+            raise Conflict(f"{ref} was removed right after it was created")
         return state
 
     def erase(self, ref: ObjectRef) -> None:
         """See `imgtag.plugin.store.Store.erase`. Raises Conflict, WriteRefused, Unavailable."""
         try:
-            for _ in range(_PASSES):
-                if not self._removed(ref):
+            for _ in range(_MAX_PASSES):
+                versions = self._versions.list_versions(ref)
+                if not versions:
                     return
-        except Fault as fault:
-            raise while_writing(fault, ref) from fault
-        raise Conflict(f"{ref} comes again as often as it is removed")
-
-    def _put(self, ref: ObjectRef, data: bytes, content_type: str) -> None:
-        if self._versions.of(ref):
-            raise Conflict(f"{ref} is there already, or was")
-        self._versions.delete(ref, NULL)  # there is nothing: whoever may not do this could not remove it either
-        headers = {"Content-Type": content_type, "If-None-Match": "*"}
-        self._client.send("PUT", ref.bucket, ref.key, headers=headers, body=data)
-
-    def _removed(self, ref: ObjectRef) -> bool:
-        """Whether there was anything. The oldest first: otherwise one without labels would show, and be labelled."""
-        found = self._versions.of(ref)
-        for version in reversed(found):
-            self._versions.delete(ref, version.id)
-        return bool(found)
+                # The oldest first: otherwise one without labels would become the latest, and be labelled.
+                for version in reversed(versions):
+                    self._versions.delete(ref, version.id)
+        except S3Error as error:
+            raise map_write_error(error, ref) from error
+        raise Conflict(f"{ref} reappears as often as it is removed")

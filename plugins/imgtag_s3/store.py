@@ -11,32 +11,32 @@ from typing import Any, Self, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from imgtag.errors import Conflict
-from imgtag.plugin.service import Change, Check
+from imgtag.plugin.service import Change, Check, ServiceBase
 from imgtag.plugin.spec import PluginContext
 from imgtag.plugin.store import Rewrite, StoreFeatures
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 from imgtag_s3.buckets import Buckets
+from imgtag_s3.checks import StoreChecks
 from imgtag_s3.client import Client
-from imgtag_s3.doctor import Doctor
-from imgtag_s3.errors import Fault, while_asking
-from imgtag_s3.notify import Notifications
-from imgtag_s3.policy import policy
+from imgtag_s3.errors import S3Error, map_request_error
+from imgtag_s3.policy import build_policy
 from imgtag_s3.probe import Probe
-from imgtag_s3.reading import Reader
-from imgtag_s3.sample import Sample
+from imgtag_s3.reader import Reader
+from imgtag_s3.sample import SampleObjects
 from imgtag_s3.settings import S3StoreSettings
+from imgtag_s3.setup import NotificationSetup
 from imgtag_s3.versions import Versions
-from imgtag_s3.writeback import METADATA_LIMIT, METADATA_OVERHEAD, Writer
+from imgtag_s3.writeback import MAX_METADATA, METADATA_OVERHEAD, Writer
 
-PAGE = 1000
-"""Objects that a server lists in one answer."""
+_PAGE = 1000
+"""Objects that a server lists in one response."""
 T = TypeVar("T")
 
 
 class Body:
-    """An object that was looked at; its bytes are asked for when they are wanted, by its ETag and version.
+    """An object that was looked at; its bytes are requested on demand, by ETag and version.
 
-    Not in the same request: a MinIO lets nobody write on a key while an answer with its bytes is not read to the end.
+    Not in the same request: MinIO blocks writes to a key until a response with its bytes was read to the end.
     """
 
     def __init__(self, state: ObjectState, read: Callable[[ObjectState, int], bytes], limiter: CapacityLimiter) -> None:
@@ -49,27 +49,27 @@ class Body:
         return await to_thread.run_sync(self._read, self.state, limit, limiter=self._limiter)
 
 
-class S3Store:
-    """Objects are read in `Reader` and written in `Writer`, by threads of its own."""
+class S3Store(ServiceBase):
+    """`Reader` reads objects and `Writer` writes them, both in worker threads."""
 
-    features = StoreFeatures(metadata_limit=METADATA_LIMIT, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False)
+    features = StoreFeatures(metadata_limit=MAX_METADATA, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False)
 
     def __init__(self, settings: S3StoreSettings, context: PluginContext) -> None:
         self._settings = settings
         self._context = context
         self._client = Client(settings)
-        self._minio = True
+        self._is_minio = True
         self._limiter = CapacityLimiter(settings.connections)
         buckets, versions = Buckets(self._client), Versions(self._client, context.site)
         probe = Probe(self._client, settings)
         self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on)
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
-        self._sample = Sample(self._client, buckets, versions, self._reader)
-        self._notifications = Notifications(self._client, settings, context)
-        self._doctor = Doctor(self._client, buckets, probe, settings, context)
+        self._sample = SampleObjects(self._client, buckets, versions, self._reader)
+        self._notifications = NotificationSetup(self._client, settings, context)
+        self._checks = StoreChecks(self._client, buckets, probe, settings, context)
 
     async def __aenter__(self) -> Self:
-        await self._run(self._connected)
+        await self._run(self._connect)
         return self
 
     async def __aexit__(
@@ -79,14 +79,14 @@ class S3Store:
 
     async def stat(self, ref: ObjectRef) -> ObjectState | None:
         """The object now; None when it is certainly absent."""
-        return await self._run(lambda: self._reader.look(ref))
+        return await self._run(lambda: self._reader.stat(ref))
 
     @asynccontextmanager
     async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[Body | None]:
         """The object for reading."""
         state = await self.stat(ref)
         if state is not None and if_match not in {None, state.etag}:
-            raise Conflict(f"{ref} is no longer what it was")
+            raise Conflict(f"{ref} has changed")
         yield None if state is None else Body(state, self._reader.read, self._limiter)
 
     async def rewrite(self, change: Rewrite) -> ObjectState:
@@ -95,17 +95,17 @@ class S3Store:
 
     async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys."""
-        found = self._reader.objects(scope, after)
-        while page := await self._run(lambda: list(islice(found, PAGE))):
-            for each in page:
-                yield each
+        objects = self._reader.list_objects(scope, after)
+        while page := await self._run(lambda: list(islice(objects, _PAGE))):
+            for listed in page:
+                yield listed
 
     async def buckets(self) -> tuple[str, ...]:
-        """The buckets that we may see."""
-        return await self._run(self._bucket_names)
+        """The buckets that our user may list."""
+        return await self._run(self._list_buckets)
 
     async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
-        """A new object, where the key never had one."""
+        """Create an object where the key never had one."""
         return await self._run(lambda: self._sample.create(ref, data, content_type))
 
     async def erase(self, ref: ObjectRef) -> None:
@@ -113,42 +113,42 @@ class S3Store:
         await self._run(lambda: self._sample.erase(ref))
 
     async def checks(self) -> AsyncIterator[Check]:
-        """Server, clock, buckets, permissions, names of headers, and how labels are written here."""
-        found = self._doctor.checks()
-        while page := await self._run(lambda: list(islice(found, 1))):
-            yield page[0]
+        """Server, clock, buckets, permissions, header names, and how labels are written here."""
+        checks = self._checks.run()
+        while check := await self._run(lambda: next(checks, None)):
+            yield check
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
-        """Notifications of the buckets that the rules name, beside those that are there."""
+        """Add notifications to the buckets that the rules name, beside those of others."""
         return await self._run(lambda: self._notifications.set_up(apply=apply))
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
-        """Take a notification back that setup made; the others stay."""
+        """Remove a notification that setup created; the others stay."""
         return await self._run(lambda: self._notifications.undo(record, apply=apply))
 
     def policy(self) -> str | None:
-        """An IAM policy; once entered, for the kind of server that answered."""
+        """An IAM policy; once entered, for the kind of server that responded."""
         locks = bool(self._settings.write_on & {"retention", "legal_hold"})
         tags = "tags" in self._context.strategies
         prefix = self._settings.probe_prefix
-        return policy(self._context.buckets, prefix, locks=locks, tags=tags, minio=self._minio)
+        return build_policy(self._context.buckets, prefix, locks=locks, tags=tags, is_minio=self._is_minio)
 
-    def _connected(self) -> None:
-        """Raises Unavailable where nothing answers, or the credentials are not taken."""
+    def _connect(self) -> None:
+        """Raise Unavailable where nothing responds, or the credentials are rejected."""
         try:
             server = self._client.send("GET").headers.get("Server", "")
-        except Fault as fault:
-            if fault.code != "AccessDenied":
-                raise while_asking(fault) from fault
-            server = fault.server
-        self._minio = server.startswith("MinIO")
+        except S3Error as error:
+            if error.code != "AccessDenied":  # it knows the user, who may only not list buckets
+                raise map_request_error(error) from error
+            server = error.server
+        self._is_minio = server.startswith("MinIO")
 
-    def _bucket_names(self) -> tuple[str, ...]:
+    def _list_buckets(self) -> tuple[str, ...]:
         try:
-            with self._client.buckets() as minio:
+            with self._client.minio() as minio:
                 return tuple(bucket.name for bucket in minio.list_buckets())
-        except Fault as fault:
-            raise while_asking(fault) from fault
+        except S3Error as error:
+            raise map_request_error(error) from error
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)

@@ -1,6 +1,6 @@
-"""Write-back into object tags: ten in all, shared with the user's.
+"""Write-back into object tags: at most ten, shared with the user's.
 
-They are no part of the object: no new version, no new time, no new ETag.
+Tags are not part of the object's content: writing them changes neither version, time nor ETag.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 """
 
@@ -11,48 +11,40 @@ from collections.abc import Mapping
 from itertools import islice
 
 from imgtag.errors import WriteRefused
+from imgtag.plugin.store import Rewrite
 from imgtag.types.labels import parse_confidence
-from imgtag.types.metadata import RESERVED, MetadataCodec
 from imgtag.types.ref import ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
 
-SLOTS = 10
+MAX_TAGS = 10
 _ALLOWED = re.compile(r"[a-zA-Z0-9+\-._:/@ =]{1,128}")
-"""What every server takes; MinIO takes no more."""
+"""The tag keys that every server accepts; MinIO accepts no others."""
 
 
-def tagged(state: ObjectState, metadata: Mapping[str, str]) -> dict[str, str]:
-    """The user's tags, and beside them the labels of ``metadata``, the surest first, as many as there are slots.
+def merge_tags(change: Rewrite) -> dict[str, str]:
+    """The user's tags and the labels of ``change``, those of the highest confidence first, up to `MAX_TAGS` in all.
 
-    Raises WriteRefused(code="tags_full") where there is none left for a label.
+    Raises WriteRefused(code="tags_full") where the user's tags leave no room for a label.
     """
-    user = {key: value for key, value in state.tags.items() if not _is_label(key, value)}
-    labels = {name: value for name, value in metadata.items() if name not in state.metadata and name not in RESERVED}
-    fitting = (each for each in sorted(labels.items(), key=_surest) if each[0] not in user and _fits(each[0]))
-    taken = dict(islice(fitting, max(0, SLOTS - len(user))))
-    if labels and not taken:
-        raise WriteRefused(f"its {len(user)} tags leave no slot for a label", code="tags_full")
-    return {**user, **taken}
+    user = {
+        key: value
+        for key, value in change.state.tags.items()
+        if not (key.startswith(change.label_prefix) and parse_confidence(value) is not None)
+    }
+    ranked = sorted(change.labels.items(), key=lambda label: (-(parse_confidence(label[1]) or 0.0), label[0]))
+    fitting = (label for label in ranked if label[0] not in user and _ALLOWED.fullmatch(label[0]))
+    labels = dict(islice(fitting, max(0, MAX_TAGS - len(user))))
+    if change.labels and not labels:
+        raise WriteRefused(f"its {len(user)} tags leave no room for a label", code="tags_full")
+    return {**user, **labels}
 
 
 def write_tags(client: Client, state: ObjectState, tags: Mapping[str, str]) -> None:
-    """Replace all tags of this very version. Raises Fault, NoAnswer."""
+    """Replace all tags of exactly this version. Raises S3Error."""
     root = xml.Element("Tagging")
     tag_set = xml.add(root, "TagSet")
     for key, value in tags.items():
         xml.add(tag_set, "Tag", Key=key, Value=value)
     query = {"tagging": ""} | ({"versionId": state.version} if state.version else {})
     client.send("PUT", state.ref.bucket, state.ref.key, query=query, body=xml.render(root))
-
-
-def _is_label(key: str, value: str) -> bool:
-    return key.startswith(MetadataCodec.prefix) and parse_confidence(value) is not None
-
-
-def _fits(name: str) -> bool:
-    return _ALLOWED.fullmatch(name) is not None
-
-
-def _surest(entry: tuple[str, str]) -> tuple[float, str]:
-    return -(parse_confidence(entry[1]) or 0.0), entry[0]

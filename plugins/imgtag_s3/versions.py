@@ -1,9 +1,9 @@
 """Versions of one key, and the place that ours must have among them.
 
 A server sorts versions by a time that it takes before it has the lock. So the version that we made of an older one can
-come to lie above a newer upload, or above the marker of a deletion, and hide it. Ours must lie directly on the version
-that it was made from; where it does not, and that one is still there with the same ETag, ours holds nothing that is not
-in it, and goes. Whoever uploads may send a mark along that calls the upload ours: its bytes are its own, and it stays.
+land above a newer upload, or above a delete marker, and hide it. Ours must lie directly on the version that it was
+made from. Where it does not, and that source is still there with the same ETag, ours holds nothing that the source
+lacks, and is withdrawn. An upload may carry a mark that claims it as ours: its bytes are its own, and it stays.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from imgtag.types.metadata import MARK
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault, while_asking
+from imgtag_s3.errors import S3Error, map_request_error
 from imgtag_s3.state import META
 
 NULL = "null"
-"""The id of the version that was written while the bucket kept none."""
+"""The id of a version that was written while the bucket kept none."""
 
 _PAGE = 100
-_OURS, _SKEW = 600.0, 60.0
-"""Seconds that the version may be later than its mark, and that the clocks may differ."""
-_REMEMBERED = 10_000
+_MAX_WRITE_SECONDS, _MAX_SKEW = 600.0, 60.0
+"""How much later than its mark a version of ours can be, and how far clocks may differ."""
+_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,10 @@ class Version:
     etag: str = ""
 
 
-def between(versions: Sequence[Version], ours: str, source: str) -> Sequence[Version]:
-    """What lies between ours and its source, and should not. ``versions`` from the newest to the oldest.
+def hidden_versions(versions: Sequence[Version], ours: str, source: str) -> Sequence[Version]:
+    """The versions between ours and its source, where none should be. ``versions``: the newest first.
 
-    Where the source is gone ours is the only copy, and is in its place whatever lies around it.
+    Where the source is gone ours is the only copy, and in its place whatever lies around it.
     """
     ids = [version.id for version in versions]
     if ours not in ids or source not in ids:
@@ -52,35 +52,35 @@ def between(versions: Sequence[Version], ours: str, source: str) -> Sequence[Ver
 
 
 class Versions:
-    """Looks at versions, and takes back ours."""
+    """Lists versions, and withdraws ours."""
 
     def __init__(self, client: Client, site: str) -> None:
         self._client = client
         self._site = site
         self._written: dict[tuple[ObjectRef, str], str] = {}
-        """Versions that this process made, by key and id: their sources."""
+        """The sources of the versions that this process made, by key and id."""
 
-    def of(self, ref: ObjectRef) -> list[Version]:
-        """All of the key, from the newest to the oldest."""
-        found: list[Version] = []
+    def list_versions(self, ref: ObjectRef) -> list[Version]:
+        """All versions and delete markers of the key, the newest first. Raises S3Error."""
+        versions: list[Version] = []
         query = {"versions": "", "prefix": ref.key, "max-keys": str(_PAGE), "encoding-type": "url"}
         while True:
             root = xml.parse(self._client.send("GET", ref.bucket, query=query).data)
-            entries = [each for each in root if each.tag in {"Version", "DeleteMarker"}]
-            same = [each for each in entries if xml.unquoted(each, "Key") == ref.key]
-            found += [_version(each) for each in same]
-            # Keys that only begin as ours does come behind it.
+            entries = [entry for entry in root if entry.tag in {"Version", "DeleteMarker"}]
+            same = [entry for entry in entries if xml.decode_url(entry, "Key") == ref.key]
+            versions += [_parse_version(entry) for entry in same]
+            # The prefix also matches longer keys, which come after this one.
             if xml.text(root, "IsTruncated") != "true" or len(same) < len(entries):
-                return found
+                return versions
             query |= {
-                "key-marker": xml.unquoted(root, "NextKeyMarker"),
+                "key-marker": xml.decode_url(root, "NextKeyMarker"),
                 "version-id-marker": xml.text(root, "NextVersionIdMarker"),
             }
 
-    def taken_back(self, state: ObjectState) -> bool:
-        """Whether the object shown was a misplaced version of ours, and is gone now.
+    def withdraw_misplaced(self, state: ObjectState) -> bool:
+        """Withdraw the version that is shown if it is a misplaced one of ours; whether it was.
 
-        Where it is under a lock it stays, and so does what it hides: nobody can do better.
+        Under a lock it stays, and what it hides stays hidden: nobody can do better.
         """
         if state.version is None:
             return False
@@ -89,59 +89,59 @@ class Versions:
         if source is None:
             return False
         try:
-            versions = self.of(state.ref)
-            hidden = between(versions, state.version, source)
-            if not hidden or (written is None and self._users(state, source, versions, hidden)):
+            versions = self.list_versions(state.ref)
+            hidden = hidden_versions(versions, state.version, source)
+            if not hidden or (written is None and self._is_users(state, source, versions, hidden)):
                 return False
             self.delete(state.ref, state.version)
-        except Fault as fault:
-            if fault.status in {400, 403}:
+        except S3Error as error:
+            if error.status in {400, 403}:
                 return False
-            raise while_asking(fault) from fault
+            raise map_request_error(error) from error
         return True
 
-    def settle(self, ref: ObjectRef, ours: str, source: str) -> bool:
-        """Take back what was just written where it is misplaced; whether it was. Raises Fault."""
+    def withdraw_if_hiding(self, ref: ObjectRef, ours: str, source: str) -> bool:
+        """Withdraw the version that was just written if it hides another; whether it did. Raises S3Error."""
         self._written[ref, ours] = source
-        if len(self._written) > _REMEMBERED:
+        if len(self._written) > _MAX_REMEMBERED:
             self._written.pop(next(iter(self._written)), None)
-        if not between(self.of(ref), ours, source):
+        if not hidden_versions(self.list_versions(ref), ours, source):
             return False
         self.delete(ref, ours)
         return True
 
     def delete(self, ref: ObjectRef, version: str) -> None:
-        """Remove this version, or delete marker, for good. Raises Fault, NoAnswer."""
+        """Remove this version, or delete marker, for good. Raises S3Error, NoResponse."""
         self._client.send("DELETE", ref.bucket, ref.key, query={"versionId": version})
 
-    def _users(self, state: ObjectState, source: str, versions: Sequence[Version], hidden: Sequence[Version]) -> bool:
-        """Whether it only looks as if it were ours. Where a KMS key changes ETags that cannot be told, and it stays."""
-        same = any(version.id == source and version.etag == state.etag for version in versions)
-        return not same or self._copied(state, hidden)
+    def _is_users(
+        self, state: ObjectState, source: str, versions: Sequence[Version], hidden: Sequence[Version]
+    ) -> bool:
+        """Whether the version only looks like ours: other bytes, or a user's copy of ours.
 
-    def _copied(self, state: ObjectState, hidden: Sequence[Version]) -> bool:
-        """Whether ours is in its place further down, and what is on top was made of it by a user: who edited its
-        metadata, or restored it.
+        In such a copy a user edited the metadata of ours, or restored it: then ours lies further down, in its place.
+        A KMS key changes ETags, so there the bytes cannot be compared, and the version stays.
         """
+        if not any(version.id == source and version.etag == state.etag for version in versions):
+            return True
         lowest = hidden[-1]
-        return not lowest.deleted and self._mark(state.ref, lowest.id) == state.metadata[MARK]
-
-    def _mark(self, ref: ObjectRef, version: str) -> str:
-        headers = self._client.send("HEAD", ref.bucket, ref.key, query={"versionId": version}).headers
-        return headers.get(f"{META}{MARK}", "")
+        if lowest.deleted:
+            return False
+        headers = self._client.send("HEAD", state.ref.bucket, state.ref.key, query={"versionId": lowest.id}).headers
+        return headers.get(f"{META}{MARK}", "") == state.metadata[MARK]
 
     def _marked_source(self, state: ObjectState) -> str | None:
-        """The source of a version that another process wrote, or this one before it was started anew; else None.
+        """The source of a version that another process wrote, or this one before a restart; else None.
 
-        A user's copy of ours has the same mark, but may have another key, or a later time.
+        A user's copy of ours has the same mark, but another key, or a later time.
         """
         mark = Mark.decode(state.metadata.get(MARK, ""))
         if mark is None or mark.owner != owner_digest(self._site, state.ref):
             return None
-        return (mark.version or NULL) if -_SKEW < state.modified - mark.at < _OURS else None
+        return (mark.version or NULL) if -_MAX_SKEW < state.modified - mark.at < _MAX_WRITE_SECONDS else None
 
 
-def _version(element: xml.Element) -> Version:
+def _parse_version(element: xml.Element) -> Version:
     return Version(
         id=xml.text(element, "VersionId") or NULL,
         latest=xml.text(element, "IsLatest") == "true",

@@ -13,11 +13,11 @@ Element = ET.Element
 
 
 def parse(data: bytes) -> Element:
-    """The root element, names without namespace. Raises ProtocolError where it is no XML."""
+    """The root element, names without namespace. Raises ProtocolError where it is not XML."""
     try:
         root = ET.fromstring(data)  # noqa: S314
     except ET.ParseError as error:
-        raise ProtocolError(f"no XML: {error}") from error
+        raise ProtocolError(f"not XML: {error}") from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         for name in [name for name in element.attrib if "}" in name]:
@@ -26,7 +26,7 @@ def parse(data: bytes) -> Element:
 
 
 def render(root: Element) -> bytes:
-    """The document again, in the namespace of S3."""
+    """The document, in the namespace of S3."""
     root.set("xmlns", NAMESPACE)
     return b"<?xml version='1.0' encoding='utf-8'?>" + ET.tostring(root, encoding="unicode").encode()
 
@@ -36,13 +36,13 @@ def text(element: Element, path: str) -> str:
     return (element.findtext(path) or "").strip()
 
 
-def unquoted(element: Element, path: str) -> str:
-    """Text that was asked for with ``encoding-type=url``; spaces in it are as they are."""
+def decode_url(element: Element, path: str) -> str:
+    """Text of a response to ``encoding-type=url``, which writes a space as `+`."""
     return unquote_plus(element.findtext(path) or "")
 
 
 def add(root: Element, name: str, **texts: str) -> Element:
-    """Append an element that holds these."""
+    """Append an element with these children."""
     element = ET.SubElement(root, name)
     for child, value in texts.items():
         ET.SubElement(element, child).text = value

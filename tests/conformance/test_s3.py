@@ -53,7 +53,7 @@ class S3User(StoreUser):
             await self._do("PUT", "", query={"object-lock": ""}, body=body)
         return self._versions
 
-    async def remains(self, key):
+    async def has_remains(self, key):
         query = {"versions": "", "prefix": key}
         return b"<Key>" in (await self._do("GET", "", query=query)).data
 

@@ -37,7 +37,7 @@ class MemoryStoreUser(StoreUser):
         self._store.lock_by_default(self.bucket)
         return True
 
-    async def remains(self, key):
+    async def has_remains(self, key):
         return bool(self._store.versions(ObjectRef(self.bucket, key)))
 
 
@@ -78,7 +78,7 @@ class FolderUser(StoreUser, SourceUser):
         await self.delete(key)
         return True
 
-    async def remains(self, key):
+    async def has_remains(self, key):
         path = self._root / key
         return await to_thread.run_sync(lambda: any(path.parent.glob(f"*{path.name}*")))
 

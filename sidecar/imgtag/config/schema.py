@@ -132,7 +132,8 @@ class Writeback(Settings):
     strategy: Literal["auto", "put", "copy", "tags", "none"] = Field(
         default="auto",
         description='"auto" decides for each object. "put" sends the bytes again on condition that they are still the '
-        'same, "copy" lets the store copy the object onto itself, "tags" uses object tags, "none" writes nothing: '
+        'same, "copy" lets the store copy the object onto itself, "tags" writes each label as an object tag, '
+        'in either layout, "none" writes nothing: '
         "the index alone has the labels.",
     )
     settle: float = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from imgtag.plugin.service import Service
@@ -44,12 +44,17 @@ class Rewrite:
 
     ``state`` is what it was made from: where the object is no longer that, nothing may be written and
     Conflict is raised. ``body`` holds the bytes of that state, for a strategy that sends them again.
+
+    With the strategy ``tags`` the metadata stay as they are, and ``labels`` (entry name -> confidence) become tags of
+    the object. A tag whose name begins with ``label_prefix``, and whose value is a confidence, is an older label.
     """
 
     state: ObjectState
     metadata: Mapping[str, str]
     body: bytes | None = None
     strategy: str = "auto"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    label_prefix: str = "imgtag_"
 
 
 class Store(Service, Protocol):

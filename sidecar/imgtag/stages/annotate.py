@@ -82,15 +82,29 @@ class Annotator:
         try:
             if state.readonly:
                 raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
-            packed = policy.codec.pack(
-                entries, user, limit=features.metadata_limit, overhead=features.metadata_overhead
-            )
+            if policy.strategy == "tags":
+                change, readable = _tagging(state, kept, policy), kept
+            else:
+                limit, overhead = features.metadata_limit, features.metadata_overhead
+                packed = policy.codec.pack(entries, user, limit=limit, overhead=overhead)
+                change = Rewrite(state=state, metadata=packed.metadata, body=body, strategy=policy.strategy)
+                readable = packed.entries
             if entries.mark:
                 self.limit.take(state.ref, entries.mark.content)
-            change = Rewrite(state=state, metadata=packed.metadata, body=body, strategy=policy.strategy)
             written = await self.store.rewrite(change)
         except WriteRefused as error:
             self.metrics.writes_refused.labels(error.code).inc()
             return Annotated(state=state, entries=kept, problem=Problem.of(error))
         self.metrics.writes.inc()
-        return Annotated(state=written, entries=packed.entries)
+        return Annotated(state=written, entries=readable)
+
+
+def _tagging(state: ObjectState, entries: Entries, policy: ObjectPolicy) -> Rewrite:
+    """Labels become tags; the metadata stay as they are, so their limit does not matter."""
+    return Rewrite(
+        state=state,
+        metadata=state.metadata,
+        strategy="tags",
+        labels=policy.codec.label_tags(entries),
+        label_prefix=policy.codec.prefix,
+    )

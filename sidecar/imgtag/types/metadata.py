@@ -89,6 +89,12 @@ class MetadataCodec:
             code="metadata_full",
         )
 
+    def label_tags(self, entries: Entries) -> dict[str, str]:
+        """One object tag per label, in either layout: tags are no headers, so proxies cannot lose their names."""
+        return {
+            self.prefix + label_to_name(label.name): f"{label.confidence:.{self.decimals}f}" for label in entries.labels
+        }
+
     def kept(self, entries: Entries) -> Entries:
         """The entries as they would be written where there is room for all."""
         return self._sealed(self._kept(entries))

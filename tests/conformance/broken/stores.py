@@ -159,7 +159,7 @@ class TestCutsMetadata(Broken):
 
 
 class TestTakesALostBucketForEmpty(Broken):
-    shows = ("test_lost_bucket_is_no_empty_bucket", "test_absent_bucket_is_no_absent_key")
+    shows = ("test_lost_bucket_is_not_an_empty_bucket", "test_absent_bucket_is_not_an_absent_key")
 
     class Store(MemoryStore):
         async def stat(self, ref):
@@ -170,7 +170,7 @@ class TestTakesALostBucketForEmpty(Broken):
 
 
 class TestListsALostBucketAsEmpty(Broken):
-    shows = ("test_lost_bucket_is_no_empty_bucket", "test_absent_bucket_is_no_absent_key")
+    shows = ("test_lost_bucket_is_not_an_empty_bucket", "test_absent_bucket_is_not_an_absent_key")
 
     class Store(MemoryStore):
         async def list(self, scope, *, after=""):
@@ -302,7 +302,7 @@ class TestStripsBytes(Broken):
 
 
 class TestCreatesInAnothersPlace(Broken):
-    shows = ("test_create_takes_nobodys_place",)
+    shows = ("test_create_replaces_nothing",)
 
     class Store(MemoryStore):
         async def create(self, ref, data, content_type):
@@ -328,7 +328,7 @@ class TestCreatesTheBucketToo(Broken):
 
 
 class TestCreatesWhatStays(Broken):
-    shows = ("test_create_makes_nothing_that_stays",)
+    shows = ("test_create_leaves_nothing_that_is_locked",)
 
     class Store(MemoryStore):
         async def create(self, ref, data, content_type):

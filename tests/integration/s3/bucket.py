@@ -2,7 +2,7 @@
 
 from imgtag.types.ref import ObjectRef
 from imgtag_s3 import xml
-from imgtag_s3.errors import Fault
+from imgtag_s3.errors import S3Error
 from imgtag_s3.state import CHECKSUM_MODE
 from imgtag_s3.versions import Versions
 
@@ -75,12 +75,12 @@ class Bucket:
     def exists(self, key):
         try:
             self.client.send("HEAD", self.name, key)
-        except Fault:
+        except S3Error:
             return False
         return True
 
     def versions(self, key):
-        return Versions(self.client, "home").of(ObjectRef(self.name, key))
+        return Versions(self.client, "home").list_versions(ObjectRef(self.name, key))
 
     def snapshot(self, key):
         """All that the server shows of an object, but for what the sidecar writes, and when."""

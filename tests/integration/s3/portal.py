@@ -38,6 +38,11 @@ class PortalStore:
         change = Rewrite(state=state, metadata=metadata, body=body, strategy=strategy)
         return self._portal.call(self._store.rewrite, change)
 
+    def tag(self, bucket, key, labels, prefix):
+        state = self.stat(bucket, key)
+        change = Rewrite(state=state, metadata=state.metadata, strategy="tags", labels=labels, label_prefix=prefix)
+        return self._portal.call(self._store.rewrite, change)
+
     def label(self, bucket, key, body=None, strategy="auto"):
         """As the sidecar does it: what is there, our entries beside the user's, until it has come to rest."""
         for _ in range(8):

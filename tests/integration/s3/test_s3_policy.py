@@ -7,7 +7,7 @@ import pytest
 
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC, xml
-from imgtag_s3.policy import policy
+from imgtag_s3.policy import build_policy
 from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
 from integration.s3.test_s3_setup import _user
@@ -15,7 +15,7 @@ from integration.s3.test_s3_setup import _user
 JPEG = b"\xff\xd8\xff"
 ALL = [
     (place, action)
-    for place, statement in enumerate(json.loads(policy(["b"], "imgtag-probe-", tags=True))["Statement"])
+    for place, statement in enumerate(json.loads(build_policy(["b"], "imgtag-probe-", tags=True))["Statement"])
     for action in statement["Action"]
 ]
 
@@ -57,7 +57,7 @@ def _failed(portal, store):
 
 def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds, tmp_path):
     """There is no target here for `imgtag setup` to name."""
-    said = json.loads(policy(kinds, "imgtag-probe-", tags=True))
+    said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
 
     failed = _failed(portal, _store(minio, tmp_path, kinds, said))
 
@@ -68,21 +68,23 @@ def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds,
 @pytest.mark.parametrize(("place", "action"), ALL, ids=[f"{place}-{action[3:]}" for place, action in ALL])
 def test_each_action_is_missed(portal, minio, kinds, tmp_path, place, action):
     """Doctor fails without it, and says which one it is."""
-    said = json.loads(policy(kinds, "imgtag-probe-", tags=True))
+    said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
     said["Statement"][place]["Action"].remove(action)
 
     failed = _failed(portal, _store(minio, tmp_path, kinds, said))
 
     told = " ".join(
-        f"{check.message} {check.hint}" for check in failed if "nobody hears of new objects" not in check.message
+        f"{check.message} {check.hint}"
+        for check in failed
+        if "sends no notifications of new objects" not in check.message
     )
     assert action in told, told
 
 
 def test_labels_as_tags_need_one_more(connect):
     """Only where a rule asks for them."""
-    assert "s3:PutObjectTagging" not in policy(["b"], "p-")
-    assert "s3:PutObjectTagging" in policy(["b"], "p-", tags=True)
+    assert "s3:PutObjectTagging" not in build_policy(["b"], "p-")
+    assert "s3:PutObjectTagging" in build_policy(["b"], "p-", tags=True)
 
 
 @pytest.mark.parametrize("versioning", [None, "Enabled"])
@@ -91,7 +93,7 @@ def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, versioning
     bucket = make_bucket(versioning)
     bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
     bucket.put_parts("b.jpg", [bytes(5 << 20), b"end"])
-    store = _store(minio, tmp_path, [bucket.name], json.loads(policy([bucket.name], "imgtag-probe-")), tags=False)
+    store = _store(minio, tmp_path, [bucket.name], json.loads(build_policy([bucket.name], "imgtag-probe-")), tags=False)
 
     with portal.wrap_async_context_manager(store) as entered:
         user = PortalStore(portal, entered)

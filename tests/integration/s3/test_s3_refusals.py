@@ -10,7 +10,7 @@ from anyio import fail_after, to_thread
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable, WriteRefused
 from imgtag.types.ref import ObjectRef
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault, NoAnswer
+from imgtag_s3.errors import NoResponse, S3Error
 from integration.s3.portal import LABELS, PortalStore
 
 JPEG = b"\xff\xd8\xff" + os.urandom(3_000)
@@ -108,7 +108,7 @@ def test_storage_class_that_is_gone(store, bucket, monkeypatch):
         return answer
 
     # A MinIO shows such a class of a remote tier only; so it is another's server for once.
-    monkeypatch.setattr("imgtag_s3.state.Native.minio", False)
+    monkeypatch.setattr("imgtag_s3.state.Native.is_minio", False)
     monkeypatch.setattr(Client, "send", shown)
     state = store.stat(bucket, "a.jpg")
     with pytest.raises(WriteRefused) as refused:
@@ -216,7 +216,7 @@ def _failing(monkeypatch, error, *, after, methods=frozenset({"PUT", "POST"}), q
 
 
 @pytest.mark.parametrize("versioning", [None, "Enabled"])
-@pytest.mark.parametrize("error", [NoAnswer("cut"), Fault(504, "GatewayTimeout")], ids=["cut", "504"])
+@pytest.mark.parametrize("error", [NoResponse("cut"), S3Error(504, "GatewayTimeout")], ids=["cut", "504"])
 def test_lost_answer_to_a_write_that_arrived(store, make_bucket, monkeypatch, versioning, error):
     """The answer is lost and the write was done: that is seen, and nothing is written twice."""
     bucket = make_bucket(versioning)
@@ -236,7 +236,7 @@ def test_lost_end_of_parts_that_arrived(store, make_bucket, monkeypatch, version
     bucket, parts = make_bucket(versioning), [os.urandom(5 << 20), b"end"]
     bucket.put_parts("big.tif", parts)
     state = store.stat(bucket, "big.tif")
-    lost = _failing(monkeypatch, NoAnswer("cut"), after=True, methods={"POST"}, query={"uploadId"})
+    lost = _failing(monkeypatch, NoResponse("cut"), after=True, methods={"POST"}, query={"uploadId"})
     after = store.rewrite(state, LABELS, b"".join(parts))
 
     assert lost
@@ -248,7 +248,7 @@ def test_lost_write_that_never_arrived(store, bucket, monkeypatch):
     """The answer is lost and the write too: to be tried again, and nothing is there."""
     bucket.put("a.jpg", JPEG)
     state = store.stat(bucket, "a.jpg")
-    _failing(monkeypatch, NoAnswer("cut"), after=False)
+    _failing(monkeypatch, NoResponse("cut"), after=False)
     with pytest.raises(Unavailable):
         store.rewrite(state, LABELS, JPEG)
 
@@ -260,7 +260,7 @@ def test_no_upload_is_left_behind(store, bucket, monkeypatch, client):
     parts = [os.urandom(5 << 20), b"end"]
     bucket.put_parts("big.tif", parts)
     state = store.stat(bucket, "big.tif")
-    _failing(monkeypatch, Fault(400, "InvalidRequest"), after=False, query={"partNumber"})
+    _failing(monkeypatch, S3Error(400, "InvalidRequest"), after=False, query={"partNumber"})
     with pytest.raises(WriteRefused):
         store.rewrite(state, LABELS, b"".join(parts))
 
@@ -324,12 +324,15 @@ def test_pages(store, bucket):
     assert list(islice(store.keys(bucket, after="01000.jpg"), 2)) == ["01001.jpg", "01002.jpg"]
 
 
-def test_labels_as_tags(store, make_bucket):
-    """The strategy `tags` writes labels beside the user's tags and changes nothing else; the next replaces them."""
+@pytest.mark.parametrize("prefix", ["imgtag_", "ai_"])
+def test_labels_as_tags(store, make_bucket, prefix):
+    """The strategy `tags` adds labels to the user's tags and changes nothing else; the next write replaces them."""
     bucket = make_bucket("Enabled")
     bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "project=a"})
-    store.rewrite(store.stat(bucket, "a.jpg"), {"imgtag_red+fox": "0.59", "imgtag-mark": "m"}, JPEG, "tags")
-    store.rewrite(store.stat(bucket, "a.jpg"), {"imgtag_dog": "0.40"}, JPEG, "tags")
+    before = bucket.headers("a.jpg")
+    for labels in ({f"{prefix}red+fox": "0.59", f"{prefix}dog": "0.30"}, {f"{prefix}dog": "0.40"}):
+        store.tag(bucket, "a.jpg", labels, prefix)
 
-    assert bucket.tags("a.jpg") == {"project": "a", "imgtag_dog": "0.40"}
+    assert bucket.tags("a.jpg") == {"project": "a", f"{prefix}dog": "0.40"}
+    assert bucket.headers("a.jpg") | {"x-amz-tagging-count": "1"} == before
     assert len(bucket.versions("a.jpg")) == 1

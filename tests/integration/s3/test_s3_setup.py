@@ -180,7 +180,7 @@ def test_doctor_of_a_user_who_may_little(portal, minio, make_bucket, connect, tm
     assert "GetObject," not in permissions.message
     notifications = checks[f"notifications {bucket.name}"]
     assert [False, False] == [permissions.ok, notifications.ok]
-    assert {"Give the user of the sidecar the policy that `imgtag policy` prints."} == {
+    assert {"Give the sidecar's user the policy that `imgtag policy` prints."} == {
         permissions.hint,
         notifications.hint,
     }

@@ -6,7 +6,7 @@ The wrong order that a race leaves is made here by copying the older version ont
 import pytest
 
 from imgtag.types.metadata import MARK
-from imgtag_s3.client import source
+from imgtag_s3.client import copy_source
 from integration.s3.portal import LABELS, mark
 
 OLD, NEW = b"\xff\xd8\xff old", b"\xff\xd8\xff new"
@@ -26,7 +26,7 @@ def late(bucket, store):
 
     def write():
         headers = {f"x-amz-meta-{name}": value for name, value in entries.items()}
-        copied = {"x-amz-copy-source": source(bucket.name, "a.jpg", state.version)}
+        copied = {"x-amz-copy-source": copy_source(bucket.name, "a.jpg", state.version)}
         bucket.put_with("a.jpg", b"", {**headers, **copied, "x-amz-metadata-directive": "REPLACE"})
 
     write.source = state.version
@@ -36,7 +36,7 @@ def late(bucket, store):
 def _copy_up(bucket, version, headers=None):
     """As a console does it that restores an older version, or edits its metadata."""
     directive = {"x-amz-metadata-directive": "REPLACE", **headers} if headers else {}
-    copied = {"x-amz-copy-source": source(bucket.name, "a.jpg", version)}
+    copied = {"x-amz-copy-source": copy_source(bucket.name, "a.jpg", version)}
     bucket.put_with("a.jpg", b"", {**copied, **directive})
 
 

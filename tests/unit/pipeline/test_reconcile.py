@@ -285,6 +285,26 @@ async def test_index_only_writes_nothing(bench):
     assert 1 == len(bench.pool.asked)
 
 
+@pytest.mark.parametrize("layout", ["names", "single"])
+@pytest.mark.parametrize("prefix", ["imgtag_", "ai_"])
+async def test_labels_as_tags(bench, layout, prefix):
+    """With the strategy `tags` each label is one tag, in either layout and with any prefix; metadata stay as they are.
+
+    Also where the user's own entries fill the limit of metadata, for nothing is written there.
+    """
+    bench.strategy, bench.codec = "tags", MetadataCodec(layout=layout, prefix=prefix)
+    own = {f"name{number}": "x" * 100 for number in range(17)}
+    bench.store.put(FOX, picture("red fox"), metadata=own, tags={"mine": "1", f"{prefix}old": "0.30"})
+
+    assert Result.LABELLED == await look(bench)
+    assert {"mine": "1", f"{prefix}red+fox": "0.90"} == dict(bench.store.peek(FOX).tags)
+    assert own == bench.metadata(FOX.key)
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert "code" not in bench.document(FOX.key)
+    assert Result.CURRENT == await look(bench)
+    assert 1 == len(bench.pool.asked)
+
+
 async def test_metadata_without_room_are_left_as_they_are(bench):
     """Where the user's own entries fill the store's limit, the picture is only indexed."""
     own = {f"name{number}": "x" * 100 for number in range(17)}

@@ -8,7 +8,7 @@ import pytest
 
 from imgtag_s3 import SPEC
 from imgtag_s3.client import Client
-from imgtag_s3.errors import Fault
+from imgtag_s3.errors import S3Error
 
 
 class Starting(BaseHTTPRequestHandler):
@@ -39,7 +39,7 @@ def starting():
 def test_a_server_that_asks_for_a_minute_is_not_slept_for(starting):
     """The refusal comes at once: when to try again is the pipeline's to say, and a stop must not wait for it."""
     begun = time.monotonic()
-    with pytest.raises(Fault) as refused:
+    with pytest.raises(S3Error) as refused:
         starting.send("GET", "photos")
 
     assert 503 == refused.value.status

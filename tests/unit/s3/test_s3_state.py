@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imgtag.types.ref import ObjectRef
-from imgtag_s3.state import Native, decoded, object_state
+from imgtag_s3.state import Native, decode_words, parse_state
 
 REF = ObjectRef("photos", "a.jpg")
 BASE = {"ETag": '"9e10"', "Last-Modified": "Mon, 01 Jul 2024 20:24:06 GMT", "Content-Type": "image/jpeg"}
@@ -13,7 +13,7 @@ TOMORROW = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"
 
 
 def _state(headers, write_on=()):
-    return object_state(REF, {**BASE, **headers}, {}, size=7, write_on=frozenset(write_on))
+    return parse_state(REF, {**BASE, **headers}, {}, size=7, write_on=frozenset(write_on))
 
 
 def _latin(text):
@@ -111,4 +111,4 @@ def test_unreadable(headers, code):
 
 def test_decoding_never_raises():
     """Whatever stands there is text."""
-    assert decoded("=?utf-8?q?=ff?=") == "=?utf-8?q?=ff?="
+    assert decode_words("=?utf-8?q?=ff?=") == "=?utf-8?q?=ff?="

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from itertools import product
 from typing import TypeAlias
 
 import anyio
@@ -36,20 +37,20 @@ KEYS = (
 """In the order of their UTF-8 bytes: `/` lies between `.` and `0`; the last two are the other way round in UTF-16."""
 ODD = ("with space.jpg", "100%_+&=#?.jpg", "quo'te\"d.jpg", "%41.jpg", "deep/er/\u00fcber/\U0001f98a.jpg")
 ROUNDS = 20
-"""Races that a concurrent upload must win."""
+"""How many races a concurrent upload must win."""
 
 
 class StoreUser(ABC):
-    """Whoever else works in the store: acts on objects behind the sidecar's back, in a bucket without versions.
+    """Another client of the store: changes objects without the sidecar's knowledge, in a bucket without versions.
 
-    ``put`` takes user metadata with lower-case names; where a store has types, it is a JPEG's.
+    ``put`` accepts user metadata with lower-case names; where a store has content types, it is that of a JPEG.
     """
 
     bucket: str
 
     @abstractmethod
     async def put(self, key: str, data: bytes, metadata: Mapping[str, str] | None = None) -> None:
-        """Upload an object, in the place of any older one."""
+        """Upload an object, replacing any older one."""
 
     @abstractmethod
     async def delete(self, key: str) -> None:
@@ -57,37 +58,37 @@ class StoreUser(ABC):
 
     @abstractmethod
     async def take_away(self) -> None:
-        """Make the whole bucket be gone: renamed, unmounted, or behind an endpoint that has none of this name."""
+        """Make the whole bucket disappear: renamed, unmounted, or on an endpoint without one of this name."""
 
     @abstractmethod
     async def bring_back(self) -> None:
         """Undo ``take_away``."""
 
     async def lock(self, key: str) -> bool:  # noqa: ARG002
-        """Put an object under a lock, so that nothing may be written on it; False where the store has none."""
+        """Lock an object, so that it may not be written; False where the store has no locks."""
         return False
 
     async def lock_by_default(self) -> bool:
-        """Have whatever is written put under a lock, so that it cannot be removed; False where the store has none."""
+        """Lock everything that is written from now on against removal; False where the store has no locks."""
         return False
 
-    async def remains(self, key: str) -> bool:  # noqa: ARG002
-        """Whether anything is left of a key that shows no object: a version, a delete marker, an unfinished file."""
+    async def has_remains(self, key: str) -> bool:  # noqa: ARG002
+        """Whether a key without an object has something left: a version, a delete marker, an unfinished file."""
         return False
 
 
 class StoreConformance(ServiceConformance):
-    """Reads objects as they are now, and changes nothing of them but their metadata, and only what it read.
+    """Reads objects as they are now; changes only their metadata, and only of what it read.
 
     Fixtures: ``connect`` makes a `Store`; ``user`` is a `StoreUser` of an empty bucket that the store shows.
-    ``many``: objects that a listing is tried with, more than one page of it.
+    ``many``: the number of objects in a long listing, more than one page.
     """
 
     many = 1_100
 
     @pytest.fixture
     def user(self) -> StoreUser:
-        """To be defined: who changes objects behind the store's back."""
+        """Define this: another client, which changes objects without the store's knowledge."""
         pytest.fail("define the fixture `user`")
 
     @pytest.fixture
@@ -99,7 +100,7 @@ class StoreConformance(ServiceConformance):
 
     # Looking.
 
-    async def test_stat_tells_what_is_there(self, store: Store, user: StoreUser) -> None:
+    async def test_stat_describes_the_object(self, store: Store, user: StoreUser) -> None:
         """A state has the object's name, size, ETag, time and metadata."""
         state = await _state(store, user, "first.jpg")
 
@@ -126,12 +127,12 @@ class StoreConformance(ServiceConformance):
             async with store.open(ref) as body:
                 assert body is None, key
 
-    async def test_absent_bucket_is_no_absent_key(self, store: Store) -> None:
-        """Where there is no such bucket nothing is said of its keys: BucketAbsent."""
+    async def test_absent_bucket_is_not_an_absent_key(self, store: Store) -> None:
+        """A bucket that does not exist says nothing about its keys: BucketAbsent."""
         await _raises_bucket_absent(store, "no-such-bucket")
 
-    async def test_lost_bucket_is_no_empty_bucket(self, store: Store, user: StoreUser) -> None:
-        """A bucket that goes while the store is open is BucketAbsent, and is as before when it is back."""
+    async def test_lost_bucket_is_not_an_empty_bucket(self, store: Store, user: StoreUser) -> None:
+        """A bucket that disappears while the store is open is BucketAbsent, and is as before when it returns."""
         before = await _state(store, user, "first.jpg")
         await user.take_away()
         await _raises_bucket_absent(store, user.bucket)
@@ -147,27 +148,26 @@ class StoreConformance(ServiceConformance):
 
         assert before.etag != after.etag
 
-    @pytest.mark.parametrize("key", ODD)
-    async def test_odd_keys(self, store: Store, user: StoreUser, key: str) -> None:
-        """Spaces, escapes, quotes and letters of any script in a key are only letters of it."""
-        await user.put(key, NEW)
-        state = await _state(store, user, key)
-        listed = [each.ref.key async for each in store.list(Scope(user.bucket, key[:3]))]
-        written = await store.rewrite(Rewrite(state=state, metadata=OURS, body=NEW))
+    async def test_odd_keys(self, store: Store, user: StoreUser) -> None:
+        """Spaces, escapes, quotes and letters of any script in a key have no special meaning."""
+        for key in ODD:
+            await user.put(key, NEW)
+            state = await _state(store, user, key)
+            written = await store.rewrite(Rewrite(state=state, metadata=OURS, body=NEW))
 
-        assert key in listed
-        assert await _read(store, user, key) == NEW
-        assert written.ref.key == key
+            assert key in await _keys(store, Scope(user.bucket, key[:3]))
+            assert await _read(store, user, key) == NEW, key
+            assert written.ref.key == key
 
     async def test_buckets(self, store: Store, user: StoreUser) -> None:
-        """The bucket is among those that there are."""
+        """The bucket is among those of the store."""
         assert user.bucket in await store.buckets()
 
     # Reading.
 
     @pytest.mark.parametrize("data", [b"", b"\x00", os.urandom(300_000)], ids=["empty", "one byte", "300 kB"])
     async def test_read_gives_the_bytes(self, store: Store, user: StoreUser, data: bytes) -> None:
-        """All bytes come as they were uploaded."""
+        """All bytes arrive as they were uploaded."""
         await user.put("bytes.jpg", data)
 
         assert await _read(store, user, "bytes.jpg") == data
@@ -179,7 +179,7 @@ class StoreConformance(ServiceConformance):
             assert body.state == await _state(store, user, "first.jpg")
 
     async def test_if_match(self, store: Store, user: StoreUser) -> None:
-        """Opening with the ETag that is there works; with another one it is a Conflict."""
+        """Opening with the current ETag works; with another one it is a Conflict."""
         state = await _state(store, user, "first.jpg")
         async with store.open(state.ref, if_match=state.etag) as body:
             assert body is not None
@@ -190,7 +190,7 @@ class StoreConformance(ServiceConformance):
                 pass
 
     async def test_read_limit(self, store: Store, user: StoreUser) -> None:
-        """Reading as many bytes as there are works; one less is refused as too large."""
+        """A limit of the object's size works; one byte less is refused as too large."""
         assert await _read(store, user, "first.jpg", limit=len(OLD)) == OLD
         with pytest.raises(Unreadable) as refused:
             await _read(store, user, "first.jpg", limit=len(OLD) - 1)
@@ -199,7 +199,7 @@ class StoreConformance(ServiceConformance):
 
     @pytest.mark.parametrize("data", [NEW, None], ids=["overwritten", "deleted"])
     async def test_read_never_mixes(self, store: Store, user: StoreUser, data: bytes | None) -> None:
-        """Of an object that changes while it is open, the bytes are those of its state, or it is a Conflict."""
+        """When an object changes while it is open, reading gives the bytes of its state, or a Conflict."""
         async with store.open(ObjectRef(user.bucket, "first.jpg")) as body:
             assert body is not None
             await (user.delete("first.jpg") if data is None else user.put("first.jpg", data))
@@ -214,23 +214,21 @@ class StoreConformance(ServiceConformance):
 
         assert await _keys(store, Scope(user.bucket)) == list(KEYS)
 
-    @pytest.mark.parametrize(
-        "prefix", ["", "a", "a/", "a/b", "a/b/", "a-b.jpg", "\u00e9", "\U0001f98a", "A", "%", "a*", "z"]
-    )
-    async def test_list_prefix(self, store: Store, user: StoreUser, prefix: str) -> None:
-        """Exactly the keys that begin so are listed, wherever the prefix ends, and no sign in it is a wildcard."""
+    async def test_list_prefix(self, store: Store, user: StoreUser) -> None:
+        """Exactly the keys with the prefix are listed, wherever it ends; no character in it is a wildcard."""
         await self._fill(user, *KEYS)
 
-        assert await _keys(store, Scope(user.bucket, prefix)) == [key for key in KEYS if key.startswith(prefix)]
+        for prefix in ("", "a", "a/", "a/b", "a/b/", "a-b.jpg", "\u00e9", "\U0001f98a", "A", "%", "a*", "z"):
+            expected = [key for key in KEYS if key.startswith(prefix)]
+            assert await _keys(store, Scope(user.bucket, prefix)) == expected, prefix
 
-    @pytest.mark.parametrize("after", [*KEYS, "a", "a/", "a/b/", "a/zzz", "0", "zzz", "\U0001f98b"])
-    @pytest.mark.parametrize("prefix", ["", "a/"])
-    async def test_list_after(self, store: Store, user: StoreUser, prefix: str, after: str) -> None:
-        """A listing goes on behind any key, there or not, in a scope or not."""
+    async def test_list_after(self, store: Store, user: StoreUser) -> None:
+        """A listing continues after any key, whether it exists or not, with a prefix or without."""
         await self._fill(user, *KEYS)
-        behind = [key for key in KEYS if key.startswith(prefix) and key.encode() > after.encode()]
 
-        assert await _keys(store, Scope(user.bucket, prefix), after) == behind
+        for prefix, after in product(("", "a/"), (*KEYS, "a", "a/", "a/b/", "a/zzz", "0", "zzz", "\U0001f98b")):
+            expected = [key for key in KEYS if key.startswith(prefix) and key.encode() > after.encode()]
+            assert await _keys(store, Scope(user.bucket, prefix), after) == expected, (prefix, after)
 
     async def test_list_pages(self, store: Store, user: StoreUser) -> None:
         """A listing longer than a page has every key once."""
@@ -240,16 +238,16 @@ class StoreConformance(ServiceConformance):
         assert await _keys(store, Scope(user.bucket, "many/")) == keys
 
     async def test_list_shows_what_stat_shows(self, store: Store, user: StoreUser) -> None:
-        """ETag and size in a listing are those of ``stat``, also behind a rewrite."""
+        """ETag and size in a listing are those of ``stat``, also after a rewrite."""
         state = await _state(store, user, "first.jpg")
         await store.rewrite(Rewrite(state=state, metadata=OURS, body=OLD))
         state = await _state(store, user, "first.jpg")
-        (listed,) = [each async for each in store.list(Scope(user.bucket))]
+        (listed,) = [listed async for listed in store.list(Scope(user.bucket))]
 
         assert (listed.ref, listed.etag, listed.size) == (state.ref, state.etag, state.size)
 
     async def test_list_leaves_out_the_deleted(self, store: Store, user: StoreUser) -> None:
-        """What was deleted is listed no more."""
+        """A deleted object is no longer listed."""
         await user.put("gone.jpg", OLD)
         await user.delete("gone.jpg")
 
@@ -258,7 +256,7 @@ class StoreConformance(ServiceConformance):
     # Writing.
 
     async def test_rewrite_writes_metadata(self, store: Store, user: StoreUser) -> None:
-        """All entries stand on the object afterwards, and what is returned is the object as it then is."""
+        """The object has all entries afterwards, and the returned state is that of ``stat``."""
         written = await self._rewrite(store, user, {**USERS, **OURS})
 
         assert dict(written.metadata) == {**USERS, **OURS}
@@ -271,7 +269,7 @@ class StoreConformance(ServiceConformance):
             assert await other.stat(written.ref) == written
 
     async def test_rewrite_removes_what_is_not_named(self, store: Store, user: StoreUser) -> None:
-        """Entries that the change does not name go, ours and the user's."""
+        """Entries that the change does not name are removed, ours and the user's."""
         await self._rewrite(store, user, {**USERS, **OURS})
         written = await self._rewrite(store, user, {"license": USERS["license"]})
 
@@ -287,7 +285,7 @@ class StoreConformance(ServiceConformance):
         assert (after.readonly, after.unreadable) == (before.readonly, before.unreadable)
 
     async def test_rewrite_leaves_other_objects_alone(self, store: Store, user: StoreUser) -> None:
-        """No object but its own changes, appears or goes."""
+        """No other object changes, appears or disappears."""
         await user.put("second.jpg", NEW, USERS)
         before = await _state(store, user, "second.jpg")
         await self._rewrite(store, user, OURS)
@@ -296,14 +294,14 @@ class StoreConformance(ServiceConformance):
         assert await _keys(store, Scope(user.bucket)) == ["first.jpg", "second.jpg"]
 
     async def test_rewrite_again(self, store: Store, user: StoreUser) -> None:
-        """The state that a rewrite returns is good for the next one."""
+        """The state that a rewrite returns is valid for the next one."""
         first = await self._rewrite(store, user, OURS)
         second = await store.rewrite(Rewrite(state=first, metadata=USERS, body=OLD))
 
         assert dict(second.metadata) == USERS
 
     async def test_rewrite_conflict_newer_bytes(self, store: Store, user: StoreUser) -> None:
-        """Where the object has other bytes meanwhile, nothing is written: Conflict."""
+        """Where the object has other bytes by now, nothing is written: Conflict."""
         state = await _state(store, user, "first.jpg")
         await user.put("first.jpg", NEW, {"by": "somebody"})
         await self._refuses(store, state, Conflict)
@@ -312,7 +310,7 @@ class StoreConformance(ServiceConformance):
         assert dict((await _state(store, user, "first.jpg")).metadata) == {"by": "somebody"}
 
     async def test_rewrite_conflict_newer_metadata(self, store: Store, user: StoreUser) -> None:
-        """Where the same bytes have other metadata meanwhile, they stay: Conflict."""
+        """Where the same bytes have other metadata by now, those stay: Conflict."""
         state = await _state(store, user, "first.jpg")
         await user.put("first.jpg", OLD, {"by": "somebody"})
         await self._refuses(store, state, Conflict)
@@ -320,7 +318,7 @@ class StoreConformance(ServiceConformance):
         assert dict((await _state(store, user, "first.jpg")).metadata) == {"by": "somebody"}
 
     async def test_rewrite_conflict_deleted(self, store: Store, user: StoreUser) -> None:
-        """Where the object is gone meanwhile, it does not come back: Conflict."""
+        """Where the object is gone by now, it does not come back: Conflict."""
         state = await _state(store, user, "first.jpg")
         await user.put("second.jpg", NEW)
         await user.delete("first.jpg")
@@ -329,7 +327,7 @@ class StoreConformance(ServiceConformance):
         assert await store.stat(state.ref) is None
 
     async def test_rewrite_in_lost_bucket(self, store: Store, user: StoreUser) -> None:
-        """Where the bucket is gone, the write is to be tried again, and makes nothing."""
+        """Where the bucket is gone, the write fails for a retry, and creates nothing."""
         before = await _state(store, user, "first.jpg")
         await user.take_away()
         with pytest.raises((Conflict, Unavailable)):
@@ -339,20 +337,20 @@ class StoreConformance(ServiceConformance):
         assert await _state(store, user, "first.jpg") == before
 
     async def test_rewrite_never_loses_an_upload(self, store: Store, user: StoreUser) -> None:
-        """Of a rewrite and an upload at the same time, the upload's bytes stay."""
+        """When a rewrite and an upload coincide, the upload's bytes stay."""
         for number in range(ROUNDS):
             key, data = f"race-{number}.jpg", NEW + bytes([number])
             await user.put(key, OLD)
             state = await _state(store, user, key)
             async with anyio.create_task_group() as both:
-                both.start_soon(_rewritten_or_conflict, store, Rewrite(state=state, metadata=OURS, body=OLD))
-                # From before the rewrite begins until behind its end.
-                both.start_soon(_later, number / 1_000, user, key, data)
+                both.start_soon(_rewrite_unless_conflict, store, Rewrite(state=state, metadata=OURS, body=OLD))
+                # From before the rewrite begins until after it ends.
+                both.start_soon(_put_later, number / 1_000, user, key, data)
 
             assert await _read(store, user, key) == data
 
-    async def test_rewrite_takes_the_metadata_that_fit(self, store: Store, user: StoreUser) -> None:
-        """Metadata up to the limit that the store tells, or of 2 kB where it tells none, are written whole."""
+    async def test_rewrite_accepts_the_metadata_that_fit(self, store: Store, user: StoreUser) -> None:
+        """Metadata up to the store's limit, or 2 kB where it has none, are written completely."""
         metadata = self._filling(store, store.features.metadata_limit or 2_000)
         written = await self._rewrite(store, user, metadata)
 
@@ -361,7 +359,7 @@ class StoreConformance(ServiceConformance):
     async def test_rewrite_refuses_what_does_not_fit(self, store: Store, user: StoreUser) -> None:
         """Metadata over the limit are refused, and the object stays as it was."""
         if store.features.metadata_limit is None:
-            pytest.skip("this store tells no limit")
+            pytest.skip("this store has no limit")
         before = await _state(store, user, "first.jpg")
         metadata = self._filling(store, store.features.metadata_limit + 1)
         await self._refuses(store, before, WriteRefused, metadata)
@@ -369,7 +367,7 @@ class StoreConformance(ServiceConformance):
         assert await _state(store, user, "first.jpg") == before
 
     async def test_rewrite_refuses_the_locked(self, store: Store, user: StoreUser) -> None:
-        """On a locked object nothing is written; its state says why."""
+        """A locked object is not written; its state says why."""
         if not await user.lock("first.jpg"):
             pytest.skip("this store has no locks")
         before = await _state(store, user, "first.jpg")
@@ -378,19 +376,19 @@ class StoreConformance(ServiceConformance):
         assert before.readonly
         assert await _state(store, user, "first.jpg") == before
 
-    # The picture that `doctor --send` makes and removes.
+    # The sample that `doctor --send` creates and removes.
 
     async def test_create_makes_an_object(self, store: Store, user: StoreUser) -> None:
-        """It is there whole, with its type and without metadata, and what is returned is what ``stat`` shows."""
-        made = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+        """The object is complete, with its type and without metadata; the returned state is that of ``stat``."""
+        created = await store.create(ObjectRef(user.bucket, "sample.jpg"), NEW, "image/jpeg")
 
-        assert made == await _state(store, user, "made.jpg")
-        assert await _read(store, user, "made.jpg") == NEW
-        assert (made.content_type, dict(made.metadata), dict(made.tags)) == ("image/jpeg", {}, {})
-        assert await _keys(store, Scope(user.bucket)) == ["first.jpg", "made.jpg"]
+        assert created == await _state(store, user, "sample.jpg")
+        assert await _read(store, user, "sample.jpg") == NEW
+        assert (created.content_type, dict(created.metadata), dict(created.tags)) == ("image/jpeg", {}, {})
+        assert await _keys(store, Scope(user.bucket)) == ["first.jpg", "sample.jpg"]
 
-    async def test_create_takes_nobodys_place(self, store: Store, user: StoreUser) -> None:
-        """Where the key has an object it stays as it is: Conflict."""
+    async def test_create_replaces_nothing(self, store: Store, user: StoreUser) -> None:
+        """An object that already has the key stays as it is: Conflict."""
         before = await _state(store, user, "first.jpg")
         with pytest.raises(Conflict):
             await store.create(before.ref, NEW, "image/jpeg")
@@ -398,47 +396,47 @@ class StoreConformance(ServiceConformance):
         assert await _state(store, user, "first.jpg") == before
 
     async def test_create_in_absent_bucket(self, store: Store) -> None:
-        """Where there is no such bucket none is made: BucketAbsent."""
+        """A missing bucket is not created: BucketAbsent."""
         with pytest.raises(BucketAbsent):
-            await store.create(ObjectRef("no-such-bucket", "made.jpg"), NEW, "image/jpeg")
+            await store.create(ObjectRef("no-such-bucket", "sample.jpg"), NEW, "image/jpeg")
 
         assert "no-such-bucket" not in await store.buckets()
 
-    async def test_create_makes_nothing_that_stays(self, store: Store, user: StoreUser) -> None:
-        """Where a lock would keep it from being erased it is refused, and nothing is there."""
+    async def test_create_leaves_nothing_that_is_locked(self, store: Store, user: StoreUser) -> None:
+        """Where a lock would prevent erasing it, it is refused, and nothing is created."""
         if not await user.lock_by_default():
             pytest.skip("this store has no locks")
         with pytest.raises(WriteRefused) as refused:
-            await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+            await store.create(ObjectRef(user.bucket, "sample.jpg"), NEW, "image/jpeg")
 
         assert refused.value.code == "retention"
-        assert not await user.remains("made.jpg")
+        assert not await user.has_remains("sample.jpg")
 
     async def test_erase_leaves_nothing(self, store: Store, user: StoreUser) -> None:
-        """Of an object that was made, rewritten and deleted neither a version nor a marker is left."""
-        state = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+        """An object that was created, rewritten and deleted leaves neither a version nor a marker."""
+        state = await store.create(ObjectRef(user.bucket, "sample.jpg"), NEW, "image/jpeg")
         for metadata in (OURS, USERS):
             state = await store.rewrite(Rewrite(state=state, metadata=metadata, body=NEW))
-        await user.delete("made.jpg")
+        await user.delete("sample.jpg")
         await store.erase(state.ref)
 
         assert await store.stat(state.ref) is None
-        assert not await user.remains("made.jpg")
+        assert not await user.has_remains("sample.jpg")
 
     async def test_erase_leaves_others_alone(self, store: Store, user: StoreUser) -> None:
-        """Keys that only begin alike stay, and so does the object that was there before."""
-        alike = ("made", "made.jpg.old", "made.jpg0", "made.jpgs/a.jpg")
-        for key in alike:
+        """Keys with the same prefix stay, and so does the object that existed before."""
+        similar = ("sample", "sample.jpg.old", "sample.jpg0", "sample.jpgs/a.jpg")
+        for key in similar:
             await user.put(key, OLD)
-        state = await store.create(ObjectRef(user.bucket, "made.jpg"), NEW, "image/jpeg")
+        state = await store.create(ObjectRef(user.bucket, "sample.jpg"), NEW, "image/jpeg")
         await store.erase(state.ref)
 
         assert await store.stat(state.ref) is None
-        assert await _keys(store, Scope(user.bucket)) == sorted(["first.jpg", *alike])
+        assert await _keys(store, Scope(user.bucket)) == sorted(["first.jpg", *similar])
 
     async def test_erase_of_nothing(self, store: Store, user: StoreUser) -> None:
-        """Where there is nothing, also because it was erased already, nothing happens."""
-        for key in ("made.jpg", "no/such/folder.jpg"):
+        """Where there is nothing, or it was erased already, nothing happens."""
+        for key in ("sample.jpg", "no/such/folder.jpg"):
             await store.erase(ObjectRef(user.bucket, key))
 
         assert await _keys(store, Scope(user.bucket)) == ["first.jpg"]
@@ -463,20 +461,20 @@ class StoreConformance(ServiceConformance):
             await store.rewrite(Rewrite(state=state, metadata=metadata, body=OLD))
 
     def _filling(self, store: Store, size: int) -> dict[str, str]:
-        """Entries of exactly this size, as the store counts them."""
+        """Entries of exactly this many bytes, as the store counts them."""
         overhead = store.features.metadata_overhead
         return {"imgtag-raw": "x" * (size // 2 - 10 - overhead), "license": "y" * (size - size // 2 - 7 - overhead)}
 
 
 async def _state(store: Store, user: StoreUser, key: str) -> ObjectState:
     state = await store.stat(ObjectRef(user.bucket, key))
-    assert state is not None, f"{key} is there"
+    assert state is not None, f"{key} exists"
     return state
 
 
 async def _read(store: Store, user: StoreUser, key: str, limit: int = 1_000_000) -> bytes:
     async with store.open(ObjectRef(user.bucket, key)) as body:
-        assert body is not None, f"{key} is there"
+        assert body is not None, f"{key} exists"
         return await body.read(limit)
 
 
@@ -495,11 +493,11 @@ async def _raises_bucket_absent(store: Store, bucket: str) -> None:
         await _keys(store, Scope(bucket))
 
 
-async def _later(delay: float, user: StoreUser, key: str, data: bytes) -> None:
+async def _put_later(delay: float, user: StoreUser, key: str, data: bytes) -> None:
     await anyio.sleep(delay)
     await user.put(key, data)
 
 
-async def _rewritten_or_conflict(store: Store, change: Rewrite) -> None:
+async def _rewrite_unless_conflict(store: Store, change: Rewrite) -> None:
     with suppress(Conflict):
         await store.rewrite(change)

@@ -1,0 +1,228 @@
+"""What `imgtag doctor` checks of an S3 store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from functools import partial
+from secrets import token_hex
+
+from imgtag.errors import ConfigError, ImgtagError
+from imgtag.plugin.service import Check
+from imgtag.plugin.spec import PluginContext
+from imgtag_s3 import xml
+from imgtag_s3.buckets import Buckets
+from imgtag_s3.client import Client, copy_source
+from imgtag_s3.errors import PERMIT, NoResponse, S3Error, map_request_error
+from imgtag_s3.probe import Probe
+from imgtag_s3.settings import S3StoreSettings
+from imgtag_s3.setup import has_notification, missing_notifications, resolve_targets
+from imgtag_s3.versions import NULL
+
+_NO_UPLOAD = "00000000-0000-0000-0000-000000000000"
+_MAX_SKEW = 60.0
+"""Seconds that clocks may differ; servers refuse requests from 900 on."""
+
+
+class ClockSkew(ImgtagError):
+    """The clocks differ."""
+
+    default_hint = "Synchronise both machines by NTP."
+
+
+class NotPermitted(ImgtagError):
+    """The sidecar's user lacks a permission."""
+
+    default_hint = PERMIT
+
+
+class NotNotified(ImgtagError):
+    """The bucket sends no notifications of its objects."""
+
+    default_hint = "Run `imgtag setup`."
+
+
+class NamesLost(ImgtagError):
+    """Something between here and the store drops header names."""
+
+    default_hint = 'Set [labels] layout = "single", or in nginx: underscores_in_headers on; ignore_invalid_headers off;'
+
+
+class StoreChecks:
+    """Reads, and writes nowhere but in a temporary bucket."""
+
+    def __init__(
+        self, client: Client, buckets: Buckets, probe: Probe, settings: S3StoreSettings, context: PluginContext
+    ) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._probe = probe
+        self._settings = settings
+        self._bucket_names = context.buckets
+        self._writes_tags = "tags" in context.strategies
+
+    def run(self) -> Iterator[Check]:
+        """The server first: where it does not respond, nothing else is checked."""
+        reachable = self._check("endpoint", self._reach)
+        yield reachable
+        if not reachable.ok:
+            return
+        yield self._check("clock", self._compare_clocks)
+        for bucket in self._bucket_names:
+            readable = self._check(f"bucket {bucket}", partial(self._list, bucket))
+            yield readable
+            if readable.ok:
+                yield self._check(f"permissions {bucket}", partial(self._try_permissions, bucket))
+                yield self._check(f"versioning {bucket}", partial(self._read_versioning, bucket))
+                yield self._check(f"notifications {bucket}", partial(self._read_notifications, bucket))
+        yield self._check("names", self._try_names)
+        yield self._check("writeback", self._try_writeback)
+
+    def _check(self, name: str, look: Callable[[], str]) -> Check:
+        try:
+            return Check(check=name, ok=True, message=look())
+        except S3Error as refusal:
+            error = map_request_error(refusal)
+        except ImgtagError as failure:
+            error = failure
+        return Check(check=name, ok=False, message=error.message, hint=error.hint or "Is the endpoint right?")
+
+    def _reach(self) -> str:
+        try:
+            self._client.send("GET")
+        except S3Error as error:
+            if error.code != "AccessDenied":  # it knows the user, who may only not list buckets
+                raise
+        return f"{self._settings.endpoint} responds and accepts the credentials"
+
+    def _compare_clocks(self) -> str:
+        try:
+            date = self._client.send("GET").headers.get("date", "")
+        except S3Error:
+            date = ""
+        if not date:
+            return "the server does not send its time"
+        skew = time.time() - parsedate_to_datetime(date).timestamp()
+        if abs(skew) > _MAX_SKEW:
+            raise ClockSkew(f"the clocks differ by {abs(skew):.0f} seconds")
+        return f"the clocks differ by less than {max(1.0, abs(skew)):.0f} s"
+
+    def _list(self, bucket: str) -> str:
+        with _explain_denied("s3:ListBucket", bucket):
+            self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        return f"{bucket} exists and can be listed"
+
+    def _try_permissions(self, bucket: str) -> str:
+        """Requests about an object that does not exist: they tell what is permitted, and change nothing."""
+        absent = f"imgtag-probe-{token_hex(8)}"
+        listing = self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        # MinIO answers a request for the tags of an absent key alike whether it is permitted or not.
+        existing = xml.text(xml.parse(listing.data), "Contents/Key") or absent
+
+        def get(key: str, subresource: str) -> Callable[[], object]:
+            query = {subresource: ""} if subresource else {}
+            return lambda: self._client.send("GET", bucket, key, query=query)
+
+        requests: dict[str, Callable[[], object]] = {
+            "s3:GetObject": get(absent, ""),
+            "s3:GetObjectLegalHold": get(absent, "legal-hold"),
+            "s3:GetObjectRetention": get(absent, "retention"),
+            "s3:GetObjectTagging": get(existing, "tagging"),
+            "s3:ListBucketVersions": lambda: self._client.send(
+                "GET", bucket, query={"versions": "", "prefix": absent, "max-keys": "1"}
+            ),
+            "s3:PutObject": lambda: self._client.send(
+                "PUT", bucket, absent, headers={"x-amz-copy-source": copy_source(bucket, absent, "")}
+            ),
+            "s3:AbortMultipartUpload": lambda: self._client.send(
+                "DELETE", bucket, absent, query={"uploadId": _NO_UPLOAD}
+            ),
+        }
+        if self._writes_tags:
+            requests["s3:PutObjectTagging"] = lambda: self._client.send(
+                "PUT", bucket, absent, query={"tagging": ""}, body=b"<Tagging><TagSet></TagSet></Tagging>"
+            )
+        if self._buckets.versioning(bucket).status:
+            requests["s3:DeleteObjectVersion (MinIO: s3:DeleteObject)"] = lambda: self._client.send(
+                "DELETE", bucket, absent, query={"versionId": NULL}
+            )
+        denied = [action for action, request in requests.items() if _is_denied(request)]
+        if denied:
+            raise NotPermitted(f"not permitted on {bucket}: {', '.join(denied)}")
+        return f"objects of {bucket} may be read and written"
+
+    def _read_versioning(self, bucket: str) -> str:
+        self._buckets.encrypts_by_default(bucket)  # raises where it may not be read
+        versioning = self._buckets.versioning(bucket)
+        notes = [f"versioning {versioning.status.lower() or 'off'}"]
+        if versioning.excluded:
+            notes.append(f"except for {', '.join(versioning.excluded)}")
+        if self._buckets.locks_by_default(bucket):
+            notes.append("a default retention: its objects are indexed, not written")
+        return f"{bucket}: {', '.join(notes)}"
+
+    def _read_notifications(self, bucket: str) -> str:
+        """Whether they are set; only `imgtag doctor --send` shows that they arrive."""
+        with _explain_denied("s3:GetBucketNotification", bucket):
+            self._client.send("GET", bucket, query={"notification": ""})
+        try:
+            arns = self._expected_targets(bucket)
+            if missing := missing_notifications(self._client, [bucket], arns):
+                raise NotNotified("; ".join(f"missing: {notification.what}" for notification in missing))
+        except NotNotified:
+            # The body is not a configuration, so the request changes nothing; it tells what `imgtag setup` may do.
+            if _is_denied(lambda: self._client.send("PUT", bucket, query={"notification": ""}, body=b"<")):
+                message = f"{bucket} sends no notifications, and not permitted: s3:PutBucketNotification"
+                raise NotPermitted(message) from None
+            raise
+        return f"{bucket} notifies {', '.join(arns)} of new and removed objects"
+
+    def _expected_targets(self, bucket: str) -> Sequence[str]:
+        """The targets to be notified; where none are known, those that are notified. Raises NotNotified."""
+        try:
+            return resolve_targets(self._client, self._settings.notify)
+        except ConfigError as unknown:
+            root = xml.parse(self._client.send("GET", bucket, query={"notification": ""}).data)
+            targets = {xml.text(entry, "Queue") for entry in root.findall("QueueConfiguration")}
+            if arns := sorted(arn for arn in targets if has_notification(root, arn)):
+                return arns
+            raise NotNotified(f"{bucket} sends no notifications of new objects", hint=unknown.hint) from unknown
+
+    def _try_names(self) -> str:
+        prefix = f"{self._settings.probe_prefix}*"
+        with _explain_denied("s3:CreateBucket, s3:PutObject, s3:GetObject (some of them)", prefix):
+            self._probe.remove_leftovers()
+            lost = self._probe.lost_names()
+        if lost:
+            raise NamesLost(f"lost on the way: {', '.join(lost)}")
+        if self._probe.leftovers:
+            leftovers = f"{', '.join(self._probe.leftovers)} cannot be removed"
+            raise NotPermitted(f"not permitted on {prefix}: s3:DeleteObject or s3:DeleteBucket; {leftovers}")
+        return "names with `_`, `+` and `%` arrive unchanged"
+
+    def _try_writeback(self) -> str:
+        put = self._probe.honours_if_match()
+        without = "put, atomic by If-Match" if put else "refused: the store does not honour If-Match"
+        return f"objects without versions: {without}; with versions: copy, verified afterwards"
+
+
+@contextmanager
+def _explain_denied(action: str, resource: str) -> Iterator[None]:
+    try:
+        yield
+    except S3Error as error:
+        if error.code != "AccessDenied":
+            raise
+        raise NotPermitted(f"not permitted on {resource}: {action}") from error
+
+
+def _is_denied(request: Callable[[], object]) -> bool:
+    try:
+        request()
+    except S3Error as error:
+        return error.denied
+    except NoResponse:
+        return False
+    return False

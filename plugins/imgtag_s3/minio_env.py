@@ -1,0 +1,49 @@
+"""The lines in MinIO's environment that make it send notifications over NATS.
+
+https://min.io/docs/minio/linux/reference/minio-server/settings/notifications/nats.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+FAST, SAFE = "FAST", "SAFE"
+"""Ids of the two proposed targets."""
+
+_HEAD = f"""\
+# Add these lines to MinIO's environment (/etc/default/minio, for example), restart MinIO, run setup again.
+# Two targets, because neither is enough alone: {FAST} delivers at once, but loses what happens while NATS is down.
+# {SAFE} keeps it in its queue folder until NATS is back, but delivers everything about three seconds late.
+# The address is that of NATS as seen from here. Replace what stands in <>: credentials of MinIO's own; a queue
+# folder that MinIO can write to and that survives restarts.
+# SYNC_BOOT: without it a starting MinIO accepts uploads before it knows its targets, and sends nothing for them."""
+_SYNC_BOOT = "MINIO_SYNC_BOOT=on"
+_VALUES_FOR: Mapping[str, Mapping[str, str]] = {
+    "user": {"USERNAME": "<user>", "PASSWORD": "<password>"},
+    "token": {"TOKEN": "<token>"},
+    "nkey_seed": {"NKEY_SEED": "<seed-file>"},
+    "creds": {"USER_CREDENTIALS": "<creds-file>"},
+    "tls_ca": {"CERT_AUTHORITY": "<ca-file>"},
+    "tls_cert": {"CLIENT_CERT": "<certificate-file>", "CLIENT_KEY": "<key-file>"},
+    "tls_first": {"TLS_HANDSHAKE_FIRST": "on"},
+}
+"""What MinIO needs to connect, for each thing that the sidecar itself needs."""
+
+
+def environment_lines(listens: Mapping[str, str], ids: Sequence[str]) -> str:
+    """Lines for the targets of these ids, under comments that explain them, ready to paste.
+
+    ``listens`` is that of a source over NATS.
+    """
+    return "\n".join([_HEAD, _SYNC_BOOT, *(line for name in ids for line in _target_lines(listens, name))])
+
+
+def _target_lines(listens: Mapping[str, str], name: str) -> list[str]:
+    values = {"ENABLE": "on", "ADDRESS": listens["address"], "SUBJECT": listens["subject"]}
+    values |= {key: "on" for key in ("JETSTREAM", "TLS") if listens[key.lower()] == "on"}
+    for need in listens["needs"].split():
+        values |= _VALUES_FOR.get(need, {})
+    if name != FAST:
+        values["QUEUE_DIR"] = "<folder>"
+    suffix = "" if name == "_" else f"_{name}"  # `_` is the id of the target without a name
+    return [f"MINIO_NOTIFY_NATS_{key}{suffix}={value}" for key, value in values.items()]

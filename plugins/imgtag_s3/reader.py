@@ -1,0 +1,137 @@
+"""Looking at objects, and reading their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minio.datatypes import Object
+
+from imgtag.errors import Conflict, Unavailable, Unreadable
+from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+from imgtag_s3 import xml
+from imgtag_s3.buckets import Buckets
+from imgtag_s3.client import Client
+from imgtag_s3.errors import S3Error, map_read_error, map_request_error, unreadable_code
+from imgtag_s3.state import CHECKSUM_MODE, parse_state
+from imgtag_s3.versions import Versions
+
+_MAX_WITHDRAWALS = 5
+"""How many misplaced versions of ours one look withdraws; every writer can have left one."""
+
+
+class Reader:
+    """Reads; the only thing that it may change is a version of ours that hides a newer upload."""
+
+    def __init__(self, client: Client, buckets: Buckets, versions: Versions, *, write_on: frozenset[str]) -> None:
+        self._client = client
+        self._buckets = buckets
+        self._versions = versions
+        self._write_on = write_on
+
+    def stat(self, ref: ObjectRef) -> ObjectState | None:
+        """The object as it is now; None where it is absent. Raises BucketAbsent, Unreadable, Unavailable."""
+        state = self._head(ref)
+        for _ in range(_MAX_WITHDRAWALS):
+            if state is None or not self._versions.withdraw_misplaced(state):
+                break
+            state = self._head(ref)
+        return state
+
+    def read(self, state: ObjectState, limit: int, *, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of exactly this state, as they are stored. Raises Unreadable, Conflict, Unavailable."""
+        wanted = state.size if size is None else size
+        if wanted > limit:
+            raise Unreadable(f"{wanted:,} bytes exceed the limit of {limit:,}", code="too_large")
+        headers = {"If-Match": f'"{state.etag}"'}
+        if size is not None:
+            headers["Range"] = f"bytes={start}-{start + wanted - 1}"
+        query = {"versionId": state.version} if state.version else {}
+        try:
+            with self._client.stream(state.ref.bucket, state.ref.key, query=query, headers=headers) as (_, chunks):
+                data = b"".join(chunks)
+        except S3Error as error:
+            if not error.absent:
+                raise map_read_error(error, state.ref) from error
+            self._buckets.require(state.ref.bucket)
+            raise Conflict(f"{state.ref} was deleted while it was being read") from error
+        if len(data) != wanted:
+            raise Conflict(f"{state.ref}: {len(data):,} of {wanted:,} bytes arrived")
+        return data
+
+    def tags(self, ref: ObjectRef, version: str | None) -> dict[str, str]:
+        """All tags of the object. Raises S3Error."""
+        query = {"tagging": ""} | ({"versionId": version} if version else {})
+        root = xml.parse(self._client.send("GET", ref.bucket, ref.key, query=query).data)
+        return {tag.findtext("Key") or "": tag.findtext("Value") or "" for tag in root.iter("Tag")}
+
+    def list_objects(self, scope: Scope, after: str = "") -> Iterator[Listed]:
+        """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page."""
+        try:
+            with self._client.minio() as minio:
+                yield from map(
+                    _parse_listed,
+                    minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=after or None),
+                )
+        except S3Error as error:
+            raise map_request_error(error) from error
+
+    def _head(self, ref: ObjectRef) -> ObjectState | None:
+        if any(part in {".", ".."} for part in ref.key.split("/")):
+            # Clients and proxies shorten such a path, and it arrives as that of another key.
+            raise Unreadable(f"{ref} cannot be requested: `.` and `..` do not survive in a URL", code="key")
+        try:
+            headers = self._client.send("HEAD", ref.bucket, ref.key, headers={CHECKSUM_MODE: "ENABLED"}).headers
+        except S3Error as error:
+            if error.absent:
+                self._buckets.require(ref.bucket)
+                return None
+            if error.status not in {400, 403}:
+                raise map_read_error(error, ref) from error
+            return self._state_from_listing(ref, self._refusal_of_get(ref) or error)
+        version = headers.get("x-amz-version-id", "null")
+        try:
+            tagged = headers.get("x-amz-tagging-count", "0") != "0"
+            tags = self.tags(ref, None if version == "null" else version) if tagged else {}
+        except S3Error as error:
+            if error.absent:
+                raise Conflict(f"{ref} disappeared while it was being looked at") from error
+            raise map_request_error(error) from error
+        size = int(headers.get("content-length", "0"))
+        return parse_state(ref, headers, tags, size=size, write_on=self._write_on)
+
+    def _refusal_of_get(self, ref: ObjectRef) -> S3Error | None:
+        """The same refusal with its reason: the response to a HEAD has no body that could give it."""
+        try:
+            self._client.send("GET", ref.bucket, ref.key, headers={"Range": "bytes=0-0"})
+        except S3Error as error:
+            return error
+        return None
+
+    def _state_from_listing(self, ref: ObjectRef, refusal: S3Error) -> ObjectState | None:
+        """What a listing shows of an object whose headers may not be read."""
+        error = map_read_error(refusal, ref)
+        if not isinstance(error, Unreadable):
+            raise error from refusal
+        try:
+            listed = next(self.list_objects(Scope(ref.bucket, ref.key)), None)
+        except Unavailable as unlisted:
+            raise error from unlisted
+        if listed is None or listed.ref != ref:
+            return None
+        return ObjectState(
+            ref=ref,
+            etag=listed.etag,
+            size=listed.size,
+            modified=listed.modified,
+            unreadable=unreadable_code(refusal),
+        )
+
+
+def _parse_listed(item: Object) -> Listed:
+    modified = item.last_modified
+    return Listed(
+        ref=ObjectRef(item.bucket_name, item.object_name or ""),
+        etag=item.etag or "",
+        size=item.size or 0,
+        modified=modified.timestamp() if modified else 0.0,
+    )

@@ -1,0 +1,214 @@
+"""Bucket notifications: ours beside those of others.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketNotificationConfiguration.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgtag.errors import BucketAbsent, ConfigError, Unavailable
+from imgtag.plugin.service import Change
+from imgtag.plugin.spec import PluginContext
+from imgtag_s3 import xml
+from imgtag_s3.client import Client
+from imgtag_s3.errors import S3Error, map_request_error
+from imgtag_s3.minio_env import FAST, SAFE, environment_lines
+from imgtag_s3.settings import S3StoreSettings
+
+_EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
+_RESTART = "# Configure a target, restart MinIO, run setup again."
+_TARGETS_UNKNOWN = """\
+# No target is known: only MinIO reports its targets, and only to its administrators. Name them in the configuration:
+# [store.s3] notify = ["arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"]"""
+
+
+class UnknownTarget(Unavailable):
+    """The notifications of the bucket name a target that the server does not have."""
+
+    default_hint = "Remove that target from the bucket's notifications, or configure the target again."
+
+
+@dataclass(frozen=True)
+class Notification:
+    """All events of a bucket, sent to one target; ``arn`` is empty where no target is known."""
+
+    bucket: str
+    arn: str
+
+    @property
+    def what(self) -> str:
+        """Its description for people."""
+        return f"notify {self.arn or 'a target'} of new and removed objects in {self.bucket}"
+
+    @property
+    def obstacle(self) -> str:
+        """Why it cannot be created yet."""
+        return "the server has no such target" if self.arn else "no target is known"
+
+    @property
+    def id(self) -> str:
+        """Of the entry in the bucket's configuration."""
+        return f"imgtag-{self.arn}"
+
+
+class NotificationSetup:
+    """Notifications of the buckets that the rules name. Blocking; raises Unavailable."""
+
+    def __init__(self, client: Client, settings: S3StoreSettings, context: PluginContext) -> None:
+        self._client = client
+        self._endpoint = settings.endpoint
+        self._configured = settings.notify
+        self._buckets = context.buckets
+        self._listens = context.listens
+
+    def set_up(self, *, apply: bool) -> list[Change]:
+        """Create, or name, what is missing. A notification without a target gets a hint that says how to make one."""
+        if not self._buckets:
+            return []
+        targets = _read_targets(self._client)
+        missing = missing_notifications(self._client, self._buckets, self._configured or _over_nats(targets) or ("",))
+        impossible = [notification for notification in missing if not self._create(notification, targets, apply=apply)]
+        hint = self._advice(impossible, targets) if impossible else ""
+        return [
+            Change(what=f"{notification.what}: {notification.obstacle}", hint=hint)
+            if notification in impossible
+            else Change(
+                what=notification.what,
+                done=apply,
+                undo={"endpoint": self._endpoint, "bucket": notification.bucket, "arn": notification.arn},
+            )
+            for notification in missing
+        ]
+
+    def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+        """Remove our entry, if it is as we wrote it. Raises ConfigError, Unavailable."""
+        notification = Notification(record["bucket"], record["arn"])
+        if record["endpoint"] != self._endpoint:
+            message = f"{notification.what}: made on {record['endpoint']}, but [store.s3] endpoint is {self._endpoint}"
+            raise ConfigError(message, hint="Set endpoint to that server, and run `imgtag setup --remove` again.")
+        try:
+            root = _read_configuration(self._client, notification.bucket)
+        except BucketAbsent:
+            return None  # and its notifications with it
+        entries = root.findall("QueueConfiguration")
+        entry = next((entry for entry in entries if xml.text(entry, "Id") == notification.id), None)
+        if entry is None:
+            return None
+        if not _sends_everything(entry, notification.arn):
+            return Change(what=notification.what, hint="it was changed after setup created it")
+        if apply:
+            root.remove(entry)
+            self._write_configuration(notification.bucket, root)
+        return Change(what=notification.what, done=apply)
+
+    def _create(self, notification: Notification, targets: Sequence[str] | None, *, apply: bool) -> bool:
+        """Create the notification where ``apply``; whether the server has, or accepts, its target."""
+        arn = notification.arn
+        if not arn or (targets is not None and not _contains_arn(targets, arn)):
+            return False
+        if not apply:
+            return True
+        root = add_notification(_read_configuration(self._client, notification.bucket), arn)
+        try:
+            self._write_configuration(notification.bucket, root)
+        except UnknownTarget:
+            if targets is not None:  # our target exists, so it is another entry's that does not
+                raise
+            return False
+        return True
+
+    def _write_configuration(self, bucket: str, root: xml.Element) -> None:
+        try:
+            self._client.send("PUT", bucket, query={"notification": ""}, body=xml.render(root))
+        except S3Error as error:
+            raise UnknownTarget if "ARN" in str(error) else map_request_error(error) from error
+
+    def _advice(self, impossible: Sequence[Notification], targets: Sequence[str] | None) -> str:
+        """Comments and lines for MinIO's environment, ready to paste."""
+        unknown = targets is None and not self._configured
+        if unknown:
+            response = self._client.send("GET", self._buckets[0], query={"notification": ""})
+            if not response.headers.get("Server", "").startswith("MinIO"):
+                return _TARGETS_UNKNOWN
+        ids = _minio_ids(notification.arn for notification in impossible) if self._configured else [FAST, SAFE]
+        is_nats = self._listens.get("kind") == "nats"
+        return "\n".join(
+            [
+                *([_TARGETS_UNKNOWN] if unknown else []),
+                *([f"# The server has these targets: {', '.join(targets)}"] if targets else []),
+                environment_lines(self._listens, ids) if ids and is_nats else _RESTART,
+            ]
+        )
+
+
+def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...]:
+    """ARNs to notify: the configured ones, else MinIO's NATS targets. Raises ConfigError where there are none."""
+    targets = tuple(configured) or _over_nats(_read_targets(client))
+    if not targets:
+        hint = 'Name it: [store.s3] notify = ["arn:minio:sqs::FAST:nats"]. `imgtag setup` explains how to make one.'
+        raise ConfigError("no notification target is known", hint=hint)
+    return targets
+
+
+def missing_notifications(client: Client, buckets: Sequence[str], arns: Sequence[str]) -> list[Notification]:
+    """The notifications that are not set yet. Raises Unavailable."""
+    wanted = (Notification(bucket, arn) for bucket in buckets for arn in arns)
+    return [each for each in wanted if not has_notification(_read_configuration(client, each.bucket), each.arn)]
+
+
+def has_notification(root: xml.Element, arn: str) -> bool:
+    """Whether all our events of all keys are sent there already."""
+    return any(_sends_everything(entry, arn) for entry in root.findall("QueueConfiguration"))
+
+
+def add_notification(root: xml.Element, arn: str) -> xml.Element:
+    """The configuration with ours appended; what is there stays."""
+    entry = xml.add(root, "QueueConfiguration", Id=Notification("", arn).id, Queue=arn)
+    for event in _EVENTS:
+        xml.add(entry, "Event").text = event
+    return root
+
+
+def _sends_everything(entry: xml.Element, arn: str) -> bool:
+    events = {event.text for event in entry.findall("Event")}
+    return _contains_arn([xml.text(entry, "Queue")], arn) and entry.find("Filter") is None and set(_EVENTS) <= events
+
+
+def _contains_arn(arns: Iterable[str], arn: str) -> bool:
+    """MinIO accepts an ARN without its region, and returns it with the region."""
+    return any(_without_region(arn) == _without_region(other) for other in arns)
+
+
+def _without_region(arn: str) -> str:
+    parts = arn.split(":")
+    return ":".join([*parts[:3], *parts[4:]]) if arn.startswith("arn:minio:") else arn
+
+
+def _minio_ids(arns: Iterable[str]) -> list[str]:
+    """The ids of those that are NATS targets of MinIO: ``arn:minio:sqs:REGION:ID:nats``."""
+    split = (arn.split(":") for arn in arns)
+    ids = (parts[4] for parts in split if len(parts) == 6 and (parts[1], parts[5]) == ("minio", "nats"))
+    return list(dict.fromkeys(ids))
+
+
+def _over_nats(targets: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(arn for arn in targets or () if arn.endswith(":nats")))
+
+
+def _read_configuration(client: Client, bucket: str) -> xml.Element:
+    try:
+        return xml.parse(client.send("GET", bucket, query={"notification": ""}).data)
+    except S3Error as error:
+        raise map_request_error(error) from error
+
+
+def _read_targets(client: Client) -> tuple[str, ...] | None:
+    """ARNs of the server's targets; None where it does not tell us."""
+    try:
+        return tuple(json.loads(client.admin_info()).get("sqsARN") or ())
+    except Exception:  # noqa: BLE001 - not MinIO, not an administrator, no response: all the same here
+        return None

@@ -1,0 +1,62 @@
+"""The two requests that write an object which was uploaded whole.
+
+PutObject sends the bytes again with If-Match, which is checked under the object's lock.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+
+CopyObject onto itself is for versioned objects, where it makes another version. On an object without versions a newer
+upload can be lost, because the server checks the condition before it takes the lock.
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import md5
+from urllib.parse import urlencode
+
+from imgtag.errors import WriteRefused
+from imgtag.types.ref import ObjectState
+from imgtag_s3.client import Client, copy_source
+from imgtag_s3.state import CHECKSUM_TYPE, SSE, Native
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+def put_object(client: Client, state: ObjectState, headers: Mapping[str, str], body: bytes) -> str:
+    """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse."""
+    native: Native = state.native
+    sums = {name: value for name, value in native.checksums.items() if name != CHECKSUM_TYPE}
+    conditional = {**headers, **tagging_header(state), **sums, "If-Match": f'"{state.etag}"'}
+    response = client.send("PUT", state.ref.bucket, state.ref.key, headers=conditional, body=body)
+    return response.headers.get("x-amz-version-id", "")
+
+
+def copy_object(client: Client, state: ObjectState, headers: Mapping[str, str]) -> str:
+    """As `put_object`; the server keeps the tags."""
+    replacing = {**headers, **copy_source_headers(state), "x-amz-metadata-directive": "REPLACE"}
+    response = client.send("PUT", state.ref.bucket, state.ref.key, headers=replacing)
+    return response.headers.get("x-amz-version-id", "")
+
+
+def verify_body(state: ObjectState, body: bytes) -> None:
+    """Raise WriteRefused(code="checksum") unless these are, byte for byte, the bytes of ``state``.
+
+    With a KMS key the ETag is not an MD5.
+    """
+    plain = state.native.headers.get(SSE, "AES256") == "AES256" and _MD5.fullmatch(state.etag)
+    if len(body) != state.size or (plain and md5(body, usedforsecurity=False).hexdigest() != state.etag):
+        raise WriteRefused("the bytes that were read do not have its length and ETag", code="checksum")
+
+
+def tagging_header(state: ObjectState) -> dict[str, str]:
+    """The header that sets an object's tags in the request that writes it."""
+    return {"x-amz-tagging": urlencode(state.tags)} if state.tags else {}
+
+
+def copy_source_headers(state: ObjectState) -> dict[str, str]:
+    """Copy from exactly this version and ETag."""
+    return {
+        "x-amz-copy-source": copy_source(state.ref.bucket, state.ref.key, state.version or ""),
+        "x-amz-copy-source-if-match": f'"{state.etag}"',
+    }
