@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from imgtag.plugin.spec import Settings
+from imgtag.plugin.spec import FROM_FILE, Settings
 
 TOKEN = re.compile(r"[^\s.*>/\\\x00-\x1f]{1,128}")
 SEED = re.compile(r"SU[A-Z2-7]{56}")
@@ -92,7 +92,7 @@ class NatsSettings(Settings):
     )
     domain: Name | None = Field(default=None, description="JetStream domain, where the stream is behind a leaf node.")
 
-    user: str | None = Field(default=None, description="User name.")
+    user: Annotated[str | None, FROM_FILE] = Field(default=None, description="User name.")
     password: SecretStr | None = Field(default=None, description="Password of the user.")
     token: SecretStr | None = Field(default=None, description="Token, where the server knows no users.")
     nkey_seed: Annotated[SecretStr, AfterValidator(_seed)] | None = Field(

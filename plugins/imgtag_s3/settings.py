@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from imgtag.plugin.spec import Settings
+from imgtag.plugin.spec import FROM_FILE, Settings
 
 ProtectedKind = Literal["retention", "legal_hold", "replica"]
 
@@ -31,7 +31,7 @@ class S3StoreSettings(Settings):
     endpoint: Annotated[str, AfterValidator(_parse_endpoint)] = Field(
         description="URL of the server: scheme, host, port.", examples=["http://127.0.0.1:9000"]
     )
-    access_key: str = Field(min_length=1, description="Access key of the sidecar's own user.")
+    access_key: Annotated[str, FROM_FILE] = Field(min_length=1, description="Access key of the sidecar's own user.")
     secret_key: SecretStr = Field(min_length=1, description="Secret key of that user.")
     session_token: SecretStr | None = Field(default=None, description="Session token of temporary credentials.")
     region: str = Field(default="us-east-1", min_length=1, description="Region that requests are signed for.")

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from imgtag.config.environment import PREFIX
 from imgtag.config.render import _example as shown_value
 from imgtag.config.schema import Core, parse_size
-from imgtag.config.shape import FILE, alternatives, is_secret
+from imgtag.config.shape import FILE, Leaf, alternatives
 from imgtag.config.shape import table as keys_of
 from imgtag.plugin.spec import KINDS, PluginSpec, Settings
 from imgtag.registry import discover
@@ -82,8 +82,8 @@ def _fields(path: str, model: type[Settings], *, listed: bool) -> Iterator[str]:
     for name, field in model.model_fields.items():
         facts = [_kind(field, schema["properties"][name], schema.get("$defs", {})), _default(field)]
         variable = PREFIX + "__".join(part.upper() for part in (*path.split("."), name))
-        if is_secret(keys[name]):
-            facts[0] = "secret"
+        if isinstance(node := keys[name], Leaf) and node.from_file:
+            facts[0] = "secret" if node.secret else facts[0]
             facts.append(f"from a file: `{name}{FILE}`, `{variable}{FILE.upper()}`")
         if not listed:
             facts.append(code(variable))

@@ -1,4 +1,4 @@
-"""Secrets from files: `access_key_file` in the place of `access_key`."""
+"""Credentials from files: `secret_key_file` in place of `secret_key`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imgtag.config.shape import FILE, Leaf, Table, is_secret
+from imgtag.config.shape import FILE, Leaf, Table
 
 _LIMIT = 64 * 1024
 
@@ -27,7 +27,7 @@ def read_secrets(
         if not isinstance(node, Leaf):
             if isinstance(values.get(name), dict):
                 yield from read_secrets(values[name], node, folders, key)
-        elif is_secret(node) and name + FILE in keys and name + FILE in values:
+        elif node.from_file and name + FILE in values:
             problem = _read_one(values, name, folders)
             if problem:
                 yield key + FILE, problem

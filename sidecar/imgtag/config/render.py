@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from imgtag.config.configuration import Config
 from imgtag.config.schema import Core, LabelRule, Rule, format_size, parse_size
-from imgtag.config.shape import FILE, alternatives, is_secret, table
+from imgtag.config.shape import FILE, Leaf, alternatives, table
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
 from imgtag.registry import Registry
 
@@ -145,7 +145,7 @@ def _fields(model: type[BaseModel], *, active: Collection[str]) -> Iterator[str]
     for name, field in model.model_fields.items():
         yield from _comment(field.description or "")
         yield f"{'' if name in active else '#'}{name} = {_example(field)}"
-        if is_secret(keys[name]) and name + FILE in keys:
+        if isinstance(node := keys[name], Leaf) and node.from_file:
             yield f'#{name}{FILE} = "{name}"'
 
 

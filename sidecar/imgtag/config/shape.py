@@ -6,18 +6,18 @@ Made from the settings models; environment, credential files and the example wal
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Annotated, Any, TypeAlias, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from imgtag.config.schema import Core
-from imgtag.plugin.spec import KINDS
+from imgtag.plugin.spec import FROM_FILE, KINDS
 from imgtag.registry import Registry
 
 FILE = "_file"
-"""A secret `x` may be given as `x_file`, the path of a file that holds it."""
+"""A credential `x` may be given as `x_file`, the path of a file that holds it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Leaf:
     """A key that holds a value."""
 
     secret: bool = False
+    from_file: bool = False
+    """May be given as the path of a file: secrets, and what belongs to them."""
     structured: bool = False
     """Lists and tables are among its values."""
     scalar: bool = True
@@ -45,11 +47,13 @@ def shape(registry: Registry) -> Table:
 
 
 def table(model: type[BaseModel]) -> Table:
-    """The keys of one settings model, with the `_file` names of its secrets."""
+    """The keys of one settings model, with the `_file` names of its credentials."""
     found: dict[str, Leaf | Table] = {}
     for name, field in model.model_fields.items():
-        found[name] = _node(field.annotation)
-        if is_secret(found[name]) and name + FILE not in model.model_fields:
+        found[name] = node = _node(field.annotation)
+        is_credential = is_secret(node) or FROM_FILE in field.metadata
+        if isinstance(node, Leaf) and is_credential and name + FILE not in model.model_fields:
+            found[name] = replace(node, from_file=True)
             found[name + FILE] = Leaf()
     return found
 

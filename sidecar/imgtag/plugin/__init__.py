@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     )
     from imgtag.plugin.service import Change, Check, Service, ServiceBase
     from imgtag.plugin.source import DeadLetters, Delivery, Source, SourceFeatures
-    from imgtag.plugin.spec import API_VERSION, Kind, ModelSettings, NoSettings, PluginContext, PluginSpec, Settings
+    from imgtag.plugin.spec import (
+        API_VERSION,
+        FROM_FILE,
+        Kind,
+        ModelSettings,
+        NoSettings,
+        PluginContext,
+        PluginSpec,
+        Settings,
+    )
     from imgtag.plugin.store import Body, Rewrite, Store, StoreFeatures
     from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
     from imgtag.types.dead_letter import DeadLetter
@@ -45,7 +54,7 @@ _HOMES = {
     "imgtag.plugin.service": ("Change", "Check", "Service", "ServiceBase"),
     "imgtag.plugin.source": ("DeadLetters", "Delivery", "Source", "SourceFeatures"),
     "imgtag.plugin.spec": (
-        "API_VERSION", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
+        "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
     "imgtag.plugin.store": ("Body", "Rewrite", "Store", "StoreFeatures"),
     "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Query", "Score", "StartsWith"),
@@ -59,6 +68,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API_VERSION",
+    "FROM_FILE",
     "AncestorTerms",
     "And",
     "Body",

@@ -16,6 +16,13 @@ Kind = Literal["source", "store", "classifier", "indexer"]
 KINDS: tuple[Kind, ...] = ("source", "store", "classifier", "indexer")
 
 
+FROM_FILE = "from_file"
+"""In the annotation of a setting ``x``: it may be given as the file ``x_file``, as secrets always may.
+
+For what belongs to a secret without being one, such as a user name: a Kubernetes Secret holds both.
+"""
+
+
 class Settings(BaseModel):
     """Base of every settings table: unknown keys are errors, values do not change afterwards."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import Field, SecretStr, field_validator
@@ -11,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from imgtag.config.configuration import Config
 from imgtag.config.findings import InvalidConfig
 from imgtag.config.load import load
-from imgtag.plugin.spec import Kind, ModelSettings, PluginSpec, Settings
+from imgtag.plugin.spec import FROM_FILE, Kind, ModelSettings, PluginSpec, Settings
 from imgtag.registry import PluginRecord, Registry
 
 
@@ -25,7 +26,7 @@ class Remote(Settings):
     """A server."""
 
     endpoint: str = Field(description="URL of the server.", examples=["http://127.0.0.1:9000"])
-    access_key: str = Field(default="", description="Who we are.")
+    access_key: Annotated[str, FROM_FILE] = Field(default="", description="Who we are.")
     secret_key: SecretStr | None = Field(default=None, description="What proves it.")
     ports: tuple[int, ...] = Field(default=(), description="Ports.")
     tls: Tls = Field(default=Tls(), description="Trust.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from imgtag.config.configuration import Config
 from imgtag.config.findings import InvalidConfig
 from imgtag.config.load import load, plugins, state_dir
+from imgtag.config.render import show
 from imgtag.config.schema import State
 from imgtag.registry import Registry
 
@@ -208,6 +210,17 @@ def test_secret_from_a_file(load_text: Load, tmp_path: Path, folder: str) -> Non
     assert "s3cret\n" == settings.secret_key.get_secret_value()
     assert config.labels.mark_key is not None
     assert "s3cret\n" == config.labels.mark_key.get_secret_value()
+
+
+def test_what_belongs_to_a_secret_comes_from_a_file_too(load_text: Load, tmp_path: Path) -> None:
+    """A Kubernetes Secret holds access key and secret key: both may be files, and only the secret is masked."""
+    for name in ("access_key", "secret_key"):
+        (tmp_path / name).write_text(f"the {name}\n")
+    config = load_text(S3 + 'access_key_file = "access_key"\nsecret_key_file = "secret_key"')
+    settings: Any = config.need("store").settings
+
+    assert ("the access_key", "the secret_key") == (settings.access_key, settings.secret_key.get_secret_value())
+    assert re.search(rf'^access_key = "the access_key" .* # {tmp_path}/imgtag.toml:\d$', show(config), re.MULTILINE)
 
 
 def test_secret_file_from_the_environment(load_text: Load, tmp_path: Path) -> None:

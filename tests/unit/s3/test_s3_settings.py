@@ -2,6 +2,7 @@
 
 import pytest
 
+from imgtag.config.shape import table
 from imgtag_s3 import SPEC
 from imgtag_s3.settings import S3StoreSettings
 
@@ -38,6 +39,11 @@ def test_timeouts_fit_the_deadline():
 def test_style_of_urls(endpoint, path_style, in_host):
     """In the path by default, in the host name at AWS; the setting wins."""
     assert S3StoreSettings(endpoint=endpoint, path_style=path_style, **WHO).bucket_in_host is in_host
+
+
+def test_both_keys_may_be_files():
+    """Each half of the credentials has its file."""
+    assert {"access_key_file", "secret_key_file", "session_token_file"} <= table(S3StoreSettings).keys()
 
 
 def test_spec_is_light():
