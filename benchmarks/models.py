@@ -34,8 +34,8 @@ ROUNDS = 2
 class Tried:
     """A model with what was seen of it."""
 
-    def __init__(self, path: Path | None, labels: Path | None) -> None:
-        self.classifier = loaded(str(path or "bundled"), labels)
+    def __init__(self, path: Path | None) -> None:
+        self.classifier = TFLiteClassifier(TFLiteSettings(model=str(path or "bundled")))
         self.size = (path or SYNSETS.with_name("efficientnet-lite0-int8.tflite")).stat().st_size
         self.seconds: list[float] = []
         self.ranks: list[int] = []
@@ -65,18 +65,11 @@ class Tried:
         return f"| {info.name} | {cost} | {top} |"
 
 
-def loaded(model: str, labels: Path | None) -> TFLiteClassifier:
-    try:
-        return TFLiteClassifier(TFLiteSettings(model=model))
-    except ModelError:
-        return TFLiteClassifier(TFLiteSettings(model=model, labels=labels))
-
-
-def tried(paths: list[Path], labels: Path | None) -> list[Tried]:
-    found = [Tried(None, None)]
+def tried(paths: list[Path]) -> list[Tried]:
+    found = [Tried(None)]
     for path in paths:
         try:
-            found.append(Tried(path, labels))
+            found.append(Tried(path))
         except ModelError as error:
             print(f"left out: {error.message}")
     return found
@@ -86,13 +79,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, nargs="*")
     parser.add_argument("--pictures", type=Path, required=True)
-    parser.add_argument("--labels", type=Path)
     options = parser.parse_args()
     paths = sorted(path for path in options.pictures.glob("n*_*") if path.is_file())
     if not paths:
         raise SystemExit(f"{options.pictures} has no pictures called SYNSET_label.JPEG")
     classes = SYNSETS.read_text().split()
-    models = tried(options.models, options.labels)
+    models = tried(options.models)
     for path in paths * ROUNDS:
         data = path.read_bytes()
         for model in models:

@@ -29,11 +29,12 @@ from PIL import ImageEnhance, ImageOps
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
 from imgtag.workers.child.decode import decode
-from imgtag_tflite import graph, projection
-from imgtag_tflite.choice import choose
 from imgtag_tflite.classifier import TFLiteClassifier
-from imgtag_tflite.model import load
+from imgtag_tflite.graph import read_graph
+from imgtag_tflite.model import load_model
+from imgtag_tflite.projection import project, read_constant
 from imgtag_tflite.settings import TFLiteSettings
+from imgtag_tflite.source import find_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts/wordnet"))
 from lexicon import DEBIAN, Lexicon, LexiconError
@@ -76,9 +77,9 @@ def relatedness(lexicon: Lexicon, synsets: Sequence[str]) -> tuple[np.ndarray, n
 
 
 def last_layer() -> np.ndarray:
-    model = load(TFLiteSettings())
-    layers = graph.read(choose("bundled").path.read_bytes()).layers[model.embedding.index]
-    return projection.real(model.interpreter, layers[0]).reshape(model.classes.length, -1).astype(np.float64)
+    model = load_model(TFLiteSettings())
+    layers = read_graph(find_model("bundled").path.read_bytes()).layers[model.embedding.index]
+    return read_constant(model.interpreter, layers[0]).reshape(model.classes.length, -1).astype(np.float64)
 
 
 def linear(matrix: np.ndarray) -> Way:
@@ -102,7 +103,7 @@ def ways(weights: np.ndarray) -> dict[str, Way]:
         "random directions": linear(random),
         "principal components of the other half": fitted,
         "singular vectors of the last layer": linear(directions),
-        "the same, times the root of the value (what the sidecar does)": linear(projection.leading(weights)),
+        "the same, times the root of the value (what the sidecar does)": linear(project(weights)),
         "the same, times the value": linear(directions * sizes),
         f"all {weights.shape[0]:,} logits": linear(spread.T),
     }

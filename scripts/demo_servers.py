@@ -37,7 +37,7 @@ from imgtag.cli.demo.output import SEARCHES, copy_with_credits, show_labels, sho
 from imgtag.cli.demo.samples import SAMPLES
 from imgtag.config.load import load
 from imgtag.errors import ImgtagError
-from imgtag.models.display_names import Names
+from imgtag.models.display_names import DisplayNames
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
@@ -284,7 +284,7 @@ async def label(console: Console, site: Site) -> dict[str, float]:
             found = await show_progress(console, indexer, site.check)
         except TimeoutError:
             raise Failed(f"not all were labelled in time; the sidecar said:\n{site.sidecar.last_words}") from None
-        await show_labels(console, indexer, Names(config.state_dir).load())
+        await show_labels(console, indexer, DisplayNames(config.state_dir).load())
     console.print()
     return found
 

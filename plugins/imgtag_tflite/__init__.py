@@ -4,20 +4,20 @@ from imgtag.plugin.spec import ModelSettings, PluginSpec
 from imgtag_tflite.settings import TFLiteSettings
 
 SUFFIX = ".tflite"
+BUILTIN = ("bundled", "efficientnet-lite0")
+"""Both names of the model that comes with the plugin."""
 
 SPEC = PluginSpec(
     name="tflite",
     kind="classifier",
-    summary="Image classification with a TensorFlow Lite model on the CPU; one comes with it.",
+    summary="Image classification on the CPU with a TensorFlow Lite model; one is included.",
     settings=TFLiteSettings,
     factory="imgtag_tflite.classifier:TFLiteClassifier",
     runs="worker",
     models=ModelSettings(
         name="model",
         suffix=SUFFIX,
-        builtin=("bundled", "efficientnet-lite0"),
-        own=("labels", "crop", "mean", "std", "temperature"),
-        temperature="temperature",
+        builtin=BUILTIN,
         catalogue="imgtag_tflite:catalogue.toml",
     ),
 )

@@ -1,4 +1,4 @@
-"""The classifier: pictures in, probabilities and embedding out."""
+"""The classifier: from pictures to probabilities, embedding and vector."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgtag.models.temperature import tempered
+from imgtag.models.temperature import apply_temperature
 from imgtag.plugin.classifier import ModelInfo, Scores
-from imgtag_tflite.model import load
-from imgtag_tflite.runtime import failures
+from imgtag_tflite.model import load_model
+from imgtag_tflite.runtime import map_failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,33 +18,32 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.image import Image
     from imgtag_tflite.settings import TFLiteSettings
-    from imgtag_tflite.tensors import Floats
 
-BATCH = 8  # pictures at a time; more gains nothing on a CPU and costs memory
-HINT = "If the bundled model does better, convert this one again."
+MAX_BATCH = 8  # pictures; more gains nothing on a CPU and costs memory
+_HINT = "If the bundled model works on the same picture, convert this one again."
 
 
 class TFLiteClassifier:
     """A TensorFlow Lite model on the CPU; one call at a time.
 
-    Raises ModelError, when made, where the model or its labels cannot be used; the message names the file.
+    The constructor raises ModelError where the model or its labels cannot be used; the message names the file.
     """
 
     info: ModelInfo
 
     def __init__(self, settings: TFLiteSettings) -> None:
-        self._model = load(settings)
+        self._model = load_model(settings)
         self._batch = 1
         self.info = self._model.info
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
         """Return the scores of each image, in their order. Raises ModelError when the model itself fails."""
-        limit = BATCH if self._model.image.dynamic else 1
+        limit = MAX_BATCH if self._model.image.dynamic else 1
         scores: list[Scores] = []
         for start in range(0, len(images), limit):
             part = images[start : start + limit]
             pixels = np.stack([image.fit(self.info.size, crop=self._model.crop) for image in part])
-            with failures(f"{self.info.id} failed on a picture", HINT):
+            with map_failures(f"{self.info.id} failed on a picture", _HINT):
                 self._infer(pixels)
                 scores += self._scores()
         return scores
@@ -61,14 +60,12 @@ class TFLiteClassifier:
     def _scores(self) -> list[Scores]:
         classes, embedding = self._model.classes, self._model.embedding
         read = self._model.interpreter.get_tensor
-        probabilities = tempered(classes.probabilities(read(classes.index)), self.info.temperature)
+        probabilities = apply_temperature(classes.probabilities(read(classes.index)), self.info.temperature)
         if embedding is None:
             return [Scores(probabilities=row) for row in probabilities]
         embeddings = embedding.decode(read(embedding.index))
-        vectors = _vectors(embeddings, self._model.projection)
-        rows = zip(probabilities, embeddings, vectors, strict=True)
-        return [Scores(probabilities=row, embedding=each, vector=vector) for row, each, vector in rows]
-
-
-def _vectors(embeddings: Floats, projection: Floats | None) -> Sequence[Floats | None]:
-    return [None] * len(embeddings) if projection is None else [each @ projection for each in embeddings]
+        matrix = self._model.projection
+        return [
+            Scores(probabilities=row, embedding=values, vector=None if matrix is None else values @ matrix)
+            for row, values in zip(probabilities, embeddings, strict=True)
+        ]

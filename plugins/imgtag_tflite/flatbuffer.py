@@ -1,4 +1,4 @@
-"""Reading a flatbuffer that nobody has checked: every offset is, before it is followed.
+"""Read untrusted flatbuffers: every offset is checked before it is followed.
 
 Layout: https://flatbuffers.dev/internals/ . A table is read by field number, as its schema gives it.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST = 100_000  # entries of a vector of tables; a model has some hundreds
+MAX_TABLES = 100_000  # in a vector; a model has some hundreds
 
 
 class Malformed(ValueError):
@@ -44,7 +44,7 @@ class Table:
     def tables(self, field: int) -> Sequence[Table]:
         """Return a vector of tables, empty where the field is absent."""
         start, count = self._vector(field, 4)
-        if count > MOST:
+        if count > MAX_TABLES:
             raise Malformed(f"a vector of {count} tables")
         return [Table(self.data, _offset(self.data, start + 4 * index)) for index in range(count)]
 
@@ -63,7 +63,7 @@ class Table:
         return self._vector(field, 1)[1]
 
     def text(self, field: int) -> str:
-        """Return a string, empty where the field is absent; bytes that are no UTF-8 are replaced."""
+        """Return a string, empty where the field is absent; invalid UTF-8 is replaced."""
         return self.content(field).decode("utf-8", "replace")
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:

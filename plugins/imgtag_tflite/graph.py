@@ -1,6 +1,7 @@
-"""The graph inside a model file, checked, and what we want to know of it.
+"""What a model file says about itself: its graph and its metadata, both checked.
 
-Field numbers are those of TensorFlow Lite's schema.fbs, version 3.
+Field numbers of the graph are those of TensorFlow Lite's schema.fbs, version 3; those of the metadata are from
+metadata_schema.fbs 1.x, https://github.com/tensorflow/tflite-support.
 """
 
 from __future__ import annotations
@@ -13,27 +14,40 @@ from imgtag_tflite.flatbuffer import Malformed, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-CUSTOM = 32  # of BuiltinOperator, as all below
-PASSING = frozenset({6, 22, 43, 114})  # DEQUANTIZE, RESHAPE, SQUEEZE, QUANTIZE: the values stay what they are
+CUSTOM = 32  # of BuiltinOperator, like all below
+PASSING = frozenset({6, 22, 43, 114})  # DEQUANTIZE, RESHAPE, SQUEEZE, QUANTIZE: the values stay the same
 PROBABILITIES = frozenset({14, 25})  # LOGISTIC, SOFTMAX
 LAYERS = frozenset({3, 9})  # CONV_2D, FULLY_CONNECTED
-ABSENT = -1  # in place of a tensor: an optional input that is not given
+ABSENT = -1  # instead of a tensor: an optional input that is not given
+METADATA_IDENTIFIER = b"M001"
+NORMALIZATION_OPTIONS = 1  # of the union ProcessUnitOptions
+LABEL_FILES = frozenset({2, 3})  # TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """What a model's flatbuffer says."""
+    """The graph of a model file."""
 
     outputs: Mapping[int, str]
     """Names from the signature, by tensor index; empty where there is no signature."""
     probable: frozenset[int]
-    """The outputs that a softmax or a sigmoid made."""
+    """The outputs of a softmax or a sigmoid."""
     layers: Mapping[int, tuple[int, ...]]
-    """The tensors that an output is multiplied by in further layers, by the output's index."""
+    """The weights that an output is multiplied by in later layers, by the output's index."""
     custom: tuple[str, ...]
     """Operations that are not built in."""
     metadata: bytes
     """The TFLITE_METADATA buffer; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What we use of it; empty where absent. `mean` and `std` are in pixel values, one number or one per channel."""
+
+    licence: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    label_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +57,8 @@ class _Operator:
     outputs: tuple[int, ...]
 
 
-def read(content: bytes) -> Graph:
-    """Check a model's flatbuffer and return what it says. Raises Malformed."""
+def read_graph(content: bytes) -> Graph:
+    """Check a model file and return its graph. Raises Malformed."""
     model = Table.root(content)
     codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
     names = [code.text(1) for code in model.tables(1)]
@@ -59,15 +73,37 @@ def read(content: bytes) -> Graph:
         probable=frozenset(output for output in outputs if _maker(operators, output) in PROBABILITIES),
         layers={output: tuple(_layers(operators, output)) for output in outputs},
         custom=tuple(name for name, code in zip(names, codes, strict=True) if code == CUSTOM or name),
-        metadata=_metadata(model, buffers),
+        metadata=_metadata_buffer(model, buffers),
     )
+
+
+def read_metadata(buffer: bytes) -> Metadata:
+    """Read a TFLITE_METADATA buffer. Raises Malformed."""
+    if buffer[4:8] != METADATA_IDENTIFIER:
+        raise Malformed(f"the metadata begin with {buffer[4:8]!r}, not with {METADATA_IDENTIFIER!r}")
+    model = Table.root(buffer)
+    subgraphs = model.tables(3)
+    inputs = subgraphs[0].tables(2) if subgraphs else ()
+    outputs = subgraphs[0].tables(3) if subgraphs else ()
+    mean, std = _normalisation(inputs[0]) if inputs else ((), ())
+    files = [file for owner in outputs for file in owner.tables(6)]
+    names = tuple(file.text(0) for file in files if file.number(2, "b") in LABEL_FILES)
+    return Metadata(licence=model.text(5), mean=mean, std=std, label_files=names)
+
+
+def _normalisation(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    for unit in tensor.tables(4):
+        options = unit.table(1)
+        if unit.number(0, "B") == NORMALIZATION_OPTIONS and options is not None:
+            return options.numbers(0, "f"), options.numbers(1, "f")
+    return (), ()
 
 
 def _buffers(model: Table) -> Sequence[Table]:
     buffers = model.tables(4)
     for buffer in buffers:
         if buffer.length(0) == 0 and buffer.number(1, "Q") + buffer.number(2, "Q") > len(model.data):
-            raise Malformed("a buffer lies behind its end")
+            raise Malformed("a buffer lies outside the file")
     return buffers
 
 
@@ -81,7 +117,7 @@ def _operators(subgraph: Table, codes: Sequence[int], buffers: int) -> list[_Ope
         given = [index for place, index in enumerate(operator.inputs) if index != ABSENT or _needed(operator, place)]
         ends = (*ends, *given, *operator.outputs)
     if any(not 0 <= index < len(tensors) for index in ends):
-        raise Malformed("an operation uses a tensor that is not there")
+        raise Malformed("an operation uses a tensor that does not exist")
     return operators
 
 
@@ -130,6 +166,6 @@ def _origin(operators: Sequence[_Operator], tensor: int) -> int:
     return tensor
 
 
-def _metadata(model: Table, buffers: Sequence[Table]) -> bytes:
+def _metadata_buffer(model: Table, buffers: Sequence[Table]) -> bytes:
     entries = [entry.number(1, "I") for entry in model.tables(6) if entry.text(0) == "TFLITE_METADATA"]
     return buffers[entries[0]].content(0) if entries and entries[0] < len(buffers) else b""

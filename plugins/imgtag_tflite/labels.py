@@ -1,8 +1,9 @@
-"""The classes of a model by name, from any of the usual label files."""
+"""The names of a model's classes, from any of the usual label files."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
@@ -13,39 +14,52 @@ if TYPE_CHECKING:
 
 BACKGROUND = "background"
 IMAGENET = 1000
-LIMIT = 8 * 2**20  # bytes
-LONGEST = 200  # characters; a label becomes part of a header name
+MAX_BYTES = 8 * 2**20
+MAX_LABEL = 200  # characters; a label becomes part of a header name
+MAX_LINE = 2000  # characters; the longest line of ImageNet-21k's synonyms has about 500
 NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,]\s*|\s+)(\S.*)")
 SYNSET = re.compile(r"n\d{8}\s+(?=\S)")
 
+Line = tuple[int, str]
+"""Number in the file, from 1, and text."""
 
-def read(path: Path) -> tuple[str, ...]:
-    """Return the classes that a label file names, as `parse` does. Raises ModelError."""
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the classes that a label file names, as `parse_labels` does. Raises ModelError."""
     try:
         with path.open("rb") as file:
-            content = file.read(LIMIT + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        hint = "Check `labels` in [classifier.tflite]."
-        raise ModelError(f"the label file {path} cannot be read: {error.strerror}", hint=hint) from error
-    if len(content) > LIMIT:
-        raise ModelError(f"{path} has more than {LIMIT >> 20} MB", hint="Is it a text file with one class per line?")
-    return parse(content, str(path))
+        hint = "Check `labels` in the model's manifest."
+        raise ModelError(f"cannot read the label file {path}: {error.strerror}", hint=hint) from error
+    if len(content) > MAX_BYTES:
+        hint = "Is it a text file with one class per line?"
+        raise ModelError(f"{path} has more than {MAX_BYTES >> 20} MB", hint=hint)
+    return parse_labels(content, str(path))
 
 
-def parse(content: bytes, origin: str) -> tuple[str, ...]:
-    """Return the classes in their order, as they stand.
+def parse_labels(content: bytes, origin: str) -> tuple[str, ...]:
+    """Return the classes in order, as they are spelled.
 
-    One per line, as `label`, `id label`, `id:label` or `wnid label`; of synonyms divided by commas the first is taken.
-    Raises ModelError that names `origin` and the line.
+    Each line is `label`, `id label`, `id:label` or `wnid label`. A list of synsets (with WordNet ids, or as long as
+    ImageNet) has synonyms divided by commas, of which the first is taken unless another class has it, too; in any
+    other list a comma belongs to the label. Raises ModelError that names `origin` and the line.
     """
-    names = (SYNSET.sub("", name) for name in _by_number(_lines(content, origin), origin))
-    return tuple(name.partition(",")[0].strip() or name for name in names)
+    lines = _sort_by_id(_split_lines(content, origin), origin)
+    names = [SYNSET.sub("", text) for _, text in lines]
+    if len(names) in {IMAGENET, IMAGENET + 1} or all(SYNSET.match(text) for _, text in lines):
+        names = _first_synonyms(names)
+    for (number, _), name in zip(lines, names, strict=True):
+        if len(name) > MAX_LABEL:
+            hint = "Write one class per line."
+            raise ModelError(f"{origin}, line {number} is longer than {MAX_LABEL} characters", hint=hint)
+    return tuple(names)
 
 
-def fit(names: Sequence[str], origin: str, classes: int) -> tuple[str, ...]:
-    """Return how each of a model's classes is shown, unique also in lower case.
+def fit_labels(names: Sequence[str], origin: str, classes: int) -> tuple[str, ...]:
+    """Return how each of a model's classes is displayed, unique also in lower case.
 
-    A background class that only one of model and label file knows is added or left out.
+    A background class that only the model or only the label file has is added or left out.
     Raises ModelError where they differ otherwise.
     """
     if len(names) == IMAGENET and classes == IMAGENET + 1:
@@ -54,55 +68,65 @@ def fit(names: Sequence[str], origin: str, classes: int) -> tuple[str, ...]:
         names = names[1:]
     if len(names) != classes:
         where = "no labels" if not names else f"labels up to line {len(names)}"
-        hint = f"Set `labels` in [classifier.tflite] to the file of this very model: {classes} lines, one per class."
-        raise ModelError(f"{origin} has {where}, the model {classes} classes", hint=hint)
-    return tuple(unique(names))
+        hint = f"Set `labels` in the model's manifest to the label file of this model: {classes} lines, one per class."
+        raise ModelError(f"{origin} has {where}, but the model has {classes} classes", hint=hint)
+    return tuple(_make_unique(names))
 
 
-def unique(names: Sequence[str]) -> list[str]:
-    """Number the names that are not the first of their kind: `crane`, `crane (2)`."""
+def _first_synonyms(names: Sequence[str]) -> list[str]:
+    """The first synonym of each; all synonyms where the first alone would be the name of two classes."""
+    first = [name.partition(",")[0].strip() or name for name in names]
+    counts = Counter(name.lower() for name in first)
+    return [short if counts[short.lower()] == 1 else name for short, name in zip(first, names, strict=True)]
+
+
+def _make_unique(names: Sequence[str]) -> list[str]:
+    """Number repeated names: `crane`, `crane (2)`."""
     taken = {name.lower() for name in names}
     seen: set[str] = set()
     result = []
     for name in names:
-        chosen, count = name, 1
-        while chosen.lower() in seen or (count > 1 and chosen.lower() in taken):
+        candidate, count = name, 1
+        while candidate.lower() in seen or (count > 1 and candidate.lower() in taken):
             count += 1
-            chosen = f"{name} ({count})"
-        seen.add(chosen.lower())
-        result.append(chosen)
+            candidate = f"{name} ({count})"
+        seen.add(candidate.lower())
+        result.append(candidate)
     return result
 
 
-def _lines(content: bytes, origin: str) -> list[str]:
-    lines = [_line(raw, f"{origin}, line {number}") for number, raw in enumerate(content.splitlines(), start=1)]
-    while lines and not lines[-1]:
+def _split_lines(content: bytes, origin: str) -> list[Line]:
+    lines = [
+        (number, _decode(raw, f"{origin}, line {number}")) for number, raw in enumerate(content.splitlines(), start=1)
+    ]
+    while lines and not lines[-1][1]:
         lines.pop()
     if not lines:
         raise ModelError(f"{origin} is empty", hint="Write one class per line, in the model's order.")
-    if "" in lines:
-        hint = "Each line stands for a class by its number: fill the line, or delete it if it is none."
-        raise ModelError(f"{origin}, line {lines.index('') + 1} is empty", hint=hint)
+    for number, text in lines:
+        if not text:
+            hint = "Each line is a class, counted from the top: fill the line, or delete it if it is not a class."
+            raise ModelError(f"{origin}, line {number} is empty", hint=hint)
     return lines
 
 
-def _line(raw: bytes, place: str) -> str:
+def _decode(raw: bytes, place: str) -> str:
     try:
         line = " ".join(raw.decode("utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise ModelError(f"{place} is not UTF-8", hint="Save the label file as UTF-8.") from error
     if not line.isprintable():
         raise ModelError(f"{place} has control characters", hint="Is it a text file with one class per line?")
-    if len(line.partition(",")[0]) > LONGEST:
-        raise ModelError(f"{place} is longer than {LONGEST} characters", hint="Write one class per line.")
+    if len(line) > MAX_LINE:
+        raise ModelError(f"{place} is longer than {MAX_LINE} characters", hint="Write one class per line.")
     return line
 
 
-def _by_number(lines: list[str], origin: str) -> list[str]:
-    """Put `id label` lines in the order of their ids; any other file stays as it is."""
-    found = [match for line in lines if (match := NUMBERED.fullmatch(line))]
-    numbered = {int(match[1]): match[2] for match in found}
-    if len(numbered) < len(lines):
+def _sort_by_id(lines: list[Line], origin: str) -> list[Line]:
+    """Sort `id label` lines by id and drop the ids; leave any other file as it is."""
+    matches = [(line, match) for line, text in lines if (match := NUMBERED.fullmatch(text))]
+    numbered = {int(match[1]): (line, match[2]) for line, match in matches}
+    if len(numbered) < len(lines):  # some lines have no id, or ids repeat: the numbers belong to the labels
         return lines
     start = min(1, *numbered)
     missing = next((number for number in range(start, start + len(lines)) if number not in numbered), None)

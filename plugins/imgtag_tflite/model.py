@@ -1,4 +1,4 @@
-"""A model ready to run: its interpreter, what goes in, what comes out, what the classes are called."""
+"""A model ready to run: its interpreter, its inputs and outputs, and the names of its classes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from imgtag.errors import ModelError
 from imgtag.labels.taxonomy import Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.labels import identity
-from imgtag_tflite import labels, model_file, projection, runtime, words
-from imgtag_tflite.choice import choose
-from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select
+from imgtag_tflite import projection, runtime
+from imgtag_tflite.labels import fit_labels, parse_labels, read_labels
+from imgtag_tflite.model_file import read_model_file
+from imgtag_tflite.source import find_model, read_display_names, read_taxonomy
+from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select_outputs
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from imgtag.models.manifest import Manifest, OutputManifest
-    from imgtag_tflite.choice import Choice
+    from imgtag.models.manifest import InputManifest, OutputManifest
     from imgtag_tflite.model_file import ModelFile
     from imgtag_tflite.projection import Matrix
     from imgtag_tflite.runtime import Interpreter
     from imgtag_tflite.settings import TFLiteSettings
+    from imgtag_tflite.source import ModelSource
 
-CROP = 0.875  # what models for ImageNet were tested with
-WORDIEST = 100  # characters of a licence's name; more is its text
+DEFAULT_CROP = 0.875  # what models for ImageNet were tested with
+MAX_LICENCE_NAME = 100  # characters; anything longer is the text of the licence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,43 +44,41 @@ class Model:
     """Share of a picture's shorter side that the model sees."""
 
 
-def load(settings: TFLiteSettings) -> Model:
+def load_model(settings: TFLiteSettings) -> Model:
     """Read, check and open the model of the settings.
 
-    Raises ModelError that names the file, where the model or its labels cannot be used.
+    Raises ModelError that names the file, where the model, its manifest or its labels cannot be used.
     """
-    choice = choose(settings.model)
-    file = model_file.read(choice.path, expected=choice.digest)
-    elsewhere = settings.labels or choice.labels
-    origin, names = _labels(file, elsewhere)
-    interpreter = runtime.interpreter(file.content, file.path, settings.threads)
-    with runtime.failures(f"{file.path} is damaged", "Copy the file again, or convert the model again."):
+    source = find_model(settings.model)
+    file = read_model_file(source.path, expected=source.digest)
+    origin, names = _read_labels(file, source)
+    interpreter = runtime.create_interpreter(file.content, file.path, settings.threads)
+    with runtime.map_failures(f"{file.path} is damaged", "Copy the file again, or convert the model again."):
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     try:
-        preparation = _preparation(file, settings, choice.manifest)
+        preparation = _prepare(file, source.manifest.input)
         image = Input.of(inputs, preparation.normalisation)
-        classes, embedding = select(outputs, file.graph, len(names), choice.manifest.output)
+        classes, embedding = select_outputs(outputs, file.graph, len(names), source.manifest.output)
     except NoClassifier as error:
         raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
-    display = labels.fit(names, origin, classes.length)
+    display = fit_labels(names, origin, classes.length)
     identities = tuple(identity(label) for label in display)
-    taxonomy = words.read(choice.words) if choice.words else Taxonomy()
-    if choice.words and elsewhere is None:
-        better = words.shown(choice.words)
+    if source.taxonomy and source.labels is None:
+        better = read_display_names(source.taxonomy)
         display = tuple(better.get(number, name) for number, name in enumerate(display))
-    matrix = _projection(choice, file, interpreter, classes.length, embedding)
+    matrix = _read_projection(source, file, interpreter, classes.length, embedding)
     info = ModelInfo(
-        name=choice.name,
+        name=source.name,
         digest=file.digest,
         labels=identities,
         display=display,
         size=image.size,
         embedding=embedding.length if embedding else 0,
         projection=projection.NAME if matrix is not None else "",
-        licence=choice.manifest.licence or _licence(file),
-        variant=_variant(preparation, identities if elsewhere else (), choice.manifest.output),
-        temperature=settings.temperature or choice.manifest.temperature or 1.0,
-        taxonomy=taxonomy,
+        licence=source.manifest.licence or _licence(file),
+        variant=_variant(preparation, identities if source.labels else (), source.manifest.output),
+        temperature=source.manifest.temperature or 1.0,
+        taxonomy=read_taxonomy(source.taxonomy) if source.taxonomy else Taxonomy(),
     )
     return Model(
         info=info,
@@ -93,63 +91,65 @@ def load(settings: TFLiteSettings) -> Model:
     )
 
 
-def _projection(
-    choice: Choice, file: ModelFile, interpreter: Interpreter, classes: int, embedding: Output | None
+def _read_projection(
+    source: ModelSource, file: ModelFile, interpreter: Interpreter, classes: int, embedding: Output | None
 ) -> Matrix | None:
-    if choice.projection is not None:
-        return projection.read(choice.projection)
+    if source.projection is not None:
+        return projection.read_projection(source.projection)
     if embedding is None:
         return None
-    return projection.find(interpreter, file.graph.layers[embedding.index], classes, embedding.length)
+    layers = file.graph.layers[embedding.index]
+    return projection.find_projection(interpreter, layers, classes, embedding.length)
 
 
-def _labels(file: ModelFile, elsewhere: Path | None) -> tuple[str, tuple[str, ...]]:
-    """Where the labels stand and what they are; none where the model file holds none and none were named."""
-    if elsewhere is not None:
-        return str(elsewhere), labels.read(elsewhere)
-    inside = file.label_file()
+def _read_labels(file: ModelFile, source: ModelSource) -> tuple[str, tuple[str, ...]]:
+    """The origin of the labels, and the labels; none where neither a label file nor the model file has any."""
+    if source.labels is not None:
+        return str(source.labels), read_labels(source.labels)
+    inside = file.read_label_file()
     if inside is None:
         return str(file.path), ()
     name, content = inside
     origin = f"{name} in {file.path}"
-    return origin, labels.parse(content, origin)
+    return origin, parse_labels(content, origin)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Preparation:
-    """How a picture becomes the input; `said` is what the model file does not say itself."""
+    """How a picture becomes the input; `deviations` are what the model file does not say itself."""
 
     normalisation: Normalisation | None
     crop: float
-    said: tuple[object, ...]
+    deviations: tuple[object, ...]
 
 
-def _preparation(file: ModelFile, settings: TFLiteSettings, manifest: Manifest) -> _Preparation:
-    """The settings decide, then the manifest, then the model file."""
-    asked = _channels(settings.mean) or _channels(manifest.input.mean)
-    divided = _channels(settings.std) or _channels(manifest.input.std)
-    crop = settings.crop or manifest.input.crop or CROP
-    normalisation = _normalisation(file, asked or file.about.mean, divided or file.about.std)
-    said = (asked, divided, *([crop] if crop != CROP else ()))
-    return _Preparation(normalisation=normalisation, crop=crop, said=said if any(said) else ())
+def _prepare(file: ModelFile, manifest: InputManifest) -> _Preparation:
+    """The manifest decides, then the model file."""
+    mean, std, crop = _channels(manifest.mean), _channels(manifest.std), manifest.crop or DEFAULT_CROP
+    deviations = (mean, std, *([crop] if crop != DEFAULT_CROP else ()))
+    return _Preparation(
+        normalisation=_normalise(file, mean or file.metadata.mean, std or file.metadata.std),
+        crop=crop,
+        deviations=deviations if any(deviations) else (),
+    )
 
 
-def _normalisation(file: ModelFile, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation | None:
+def _normalise(file: ModelFile, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation | None:
     if not mean and not std:
         return None
     try:
         return Normalisation.of(mean, std)
     except ValueError as error:
-        hint = "Set `mean` and `std` in [classifier.tflite]: one number, or three for R, G, B."
+        hint = "Set `mean` and `std` under [input] of the model's manifest: one number, or three for R, G, B."
         raise ModelError(f"{file.path}: {error}", hint=hint) from error
 
 
 def _variant(preparation: _Preparation, identities: tuple[str, ...], output: OutputManifest) -> str:
-    """Four hex digits for what shapes the labels and does not stand in the model file; empty where all of it does."""
-    named = output.model_dump(exclude_none=True)
-    if not (preparation.said or identities or named):
+    """Four hex digits for what shapes the labels without standing in the model file; empty where nothing does."""
+    names = output.model_dump(exclude_none=True)
+    if not (preparation.deviations or identities or names):
         return ""
-    return sha256(json.dumps([preparation.said, identities, named]).encode()).hexdigest()[:4]
+    return sha256(json.dumps([preparation.deviations, identities, names]).encode()).hexdigest()[:4]
 
 
 def _channels(value: float | tuple[float, float, float] | None) -> tuple[float, ...]:
@@ -159,5 +159,5 @@ def _channels(value: float | tuple[float, float, float] | None) -> tuple[float, 
 
 
 def _licence(file: ModelFile) -> str | None:
-    name = " ".join(file.about.licence.partition("\n")[0].split())
-    return name if 0 < len(name) <= WORDIEST else None
+    name = " ".join(file.metadata.licence.partition("\n")[0].split())
+    return name if 0 < len(name) <= MAX_LICENCE_NAME else None

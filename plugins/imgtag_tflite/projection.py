@@ -1,7 +1,7 @@
-"""The way from an embedding to a vector: along the directions in which the classes of the model differ most.
+"""From an embedding to a vector: along the directions in which the classes of the model differ most.
 
-They are in the model's own last layer, so no pictures are needed to find them. docs/design/20261121-embedding.md
-measures this way against others.
+The model's own last layer has them, so no pictures are needed to find them. docs/design/20261121-embedding.md
+compares this with other ways.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
     from imgtag_tflite.runtime import Interpreter
 
-NAME = "svd1"  # of this way; what changes the vectors changes it
-LONGEST = 2560  # numbers of an embedding; what follows takes seconds, and the cube of their number
-ROUNDING = 1e-5  # of the largest eigenvalue; what is less is no direction of the weights
+NAME = "svd1"  # of this projection; another one that gives other vectors needs another name
+MAX_EMBEDDING = 2560  # numbers; the decomposition takes seconds, and the cube of their number
+ROUNDING = 1e-5  # of the largest eigenvalue; less than that is noise, not a direction
 
 Matrix: TypeAlias = NDArray[np.float32]
 Number = TypeVar("Number", np.float32, np.float64)
 
 
-def leading(weights: NDArray[Number]) -> NDArray[Number]:
+def project(weights: NDArray[Number]) -> NDArray[Number]:
     """Return the projection [length, LENGTH] of the last layer's weights [classes, length], in their precision.
 
     Its columns are the leading right singular vectors, times the square roots of their singular values; zero where
-    there are fewer. Each has its largest number above zero. What all classes have in common decides nothing, and is
-    taken away first.
+    there are fewer. Each has its largest number above zero. What all classes have in common decides nothing and is
+    subtracted first.
     """
     spread = weights - weights.mean(axis=0)
     powers, directions = np.linalg.eigh(spread.T @ spread)
@@ -46,35 +46,36 @@ def leading(weights: NDArray[Number]) -> NDArray[Number]:
     return result
 
 
-def read(path: Path) -> Matrix:
-    """Return the projection that was made beforehand. Raises ModelError."""
+def read_projection(path: Path) -> Matrix:
+    """Return a projection that was computed beforehand. Raises ModelError."""
     try:
         stored: NDArray[np.float16] = np.load(path, allow_pickle=False)
         return stored.astype(np.float32)
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", hint="Install imgtag-sidecar again.") from error
+        raise ModelError(f"cannot read {path}: {error}", hint="Reinstall imgtag-sidecar.") from error
 
 
-def find(interpreter: Interpreter, layers: Iterable[int], classes: int, length: int) -> Matrix | None:
-    """Return the projection of a model that was not known beforehand; takes a second or so.
+def find_projection(interpreter: Interpreter, layers: Iterable[int], classes: int, length: int) -> Matrix | None:
+    """Compute the projection of any model; takes about a second.
 
-    `layers` are the tensors that the embedding is multiplied by. None where none is the last layer of so many classes.
+    `layers` are the tensors that the embedding is multiplied by. None where none of them is the last
+    layer, with one row per class.
     """
-    if not 1 < length <= LONGEST:
+    if not 1 < length <= MAX_EMBEDDING:
         return None
     for index in layers:
-        weights = real(interpreter, index)
+        weights = read_constant(interpreter, index)
         if weights is not None and weights.size == classes * length and weights.shape[0] == classes:
-            return leading(weights.reshape(classes, length))
+            return project(weights.reshape(classes, length))
     return None
 
 
-def real(interpreter: Interpreter, index: int) -> Matrix | None:
-    """Return a constant of the model as real numbers; None where it has none, or some that are no numbers."""
-    details: dict[str, Any] = next(each for each in interpreter.get_tensor_details() if each["index"] == index)
+def read_constant(interpreter: Interpreter, index: int) -> Matrix | None:
+    """Return a constant of the model as real numbers; None where there is none, or where some are not finite."""
+    details: dict[str, Any] = next(tensor for tensor in interpreter.get_tensor_details() if tensor["index"] == index)
     try:
         stored = interpreter.get_tensor(index)
-    except ValueError:  # it is not there before the model has run
+    except ValueError:  # not a constant: it has no value before the model has run
         return None
     values: Matrix = stored.astype(np.float32)
     given = details["quantization_parameters"]

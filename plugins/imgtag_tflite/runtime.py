@@ -18,7 +18,7 @@ RUNTIMES = ("ai_edge_litert", "tflite_runtime")  # the maintained one first
 
 
 class Details(TypedDict):
-    """What a runtime says of an input or output. `shape_signature` has -1 where a size is open."""
+    """An input or output as a runtime describes it. `shape_signature` has -1 where a size is free."""
 
     name: str
     index: int
@@ -41,29 +41,29 @@ class Interpreter(Protocol):
     def invoke(self) -> None: ...
 
 
-def interpreter(content: bytes, path: Path, threads: int) -> Interpreter:
-    """Return an interpreter with its tensors allocated.
+def create_interpreter(content: bytes, path: Path, threads: int) -> Interpreter:
+    """Create an interpreter and allocate its tensors.
 
     Raises ModelError where no runtime is installed or the runtime refuses the model; `path` is for the message.
     """
-    create = _runtime()
-    hint = "Convert the model with a TensorFlow release that is not newer than the installed runtime."
-    with failures(f"{path} was refused by the TensorFlow Lite runtime", hint):
+    create = _import_interpreter()
+    hint = "Convert the model with a TensorFlow release no newer than the installed runtime."
+    with map_failures(f"{path} was refused by the TensorFlow Lite runtime", hint):
         result: Interpreter = create(model_content=content, num_threads=threads)
         result.allocate_tensors()
     return result
 
 
 @contextmanager
-def failures(message: str, hint: str) -> Iterator[None]:
-    """Turn what a runtime raises into ModelError; it knows no classes of its own."""
+def map_failures(message: str, hint: str) -> Iterator[None]:
+    """Turn what a runtime raises into ModelError; it has no exception classes of its own."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"{message}: {' '.join(str(error).split())}", hint=hint) from error
 
 
-def _runtime() -> Any:
+def _import_interpreter() -> Any:
     for name in RUNTIMES:
         try:
             return import_module(f"{name}.interpreter").Interpreter

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out: picture to input tensor, output tensors to scores."""
+"""The inputs and outputs of a model: picture to input tensor, output tensors to scores."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ if TYPE_CHECKING:
 
 CLASSES = frozenset({"probabilities", "probability", "predictions", "prediction", "logits", "softmax"})
 EMBEDDINGS = frozenset({"embedding", "embeddings", "feature", "features", "feature_vector"})
-LARGEST = 4096  # pixels of an input's side
-USUAL = 127.5  # mean and std of most float models: pixels become -1 to 1
+MAX_SIDE = 4096  # of an input, in pixels
+DEFAULT_MEAN_STD = 127.5  # of most float models: pixels become -1 to 1
 TOLERANCE = 0.01  # of the sum of float probabilities
-SHORTEST = 64  # numbers of an embedding
+MIN_EMBEDDING = 64  # numbers
 
 Floats = NDArray[np.float32]
+
+_FREE_SIZE = "Its input size is free: convert the model with a fixed one, such as [1, 224, 224, 3]."
+_NAME_OUTPUT = 'If one of these outputs is that, name it in the manifest: probabilities = "NAME" under [output].'
 
 
 class NoClassifier(ModelError):
     """The model is not an image classifier."""
 
-    def __init__(self, seen: str) -> None:
+    default_hint = "Use a model with one RGB image [n, height, width, 3] as input and one score per class as output."
+
+    def __init__(self, seen: str, *, hint: str | None = None) -> None:
         self.seen = seen
-        hint = "Use a model with one RGB image [n, height, width, 3] in and one score per class out."
         super().__init__(f"the model is not an image classifier: {seen}", hint=hint)
 
 
-def describe(tensors: Sequence[Details], names: Mapping[int, str] | None = None) -> str:
-    """Return the tensors as a person reads them: `scores float32 [1, 1000]`."""
+def describe_tensors(tensors: Sequence[Details], names: Mapping[int, str] | None = None) -> str:
+    """Return the tensors in readable form: `scores float32 [1, 1000]`."""
     return ", ".join(
         f"{(names or {}).get(tensor['index'], tensor['name'])} {np.dtype(tensor['dtype']).name} "
         f"{[int(size) for size in tensor['shape_signature']]}"
@@ -56,7 +60,7 @@ class Normalisation:
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
         """Return the normalisation, usual values where one of the two is empty. Raises ValueError."""
-        arrays = tuple(np.array(values or (USUAL,), np.float32) for values in (mean, std))
+        arrays = tuple(np.array(values or (DEFAULT_MEAN_STD,), np.float32) for values in (mean, std))
         if any(len(array) not in {1, 3} or not np.isfinite(array).all() for array in arrays) or not arrays[1].all():
             raise ValueError(f"pixels cannot be normalised by mean {list(mean)} and std {list(std)}")
         return cls(*arrays)
@@ -68,13 +72,13 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """The image tensor; `normalisation` is None where nothing is known of it."""
+    """The image tensor; `normalisation` is None where it is unknown."""
 
     index: int
     size: tuple[int, int]
     """Width and height, pixels."""
     dynamic: bool
-    """Whether the batch may be resized."""
+    """Whether the batch size is free."""
     dtype: np.dtype[Any]
     scale: float
     zero: int
@@ -84,7 +88,8 @@ class Input:
     def of(cls, inputs: Sequence[Details], normalisation: Normalisation | None = None) -> Input:
         """Recognise the image among a model's inputs. Raises NoClassifier."""
         if len(inputs) != 1 or not _is_image(inputs[0]):
-            raise NoClassifier(f"its inputs are {describe(inputs) or 'none'}")
+            seen = f"its inputs are {describe_tensors(inputs) or 'none'}"
+            raise NoClassifier(seen, hint=_FREE_SIZE if len(inputs) == 1 and _has_free_size(inputs[0]) else None)
         tensor = inputs[0]
         batch, height, width, _ = (int(size) for size in tensor["shape_signature"])
         scale, zero = tensor["quantization"]
@@ -139,13 +144,13 @@ class Output:
         )
 
     def decode(self, stored: NDArray[Any]) -> Floats:
-        """Return the real values, float32 [n, length]. Raises ModelError where one is no number."""
+        """Return the real values, float32 [n, length]. Raises ModelError where one is not finite."""
         values: Floats = stored.reshape(-1, self.length).astype(np.float32)
         if self.scale and stored.dtype.kind in "iu":
             values = (values - np.float32(self.zero)) * np.float32(self.scale)
         if not np.isfinite(values).all():
             hint = "The model is damaged, or was converted with too little precision."
-            raise ModelError("the model gave a score that is no number", hint=hint)
+            raise ModelError("the model gave a score that is not a number", hint=hint)
         return values
 
     def probabilities(self, stored: NDArray[Any]) -> Floats:
@@ -156,35 +161,38 @@ class Output:
         return sigmoid(values) if self.length == 1 else softmax(values)
 
 
-def select(
-    outputs: Sequence[Details], graph: Graph, classes: int, chosen: OutputManifest | None = None
+def select_outputs(
+    outputs: Sequence[Details], graph: Graph, classes: int, manifest: OutputManifest | None = None
 ) -> tuple[Output, Output | None]:
     """Return the class vector and, where there is one, the embedding.
 
-    A manifest decides first (`chosen`), then the names of the signature; then the vector that is as long as there are
-    labels (`classes`), then the only vector. Raises NoClassifier; also where there are no labels at all.
+    The manifest decides first, then the names in the signature, then the length: as many numbers as there are labels
+    (`classes`), then the only vector. Raises NoClassifier, also where there are no labels at all.
     """
-    names, said = graph.outputs, chosen or OutputManifest()
+    names, manifest = graph.outputs, manifest or OutputManifest()
     vectors = [tensor for tensor in outputs if _is_vector(tensor)]
-    best = _asked(vectors, names, said.probabilities, outputs) or _class_vector(vectors, names, classes)
-    if best is None or (len(vectors) < len(outputs) and _named(best, names) not in CLASSES and not said.probabilities):
-        raise NoClassifier(f"its outputs are {describe(outputs, names)}")
+    best = _find_output(vectors, names, manifest.probabilities, outputs) or _find_classes(vectors, names, classes)
+    sure = manifest.probabilities or (best and _name_of(best, names) in CLASSES) or len(vectors) == len(outputs)
+    if best is None or not sure:  # a detector has vectors, too: classes and scores of boxes
+        hint = f"{NoClassifier.default_hint} {_NAME_OUTPUT}" if vectors else None
+        raise NoClassifier(f"its outputs are {describe_tensors(outputs, names)}", hint=hint)
     if not classes:
-        raise NoClassifier(f"no labels come with it, and its outputs are {describe(outputs, names)}")
+        seen = f"it has no labels, and its outputs are {describe_tensors(outputs, names)}"
+        raise NoClassifier(seen, hint="Name a label file with `labels` in the model's manifest: one class per line.")
     others = [tensor for tensor in vectors if tensor["index"] != best["index"]]
-    embedding = _asked(others, names, said.embedding, outputs) or _embedding(others, names)
+    embedding = _find_output(others, names, manifest.embedding, outputs) or _find_embedding(others, names)
     return (
         Output.of(best, probable=best["index"] in graph.probable),
         None if embedding is None else Output.of(embedding, probable=False),
     )
 
 
-def _embedding(others: Sequence[Details], names: Mapping[int, str]) -> Details | None:
-    features = [tensor for tensor in others if _named(tensor, names) in EMBEDDINGS] or others
-    return features[0] if len(features) == 1 and _length(features[0]) >= SHORTEST else None
+def _find_embedding(others: Sequence[Details], names: Mapping[int, str]) -> Details | None:
+    features = [tensor for tensor in others if _name_of(tensor, names) in EMBEDDINGS] or others
+    return features[0] if len(features) == 1 and _length(features[0]) >= MIN_EMBEDDING else None
 
 
-def _asked(
+def _find_output(
     vectors: Sequence[Details], names: Mapping[int, str], name: str | None, outputs: Sequence[Details]
 ) -> Details | None:
     """The output that a manifest names; None where it names none. Raises ModelError where there is no such vector."""
@@ -192,8 +200,8 @@ def _asked(
         return None
     found = [tensor for tensor in vectors if name in {tensor["name"], names.get(tensor["index"])}]
     if len(found) != 1:
-        hint = "Name it in [output] of the manifest as it is written there, or leave it out."
-        raise ModelError(f"the manifest names the output {name!r}, and there are {describe(outputs, names)}", hint=hint)
+        message = f"the manifest names the output {name!r}, but there are {describe_tensors(outputs, names)}"
+        raise ModelError(message, hint="Name it under [output] of the manifest exactly as shown, or leave it out.")
     return found[0]
 
 
@@ -215,17 +223,17 @@ def _are_probabilities(values: Floats) -> bool:
     return inside and (values.shape[-1] == 1 or bool(np.allclose(values.sum(axis=-1), 1.0, atol=TOLERANCE)))
 
 
-def _class_vector(vectors: Sequence[Details], names: Mapping[int, str], classes: int) -> Details | None:
-    candidates = [tensor for tensor in vectors if _named(tensor, names) not in EMBEDDINGS]
+def _find_classes(vectors: Sequence[Details], names: Mapping[int, str], classes: int) -> Details | None:
+    candidates = [tensor for tensor in vectors if _name_of(tensor, names) not in EMBEDDINGS]
     preferences = (
-        [tensor for tensor in candidates if _named(tensor, names) in CLASSES],
-        [tensor for tensor in candidates if abs(_length(tensor) - classes) <= 1],  # a background more or less
+        [tensor for tensor in candidates if _name_of(tensor, names) in CLASSES],
+        [tensor for tensor in candidates if abs(_length(tensor) - classes) <= 1],  # give or take a background class
         candidates,
     )
     return next((found[0] for found in preferences if len(found) == 1), None)
 
 
-def _named(tensor: Details, names: Mapping[int, str]) -> str:
+def _name_of(tensor: Details, names: Mapping[int, str]) -> str:
     """The signature's name, else the last part of the tensor's own: `StatefulPartitionedCall/embedding:0`."""
     name = names.get(tensor["index"], tensor["name"])
     return name.lower().rpartition("/")[2].partition(":")[0]
@@ -236,10 +244,15 @@ def _is_image(tensor: Details) -> bool:
     return (
         len(shape) == 4
         and shape[0] in {-1, 1}
-        and all(0 < side <= LARGEST for side in shape[1:3])
+        and all(0 < side <= MAX_SIDE for side in shape[1:3])
         and shape[3] == 3
         and np.dtype(tensor["dtype"]) in (np.float32, np.uint8, np.int8)
     )
+
+
+def _has_free_size(tensor: Details) -> bool:
+    shape = [int(size) for size in tensor["shape_signature"]]
+    return len(shape) == 4 and min(shape[1:3]) < 0
 
 
 def _is_vector(tensor: Details) -> bool:

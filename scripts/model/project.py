@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgtag_tflite.projection import leading
+from imgtag_tflite.projection import project
 
 if TYPE_CHECKING:
     from graph import Graph
@@ -22,5 +22,5 @@ def projection(graph: Graph) -> bytes:
     scales = kernel.quantisation.scale[:, None]
     weights = kernel.data.reshape(len(scales), -1).astype(np.float64) * scales
     file = io.BytesIO()
-    np.save(file, leading(weights).astype(np.float16))
+    np.save(file, project(weights).astype(np.float16))
     return file.getvalue()

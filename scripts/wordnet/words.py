@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lists import ListError, groups, lines, split
 
 from imgtag.types.labels import identity
-from imgtag_tflite import labels
+from imgtag_tflite.labels import fit_labels, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def _synsets(bundle: Path, lexicon: Lexicon) -> dict[str, str]:
     """Return WordNet's id of each class by its label, in class order."""
     synsets = (bundle / "synsets.txt").read_text(encoding="ascii").split()
     path = bundle / "labels.txt"
-    names = [identity(name) for name in labels.fit(labels.read(path), str(path), len(synsets))]
+    names = [identity(name) for name in fit_labels(read_labels(path), str(path), len(synsets))]
     for number, (name, synset) in enumerate(zip(names, synsets, strict=True), start=1):
         known = map(identity, lexicon.synsets[synset].words) if synset in lexicon.synsets else ()
         if name.partition(" (")[0] not in known:

@@ -22,17 +22,17 @@ from imgtag.workers.worker import WorkerTerms
 
 def make_source(config: Config) -> Source:
     """The configured source, not yet entered."""
-    return cast("Source", _make(config, config.need("source")))
+    return cast("Source", _make(config, config.require("source")))
 
 
 def make_store(config: Config, listens: Mapping[str, str] | None = None) -> Store:
     """The configured store, not yet entered. ``listens``: where its notifications are to go, if it is to be set up."""
-    return cast("Store", _make(config, config.need("store"), listens=listens or {}))
+    return cast("Store", _make(config, config.require("store"), listens=listens or {}))
 
 
 def make_indexer(config: Config) -> Indexer:
     """The configured indexer, not yet entered."""
-    return cast("Indexer", _make(config, config.need("indexer")))
+    return cast("Indexer", _make(config, config.require("indexer")))
 
 
 def parts(config: Config) -> dict[Kind, Callable[[], Service]]:
@@ -62,8 +62,8 @@ def make_pool(
     known: Sequence[ModelSpec] = (),
 ) -> WorkerPool:
     """The workers of the default model, or of these, not yet started. Raises ModelError, Unavailable."""
-    orders = models or [ModelResolver(config).order()]
-    return WorkerPool(orders, count or worker_count(config), terms=worker_terms(config), known=known)
+    specs = models or [ModelResolver(config).resolve()]
+    return WorkerPool(specs, count or worker_count(config), terms=worker_terms(config), known=known)
 
 
 def _make(config: Config, chosen: SelectedPlugin, **told: Any) -> object:

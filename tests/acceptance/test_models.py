@@ -89,7 +89,7 @@ def test_what_is_no_classifier_is_refused_and_nothing_is_added(site, tmp_path):
         "features": (tiny.features(), tiny.LABELS, "not an image classifier"),
         "custom": (tiny.custom(), tiny.LABELS, "needs custom operations"),
         "short": (tiny.model()[:200], tiny.LABELS, "damaged or cut short"),
-        "picture": (jpeg("red"), tiny.LABELS, "no TensorFlow Lite model"),
+        "picture": (jpeg("red"), tiny.LABELS, "not a TensorFlow Lite model"),
         "unnamed": (tiny.model(), None, "no labels come with it"),
         "misnamed": (tiny.model(), "red\ngreen\n", "labels up to line 2, the model 3 classes"),
     }
@@ -161,7 +161,7 @@ def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, 
     drop(1)
     site.run("models", "use", "gems")
     drop(2)
-    wait_until(lambda: events(site, "new model taken"), 30)
+    wait_until(lambda: events(site, "model_loaded"), 30)
     drop(3)
     wait_until(lambda: len(site.found()) == 180, 60)
 
@@ -174,8 +174,8 @@ def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, 
     assert 1 == site.metric('imgtag_model_changes_total{result="taken"}')
 
     (site.base / "state/models/gems.toml").write_text('file = "gone.tflite"\n')
-    wait_until(lambda: events(site, "new model refused"), 30)
-    (refused,) = events(site, "new model refused")
+    wait_until(lambda: events(site, "model_refused"), 30)
+    (refused,) = events(site, "model_refused")
     assert "gone.tflite cannot be read" in refused["reason"]
     for worker in site.workers():
         worker.kill()  # those that replace them must find the old model still
@@ -197,7 +197,7 @@ def test_a_model_file_put_there_by_hand_is_taken(site, tinted, other):
 
     for source in (other, other.with_suffix(".txt")):
         (models / f"mine{source.suffix}").write_bytes(source.read_bytes())
-    wait_until(lambda: events(site, "new model taken"), 30)
+    wait_until(lambda: events(site, "model_loaded"), 30)
     (site.root / "two.jpg").write_bytes(jpeg("red", 3))
 
     wait_until(lambda: labels_of(site, "two.jpg") == ["ruby"], 30)

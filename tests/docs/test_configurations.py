@@ -98,4 +98,4 @@ def test_the_configurations_of_the_readme_choose(name, chosen, tmp_path):
     config = load(file, env={})
 
     require_run(config)
-    assert chosen.split() == [config.need(kind).name for kind in ("source", "indexer")]
+    assert chosen.split() == [config.require(kind).name for kind in ("source", "indexer")]

@@ -288,7 +288,7 @@ def test_a_wrong_configuration_is_no_loop(running):
 
         assert ("failed", "78") == (running.show("ActiveState"), running.show("ExecMainStatus"))
         assert 0 == running.restarts
-        assert "lables: is no setting" in running.journal()
+        assert "lables: unknown setting" in running.journal()
     finally:
         file.write_text(good)
     running.run("systemctl", "start", "imgtag")

@@ -26,7 +26,7 @@ def command(app: App, names: tuple[str, ...]) -> int:
 
 async def _print(config: Config, names: tuple[str, ...]) -> int:
     """Policies on stdout; of which server each is, on stderr."""
-    configured = {config.need(kind).name: (kind, make) for kind, make in parts(config).items()}
+    configured = {config.require(kind).name: (kind, make) for kind, make in parts(config).items()}
     unknown = [name for name in names if name not in configured]
     if unknown:
         hint = f"Configured are {', '.join(configured)}."

@@ -15,7 +15,7 @@ from imgtag.cli.main import App, pass_app
 from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError, QueryError
-from imgtag.models.display_names import DisplayNames, Shown
+from imgtag.models.display_names import DisplayNames, LabelNames
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
 from imgtag.query import Query, parse
 from imgtag.types.document import Document
@@ -73,7 +73,7 @@ async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
     return Page(hits=hits, total=first.total)
 
 
-def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, Shown]) -> None:
+def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, LabelNames]) -> None:
     """Print documents as ``json``, ``keys`` or a ``table``; it shows their similarity where they have one.
 
     ``names`` is how a table shows labels, by model.
@@ -99,7 +99,7 @@ def _labels(document: Document) -> Mapping[str, float]:
     return {label: scores.get(label, 0.0) for label in document.get("labels", ())}
 
 
-def _table(hits: Sequence[Document], names: Mapping[str, Shown]) -> None:
+def _table(hits: Sequence[Document], names: Mapping[str, LabelNames]) -> None:
     from rich.console import Console  # noqa: PLC0415  (--json and --keys need no table)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -116,7 +116,7 @@ def _table(hits: Sequence[Document], names: Mapping[str, Shown]) -> None:
     console.print(table)
 
 
-def said(hit: Document, names: Mapping[str, Shown] | None = None) -> str:
+def said(hit: Document, names: Mapping[str, LabelNames] | None = None) -> str:
     """The labels of a document as its model shows them, or why it has none."""
     if hit["status"] in {"refused", "failed"}:
         return f"{hit['status']}: {hit.get('reason', hit.get('code', ''))}"

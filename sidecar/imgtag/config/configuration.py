@@ -48,7 +48,7 @@ class Origins:
             place = parent(place)
         return Finding(str(self.path or SOURCE), key, message)
 
-    def told(self, key: str) -> str:
+    def source_of(self, key: str) -> str:
         """Who set the key, or keys within it: a variable, a line of the file, or the default."""
         for place, name in self.names.items():
             if _within(place, key):
@@ -64,7 +64,7 @@ def _within(place: str, key: str) -> bool:
 
 
 class Config(Core):
-    """A valid configuration. A kind without a plugin is None; `need` is for those who cannot do without."""
+    """A valid configuration. A kind without a plugin is None; `require` raises where one is missing."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -91,7 +91,7 @@ class Config(Core):
         found: SelectedPlugin | None = getattr(self, kind)
         return found
 
-    def need(self, kind: Kind) -> SelectedPlugin:
+    def require(self, kind: Kind) -> SelectedPlugin:
         """The plugin of a kind. Raises InvalidConfig when none is configured."""
         found = self.chosen(kind)
         if found is None:

@@ -33,7 +33,7 @@ class Overlay:
         path = _path(name, keys)
         node = descend(keys, path) if path else None
         if node is None:
-            self._refuse(name, "is no setting" + _meant(name, keys))
+            self._refuse(name, "unknown setting" + _meant(name, keys))
             return
         try:
             value = _value(text, node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from imgtag.config.environment import CONFIG, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import key_lines
 from imgtag.config.schema import Core, Plugins, State
-from imgtag.config.shape import FILE, Leaf, descend, shape, table
+from imgtag.config.shape import FILE, Leaf, Table, descend, shape, table
 from imgtag.errors import PluginError
 from imgtag.plugin.spec import KINDS, Kind, Settings
 from imgtag.registry import Registry, discover, suggestion
@@ -181,18 +181,21 @@ class _Reading:
         """What pydantic says, without the value that it says it of."""
         match detail["type"]:
             case "extra_forbidden":
-                return "is no setting" + suggestion(str(detail["loc"][-1]), self.siblings(above, detail))
+                name, siblings = str(detail["loc"][-1]), self.siblings(above, detail)
+                removed = {key: node.removed for key, node in siblings.items() if isinstance(node, Leaf)}
+                return removed.get(name) or "unknown setting" + suggestion(
+                    name, (key for key in siblings if not removed.get(key))
+                )
             case "missing":
                 return "is required"
             case "value_error" | "assertion_error":
                 return str(detail["ctx"]["error"])
         return detail["msg"][:1].lower() + detail["msg"][1:]
 
-    def siblings(self, above: str, detail: ErrorDetails) -> Iterator[str]:
-        """The names that would have been settings there."""
-        path = [*filter(None, above.split(".")), *detail["loc"][:-1]]
-        node = descend(self.keys, path)
-        yield from () if node is None or isinstance(node, Leaf) else node
+    def siblings(self, above: str, detail: ErrorDetails) -> Table:
+        """The settings that exist at that place."""
+        node = descend(self.keys, [*filter(None, above.split(".")), *detail["loc"][:-1]])
+        return {} if node is None or isinstance(node, Leaf) else node
 
 
 def _key(above: str, values: Any, detail: ErrorDetails) -> str:

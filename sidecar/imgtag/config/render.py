@@ -188,9 +188,9 @@ def _shown_rule(config: Config, table: str, place: int, rule: Settings) -> Itera
 def _line(config: Config, key: str, field: FieldInfo, value: Any) -> str:
     """One setting with who set it; what is not set is a comment, since TOML has no word for it."""
     name = key.rpartition(".")[2]
-    told = config.origins.told(key)
+    told = config.origins.source_of(key)
     if told == "default":
-        told = config.origins.told(key + FILE)
+        told = config.origins.source_of(key + FILE)
     text = f"#{name} =" if value is None else f"{name} = {_value(field, value)}"
     return f"{text:<40} # {told}"
 

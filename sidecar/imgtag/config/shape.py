@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, Union, get_args, get_or
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from imgtag.config.schema import Core
-from imgtag.plugin.spec import FROM_FILE, KINDS
+from imgtag.plugin.spec import FROM_FILE, KINDS, Settings
 from imgtag.registry import Registry
 
 FILE = "_file"
@@ -33,6 +33,8 @@ class Leaf:
     """Numbers, words and the like are among its values."""
     items: Table | None = None
     """The keys of each table, where it is a list of tables."""
+    removed: str = ""
+    """For a key of earlier versions: what the finding says about it."""
 
 
 Table: TypeAlias = Mapping[str, "Leaf | Table"]
@@ -55,6 +57,8 @@ def table(model: type[BaseModel]) -> Table:
         if isinstance(node, Leaf) and is_credential and name + FILE not in model.model_fields:
             found[name] = replace(node, from_file=True)
             found[name + FILE] = Leaf()
+    if issubclass(model, Settings):
+        found |= {name: Leaf(removed=message) for name, message in model.removed.items()}
     return found
 
 
@@ -67,7 +71,8 @@ def leaves(keys: Table, *path: str) -> Iterator[tuple[str, ...]]:
     """The paths of all values."""
     for name, node in keys.items():
         if isinstance(node, Leaf):
-            yield (*path, name)
+            if not node.removed:
+                yield (*path, name)
         else:
             yield from leaves(node, *path, name)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imgtag.errors import ImgtagError
-from imgtag.models.temperature import tempered
+from imgtag.models.temperature import apply_temperature
 
 LEAST = 100
 """Pictures; with fewer the temperature is mostly chance."""
@@ -98,7 +98,7 @@ def _fitted(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> fl
 
 
 def _loss(probabilities: NDArray[np.float32], classes: NDArray[np.int_], temperature: float) -> float:
-    return -_likelihood(tempered(probabilities, temperature), classes)
+    return -_likelihood(apply_temperature(probabilities, temperature), classes)
 
 
 def _likelihood(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> float:
@@ -112,7 +112,7 @@ def _crossed(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> N
     folds = np.arange(len(classes)) % _FOLDS
     for fold in range(_FOLDS):
         inside = folds == fold
-        result[inside] = tempered(probabilities[inside], _fitted(probabilities[~inside], classes[~inside]))
+        result[inside] = apply_temperature(probabilities[inside], _fitted(probabilities[~inside], classes[~inside]))
     return result
 
 

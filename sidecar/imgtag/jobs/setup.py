@@ -89,13 +89,13 @@ class Setup:
         return change
 
     def _require(self, entry: Entry) -> None:
-        used = self._config.need(entry.kind).name
+        used = self._config.require(entry.kind).name
         if used != entry.plugin:
             message = f"{entry.what}: made by [{entry.kind}.{entry.plugin}], and [{entry.kind}.{used}] is configured"
             raise ConfigError(message, hint="Run `imgtag setup --remove` with the configuration that it was made by.")
 
     def _entries(self, kind: Kind, changes: Iterable[Change]) -> list[Entry]:
-        site, plugin = self._config.site.name, self._config.need(kind).name
+        site, plugin = self._config.site.name, self._config.require(kind).name
         return [
             Entry(site=site, kind=kind, plugin=plugin, what=change.what, undo=json.loads(json.dumps(change.undo)))
             for change in changes

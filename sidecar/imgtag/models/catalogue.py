@@ -1,4 +1,4 @@
-"""Well-known public models: where they are, and which file it must be."""
+"""Well-known public models: where to download them, and the digest that each file must have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
 class CatalogueEntry(Settings):
-    """One model. ``published`` is what its makers say of its accuracy."""
+    """One model. ``published`` is the accuracy that its publisher states."""
 
     summary: str
     url: Url
@@ -37,27 +37,29 @@ class _Catalogue(Settings):
     models: Mapping[str, CatalogueEntry]
 
 
-def catalogue(shipped: str | None, own: Path | None) -> Mapping[str, CatalogueEntry]:
-    """The models of the shipped list (``package:file``) and of one's own, which goes before. Raises ConfigError."""
-    found: dict[str, CatalogueEntry] = {}
+def load_catalogue(shipped: str | None, own: Path | None) -> Mapping[str, CatalogueEntry]:
+    """The models of the shipped list (``package:file``) and of the admin's own, which wins. Raises ConfigError."""
+    entries: dict[str, CatalogueEntry] = {}
     if shipped:
         package, _, name = shipped.partition(":")
-        found |= _read(files(package).joinpath(name).read_text(encoding="utf-8"), name)
+        entries |= _parse(files(package).joinpath(name).read_text(encoding="utf-8"), name)
     if own:
         try:
-            found |= _read(own.read_text(encoding="utf-8"), str(own))
+            entries |= _parse(own.read_text(encoding="utf-8"), str(own))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"the catalogue {own} cannot be read: {error}", hint="See `catalogue` in [models]."
+                f"cannot read the catalogue {own}: {error}", hint="Check `catalogue` in [models]."
             ) from error
-    return found
+    return entries
 
 
-def _read(text: str, origin: str) -> Mapping[str, CatalogueEntry]:
+def _parse(text: str, origin: str) -> Mapping[str, CatalogueEntry]:
     try:
         return _Catalogue.model_validate(tomllib.loads(text)).models
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the catalogue {origin} is no TOML: {error}", hint="See `catalogue` in [models].") from error
+        raise ConfigError(
+            f"the catalogue {origin} is not valid TOML: {error}", hint="Check `catalogue` in [models]."
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])

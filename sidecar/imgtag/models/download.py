@@ -1,4 +1,4 @@
-"""Fetch a file over HTTP whose SHA-256 is known beforehand: resumed where it was cut, or refused."""
+"""Download a file over HTTP whose SHA-256 is known beforehand; an interrupted download is resumed."""
 
 from __future__ import annotations
 
@@ -16,82 +16,77 @@ from imgtag.files.writing import sha256_of
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-LARGEST = 1 << 30
-"""Bytes that are fetched at most; the largest image classifiers have 350 MB."""
-_PIECE = 1 << 18
+MAX_BYTES = 1 << 30
+"""Of a download; the largest image classifiers have 350 MB."""
+_CHUNK = 1 << 18
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 
 Progress = Callable[[int, int | None], None]
-"""Is told the bytes that are there, and of how many where that is known."""
+"""Receives the bytes downloaded so far, and the total where it is known."""
 
 
-def download(url: str, expected: str, folder: Path, progress: Progress = lambda _there, _of: None) -> Path:
-    """Fetch ``url`` into ``folder`` and give back the file there, whose SHA-256 is ``expected`` (hex).
+def download(url: str, expected: str, folder: Path, progress: Progress = lambda _done, _total: None) -> Path:
+    """Download ``url`` into ``folder`` and return the file, whose SHA-256 is ``expected`` (hex).
 
-    What was fetched before it was cut stays there, and the same call goes on behind it. Blocking. Raises Unavailable
-    where the server does not answer or the file is cut; ModelError where it is another file.
+    An interrupted download stays there, and the same call resumes it. Blocking. Raises Unavailable where the server
+    does not answer or the connection breaks; ModelError where the file is a different one.
     """
     target, part = folder / f"download-{expected[:16]}", folder / f".part-{expected[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         if not part.exists() or sha256_of(part) != expected:
             _fetch(url, part, progress)
-        found = sha256_of(part)
-        if found != expected:
+        actual = sha256_of(part)
+        if actual != expected:
             part.unlink()
-            hint = "Nothing was added. Try again, or ask whoever publishes it which one is right."
-            raise ModelError(f"{url} has the SHA-256 {found}, and {expected} was expected", hint=hint, code="digest")
+            hint = "Nothing was added. Try again, or ask the publisher which digest is right."
+            raise ModelError(f"{url} has the SHA-256 {actual}, expected {expected}", hint=hint, code="digest")
         return part.replace(target)
     except OSError as error:
-        raise Unavailable(f"{error.filename or folder}: {error.strerror}", hint="Make room there.") from error
+        raise Unavailable(f"{error.filename or folder}: {error.strerror}", hint="Free some space there.") from error
 
 
 def _fetch(url: str, part: Path, progress: Progress) -> None:
-    """Go on behind what is there already, or from the beginning where the server does not do that."""
-    there = part.stat().st_size if part.exists() else 0
+    """Continue where the part ends, or start over where the server cannot resume."""
+    start = part.stat().st_size if part.exists() else 0
     try:
-        with _asked(url, there) as answer:
-            if answer.status not in {200, 206} and not (answer.status == 416 and there):
-                raise ModelError(f"{url} was answered by {answer.status}", hint="Is the address right?", code="absent")
-            if answer.status != 206 and there:  # it does not go on there, or has no more than that
+        with _request(url, start) as answer:
+            if answer.status not in {200, 206} and not (answer.status == 416 and start):
+                hint = "Check the URL."
+                raise ModelError(f"{url}: the server answered {answer.status}", hint=hint, code="absent")
+            if answer.status != 206 and start:  # the server ignores ranges, or the part is as long as its file
                 part.unlink()
-                there = 0
+                start = 0
             if answer.status != 416:
-                return _store(url, answer, part, there, progress)
+                return _append(url, answer, part, start, progress)
     except HTTPError as error:
-        hint = "Run the same command again: it goes on. Without internet, bring the file here and add that."
-        raise Unavailable(f"{url} cannot be fetched: {_words(error)}", hint=hint) from None
+        hint = "Run the same command again to resume. Without internet access, copy the file here and add that."
+        reason = " ".join(str(getattr(error, "reason", None) or error).split())
+        raise Unavailable(f"cannot download {url}: {reason}", hint=hint) from None
     return _fetch(url, part, progress)
 
 
-def _asked(url: str, there: int) -> BaseHTTPResponse:
+def _request(url: str, start: int) -> BaseHTTPResponse:
     headers = {"User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
-    if there:
-        headers["Range"] = f"bytes={there}-"
+    if start:
+        headers["Range"] = f"bytes={start}-"
     pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=urllib3.Retry(total=3, redirect=5, backoff_factor=0.3))
     return pool.request("GET", url, headers=headers, preload_content=False)
 
 
-def _store(url: str, answer: BaseHTTPResponse, part: Path, there: int, progress: Progress) -> None:
+def _append(url: str, answer: BaseHTTPResponse, part: Path, done: int, progress: Progress) -> None:
     length = answer.headers.get("Content-Length")
-    of = there + int(length) if length and length.isdigit() else None
-    if of is not None and of > LARGEST:
-        raise ModelError(
-            f"{url} has {of:,} bytes, and {LARGEST:,} are the most", hint="Is it a model?", code="too_large"
-        )
+    total = done + int(length) if length and length.isdigit() else None
+    if total is not None and total > MAX_BYTES:
+        message = f"{url} has {total:,} bytes; the limit is {MAX_BYTES:,}"
+        raise ModelError(message, hint="Is it a model?", code="too_large")
     with part.open("ab") as file:
-        for piece in answer.stream(_PIECE):
-            there += len(piece)
-            if there > LARGEST:
-                raise ModelError(f"{url} has more than {LARGEST:,} bytes", hint="Is it a model?", code="too_large")
-            file.write(piece)
-            progress(there, of)
-    if of is not None and there < of:
-        raise Unavailable(
-            f"{url} was cut after {there:,} of {of:,} bytes", hint="Run the same command again: it goes on."
-        )
-
-
-def _words(error: HTTPError) -> str:
-    cause = getattr(error, "reason", None) or error
-    return " ".join(str(cause).split())
+        for chunk in answer.stream(_CHUNK):
+            done += len(chunk)
+            if done > MAX_BYTES:  # the server sent no length, or a wrong one
+                raise ModelError(f"{url} has more than {MAX_BYTES:,} bytes", hint="Is it a model?", code="too_large")
+            file.write(chunk)
+            progress(done, total)
+    if total is not None and done < total:
+        message = f"{url}: the connection broke after {done:,} of {total:,} bytes"
+        raise Unavailable(message, hint="Run the same command again to resume.")

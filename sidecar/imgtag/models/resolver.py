@@ -1,4 +1,4 @@
-"""Which model is meant by a name of the configuration, as workers are told."""
+"""From the name of a model in the configuration to what a worker loads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from imgtag.config.configuration import Config, SelectedPlugin
 from imgtag.config.findings import InvalidConfig
@@ -18,9 +17,9 @@ from imgtag.plugin.spec import ModelSettings
 from imgtag.registry import suggestion
 
 DEFAULT = ""
-"""The name under which the default model is ordered."""
-_PINS = "models.used"
-_NAMING = ("model", "shadow")
+"""The name under which the default model is resolved."""
+_SNAPSHOTS = "models.used"
+_RULE_KEYS = ("model", "shadow")
 """Keys of a rule that name a model."""
 
 
@@ -32,117 +31,105 @@ class UnknownModel(ModelError):
 
 @dataclass(frozen=True)
 class ModelResolver:
-    """The models of a configuration. Blocking, as it looks at the disk."""
+    """The models of a configuration. Blocking, as it reads the disk."""
 
     config: Config
 
-    @cached_property
-    def library(self) -> ModelRepository:
-        """The folder of models. Raises InvalidConfig where the classifier has no model files."""
-        return ModelRepository(self.config.models_dir, self.about.suffix)
+    @property
+    def has_model_files(self) -> bool:
+        """Whether the classifier reads its models from files; otherwise it has just one."""
+        return self._classifier.spec.models is not None
 
     @property
-    def about(self) -> ModelSettings:
-        """How the classifier is told its model. Raises InvalidConfig where its models are no files."""
-        about = self._chosen.spec.models
-        if about is None:
-            message = f"[classifier.{self._chosen.name}] has no model files"
+    def settings(self) -> ModelSettings:
+        """How the classifier is told its model file. Raises InvalidConfig where it has no model files."""
+        settings = self._classifier.spec.models
+        if settings is None:
+            message = f"[classifier.{self._classifier.name}] has no model files"
             raise InvalidConfig([self.config.origins.finding("classifier", message)])
-        return about
+        return settings
 
     @cached_property
-    def pins(self) -> ModelSnapshots:
+    def repository(self) -> ModelRepository:
+        """The folder of models. Raises InvalidConfig where the classifier has no model files."""
+        return ModelRepository(self.config.models_dir, self.settings.suffix)
+
+    @cached_property
+    def snapshots(self) -> ModelSnapshots:
         """Copies of the models that are in use."""
-        return ModelSnapshots(self.config.state_dir / _PINS, self.about.suffix)
+        return ModelSnapshots(self.config.state_dir / _SNAPSHOTS, self.settings.suffix)
 
     @property
     def default(self) -> str:
-        """The model of objects whose rule names none: the configured one, else the chosen, else the built-in."""
-        about, settings = self.about, self._chosen.settings
-        value: str = getattr(settings, about.name)
-        if self.configured:
-            return value
-        return self.library.chosen() or value
+        """The model of objects whose rule names none: the configured one, else `models use`'s, else the built-in."""
+        value: str = getattr(self._classifier.settings, self.settings.name)
+        return value if self.is_default_configured else self.repository.default() or value
 
     @property
-    def configured(self) -> bool:
+    def is_default_configured(self) -> bool:
         """Whether the configuration itself names the default model."""
-        return self.about.name in self._chosen.settings.model_fields_set
+        return self.settings.name in self._classifier.settings.model_fields_set
 
-    def order(
-        self, name: str = DEFAULT, *, pinned: bool = False, changed: Mapping[str, Any] | None = None
-    ) -> ModelSpec:
-        """What workers are told of a model. ``pinned``: of a copy of it that stays as it is.
+    def resolve(self, name: str = DEFAULT, *, snapshot: bool = False) -> ModelSpec:
+        """What a worker loads for a model; with ``snapshot``, from a copy that does not change.
 
-        ``changed`` are settings in the place of the configured ones. Raises ModelError where there is no such model.
+        Raises ModelError where there is no such model.
         """
-        if self._chosen.spec.models is None:
-            return self._ordered({**self._said, **(changed or {})})
-        about = self.about
-        wanted = name or self.default
-        if wanted != getattr(self._chosen.settings, about.name):
-            changed = {**dict.fromkeys(about.own), **(changed or {})}
-        value = self._place(wanted, pinned=pinned)
-        return self._ordered({**self._said, **(changed or {}), about.name: value})
+        values = self._classifier.settings.model_dump()
+        if self.has_model_files:
+            values[self.settings.name] = name or self.default
+            path = self.locate(name or self.default)
+            if path is not None:
+                values[self.settings.name] = str(self.snapshots.take(path) if snapshot else path)
+        given = {key: value for key, value in values.items() if value is not None}
+        checked = self._classifier.spec.settings.model_validate(given)
+        return ModelSpec(entry=self._classifier.entry, settings=checked.model_dump(mode="json"))
 
-    def all(self) -> Mapping[str, ModelSpec]:
-        """Every model that the configuration names, pinned, by that name.
+    def resolve_all(self) -> Mapping[str, ModelSpec]:
+        """Every model that the configuration names, as a snapshot, by that name.
 
-        Raises ModelError, Unavailable; InvalidConfig where a name stands for nothing.
+        Raises ModelError, Unavailable; InvalidConfig where a rule names an unknown model.
         """
-        named = {getattr(rule, key): f"rules[{n}].{key}" for n, rule in enumerate(self.config.rules) for key in _NAMING}
-        found = {DEFAULT: self.order(pinned=True)}
-        for name in filter(None, named):
+        keys = {
+            getattr(rule, key): f"rules[{n}].{key}" for n, rule in enumerate(self.config.rules) for key in _RULE_KEYS
+        }
+        specs = {DEFAULT: self.resolve(snapshot=True)}
+        for name in filter(None, keys):
             try:
-                found[name] = self.order(name, pinned=True)
+                specs[name] = self.resolve(name, snapshot=True)
             except UnknownModel as error:
-                finding = self.config.origins.finding(named[name], error.message)
+                finding = self.config.origins.finding(keys[name], error.message)
                 raise InvalidConfig([finding], hint=error.hint) from error
-        return found
+        return specs
 
-    def installed(self) -> list[ModelSpec]:
-        """Every model that there is besides: what it has labelled is understood, though it labels no more."""
-        if self._chosen.spec.models is None:
+    def resolve_installed(self) -> list[ModelSpec]:
+        """Every installed model: what it has labelled must be understood even when it no longer labels."""
+        if not self.has_model_files:
             return []
-        names = [*self.about.builtin[:1], *(each.name for each in self.library.list() if each.files)]
-        return [self.order(name) for name in names]
+        names = [*self.settings.builtin[:1], *(record.name for record in self.repository.list() if record.files)]
+        return [self.resolve(name) for name in names]
 
-    def files(self, orders: Mapping[str, ModelSpec]) -> list[Path]:
-        """The files that these were ordered by."""
-        if self._chosen.spec.models is None:
+    def files_of(self, specs: Mapping[str, ModelSpec]) -> list[Path]:
+        """The files that these load; empty where the classifier has no model files."""
+        if not self.has_model_files:
             return []
-        return [Path(order.settings[self.about.name]) for order in orders.values()]
+        return [Path(spec.settings[self.settings.name]) for spec in specs.values()]
 
-    def located(self, name: str) -> Path | None:
-        """The file or manifest that a name means; None where it comes with the classifier. Raises ModelError."""
-        about = self.about
-        found = self.library.path(name)
-        if found is not None:
-            return found
-        if "/" in name or name.endswith(about.suffix):
+    def locate(self, name: str) -> Path | None:
+        """The manifest or file that a name stands for; None for a built-in model. Raises UnknownModel."""
+        settings = self.settings
+        if path := self.repository.find(name):
+            return path
+        if "/" in name or name.endswith(settings.suffix):
             return Path(name).expanduser().absolute()
-        if name in about.builtin:
+        if name in settings.builtin:
             return None
-        known = [*about.builtin, *(each.name for each in self.library.list())]
-        message = f"there is no model {name!r} in {self.library.folder}{suggestion(name, known)}"
-        raise UnknownModel(message, hint="`imgtag models list` shows what there is, `imgtag models add` adds one.")
-
-    def _place(self, name: str, *, pinned: bool) -> str:
-        path = self.located(name)
-        if path is None:
-            return name
-        return str(self.pins.pin(path) if pinned else path)
-
-    def _ordered(self, settings: Mapping[str, Any]) -> ModelSpec:
-        checked = self._chosen.spec.settings.model_validate(
-            {key: value for key, value in settings.items() if value is not None}
+        known = [*settings.builtin, *(record.name for record in self.repository.list())]
+        message = f"there is no model {name!r} in {self.repository.folder}{suggestion(name, known)}"
+        raise UnknownModel(
+            message, hint="`imgtag models list` shows the available models, `imgtag models add` adds one."
         )
-        return ModelSpec(entry=self._chosen.entry, settings=checked.model_dump(mode="json"))
 
     @property
-    def _said(self) -> Mapping[str, Any]:
-        return self._chosen.settings.model_dump()
-
-    @property
-    def _chosen(self) -> SelectedPlugin:
-        return self.config.need("classifier")
+    def _classifier(self) -> SelectedPlugin:
+        return self.config.require("classifier")

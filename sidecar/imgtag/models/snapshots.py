@@ -1,4 +1,4 @@
-"""Copies of the models that a running sidecar uses, so that they do not change under it."""
+"""Copies of the models that a running sidecar uses, so that they cannot change while it uses them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from imgtag.errors import ModelError, Unavailable
-from imgtag.models.manifest import ModelFiles, model_files
+from imgtag.models.manifest import ModelFiles, find_model_files
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 
 
 class ModelSnapshots:
@@ -22,20 +22,20 @@ class ModelSnapshots:
         self._folder = folder
         self._suffix = suffix
 
-    def pin(self, path: Path) -> Path:
-        """A copy of a model and of what belongs to it: the same path for the same content, another for another.
+    def take(self, path: Path) -> Path:
+        """Copy a model and everything that belongs to it; the same content always gets the same path.
 
         Raises ModelError where the model cannot be read.
         """
-        files = model_files(path, self._suffix)
+        files = find_model_files(path, self._suffix)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             unfinished = Path(mkdtemp(dir=self._folder, prefix=".new-"))
         except OSError as error:
-            hint = "Models are copied there before they are used: make room, or set `dir` under [state]."
+            hint = "Models are copied there before use: free some space, or set `dir` under [state]."
             raise Unavailable(f"{error.filename or self._folder}: {error.strerror}", hint=hint) from error
         try:
-            target = self._folder / _copied(files, unfinished)
+            target = self._folder / _copy_all(files, unfinished)
             unfinished.chmod(0o755)
             if not target.is_dir():
                 unfinished.rename(target)
@@ -43,33 +43,34 @@ class ModelSnapshots:
             shutil.rmtree(unfinished, ignore_errors=True)
         return target / path.name
 
-    def keep(self, paths: Iterable[Path]) -> None:
-        """Remove every copy but these."""
-        kept = {path.parent for path in paths}
+    def remove_all_but(self, paths: Iterable[Path]) -> None:
+        """Remove every copy except these."""
+        used = {path.parent for path in paths}
         if self._folder.is_dir():
             for folder in self._folder.iterdir():
-                if folder not in kept:
+                if folder not in used:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _copied(files: ModelFiles, folder: Path) -> str:
-    """Copy all files; a digest of their names and contents."""
+def _copy_all(files: ModelFiles, folder: Path) -> str:
+    """Copy all files; returns a digest of their names and contents."""
     digests = sorted(f"{source.name} {_copy(source, folder / source.name)}" for source in files.all)
     return sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy in pieces, as a model may be larger than our memory; the digest of what was copied."""
+    """Copy in chunks, as a model may be larger than memory; returns the digest of what was copied."""
     digest = sha256()
     try:
         with source.open("rb") as file, target.open("wb") as copy:
-            while piece := file.read(_PIECE):
-                digest.update(piece)
-                copy.write(piece)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
             os.fchmod(copy.fileno(), 0o644)
     except OSError as error:
         if error.filename == str(source):
-            hint = "`imgtag models list` shows the models that there are."
-            raise ModelError(f"the model {source} cannot be read: {error.strerror}", hint=hint) from error
-        raise Unavailable(f"{target}: {error.strerror}", hint="Make room there, or set `dir` under [state].") from error
+            hint = "`imgtag models list` shows the available models."
+            raise ModelError(f"cannot read the model {source}: {error.strerror}", hint=hint) from error
+        hint = "Free some space there, or set `dir` under [state]."
+        raise Unavailable(f"{target}: {error.strerror}", hint=hint) from error
     return digest.hexdigest()

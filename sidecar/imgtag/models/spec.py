@@ -1,4 +1,4 @@
-"""What a worker is told to load: a classifier and the settings of one model."""
+"""What a worker needs to load a model: the classifier and its settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ModelSpec:
 
     @cached_property
     def key(self) -> str:
-        """What stands for it in frames: the same for the same model only."""
+        """Identifies it in frames: equal for equal models only."""
         return json.dumps([self.entry, self.settings], sort_keys=True)
 
     def __hash__(self) -> int:

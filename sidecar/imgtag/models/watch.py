@@ -1,4 +1,4 @@
-"""Tells that something in a folder has changed."""
+"""Watch a folder for changes."""
 
 from __future__ import annotations
 
@@ -15,64 +15,64 @@ from watchdog.observers.api import BaseObserver
 
 log = logging.getLogger(__name__)
 
-_SETTLE = 0.5
-"""Seconds without a change: a model comes with its manifest."""
-_EVERY = 30.0
-"""Seconds after which it is looked anyway: a share tells nobody what others do to it."""
-_TELLING = frozenset({"created", "modified", "moved", "deleted", "closed"})
+_SETTLE_SECONDS = 0.5
+"""Without a change: a model and its manifest arrive one after the other."""
+_POLL_SECONDS = 30.0
+"""Between looks without a notification: network file systems do not report what other hosts change."""
+_CHANGE_EVENTS = frozenset({"created", "modified", "moved", "deleted", "closed"})
+"""Of watchdog: without `opened`, which our own reading causes."""
 
 
-class _Bell(FileSystemEventHandler):
-    """Rings in the event loop when it hears of a change in a thread."""
+class _ChangeSignal(FileSystemEventHandler):
+    """Carries changes from watchdog's thread to the event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._rung = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Reading is no change."""
-        if event.event_type in _TELLING:
-            self._loop.call_soon_threadsafe(self._rung.set)
+        if event.event_type in _CHANGE_EVENTS:
+            self._loop.call_soon_threadsafe(self._changed.set)
 
-    async def heard(self, seconds: float) -> bool:
+    async def wait(self, seconds: float) -> bool:
         """Whether something changed within that time."""
         with anyio.move_on_after(seconds) as scope:
-            await self._rung.wait()
-            self._rung.clear()
+            await self._changed.wait()
+            self._changed.clear()
         return not scope.cancelled_caught
 
 
 @asynccontextmanager
-async def changes(folder: Path) -> AsyncIterator[AsyncIterator[None]]:
-    """An iterator that yields when files of the folder have changed and come to rest, and now and then."""
-    bell, observer = _Bell(), Observer()
+async def watch_changes(folder: Path) -> AsyncIterator[AsyncIterator[None]]:
+    """An iterator that yields when files of the folder have changed and settled, and at least every 30 seconds."""
+    signal, observer = _ChangeSignal(), Observer()
     try:
-        await anyio.to_thread.run_sync(_begin, observer, bell, folder)
+        await anyio.to_thread.run_sync(_start, observer, signal, folder)
     except OSError as error:
         reason = f"{error.filename or folder}: {error.strerror}"
-        log.warning("models are looked at now and then only", extra={"reason": reason, "every": _EVERY})
+        log.warning("models_polled", extra={"reason": reason, "seconds": _POLL_SECONDS})
     try:
-        yield _rest(bell)
+        yield _settled_changes(signal)
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_end, observer)
+        with anyio.CancelScope(shield=True):  # the thread must end even while we are being cancelled
+            await anyio.to_thread.run_sync(_stop, observer)
 
 
-async def _rest(bell: _Bell) -> AsyncIterator[None]:
+async def _settled_changes(signal: _ChangeSignal) -> AsyncIterator[None]:
     while True:
-        await bell.heard(_EVERY)
-        while await bell.heard(_SETTLE):
+        await signal.wait(_POLL_SECONDS)
+        while await signal.wait(_SETTLE_SECONDS):
             pass
         yield
 
 
-def _begin(observer: BaseObserver, bell: _Bell, folder: Path) -> None:
+def _start(observer: BaseObserver, signal: _ChangeSignal, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    observer.schedule(bell, str(folder))
+    observer.schedule(signal, str(folder))
     observer.start()
 
 
-def _end(observer: BaseObserver) -> None:
-    if observer.is_alive():
+def _stop(observer: BaseObserver) -> None:
+    if observer.is_alive():  # it never started where the folder cannot be watched
         observer.stop()
         observer.join()

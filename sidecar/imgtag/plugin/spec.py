@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,6 +28,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+    removed: ClassVar[Mapping[str, str]] = {}
+    """Settings of earlier versions, each with what a finding says about it: where it moved, or why it went."""
+
 
 class NoSettings(Settings):
     """For a plugin without settings."""
@@ -38,16 +41,12 @@ class ModelSettings:
     """How a classifier that reads model files is told which one.
 
     ``name`` is the setting that names the model: one of ``builtin``, or the path of a file that ends in ``suffix``, or
-    of a manifest (`imgtag.models.manifest`). ``own`` are the settings that are about that one model alone: with another
-    model they are left at their defaults. ``catalogue`` is ``"package:file"``, a list of well-known models.
+    of a manifest (`imgtag.models.manifest`). ``catalogue`` is ``"package:file"``, a list of well-known models.
     """
 
     name: str
     suffix: str
     builtin: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-    temperature: str | None = None
-    """The setting that divides the logits, where there is one."""
     catalogue: str | None = None
 
 

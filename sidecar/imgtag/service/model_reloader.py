@@ -1,4 +1,4 @@
-"""Takes new models while the sidecar runs: what came into the folder of models, and what was chosen there."""
+"""Loads new models while the sidecar runs: those that arrive in the models folder, and a new default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgtag.errors import ImgtagError, ModelError, PluginError
 from imgtag.models.display_names import DisplayNames
 from imgtag.models.resolver import DEFAULT, ModelResolver
 from imgtag.models.spec import ModelSpec
-from imgtag.models.watch import changes
+from imgtag.models.watch import watch_changes
 from imgtag.ops.metrics import Metrics
 from imgtag.workers.generations import ModelGenerations
 
@@ -20,85 +20,84 @@ log = logging.getLogger(__name__)
 
 
 class ModelReloader:
-    """Looks again whenever the folder has changed. A model that cannot be used is refused, and the old one stays."""
+    """Reloads whenever the folder changes. A model that cannot be used is refused, and the current one stays."""
 
-    def __init__(self, orders: ModelResolver, models: ModelGenerations, metrics: Metrics) -> None:
-        self._orders = orders
+    def __init__(self, resolver: ModelResolver, models: ModelGenerations, metrics: Metrics) -> None:
+        self._resolver = resolver
         self._models = models
         self._metrics = metrics
         self._refused: Mapping[str, ModelSpec] | str | None = None
+        """The models, or the message, of the last refusal."""
 
-    async def begin(self) -> None:
-        """Take the models for the first time. Raises ModelError, PluginError, Unavailable, InvalidConfig."""
-        orders = await to_thread.run_sync(self._orders.all)
-        await self._models.replace(orders, await to_thread.run_sync(self._orders.installed))
-        await self._tell()
-        await self._tidy(self._models.specs)
+    async def start(self) -> None:
+        """Load the models for the first time. Raises ModelError, PluginError, Unavailable, InvalidConfig."""
+        specs = await to_thread.run_sync(self._resolver.resolve_all)
+        await self._models.replace(specs, await to_thread.run_sync(self._resolver.resolve_installed))
+        await self._publish()
+        await self._remove_snapshots(self._models.specs)
 
     async def run(self) -> None:
-        """For ever."""
-        if not self._watched():
+        """Reload after each change, until cancelled."""
+        if not self._resolver.has_model_files:
             return
-        async with changes(self._orders.library.folder) as seen:
-            async for _ in seen:
-                await self.look()
+        async with watch_changes(self._resolver.repository.folder) as changes:
+            async for _ in changes:
+                await self.reload()
 
-    async def look(self) -> None:
-        """Take what is there now, if it is something else and can be used."""
+    async def reload(self) -> None:
+        """Load the current models, if they differ from those in use and can be loaded."""
         try:
-            orders = await to_thread.run_sync(self._orders.all)
+            specs = await to_thread.run_sync(self._resolver.resolve_all)
         except ImgtagError as error:
             self._refuse(error, error.message)
             return
-        if orders in (self._models.specs, self._refused):
+        if specs in (self._models.specs, self._refused):
             return
-        before, old = self._names(), self._models.specs
+        before, old = self._ids(), self._models.specs
         try:
-            await self._models.replace(orders, await to_thread.run_sync(self._orders.installed))
+            await self._models.replace(specs, await to_thread.run_sync(self._resolver.resolve_installed))
         except ImgtagError as error:
-            self._refuse(error, orders if isinstance(error, ModelError | PluginError) else None)
+            # Anything else, such as a full disk, may go well the next time.
+            self._refuse(error, specs if isinstance(error, ModelError | PluginError) else None)
         else:
-            self._taken(before)
-            await self._tell()
-            await self._tidy(old, orders)
+            self._report_changes(before)
+            await self._publish()
+            await self._remove_snapshots(old, specs)
 
-    def _watched(self) -> bool:
-        return self._orders.config.need("classifier").spec.models is not None
-
-    def _taken(self, before: Mapping[str, str]) -> None:
+    def _report_changes(self, before: Mapping[str, str]) -> None:
         self._refused = None
         self._metrics.model_changes.labels("taken").inc()
-        after = self._names()
-        for name in (name for name in after if before.get(name) != after[name]):
-            facts = {"use": name or "default", "model": after[name], "before": before.get(name, "")}
-            log.info("new model taken; what was labelled before keeps its labels", extra=facts)
+        for name, model in self._ids().items():
+            if before.get(name) != model:
+                facts = {"use": name or "default", "model": model, "before": before.get(name, "")}
+                log.info("model_loaded", extra=facts)
 
-    def _refuse(self, error: ImgtagError, what: Mapping[str, ModelSpec] | str | None) -> None:
-        """Once for the same; ``what`` is None where the next look may go well."""
-        if what is not None and what == self._refused:
+    def _refuse(self, error: ImgtagError, refused: Mapping[str, ModelSpec] | str | None) -> None:
+        """Report a refusal once; ``refused`` is None where the next attempt may succeed."""
+        if refused is not None and refused == self._refused:
             return
-        self._refused = what
+        self._refused = refused
         self._metrics.model_changes.labels("refused").inc()
-        facts = {"reason": error.message, "hint": error.hint, "model": self._names()[DEFAULT]}
-        log.error("new model refused; the one in use stays", extra=facts)
+        facts = {"reason": error.message, "hint": error.hint, "model": self._ids()[DEFAULT]}
+        log.error("model_refused", extra=facts)
 
-    async def _tell(self) -> None:
-        """Which models these are, and how their labels are shown."""
+    async def _publish(self) -> None:
+        """Publish which models are in use, and how their labels are displayed."""
         self._metrics.models.clear()
-        for name, model_id in self._names().items():
+        for name, model_id in self._ids().items():
             self._metrics.models.labels(name or "default", model_id).set(1)
-        policy = PolicyResolver(self._orders.config).general.labels
-        shown = {}
+        policy = PolicyResolver(self._resolver.config).general.labels
+        names = {}
         for model in self._models.models.values():
-            meanings = model.info.vocabulary(policy).labels
-            shown[model.info.id] = {name: said.display for name, said in meanings.items() if said.display != name}
-        await to_thread.run_sync(DisplayNames(self._orders.config.state_dir).add, shown)
+            labels = model.info.vocabulary(policy).labels
+            names[model.info.id] = {name: label.display for name, label in labels.items() if label.display != name}
+        await to_thread.run_sync(DisplayNames(self._resolver.config.state_dir).add, names)
 
-    def _names(self) -> Mapping[str, str]:
+    def _ids(self) -> Mapping[str, str]:
         return {name: model.info.id for name, model in self._models.models.items()}
 
-    async def _tidy(self, *used: Mapping[str, ModelSpec]) -> None:
-        """Copies that nobody uses go; those of the generation before stay, for it may still be at work."""
-        if self._watched():
-            kept = [path for orders in used for path in self._orders.files(orders)]
-            await to_thread.run_sync(self._orders.pins.keep, kept)
+    async def _remove_snapshots(self, *used: Mapping[str, ModelSpec]) -> None:
+        """Remove unused snapshots; those of the previous generation stay, as it may still be working."""
+        if self._resolver.has_model_files:
+            paths = [path for specs in used for path in self._resolver.files_of(specs)]
+            await to_thread.run_sync(self._resolver.snapshots.remove_all_but, paths)

@@ -68,7 +68,7 @@ class Sidecar:
             async with AsyncExitStack() as stack:
                 generations = await stack.enter_async_context(ModelGenerations(self._make_pool))
                 reloader = ModelReloader(ModelResolver(self.config), generations, self.metrics)
-                await reloader.begin()
+                await reloader.start()
                 self.health.up("workers")
                 known = frozenset[str]().union(*(model.info.known() for model in generations.models.values()))
                 for finding in unknown(self.config, known):

@@ -171,7 +171,7 @@ async def _load_and_try(read: Callable[[], Config]) -> Config:
     """
     config = await to_thread.run_sync(read)
     require_run(config)
-    specs = await to_thread.run_sync(ModelResolver(config).all)
+    specs = await to_thread.run_sync(ModelResolver(config).resolve_all)
     async with make_pool(config, 1, list(specs.values())):
         pass
     for make in (make_indexer, make_store, make_source):

@@ -66,7 +66,7 @@ def test_check_prints_findings(folder: Path, capsys: Capture) -> None:
     assert 78 == main(["--config", "x.toml", "config", "check"])
     expected = (
         "x.toml:11: rules[0].labels.top_k: input should be greater than or equal to 1\n"
-        "x.toml:13: labels.top: is no setting; did you mean `top_k`?\n"
+        "x.toml:13: labels.top: unknown setting; did you mean `top_k`?\n"
     )
     assert (expected, "") == capsys.readouterr()
 

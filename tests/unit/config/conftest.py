@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pytest
 from pydantic import Field, SecretStr, field_validator
@@ -39,6 +39,13 @@ class Remote(Settings):
         return value
 
 
+class Model(Settings):
+    """A model, one setting of which went elsewhere."""
+
+    removed: ClassVar[Mapping[str, str]] = {"crop": "moved to the model's manifest"}
+    threads: int = Field(default=1, description="Threads.")
+
+
 class Folder(Settings):
     """A folder."""
 
@@ -61,7 +68,7 @@ def registry() -> Registry:
             record("store", "directory", Folder),
             record("store", "s3", Remote),
             PluginRecord(kind="store", name="tape", origin="tests 1", entry="", status="broken", reason="no drive"),
-            record("classifier", "tflite", Settings),
+            record("classifier", "tflite", Model),
             record("indexer", "sqlite", Settings),
             record("indexer", "meilisearch", Remote),
         )

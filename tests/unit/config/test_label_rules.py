@@ -60,7 +60,7 @@ def test_the_environment_has_them_as_json(load_text: Load) -> None:
         ("label = []\ndrop = true", "label_rules[0].label: "),
         ('label = "fox"\nrename = " "', "label_rules[0].rename: "),
         ('label = "fox"\nthreshold = 2', "label_rules[0].threshold: "),
-        ('label = "fox"\ndorp = true', "label_rules[0].dorp: is no setting; did you mean `drop`?"),
+        ('label = "fox"\ndorp = true', "label_rules[0].dorp: unknown setting; did you mean `drop`?"),
     ],
 )
 def test_rules_that_cannot_stand(findings: Callable[..., list[str]], rule: str, message: str) -> None:

@@ -29,7 +29,7 @@ def test_nothing_at_all_is_valid(registry: Registry) -> None:
 
     assert ("local", 5, 0.10) == (config.site.name, config.labels.top_k, config.labels.threshold)
     assert (None, None, None) == (config.store, config.source, config.indexer)
-    assert "tflite" == config.need("classifier").name
+    assert "tflite" == config.require("classifier").name
 
 
 def test_folder_brings_its_source_and_index(load_text: Load, tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_folder_brings_its_source_and_index(load_text: Load, tmp_path: Path) -> 
     config = load_text(f'[store.directory]\nroot = "{tmp_path}"')
 
     assert ("directory", "directory", "tflite", "sqlite") == tuple(
-        config.need(kind).name for kind in ("store", "source", "classifier", "indexer")
+        config.require(kind).name for kind in ("store", "source", "classifier", "indexer")
     )
-    assert config.need("store").settings == config.context().store
+    assert config.require("store").settings == config.context().store
 
 
 def test_other_stores_bring_nothing(load_text: Load) -> None:
@@ -48,7 +48,7 @@ def test_other_stores_bring_nothing(load_text: Load) -> None:
 
     assert config.indexer is None
     with pytest.raises(InvalidConfig, match=r"no indexer is configured: write \[indexer.sqlite\] or \[indexer.meili"):
-        config.need("indexer")
+        config.require("indexer")
 
 
 def test_values_are_typed(load_text: Load) -> None:
@@ -72,7 +72,7 @@ def test_environment_lies_over_the_file(load_text: Load) -> None:
         IMGTAG_OPS__LISTEN="",
         OTHER="x",
     )
-    settings: Any = config.need("store").settings
+    settings: Any = config.require("store").settings
 
     assert ("http://other", "a", False, (1, 2)) == (
         settings.endpoint,
@@ -94,17 +94,17 @@ def test_environment_alone_can_say_everything(registry: Registry) -> None:
     config = load(env=env, registry=registry, paths=())
 
     assert ("b", 2) == (config.rules[0].bucket, config.rules[0].labels.top_k)
-    assert ("s3", "sqlite") == (config.need("store").name, config.need("indexer").name)
+    assert ("s3", "sqlite") == (config.require("store").name, config.require("indexer").name)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("IMGTAG_STORE__S3__ENDPONT", "x", "is no setting; did you mean `IMGTAG_STORE__S3__ENDPOINT`?"),
-        ("IMGTAG_SITE__NAME__X", "x", "is no setting; did you mean `IMGTAG_SITE__NAME`?"),
-        ("IMGTAG_RULES__0__BUCKET", "x", "is no setting"),
-        ("IMGTAG_", "x", "is no setting"),
-        ("IMGTAG_PORT", "tcp://10.0.0.1:80", "is no setting"),
+        ("IMGTAG_STORE__S3__ENDPONT", "x", "unknown setting; did you mean `IMGTAG_STORE__S3__ENDPOINT`?"),
+        ("IMGTAG_SITE__NAME__X", "x", "unknown setting; did you mean `IMGTAG_SITE__NAME`?"),
+        ("IMGTAG_RULES__0__BUCKET", "x", "unknown setting"),
+        ("IMGTAG_", "x", "unknown setting"),
+        ("IMGTAG_PORT", "tcp://10.0.0.1:80", "unknown setting"),
         ("IMGTAG_RULES", "[{", "is no JSON"),
         ("IMGTAG_RULES", "b", "is a list or a table: write it as JSON"),
         ("IMGTAG_LABELS", "5", "is a list or a table: write it as JSON"),
@@ -115,6 +115,25 @@ def test_unknown_variable_is_a_finding(findings: Findings, name: str, value: str
     (finding,) = findings("", **{name: value})
 
     assert finding.startswith(f"environment: {name}: {message}")
+
+
+def test_a_setting_that_moved_says_where(findings: Findings) -> None:
+    """In the file and in the environment; it is suggested for no typing error."""
+    moved = "classifier.tflite.crop: moved to the model's manifest"
+
+    assert [f"imgtag.toml:2: {moved}"] == findings("[classifier.tflite]\ncrop = 1")
+    assert [f"environment: {moved}"] == findings("", IMGTAG_CLASSIFIER__TFLITE__CROP="1")
+    assert ["imgtag.toml:2: classifier.tflite.crp: unknown setting"] == findings("[classifier.tflite]\ncrp = 1")
+
+
+@pytest.mark.parametrize("name", ["labels", "mean", "std", "crop", "temperature"])
+def test_what_concerns_one_model_moved_to_its_manifest(tmp_path: Path, name: str) -> None:
+    """Each of the five settings that [classifier.tflite] had is told by its own name there."""
+    path = tmp_path / "imgtag.toml"
+    path.write_text(f"[classifier.tflite]\n{name} = 1\n")
+
+    with pytest.raises(InvalidConfig, match=f"moved to the model's manifest: set `(input\\.)?{name}` in the .toml"):
+        load(path, env={})
 
 
 def test_everything_wrong_is_said_at_once(findings: Findings) -> None:
@@ -140,13 +159,13 @@ max_pixels = 0
     assert [
         "imgtag.toml:2: site.name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
         "imgtag.toml:4: labels.top_k: input should be a valid integer, unable to parse string as an integer",
-        "imgtag.toml:5: labels.treshold: is no setting; did you mean `threshold`?",
+        "imgtag.toml:5: labels.treshold: unknown setting; did you mean `threshold`?",
         "imgtag.toml:6: store.s3.endpoint: is required",
-        "imgtag.toml:9: store.s3.tls.verfy: is no setting; did you mean `verify`?",
+        "imgtag.toml:9: store.s3.tls.verfy: unknown setting; did you mean `verify`?",
         "imgtag.toml:10: rules[0].bucket: is required",
         "imgtag.toml:15: rules[1].limits.max_pixels: input should be greater than 0",
-        "imgtag.toml:16: colour: is no setting",
-        "environment: IMGTAG_LABEL__TOP_K: is no setting; did you mean `IMGTAG_LABELS__TOP_K`?",
+        "imgtag.toml:16: colour: unknown setting",
+        "environment: IMGTAG_LABEL__TOP_K: unknown setting; did you mean `IMGTAG_LABELS__TOP_K`?",
         "environment: labels.decimals: input should be less than or equal to 6",
     ] == findings(text, IMGTAG_LABELS__DECIMALS="9", IMGTAG_LABEL__TOP_K="")
 
@@ -205,7 +224,7 @@ def test_secret_from_a_file(load_text: Load, tmp_path: Path, folder: str) -> Non
         S3 + f'secret_key_file = "{name}"\n[labels]\nmark_key_file = "{name}"',
         CREDENTIALS_DIRECTORY=str(tmp_path / "credentials"),
     )
-    settings: Any = config.need("store").settings
+    settings: Any = config.require("store").settings
 
     assert "s3cret\n" == settings.secret_key.get_secret_value()
     assert config.labels.mark_key is not None
@@ -280,7 +299,7 @@ def test_two_of_a_kind(findings: Findings) -> None:
         ("[store.tape]", "imgtag.toml:1: store.tape: the store plugin 'tape' is broken: no drive"),
         ("store = 3", "imgtag.toml:1: store: is a table of tables: write [store.NAME]"),
         ("[store]\ns3 = 3", "imgtag.toml:2: store.s3: input should be a valid dictionary or instance of Remote"),
-        ("[stor.s3]", "imgtag.toml:1: stor: is no setting; did you mean `store`?"),
+        ("[stor.s3]", "imgtag.toml:1: stor: unknown setting; did you mean `store`?"),
         ('[ops]\nlisten = "9464"', "imgtag.toml:2: ops.listen: write HOST:PORT, such as 127.0.0.1:9464"),
         (
             '[labels]\nmark_key = ""',

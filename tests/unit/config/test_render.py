@@ -29,7 +29,7 @@ def test_example_is_valid_as_it_is(registry: Registry, load_text: Load, *, small
     config = load_text(example(registry, small=small))
 
     require_run(config)
-    assert "directory" == config.need("store").name
+    assert "directory" == config.require("store").name
 
 
 def test_example_without_comments_is_the_defaults(registry: Registry, load_text: Load) -> None:
@@ -59,7 +59,7 @@ def test_every_table_of_the_example_can_be_taken_up(registry: Registry, load_tex
 
     config = load_text(plain)
 
-    assert ("s3", "nats") == (config.need("store").name, config.need("source").name)
+    assert ("s3", "nats") == (config.require("store").name, config.require("source").name)
     assert 3 == config.rules[0].labels.top_k
 
 

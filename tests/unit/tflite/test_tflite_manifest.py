@@ -29,8 +29,8 @@ def place(folder: Path, model: bytes, manifest: str = "", labels: str | None = t
     return folder / "m.toml"
 
 
-def made(path: Path, **settings: object) -> TFLiteClassifier:
-    return TFLiteClassifier(TFLiteSettings(model=str(path), **settings))
+def made(path: Path) -> TFLiteClassifier:
+    return TFLiteClassifier(TFLiteSettings(model=str(path)))
 
 
 def best(classifier: TFLiteClassifier) -> tuple[str, float]:
@@ -66,9 +66,9 @@ def test_the_digest_pins_the_file(tmp_path: Path) -> None:
 
 
 def test_a_temperature_makes_it_less_sure_of_the_same(tmp_path: Path) -> None:
-    """The settings go before the manifest; vectors stay comparable."""
-    path = place(tmp_path, tiny.model(embedding=64), "temperature = 4.0")
-    plain, cooled = made(path, temperature=1.0), made(path)
+    """Vectors stay comparable."""
+    plain = made(place(tmp_path, tiny.model(embedding=64)))
+    cooled = made(place(tmp_path, tiny.model(embedding=64), "temperature = 4.0"))
 
     assert best(plain)[0] == best(cooled)[0]
     assert best(plain)[1] > best(cooled)[1]
@@ -85,7 +85,7 @@ def test_outputs_are_those_that_the_manifest_names(tmp_path: Path) -> None:
     classifier = made(path)
 
     assert (64, "label 1") == (classifier.info.embedding, best(classifier)[0])
-    with pytest.raises(ModelError, match="names the output 'scores', and there are embedding float32"):
+    with pytest.raises(ModelError, match="names the output 'scores', but there are embedding float32"):
         made(place(tmp_path, swapped, '[output]\nprobabilities = "scores"', labels))
 
 
@@ -145,7 +145,7 @@ def test_a_label_file_that_is_named_and_not_there(tmp_path: Path) -> None:
     path = place(tmp_path, tiny.model())
     (tmp_path / "m.txt").unlink()
 
-    with pytest.raises(ModelError, match=r"m\.txt cannot be read"):
+    with pytest.raises(ModelError, match=r"cannot read the label file .*m\.txt"):
         made(path)
 
 
@@ -154,3 +154,24 @@ def test_probabilities_stay_probabilities_at_any_temperature(tmp_path: Path) -> 
     (scores,) = made(place(tmp_path, tiny.model(), "temperature = 20")).classify([GREEN])
 
     assert np.isclose(scores.probabilities.sum(), 1, atol=1e-4)
+
+
+def test_a_manifest_extends_the_bundled_model(tmp_path: Path) -> None:
+    """With a temperature of its own it keeps its name, its taxonomy and its vectors."""
+    (tmp_path / "sober.toml").write_text('extends = "bundled"\ntemperature = 1.5\n')
+    bundled, sober = TFLiteClassifier(TFLiteSettings()).info, made(tmp_path / "sober.toml").info
+
+    assert sober.id == f"{bundled.id}~1.5"
+    assert (bundled.labels, bundled.taxonomy, bundled.projection) == (sober.labels, sober.taxonomy, sober.projection)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [('extends = "other"', "there is no built-in model 'other'"), ('extends = "bundled"\nfile = "m.tflite"', "file")],
+)
+def test_a_manifest_extends_nothing_else(tmp_path: Path, manifest: str, message: str) -> None:
+    """Neither an unknown model nor one with a file of its own."""
+    (tmp_path / "m.toml").write_text(manifest)
+
+    with pytest.raises(ModelError, match=message):
+        made(tmp_path / "m.toml")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from imgtag.errors import ModelError
 from imgtag.plugin.image import Image
 from imgtag.types.vector import LENGTH, cosine
-from imgtag_tflite.choice import choose
 from imgtag_tflite.classifier import TFLiteClassifier
-from imgtag_tflite.projection import leading, read
+from imgtag_tflite.projection import project, read_projection
 from imgtag_tflite.settings import TFLiteSettings
+from imgtag_tflite.source import find_model
 
 if TYPE_CHECKING:
     from conftest import Classify
@@ -38,7 +38,7 @@ def vectors(made: TFLiteClassifier, *images: Image) -> list[NDArray[np.float32]]
 def test_leading_directions_come_first() -> None:
     """As a singular value decomposition has them, each as long as the root of its value."""
     sizes, rows = np.linalg.svd(WEIGHTS - WEIGHTS.mean(axis=0))[1:]
-    found = leading(WEIGHTS)
+    found = project(WEIGHTS)
 
     assert (160, LENGTH) == found.shape
     assert np.sqrt(sizes[:LENGTH]) == pytest.approx(np.linalg.norm(found, axis=0))
@@ -47,12 +47,12 @@ def test_leading_directions_come_first() -> None:
 
 def test_what_all_classes_share_decides_nothing() -> None:
     """A softmax does not see what is added to all logits."""
-    assert leading(WEIGHTS) == pytest.approx(leading(WEIGHTS + np.arange(160)), abs=1e-6)
+    assert project(WEIGHTS) == pytest.approx(project(WEIGHTS + np.arange(160)), abs=1e-6)
 
 
 def test_each_direction_has_one_sign() -> None:
     """The largest number is above zero, so that two machines do not differ by a sign."""
-    found = leading(WEIGHTS)
+    found = project(WEIGHTS)
 
     assert (np.abs(found).max(axis=0) == found.max(axis=0)).all()
 
@@ -60,7 +60,7 @@ def test_each_direction_has_one_sign() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_few_classes_have_few_directions(dtype: type) -> None:
     """The other numbers are zero, not what rounding makes of nothing."""
-    found = leading(WEIGHTS[:4].astype(dtype))
+    found = project(WEIGHTS[:4].astype(dtype))
 
     assert 3 == np.count_nonzero(np.abs(found).max(axis=0))
     assert dtype == found.dtype
@@ -89,16 +89,16 @@ def test_no_last_layer_no_vector(classifier: Classify) -> None:
 
 def test_the_bundled_projection_is_that_of_the_model(tmp_path: Path) -> None:
     """What is committed is what loading the same file as a stranger's finds, but for precision."""
-    choice = choose("bundled")
-    assert choice.projection is not None
-    path = shutil.copy(choice.path, tmp_path)
+    source = find_model("bundled")
+    assert source.projection is not None
+    path = shutil.copy(source.path, tmp_path)
     stranger, bundled = TFLiteClassifier(TFLiteSettings(model=str(path))), TFLiteClassifier(TFLiteSettings())
     noise = Image.from_array(np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8))
     (one,), (other,) = vectors(stranger, noise), vectors(bundled, noise)
 
     assert bundled.info.projection == stranger.info.projection == "svd1"
     assert one == pytest.approx(other, abs=0.01 * float(np.abs(other).max()))
-    assert (1280, LENGTH) == read(choice.projection).shape
+    assert (1280, LENGTH) == read_projection(source.projection).shape
 
 
 def test_a_damaged_projection_is_said_so(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_a_damaged_projection_is_said_so(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
 
     with pytest.raises(ModelError, match=r"projection\.npy"):
-        read(path)
+        read_projection(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ import pytest
 import tiny
 
 from imgtag.errors import ModelError
-from imgtag_tflite import labels, metadata, model_file
+from imgtag_tflite import model_file
 from imgtag_tflite.flatbuffer import Malformed
+from imgtag_tflite.graph import read_metadata
+from imgtag_tflite.model_file import read_model_file
 
 if TYPE_CHECKING:
     from conftest import Classify
@@ -35,6 +38,27 @@ def test_other_models(classifier: Classify, model: bytes, seen: str) -> None:
     assert "[n, height, width, 3]" in caught.value.hint
 
 
+def test_two_outputs_of_one_length(classifier: Classify) -> None:
+    """The hint says how the manifest tells which one has the classes, and it does."""
+    twins = tiny.model(classes=64, embedding=64, names=("output_0", "output_1"))
+    labels = "".join(f"label {number}\n" for number in range(64))
+
+    with pytest.raises(ModelError, match="is not an image classifier") as caught:
+        classifier(twins, labels=labels)
+
+    assert "[output]" in caught.value.hint
+    name = re.findall(r"(\S+) float32", caught.value.message)[0]
+    assert 64 == len(classifier(twins, labels=labels, manifest=f'[output]\nprobabilities = "{name}"\n').info.labels)
+
+
+def test_a_free_input_size(classifier: Classify) -> None:
+    """The hint says what must be fixed."""
+    with pytest.raises(ModelError, match="is not an image classifier") as caught:
+        classifier(tiny.model(free=True), labels=tiny.LABELS)
+
+    assert "convert the model with a fixed one" in caught.value.hint
+
+
 def test_custom_operation(classifier: Classify) -> None:
     """A model that needs foreign code is refused by the operation's name, before a runtime sees it."""
     with pytest.raises(ModelError, match="custom operations: TFLite_Detection_PostProcess"):
@@ -43,14 +67,14 @@ def test_custom_operation(classifier: Classify) -> None:
 
 def test_no_labels(classifier: Classify) -> None:
     """Without labels a vector means nothing."""
-    with pytest.raises(ModelError, match="not an image classifier: no labels come with it"):
+    with pytest.raises(ModelError, match="not an image classifier: it has no labels"):
         classifier(tiny.model())
 
 
 def test_missing_file(tmp_path: Path) -> None:
     """A missing file is named, with the setting to look at."""
-    with pytest.raises(ModelError, match=r"none\.tflite cannot be read: No such file") as caught:
-        model_file.read(tmp_path / "none.tflite")
+    with pytest.raises(ModelError, match=r"cannot read the model .*none\.tflite: No such file") as caught:
+        read_model_file(tmp_path / "none.tflite")
 
     assert "`model` in [classifier.tflite]" in caught.value.hint
 
@@ -58,7 +82,7 @@ def test_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" * 20], ids=["empty", "short", "picture"])
 def test_other_files(classifier: Classify, content: bytes) -> None:
     """A file without the identifier is no model."""
-    with pytest.raises(ModelError, match="no TensorFlow Lite model"):
+    with pytest.raises(ModelError, match="not a TensorFlow Lite model"):
         classifier(content, labels=tiny.LABELS)
 
 
@@ -66,10 +90,10 @@ def test_too_large(tmp_path: Path) -> None:
     """A file over the bound is not read."""
     path = tmp_path / "large.tflite"
     with path.open("wb") as file:
-        file.truncate(model_file.LIMIT + 1)
+        file.truncate(model_file.MAX_BYTES + 1)
 
     with pytest.raises(ModelError, match="more than 512 MB"):
-        model_file.read(path)
+        read_model_file(path)
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:
@@ -79,7 +103,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     for length in range(8, len(content) // 2):
         path.write_bytes(content[:length])
         with pytest.raises(ModelError):
-            model_file.read(path)
+            read_model_file(path)
 
 
 def damaged(content: bytes, dice: random.Random) -> bytes:
@@ -96,7 +120,7 @@ def test_damaged_model(tmp_path: Path) -> None:
     for _ in range(2000):
         path.write_bytes(damaged(content, dice))
         with contextlib.suppress(ModelError):
-            model_file.read(path).label_file()
+            read_model_file(path).read_label_file()
 
 
 def test_damaged_metadata() -> None:
@@ -104,7 +128,7 @@ def test_damaged_metadata() -> None:
     content, dice = tiny.metadata(), random.Random(2)
     for _ in range(2000):
         with contextlib.suppress(Malformed):
-            metadata.read(damaged(content, dice))
+            read_metadata(damaged(content, dice))
 
 
 def test_missing_input(classifier: Classify) -> None:
@@ -114,7 +138,7 @@ def test_missing_input(classifier: Classify) -> None:
     scores = writer.matrix(mean, "scores", 3)
     writer.operators[-1].inputs[1] = -1
 
-    with pytest.raises(ModelError, match="uses a tensor that is not there"):
+    with pytest.raises(ModelError, match="uses a tensor that does not exist"):
         classifier(writer.finish([image], [scores]), labels=tiny.LABELS)
 
 
@@ -130,12 +154,12 @@ def test_shipped_file_was_changed(tmp_path: Path) -> None:
     path.write_bytes(tiny.model())
 
     with pytest.raises(ModelError, match="not the file that its manifest names"):
-        model_file.read(path, expected="0" * 64)
+        read_model_file(path, expected="0" * 64)
 
 
 def test_huge_label_file_inside(classifier: Classify, monkeypatch: pytest.MonkeyPatch) -> None:
     """A label file that unpacks to more than the bound is refused, not unpacked."""
-    monkeypatch.setattr(labels, "LIMIT", 1000)
+    monkeypatch.setattr(model_file, "MAX_LABEL_BYTES", 1000)
 
-    with pytest.raises(ModelError, match="label file inside it cannot be read"):
+    with pytest.raises(ModelError, match="cannot read the label file inside it"):
         classifier(tiny.attach(tiny.model(), "labels.txt", "x\n" * 1000))

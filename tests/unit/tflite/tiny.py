@@ -138,10 +138,16 @@ def model(
     embedding: int = 0,
     names: Sequence[str] = (),
     metadata: bytes = b"",
+    free: bool = False,
 ) -> bytes:
-    """A classifier. `final`: softmax, logistic or None (logits); `stored`: type of the output; `embedding`: length."""
+    """A classifier. `final`: softmax, logistic or None (logits); `stored`: type of the output; `embedding`: length.
+
+    `free`: its input may have any width and height.
+    """
     writer = Writer(batch)
     image, mean = colour(writer, dtype, 0.0 if dtype == "float32" else scale, zero)
+    if free:
+        writer.tensors[image].shapeSignature = [batch, -1, -1, 3]
     scores = writer.matrix(mean, "scores", classes)
     if final == "softmax":
         options = tfl.SoftmaxOptionsT()

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from imgtag_tflite.choice import BUNDLED
+
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
 

@@ -20,7 +20,7 @@ from imgtag.cli.search import said
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unavailable
-from imgtag.models.display_names import DisplayNames, Shown
+from imgtag.models.display_names import DisplayNames, LabelNames
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.service.sidecar import Sidecar
@@ -79,7 +79,7 @@ async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
     await show_progress(console, indexer)
 
 
-async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, Shown]) -> None:
+async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, LabelNames]) -> None:
     await show_labels(console, indexer, names)
     await _attributes(console, store, SAMPLES[0])
     for query in SEARCHES:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from imgtag.cli.demo.samples import SAMPLES, copy_samples
 from imgtag.cli.search import said
-from imgtag.models.display_names import Shown
+from imgtag.models.display_names import LabelNames
 from imgtag.plugin.indexer import Indexer, SearchRequest
 from imgtag.query import parse
 from imgtag.types.document import Document
@@ -58,7 +58,7 @@ async def show_progress(console: Console, indexer: Indexer, check: Callable[[], 
     return found
 
 
-async def show_labels(console: Console, indexer: Indexer, names: Mapping[str, Shown]) -> None:
+async def show_labels(console: Console, indexer: Indexer, names: Mapping[str, LabelNames]) -> None:
     """A table of all labelled pictures; ``names`` is how each model shows its labels."""
     table = Table("picture", "labels", "taken", title="What the index knows", title_justify="left")
     for hit in await hits(indexer, ""):

@@ -1,10 +1,9 @@
-"""``imgtag models add``: from a file, a URL, the store or the catalogue, into the folder of models."""
+"""``imgtag models add``: from a file, a URL, the store or the catalogue, into the models folder."""
 
 from __future__ import annotations
 
 import re
 import shutil
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -18,9 +17,9 @@ from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
 from imgtag.errors import ModelError
 from imgtag.files.writing import sha256_of
-from imgtag.models.catalogue import CatalogueEntry, catalogue
-from imgtag.models.download import LARGEST, download
-from imgtag.models.manifest import LABELS, SUFFIX, Manifest, model_files
+from imgtag.models.catalogue import CatalogueEntry, load_catalogue
+from imgtag.models.download import MAX_BYTES, download
+from imgtag.models.manifest import LABELS_SUFFIX, MANIFEST_SUFFIX, Manifest, find_model_files
 from imgtag.models.repository import ModelRepository, require_name
 from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
@@ -31,8 +30,8 @@ _URL = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A model that was fetched: its file, what is said of it, and its label file where it has one of its own."""
+class Candidate:
+    """A model that may be added: its file, its manifest, and its label file where it has one."""
 
     name: str
     model: Path
@@ -42,29 +41,29 @@ class Found:
 
 @click.command(name="add")
 @click.argument("source", metavar="FILE|URL|BUCKET/KEY|NAME")
-@click.option("--name", default="", help="What it is called from now on. Default: as its file.")
-@click.option("--sha256", default="", help="What the SHA-256 of the model file must be, in hex. A URL needs it.")
+@click.option("--name", default="", help="Name of the model. Default: the name of its file.")
+@click.option("--sha256", default="", help="Expected SHA-256 of the model file, in hex. Required for a URL.")
 @click.option(
-    "--labels", type=click.Path(path_type=Path), help="Text file with one class a line, in the model's order."
+    "--labels", type=click.Path(path_type=Path), help="Text file with one class per line, in the model's order."
 )
-@click.option("--licence", default="", help="The licence of the model.")
-@click.option("--yes", is_flag=True, help="Put it in the place of one of the same name without asking.")
+@click.option("--licence", default="", help="Licence of the model.")
+@click.option("--yes", is_flag=True, help="Replace a model of the same name without asking.")
 @pass_app
 def add(app: App, source: str, *, name: str, sha256: str, labels: Path | None, licence: str, yes: bool) -> int:
-    """Add a model, once it has loaded: from a file, a URL, the configured store, or by name from the catalogue.
+    """Add a model from a file, a URL, the configured store, or by name from the catalogue; it must load first.
 
-    A .toml of the same name beside it says how pictures are given to it, a .txt what its classes are called.
+    A .toml of the same name beside the model says how pictures are passed to it, a .txt names its classes.
     """
     config = app.load()
-    wanted = _Wanted(source=source, name=name, sha256=sha256.lower(), labels=labels, licence=licence)
-    info = anyio.run(_add, config, wanted, yes)
+    request = _Request(source=source, name=name, sha256=sha256.lower(), labels=labels, licence=licence)
+    info = anyio.run(_add, config, request, yes)
     click.echo(f"{info.id}: {len(info.labels):,} classes, {info.licence or 'licence unknown'}")
     click.echo(f'hint: `imgtag models use {info.name}`, or model = "{info.name}" in a rule', err=True)
     return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wanted:
+class _Request:
     source: str
     name: str
     sha256: str
@@ -72,107 +71,106 @@ class _Wanted:
     licence: str
 
 
-async def _add(config: Config, wanted: _Wanted, yes: bool) -> ModelInfo:  # noqa: FBT001
-    library = ModelResolver(config).library
+async def _add(config: Config, request: _Request, yes: bool) -> ModelInfo:  # noqa: FBT001
+    repository = ModelResolver(config).repository
     with TemporaryDirectory(prefix="imgtag-model-") as folder:
-        found = await _Finder(config, wanted, Path(folder)).find()
-        name = require_name(wanted.name or found.name)
-        manifest = await anyio.to_thread.run_sync(_described, found, wanted)
-        labels = await anyio.to_thread.run_sync(found.labels.read_bytes) if found.labels else None
-        info = await _tried(config, name, found.model, manifest, labels, Path(folder) / "tried")
-        if library.path(name) is not None:
-            confirm(f"there is a model {name}: put {info.id} in its place?", yes=yes)
-        await anyio.to_thread.run_sync(library.add, name, found.model, manifest, labels)
+        candidate = await _Finder(config, request, Path(folder)).find()
+        name = require_name(request.name or candidate.name)
+        manifest = await anyio.to_thread.run_sync(_complete_manifest, candidate, request)
+        labels = await anyio.to_thread.run_sync(candidate.labels.read_bytes) if candidate.labels else None
+        info = await _try_loading(config, name, candidate.model, manifest, labels, Path(folder) / "try")
+        if repository.find(name) is not None:
+            confirm(f"there is already a model {name}: replace it by {info.id}?", yes=yes)
+        await anyio.to_thread.run_sync(repository.add, name, candidate.model, manifest, labels)
     return info
 
 
-async def _tried(
+async def _try_loading(
     config: Config, name: str, model: Path, manifest: Manifest, labels: bytes | None, folder: Path
 ) -> ModelInfo:
-    """Load it from where nobody else sees it. Raises ModelError where it cannot be used: then nothing is added."""
-    orders = ModelResolver(config)
-    path = await anyio.to_thread.run_sync(
-        ModelRepository(folder, orders.about.suffix).add, name, model, manifest, labels
-    )
+    """Load it from a folder of its own, where a running sidecar does not see it. Raises ModelError."""
+    resolver = ModelResolver(config)
+    repository = ModelRepository(folder, resolver.settings.suffix)
+    path = await anyio.to_thread.run_sync(repository.add, name, model, manifest, labels)
     try:
-        async with make_pool(config, 1, [orders.order(str(path))]) as pool:
+        async with make_pool(config, 1, [resolver.resolve(str(path))]) as pool:
             return pool.info
     except ModelError as error:
         message = error.message.replace(f"{folder}/", "")
         raise ModelError(f"nothing was added: {message}", hint=error.hint, code=error.code) from None
 
 
-def _described(found: Found, wanted: _Wanted) -> Manifest:
-    """Its own manifest, with what was asked for. Raises ModelError where the digest is another one."""
-    expected = wanted.sha256 or found.manifest.sha256
-    actual = sha256_of(found.model)
+def _complete_manifest(candidate: Candidate, request: _Request) -> Manifest:
+    """Its own manifest, completed by the options. Raises ModelError where the SHA-256 differs."""
+    expected = request.sha256 or candidate.manifest.sha256
+    actual = sha256_of(candidate.model)
     if expected and actual != expected:
-        hint = "Nothing was added. Ask whoever publishes it which one is right."
-        raise ModelError(
-            f"{wanted.source} has the SHA-256 {actual}, and {expected} was expected", hint=hint, code="digest"
-        )
-    changed = {"source": wanted.source, **({"licence": wanted.licence} if wanted.licence else {})}
-    return found.manifest.model_copy(update=changed)
+        hint = "Nothing was added. Ask the publisher which digest is right."
+        message = f"{request.source} has the SHA-256 {actual}, expected {expected}"
+        raise ModelError(message, hint=hint, code="digest")
+    changes = {"source": request.source, **({"licence": request.licence} if request.licence else {})}
+    return candidate.manifest.model_copy(update=changes)
 
 
 def _name(stem: str) -> str:
-    """What a file is called as a model, as near as may be."""
+    """The stem of a file as a valid model name, as similar as possible."""
     return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64]
 
 
 class _Finder:
-    """Brings what was asked for into a folder of its own."""
+    """Brings the requested model into a temporary folder."""
 
-    def __init__(self, config: Config, wanted: _Wanted, folder: Path) -> None:
+    def __init__(self, config: Config, request: _Request, folder: Path) -> None:
         self._config = config
-        self._orders = ModelResolver(config)
-        self._wanted = wanted
+        self._resolver = ModelResolver(config)
+        self._request = request
         self._folder = folder
 
-    async def find(self) -> Found:
+    async def find(self) -> Candidate:
         """The model. Raises ModelError, Unavailable, UsageError."""
-        source = self._wanted.source
+        source = self._request.source
         if _URL.fullmatch(source):
-            return await anyio.to_thread.run_sync(self._fetched, source)
+            return await anyio.to_thread.run_sync(self._from_url, source)
         path = Path(source)
         if await anyio.to_thread.run_sync(path.exists):
-            return await anyio.to_thread.run_sync(self._beside, path)
-        listed = catalogue(self._orders.about.catalogue, self._config.models.catalogue)
-        if source in listed:
-            return await anyio.to_thread.run_sync(self._listed, source, listed[source])
+            return await anyio.to_thread.run_sync(self._from_file, path)
+        catalogue = load_catalogue(self._resolver.settings.catalogue, self._config.models.catalogue)
+        if source in catalogue:
+            return await anyio.to_thread.run_sync(self._from_catalogue, source, catalogue[source])
         if "/" in source:
-            return await self._stored(source)
-        known = ", ".join(sorted(listed))
-        raise ModelError(f"there is no file {source}, and no model of this name is known", hint=f"Known are: {known}.")
+            return await self._from_store(source)
+        known = f"The catalogue has {', '.join(sorted(catalogue))}."
+        raise ModelError(f"there is no file {source}, and no model {source} in the catalogue", hint=known)
 
-    def _beside(self, path: Path) -> Found:
-        """A file, with what stands beside it."""
-        files = model_files(path, self._orders.about.suffix)
-        labels = self._wanted.labels or files.labels
+    def _from_file(self, path: Path) -> Candidate:
+        """A file, with its manifest and label file."""
+        files = find_model_files(path, self._resolver.settings.suffix)
+        if files.model is None:
+            hint = f"Copy the manifest into {self._resolver.repository.folder}."
+            raise ModelError(f"{path} extends a built-in model, so there is no model file to add", hint=hint)
+        labels = self._request.labels or files.labels
         if labels and not labels.is_file():
             raise ModelError(f"there is no label file {labels}", hint="Name it with --labels.")
-        return Found(name=_name(files.name), model=files.model, manifest=files.manifest, labels=labels)
+        return Candidate(name=_name(files.name), model=files.model, manifest=files.manifest, labels=labels)
 
-    def _fetched(self, url: str) -> Found:
-        if not re.fullmatch(r"[0-9a-f]{64}", self._wanted.sha256):
+    def _from_url(self, url: str) -> Candidate:
+        if not re.fullmatch(r"[0-9a-f]{64}", self._request.sha256):
             raise click.UsageError("a model from a URL needs --sha256: 64 hex digits that its publisher gives")
-        path = self._download(url, self._wanted.sha256)
-        labels = self._wanted.labels
-        return Found(
-            name=_name(PurePosixPath(url.partition("?")[0]).stem), model=path, manifest=Manifest(), labels=labels
-        )
+        path = self._download(url, self._request.sha256)
+        name = _name(PurePosixPath(url.partition("?")[0]).stem)
+        return Candidate(name=name, model=path, manifest=Manifest(), labels=self._request.labels)
 
-    def _listed(self, name: str, entry: CatalogueEntry) -> Found:
-        labels = self._wanted.labels
+    def _from_catalogue(self, name: str, entry: CatalogueEntry) -> Candidate:
+        labels = self._request.labels
         if labels is None and entry.labels_url and entry.labels_sha256:
             labels = self._download(entry.labels_url, entry.labels_sha256)
         manifest = Manifest(
             summary=entry.summary, licence=entry.licence, sha256=entry.sha256, input=entry.input, output=entry.output
         )
-        return Found(name=name, model=self._download(entry.url, entry.sha256), manifest=manifest, labels=labels)
+        return Candidate(name=name, model=self._download(entry.url, entry.sha256), manifest=manifest, labels=labels)
 
     def _download(self, url: str, sha256: str) -> Path:
-        """Beside the models, so that what was cut goes on there with the next try."""
+        """Download into the models folder, so that the next attempt can resume, and move it from there."""
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import Progress  # noqa: PLC0415
 
@@ -181,42 +179,36 @@ class _Finder:
             path = download(
                 url,
                 sha256,
-                self._orders.library.folder,
-                lambda there, of: progress.update(task, completed=there, total=of),
+                self._resolver.repository.folder,
+                lambda done, total: progress.update(task, completed=done, total=total),
             )
         return Path(shutil.move(path, self._folder))
 
-    async def _stored(self, source: str) -> Found:
-        """An object of the store, with the manifest and the labels that lie beside it."""
-        hint = "It is a file, a URL, a name of the catalogue, or BUCKET/KEY in the configured store."
+    async def _from_store(self, source: str) -> Candidate:
+        """An object of the store, with the manifest and the label file beside it."""
+        hint = "Name a file, a URL, a model of the catalogue, or BUCKET/KEY in the configured store."
         try:
             ref = ObjectRef.parse(source)
         except ValueError as error:
             raise ModelError(f"there is no file {source}", hint=hint) from error
         if self._config.store is None:
             raise ModelError(f"there is no file {source}, and no store is configured", hint=hint)
-        async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(make_store(self._config))
-            path = self._folder / PurePosixPath(ref.key).name
-            if not await _saved(store, ref, path):
-                raise ModelError(f"there is no file and no object {source}", hint=hint)
-            for suffix in (SUFFIX, LABELS):
-                key = str(PurePosixPath(ref.key).with_suffix(suffix))
-                await _saved(store, ObjectRef(ref.bucket, key), path.with_suffix(suffix))
-            await self._named(store, ref, path)
-        return await anyio.to_thread.run_sync(self._beside, path)
-
-    async def _named(self, store: Store, ref: ObjectRef, path: Path) -> None:
-        """The files that a manifest names, which may be called otherwise."""
-        files = await anyio.to_thread.run_sync(model_files, path, self._orders.about.suffix)
-        for file in files.all:
-            if not file.exists():
-                await _saved(store, ObjectRef(ref.bucket, str(PurePosixPath(ref.key).with_name(file.name))), file)
+        key, path = PurePosixPath(ref.key), self._folder / PurePosixPath(ref.key).name
+        async with make_store(self._config) as store:
+            if not await _save(store, ref, path):
+                raise ModelError(f"there is neither a file nor an object {source}", hint=hint)
+            for suffix in (MANIFEST_SUFFIX, LABELS_SUFFIX):
+                await _save(store, ObjectRef(ref.bucket, str(key.with_suffix(suffix))), path.with_suffix(suffix))
+            files = await anyio.to_thread.run_sync(find_model_files, path, self._resolver.settings.suffix)
+            for file in files.all:  # a manifest may name files that are called otherwise
+                if not file.exists():
+                    await _save(store, ObjectRef(ref.bucket, str(key.with_name(file.name))), file)
+        return await anyio.to_thread.run_sync(self._from_file, path)
 
 
-async def _saved(store: Store, ref: ObjectRef, path: Path) -> bool:
+async def _save(store: Store, ref: ObjectRef, path: Path) -> bool:
     async with store.open(ref) as body:
         if body is None:
             return False
-        await anyio.to_thread.run_sync(path.write_bytes, await body.read(LARGEST))
+        await anyio.to_thread.run_sync(path.write_bytes, await body.read(MAX_BYTES))
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -18,10 +18,12 @@ from imgtag.cli.pictures import in_folder, of_file
 from imgtag.cli.prompts import confirm
 from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
-from imgtag.errors import ConfigError, ImgtagError, ModelError
+from imgtag.errors import ImgtagError, ModelError
 from imgtag.jobs.calibration import Calibration
 from imgtag.jobs.calibration import calibrate as fit
+from imgtag.models.manifest import Manifest
 from imgtag.models.resolver import ModelResolver
+from imgtag.models.temperature import apply_temperature
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.registry import suggestion
 from imgtag.types.labels import identity
@@ -57,18 +59,17 @@ def calibrate(app: App, folder: Path, *, name: str, write: bool, yes: bool, as_j
 
 
 async def _calibrated(config: Config, shelf: _Shelf, name: str) -> tuple[ModelInfo, Calibration]:
-    orders = ModelResolver(config)
-    setting = orders.about.temperature
-    if setting is None:
-        raise ConfigError(f"[classifier.{config.need('classifier').name}] has no temperature to be set")
-    order = await anyio.to_thread.run_sync(lambda: orders.order(name, changed={setting: 1.0}))
-    async with make_pool(config, models=[order]) as pool:
+    resolver = ModelResolver(config)
+    _ = resolver.settings  # without model files there is no manifest that could hold a temperature
+    spec = await anyio.to_thread.run_sync(resolver.resolve, name)
+    async with make_pool(config, models=[spec]) as pool:
         pairs = shelf.labelled(pool.info)
         rows = await _seen(config, shelf, pool, [path for path, _ in pairs])
         kept = [(row, truth) for row, (_, truth) in zip(rows, pairs, strict=True) if row is not None]
         matrix = np.array([np.frombuffer(row, np.float32) for row, _ in kept], np.float32)
-        classes = len(pool.info.labels)
-        return pool.info, fit(matrix.reshape(len(kept), classes), [truth for _, truth in kept])
+        matrix = matrix.reshape(len(kept), len(pool.info.labels))
+        uncalibrated = apply_temperature(matrix, 1 / pool.info.temperature)
+        return replace(pool.info, temperature=1.0), fit(uncalibrated, [truth for _, truth in kept])
 
 
 async def _seen(config: Config, shelf: _Shelf, pool: WorkerPool, paths: Sequence[Path]) -> list[bytes | None]:
@@ -146,22 +147,35 @@ def _as_text(info: ModelInfo, found: Calibration) -> str:
 
 
 def _advice(config: Config, name: str, found: Calibration) -> str:
-    orders = ModelResolver(config)
-    if orders.library.path(name or orders.default) is not None:
+    resolver = ModelResolver(config)
+    name = name or resolver.default
+    if name in resolver.settings.builtin or resolver.repository.find(name) is not None:
         return "hint: run it again with --write to keep this in the model's manifest"
-    return f"hint: write temperature = {found.temperature:g} under [classifier.{config.need('classifier').name}]"
+    return f"hint: write temperature = {found.temperature:g} into the manifest beside {name}"
 
 
 def _write(config: Config, name: str, found: Calibration, *, yes: bool) -> None:
-    """Keep the temperature with the model. Raises ModelError where it has no manifest of ours."""
-    orders = ModelResolver(config)
-    chosen = name or orders.default
-    files = next((each.files for each in orders.library.list() if each.name == chosen), None)
+    """Write the temperature into the model's manifest. Raises ModelError where the model is not in our folder."""
+    resolver = ModelResolver(config)
+    name, repository = name or resolver.default, resolver.repository
+    if name in resolver.settings.builtin:
+        _extend(config, name, found, yes=yes)
+        return
+    files = next((record.files for record in repository.list() if record.name == name), None)
     if files is None:
-        raise ModelError(
-            f"{chosen} is not in {orders.library.folder}, so nothing was written", hint=_advice(config, name, found)
-        )
-    confirm(f"set the temperature of {chosen} to {found.temperature:g}?", yes=yes)
-    said = {"temperature": found.temperature, "file": files.model.name, "labels": files.labels and files.labels.name}
-    orders.library.describe(chosen, files.manifest.model_copy(update=said))
-    click.echo(f"{chosen} has the temperature {found.temperature:g} from now on", err=True)
+        hint = _advice(config, name, found)
+        raise ModelError(f"{name} is not in {repository.folder}, so nothing was written", hint=hint)
+    confirm(f"set the temperature of {name} to {found.temperature:g}?", yes=yes)
+    names = {"file": files.model and files.model.name, "labels": files.labels and files.labels.name}
+    repository.write_manifest(name, files.manifest.model_copy(update={"temperature": found.temperature, **names}))
+    click.echo(f"{name} now has the temperature {found.temperature:g}", err=True)
+
+
+def _extend(config: Config, builtin: str, found: Calibration, *, yes: bool) -> None:
+    """Write a manifest that extends a built-in model, since that one cannot be changed itself."""
+    name, repository = f"{builtin}-calibrated", ModelResolver(config).repository
+    confirm(f"write the model {name}, which is {builtin} with the temperature {found.temperature:g}?", yes=yes)
+    repository.write_manifest(name, Manifest(extends=builtin, temperature=found.temperature))
+    click.echo(
+        f"{name} has the temperature {found.temperature:g}; `imgtag models use {name}` makes it the default", err=True
+    )

@@ -6,7 +6,7 @@ import anyio
 import click
 
 from imgtag.cli.main import App, pass_app
-from imgtag.cli.models.listing import loaded, uses
+from imgtag.cli.models.listing import find_uses, load_info
 from imgtag.cli.prompts import confirm
 from imgtag.errors import ConfigError, ModelError
 from imgtag.models.resolver import ModelResolver
@@ -16,48 +16,47 @@ from imgtag.models.resolver import ModelResolver
 @click.argument("name", metavar="NAME")
 @pass_app
 def use(app: App, name: str) -> int:
-    """Make a model the default one; a running sidecar takes it by itself. `bundled` is the one that comes along.
+    """Make a model the default. A running sidecar switches to it by itself. `bundled` is the included model.
 
-    What is labelled already keeps its labels.
+    Pictures that are already labelled keep their labels.
     """
     config = app.load()
-    orders = ModelResolver(config)
-    about = orders.about
-    if orders.configured:
-        key = f"classifier.{config.need('classifier').name}.{about.name}"
+    resolver = ModelResolver(config)
+    settings, repository = resolver.settings, resolver.repository
+    if resolver.is_default_configured:
+        key = f"classifier.{config.require('classifier').name}.{settings.name}"
         raise ConfigError(
-            f"{config.origins.told(key)} sets {about.name} = {orders.default!r}, and the configuration goes before",
-            hint=f"Write {name!r} there, or take the line out and run this again.",
+            f"{config.origins.source_of(key)} sets {settings.name} = {resolver.default!r}, which takes precedence",
+            hint=f"Set it to {name!r} there, or remove that line and run this again.",
         )
-    if name not in about.builtin and orders.library.path(name) is None:
-        orders.located(name)  # says what is there instead
-        raise ModelError(f"{name} is not in {orders.library.folder}", hint=f"First `imgtag models add {name}`.")
-    info = anyio.run(loaded, config, name)
-    orders.library.choose(None if name in about.builtin else name)
-    click.echo(f"{info.id} is the default from now on", err=True)
+    if name not in settings.builtin and repository.find(name) is None:
+        resolver.locate(name)  # raises UnknownModel with a suggestion, unless it is a path
+        raise ModelError(f"{name} is not in {repository.folder}", hint=f"First run `imgtag models add {name}`.")
+    info = anyio.run(load_info, config, name)
+    repository.set_default(None if name in settings.builtin else name)
+    click.echo(f"{info.id} is now the default model", err=True)
     return 0
 
 
 @click.command(name="remove")
 @click.argument("name", metavar="NAME")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_app
 def remove(app: App, name: str, *, yes: bool) -> int:
-    """Remove a model from the folder of models; not one that is in use."""
+    """Remove a model from the models folder, unless it is in use."""
     config = app.load()
-    orders = ModelResolver(config)
-    if name in orders.about.builtin:
-        raise ModelError(
-            f"{name} comes with the classifier and cannot be removed", hint="Use another one: `imgtag models use`."
-        )
-    if orders.library.path(name) is None:
-        orders.located(name)
-        raise ModelError(f"{name} is not in {orders.library.folder}", hint="Remove it by hand: it is yours.")
-    used = uses(config, orders).get(name)
-    if used:
-        hint = "Take it out of the rules, or `imgtag models use` another one first."
-        raise ModelError(f"{name} is in use: {', '.join(used)}", hint=hint)
-    confirm(f"remove {name} from {orders.library.folder}?", yes=yes)
-    for path in orders.library.remove(name):
+    resolver = ModelResolver(config)
+    repository = resolver.repository
+    if name in resolver.settings.builtin:
+        hint = "Use another model instead: `imgtag models use`."
+        raise ModelError(f"{name} is part of the classifier and cannot be removed", hint=hint)
+    if repository.find(name) is None:
+        resolver.locate(name)  # raises UnknownModel with a suggestion, unless it is a path
+        raise ModelError(f"{name} is not in {repository.folder}", hint="Delete the file yourself.")
+    if used_by := find_uses(config, resolver).get(name):
+        hint = "Remove it from the rules, or switch to another model with `imgtag models use` first."
+        raise ModelError(f"{name} is in use: {', '.join(used_by)}", hint=hint)
+    confirm(f"remove {name} from {repository.folder}?", yes=yes)
+    for path in repository.remove(name):
         click.echo(f"removed {path}", err=True)
     return 0

@@ -81,8 +81,8 @@ class Tally:
 
 
 async def _compare(config: Config, names: tuple[str, str], what: str, limit: int, as_json: bool) -> Tally:  # noqa: FBT001
-    orders = ModelResolver(config)
-    pair = [await anyio.to_thread.run_sync(orders.order, name) for name in names]
+    resolver = ModelResolver(config)
+    pair = [await anyio.to_thread.run_sync(resolver.resolve, name) for name in names]
     async with make_pool(config, models=pair) as pool, pictures(config, what, limit) as found:
         comparison = _Comparison(config, pool, pair, as_json=as_json)
         await comparison.run(found)

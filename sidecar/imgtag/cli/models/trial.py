@@ -13,7 +13,7 @@ import click
 
 from imgtag.assembly import make_pool
 from imgtag.cli.main import FAILED, App, pass_app
-from imgtag.cli.models.listing import loaded
+from imgtag.cli.models.listing import load_info
 from imgtag.cli.pictures import of_file
 from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
@@ -36,7 +36,7 @@ from imgtag.workers.pool import WorkerPool
 def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...], as_json: bool) -> int:
     """Say what models see on pictures, one beside the other. Nothing is written or changed."""
     config = app.load()
-    wanted = names or _every(ModelResolver(config))
+    wanted = names or _all_names(ModelResolver(config))
     return anyio.run(_try, config, files, wanted, as_json)
 
 
@@ -47,9 +47,9 @@ def verify(app: App, names: tuple[str, ...]) -> int:
     """Load models, by default all, and compare each with the SHA-256 of its manifest."""
     config = app.load()
     refused = 0
-    for name in names or _every(ModelResolver(config)):
+    for name in names or _all_names(ModelResolver(config)):
         try:
-            info = anyio.run(loaded, config, name)
+            info = anyio.run(load_info, config, name)
             click.echo(f"ok      {name}: {info.id}, {len(info.labels):,} classes")
         except ImgtagError as error:
             refused += 1
@@ -59,15 +59,15 @@ def verify(app: App, names: tuple[str, ...]) -> int:
     return FAILED if refused else 0
 
 
-def _every(orders: ModelResolver) -> list[str]:
-    return [*orders.about.builtin[:1], *(each.name for each in orders.library.list())]
+def _all_names(resolver: ModelResolver) -> list[str]:
+    return [*resolver.settings.builtin[:1], *(record.name for record in resolver.repository.list())]
 
 
 async def _try(config: Config, files: Sequence[Path], names: Sequence[str], as_json: bool) -> int:  # noqa: FBT001
-    orders = ModelResolver(config)
-    ordered = {name: await anyio.to_thread.run_sync(orders.order, name) for name in names}
-    async with make_pool(config, 1, list(ordered.values())) as pool:
-        trial = _Trial(config, pool, ordered, as_json=as_json)
+    resolver = ModelResolver(config)
+    specs = {name: await anyio.to_thread.run_sync(resolver.resolve, name) for name in names}
+    async with make_pool(config, 1, list(specs.values())) as pool:
+        trial = _Trial(config, pool, specs, as_json=as_json)
         for path in files:
             await trial.show(path)
     return FAILED if trial.failed else 0
