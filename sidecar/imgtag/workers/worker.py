@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.classifier import ModelInfo
 
-_TOGETHER = 1 << 20
+MAX_JOINED = 1 << 20
 """Bytes of a picture that is copied behind its header, to be sent in one piece."""
-_PIECE = 1 << 16
-_MAX_ANSWER = 1 << 20
-START = 60.0
+CHUNK = 1 << 16
+MAX_ANSWER = 1 << 20
+MAX_START = 60.0
 """Seconds that a worker may take to load its model."""
-_GONE = 2.0
+MAX_REAP = 2.0
 """Seconds until a process that has closed its socket has ended."""
 _ENVIRONMENT = {
     # One thread a worker: parallelism comes from the number of processes.
@@ -68,7 +68,7 @@ class WorkerDied(Exception):
 class WorkerTerms:
     """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold."""
 
-    memory: int = 1 << 30
+    memory: int = 768 << 20
     nice: int = 5
     models: int = 1
 
@@ -122,16 +122,18 @@ class Worker:
             del self._held[each]
         order = {"entry": model.entry, "settings": model.settings, "memory": self._terms.memory}
         try:
-            with anyio.fail_after(START):
-                hello = await self._exchange({"load": model.key, "drop": [each.key for each in old], **order}, b"")
-            refused = answers.failure(hello)
-            if refused:
-                raise refused
-            self._held[model] = answers.model_info(hello)
+            with anyio.fail_after(MAX_START):
+                declaration = await self._exchange(
+                    {"load": model.key, "drop": [each.key for each in old], **order}, b""
+                )
+            error = answers.parse_failure(declaration)
+            if error:
+                raise error
+            self._held[model] = answers.parse_model_info(declaration)
         except TimeoutError as error:
-            raise WorkerDied(f"the worker did not load its model within {START:g} s", "worker_timeout") from error
+            raise WorkerDied(f"the worker did not load its model within {MAX_START:g} s", "worker_timeout") from error
         except _BROKEN as error:
-            raise WorkerDied(f"the worker did not start ({await self._fate()})") from error
+            raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
         except frames.FrameError as error:
             raise ModelError(f"the classifier {model.entry} does not say what its model is") from error
         return self._held[model]
@@ -142,14 +144,14 @@ class Worker:
         try:
             with anyio.fail_after(seconds):
                 answer = await self._exchange({"model": model.key, **header}, body)
-            refused = answers.refusal(answer)
-            if refused:
-                raise refused
-            return answers.inference(answer, len(info.labels))
+            error = answers.parse_refusal(answer)
+            if error:
+                raise error
+            return answers.parse_inference(answer, len(info.labels))
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except _BROKEN as error:
-            reason = f"it ended the process that decodes it ({await self._fate()})"
+            reason = f"it ended the process that decodes it ({await self._describe_end()})"
             raise WorkerDied(reason, killed=self._process.poll() == -signal.SIGKILL) from error
         except frames.FrameError as error:
             raise WorkerDied("it made the process that decodes it answer nonsense") from error
@@ -163,36 +165,36 @@ class Worker:
 
     async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
         head = frames.encode(header, len(body))
-        if len(body) <= _TOGETHER:
+        if len(body) <= MAX_JOINED:
             await self._stream.send(head + body)
         else:
             await self._stream.send(head)
             await self._stream.send(body)
-        return await self._answer()
+        return await self._receive()
 
-    async def _answer(self) -> dict[str, Any]:
+    async def _receive(self) -> dict[str, Any]:
         """The one answer, which mostly comes in one piece."""
-        data = bytearray(await self._stream.receive(_PIECE))
+        data = bytearray(await self._stream.receive(CHUNK))
         while len(data) < frames.PREFIX.size:
-            data += await self._stream.receive(_PIECE)
-        length, more = frames.lengths(bytes(data[: frames.PREFIX.size]), _MAX_ANSWER)
+            data += await self._stream.receive(CHUNK)
+        length, more = frames.lengths(bytes(data[: frames.PREFIX.size]), MAX_ANSWER)
         end = frames.PREFIX.size + length
         while len(data) < end + more:
-            data += await self._stream.receive(_PIECE)
+            data += await self._stream.receive(CHUNK)
         if len(data) > end + more:
             raise frames.FrameError("there is more than one answer")
         return frames.decode_header(bytes(data[frames.PREFIX.size : end]))
 
-    async def _fate(self) -> str:
+    async def _describe_end(self) -> str:
         await anyio.to_thread.run_sync(self._reap)
         code = self._process.poll()
         if code is None:
             return "it hangs"
-        return f"killed by {_signal(-code)}" if code < 0 else f"exit code {code}"
+        return f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
 
     def _reap(self) -> None:
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GONE)
+            self._process.wait(MAX_REAP)
 
 
 def _spawn(terms: WorkerTerms) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -216,7 +218,7 @@ def _spawn(terms: WorkerTerms) -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
-def _signal(number: int) -> str:
+def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -32,21 +32,21 @@ json_values = st.recursive(
 
 
 def test_an_answer_is_read() -> None:
-    found = answers.inference(GOOD, 3)
+    found = answers.parse_inference(GOOD, 3)
     assert found.raw == Raw(((0, 0.9), (2, 0.01)))
     assert found.facts == Facts(width=30, height=20)
     assert (found.content, found.decode, found.infer) == ("A" * 22, 0.1, 0.2)
-    assert answers.refusal(GOOD) is None
+    assert answers.parse_refusal(GOOD) is None
 
 
 def test_a_model_that_sees_nothing_at_all_is_a_result() -> None:
-    assert answers.inference({**GOOD, "raw": ""}, 3).raw == Raw(())
+    assert answers.parse_inference({**GOOD, "raw": ""}, 3).raw == Raw(())
 
 
 def test_a_vector_is_read_as_its_bytes() -> None:
     values = bytes([1, 255]) * 64
-    assert answers.inference({**GOOD, "vec": b64encode(values).decode()}, 3).vec == values
-    assert answers.inference(GOOD, 3).vec is None
+    assert answers.parse_inference({**GOOD, "vec": b64encode(values).decode()}, 3).vec == values
+    assert answers.parse_inference(GOOD, 3).vec is None
 
 
 @pytest.mark.parametrize(
@@ -76,43 +76,43 @@ def test_a_vector_is_read_as_its_bytes() -> None:
 )
 def test_an_answer_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
     with pytest.raises(FrameError):
-        answers.inference({**GOOD, **changed}, 3)
+        answers.parse_inference({**GOOD, **changed}, 3)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_an_answer_that_lacks_something_is_none(name: str) -> None:
     with pytest.raises(FrameError):
-        answers.inference({key: value for key, value in GOOD.items() if key != name}, 3)
+        answers.parse_inference({key: value for key, value in GOOD.items() if key != name}, 3)
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "error", "info"]), json_values))
 def test_any_answer_is_read_or_refused(changed: dict[str, object]) -> None:
-    for read in (lambda: answers.inference({**GOOD, **changed}, 3), lambda: answers.model_info(changed)):
+    for read in (lambda: answers.parse_inference({**GOOD, **changed}, 3), lambda: answers.parse_model_info(changed)):
         try:
             read()
         except (FrameError, ModelError):
             continue
     try:
-        answers.refusal(changed)
-        answers.failure(changed)
+        answers.parse_refusal(changed)
+        answers.parse_failure(changed)
     except FrameError:
         pass
 
 
 def test_a_refusal_keeps_its_kind_words_and_code() -> None:
-    error = answers.refusal({"error": WORDS})
+    error = answers.parse_refusal({"error": WORDS})
     assert isinstance(error, Unreadable)
     assert (error.message, error.hint, error.code) == ("too large", "make it smaller", "memory")
 
 
 @pytest.mark.parametrize("kind", ["ConfigError", "Unavailable", "ModelError", "QueryError", "KeyError", "", None, 5])
 def test_a_picture_cannot_stop_the_sidecar(kind: object) -> None:
-    error = answers.refusal({"error": {**WORDS, "type": kind}})
+    error = answers.parse_refusal({"error": {**WORDS, "type": kind}})
     assert type(error) is Undecodable
 
 
 def test_words_of_a_worker_are_one_printable_line() -> None:
-    error = answers.refusal({"error": {**WORDS, "message": "a\nb\x1b[31m\ud800" * 999, "code": "A B\n"}})
+    error = answers.parse_refusal({"error": {**WORDS, "message": "a\nb\x1b[31m\ud800" * 999, "code": "A B\n"}})
     assert error
     assert error.message.isprintable()
     assert len(error.message) == 500
@@ -124,17 +124,17 @@ def test_words_of_a_worker_are_one_printable_line() -> None:
 )
 def test_a_refusal_that_makes_no_sense_is_none(said: object) -> None:
     with pytest.raises(FrameError):
-        answers.refusal({"error": said})
+        answers.parse_refusal({"error": said})
 
 
 def test_a_worker_that_did_not_start_says_why() -> None:
-    assert isinstance(answers.failure({"error": {**WORDS, "type": "PluginError"}}), PluginError)
-    assert isinstance(answers.failure({"error": {**WORDS, "type": "Unreadable"}}), ModelError)
-    assert answers.failure({"info": {}}) is None
+    assert isinstance(answers.parse_failure({"error": {**WORDS, "type": "PluginError"}}), PluginError)
+    assert isinstance(answers.parse_failure({"error": {**WORDS, "type": "Unreadable"}}), ModelError)
+    assert answers.parse_failure({"info": {}}) is None
 
 
 def test_a_model_is_read() -> None:
-    assert answers.model_info(json.loads(json.dumps({"info": asdict(INFO)}))) == INFO
+    assert answers.parse_model_info(json.loads(json.dumps({"info": asdict(INFO)}))) == INFO
 
 
 def test_the_words_of_a_model_are_read() -> None:
@@ -142,7 +142,10 @@ def test_the_words_of_a_model_are_read() -> None:
         classes=tuple(ClassTerms(category=None, ancestors=("letter",), synonyms=(label * 2,)) for label in INFO.labels),
         ancestors=(AncestorTerms(name="letter", synonyms=("character",)),),
     )
-    assert answers.model_info(json.loads(json.dumps({"info": asdict(replace(INFO, taxonomy=words))}))).taxonomy == words
+    assert (
+        answers.parse_model_info(json.loads(json.dumps({"info": asdict(replace(INFO, taxonomy=words))}))).taxonomy
+        == words
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_the_words_of_a_model_are_read() -> None:
 )
 def test_labels_that_no_object_could_tell_apart_are_refused(changed: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=re.escape(f"the labels of the model m: {message}")) as refused:
-        answers.model_info({"info": {**asdict(INFO), **changed}})
+        answers.parse_model_info({"info": {**asdict(INFO), **changed}})
     assert "lower case and unique" in (refused.value.hint or "")
 
 
@@ -175,7 +178,7 @@ def test_labels_that_no_object_could_tell_apart_are_refused(changed: dict[str, o
 )
 def test_words_that_make_no_sense_are_none(words: dict[str, object]) -> None:
     with pytest.raises(FrameError):
-        answers.model_info({"info": {**asdict(INFO), "taxonomy": words}})
+        answers.parse_model_info({"info": {**asdict(INFO), "taxonomy": words}})
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_words_that_make_no_sense_are_none(words: dict[str, object]) -> None:
 )
 def test_a_model_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
     with pytest.raises(FrameError):
-        answers.model_info({"info": {**asdict(INFO), **changed}})
+        answers.parse_model_info({"info": {**asdict(INFO), **changed}})
 
 
 @given(st.dictionaries(st.text(), json_values), st.integers(0, 2**32 - 1))

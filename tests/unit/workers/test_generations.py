@@ -84,11 +84,11 @@ async def test_a_picture_goes_to_a_worker_that_has_its_model() -> None:
 async def test_every_probability_is_there_where_it_is_asked_for() -> None:
     """As float32, for those who calibrate; else nobody carries them."""
     async with WorkerPool([ONE], 1) as pool:
-        every = (await pool.classify(picture("red"), LIMITS, every=True)).every
+        every = (await pool.classify(picture("red"), LIMITS, all_probabilities=True)).all_probabilities
 
         assert every is not None
         assert 10 * 4 == len(every)
-        assert (await pool.classify(picture("red"), LIMITS)).every is None
+        assert (await pool.classify(picture("red"), LIMITS)).all_probabilities is None
 
 
 async def test_memory_is_limited_again_after_a_second_model() -> None:

@@ -206,7 +206,7 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
             pauses.append(anyio.current_time() - begin)
 
     async with WorkerPool([HOSTILE], 1) as pool:
-        pool._deaths = Watched(pool_module._RESTART)
+        pool._deaths = Watched(pool_module._RESTART_BACKOFF)
         for _ in range(2):
             with pytest.raises(Undecodable):
                 await pool.classify(picture(KILLER), LIMITS)
@@ -267,16 +267,16 @@ async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
     async def watched(self: WorkerPool, data: bytes, limits: PictureLimits) -> object:
         nonlocal at_work, most
-        large = limits.memory > pool_module._MODEST
+        large = limits.memory > pool_module.MODEST_MEMORY
         at_work += large
         most = max(most, at_work)
         try:
-            return await patiently(self, data, limits)
+            return await classify(self, data, limits)
         finally:
             at_work -= large
 
-    patiently = WorkerPool._patiently
-    monkeypatch.setattr(WorkerPool, "_patiently", watched)
+    classify = WorkerPool._classify_with_retries
+    monkeypatch.setattr(WorkerPool, "_classify_with_retries", watched)
     large = png(4000, 3000, colour=2)
     async with WorkerPool([COLOURS], 2) as pool, anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -406,7 +406,7 @@ async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "START", 0.01)
+    monkeypatch.setattr(worker_module, "MAX_START", 0.01)
     with pytest.raises(Unavailable, match=r"did not load its model within 0.01 s"):
         async with WorkerPool([COLOURS], 1):
             pytest.fail("it must not start")
@@ -421,8 +421,8 @@ async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.Monk
 
 async def test_two_models_are_never_mixed(misdeeds: str) -> None:
     async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "another"})], 1) as pool:
-        with pytest.raises(ModelError, match="another one than at the start"):
-            await pool._started()
+        with pytest.raises(ModelError, match="differs from the one loaded at the start"):
+            await pool._start_worker()
 
 
 async def test_every_error_is_one_of_ours() -> None:

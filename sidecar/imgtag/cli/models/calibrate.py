@@ -85,7 +85,7 @@ async def _seen(config: Config, shelf: _Shelf, pool: WorkerPool, paths: Sequence
         async def see(place: int) -> None:
             try:
                 data = await of_file(paths[place], config.pipeline.max_bytes).read()
-                found[place] = (await pool.classify(data, limits, every=True)).every
+                found[place] = (await pool.classify(data, limits, all_probabilities=True)).all_probabilities
             except ImgtagError as error:
                 shelf.complaints.append(f"left out: {paths[place]}: {error.message}")
             progress.advance(task)

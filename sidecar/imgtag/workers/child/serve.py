@@ -86,7 +86,12 @@ def _loaded(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, 
 
 def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _inference(classifier, PictureLimits(**request["limits"]), body, every=bool(request.get("every")))
+        return _inference(
+            classifier,
+            PictureLimits(**request["limits"]),
+            body,
+            all_probabilities=bool(request.get("all_probabilities")),
+        )
     except (Unreadable, Undecodable) as error:
         return refusal(error)
     except MemoryError:
@@ -95,7 +100,9 @@ def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> 
         return refusal(Undecodable(f"the classifier failed over it: {error}", code="classifier"))
 
 
-def _inference(classifier: Classifier, limits: PictureLimits, data: bytes, *, every: bool) -> dict[str, Any]:
+def _inference(
+    classifier: Classifier, limits: PictureLimits, data: bytes, *, all_probabilities: bool
+) -> dict[str, Any]:
     start = time.perf_counter()
     decoded = decode(data, classifier.info.size, limits)
     between = time.perf_counter()
@@ -109,7 +116,9 @@ def _inference(classifier: Classifier, limits: PictureLimits, data: bytes, *, ev
         "decode": between - start,
         "infer": end - between,
     }
-    return {**answer, "every": b64encode(scores.probabilities.tobytes()).decode()} if every else answer
+    if all_probabilities:
+        answer["all_probabilities"] = b64encode(scores.probabilities.tobytes()).decode()
+    return answer
 
 
 def _best(probabilities: NDArray[np.float32], classes: int) -> Raw:
