@@ -1,4 +1,4 @@
-"""Make the reference pages that come from the code, or with --check say which of them are not as they would be made."""
+"""Generate the reference pages from the code; with --check, list the ones that are out of date."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PAGES = {
 
 
 def main() -> int:
-    """Write every page whose text is another; with --check only name them."""
+    """Write every page whose text differs; with --check only list them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page would change")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page would change")
     check = parser.parse_args().check
     changed = 0
     for name, make in PAGES.items():

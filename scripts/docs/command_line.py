@@ -1,4 +1,4 @@
-"""Every command with its options, as click knows them."""
+"""Every command with its options, from its click definition."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ terminal and without `--yes`, they refuse."""
 
 
 def commands() -> str:
-    """The page."""
+    """Return the page."""
     return page("Commands", _INTRO, *(_described(path, command) for path, command in walk(cli, ("imgtag",))))
 
 
 def walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """A command and all below it."""
+    """Yield a command and all its subcommands."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            below = command.get_command(context, name)
-            assert below is not None, "it was listed"
-            if not below.hidden:
-                yield from walk(below, (*path, name))
+            child = command.get_command(context, name)
+            assert child is not None, "list_commands returned it"
+            if not child.hidden:
+                yield from walk(child, (*path, name))
 
 
 def _described(path: tuple[str, ...], command: click.Command) -> str:
@@ -52,6 +52,6 @@ def _help(command: click.Command) -> str:
 def _options(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
     for option in command.params:
         if isinstance(option, click.Option) and not option.hidden:
-            said = option.get_help_record(context)
-            assert said is not None, "only hidden ones have none"
-            yield code(said[0]), said[1]
+            record = option.get_help_record(context)
+            assert record is not None, "only hidden options have none"
+            yield code(record[0]), record[1]

@@ -1,4 +1,4 @@
-"""The fields of a document, beside one that the real code makes."""
+"""The fields of a document, with an example that the real code builds."""
 
 from __future__ import annotations
 
@@ -70,14 +70,16 @@ The `sqlite` index holds the same document. `imgtag search --json` prints it wit
 
 
 def document() -> str:
-    """The page."""
-    made = [
+    """Return the page."""
+    documents = [
         _example(),
         _example(Problem(code="too_large", reason="90,000,000 bytes are over the limit", status="refused")),
     ]
-    fields = {name for each in made for name in each}
-    assert fields == _FIELDS.keys(), f"described, or made, but not both: {sorted(fields ^ _FIELDS.keys())}"
-    shown = {**made[0], "_vectors": {"img": [*made[0]["_vectors"]["img"][:3], "..."]}}
+    fields = {name for document in documents for name in document}
+    assert fields == _FIELDS.keys(), (
+        f"described but not built, or built but not described: {sorted(fields ^ _FIELDS.keys())}"
+    )
+    shown = {**documents[0], "_vectors": {"img": [*documents[0]["_vectors"]["img"][:3], "..."]}}
     rows = [(code(name), meaning) for name, meaning in _FIELDS.items()]
     return page(
         "Document",
@@ -90,24 +92,24 @@ def document() -> str:
 
 
 def _example(problem: Problem | None = None) -> Document:
-    """A document that the code of the sidecar makes, with the words of the bundled model."""
+    """Build a document with the sidecar's code and the vocabulary of the bundled model."""
     info = SPEC.load()(SPEC.settings()).info
-    said = info.vocabulary(LabelPolicy())
+    vocabulary = info.vocabulary(LabelPolicy())
     ref = ObjectRef("wildlife", "2024/Zoo/kit fox 01.jpg")
     state = ObjectState(
         ref=ref, etag='"9b2cf535f27731c974343645a3985328"', size=4812377, modified=1719850000, content_type="image/jpeg"
     )
-    places = [info.labels.index(name) for name in ("kit fox", "red fox")]
-    raw = Raw(((places[0], 0.61), (places[1], 0.27)))
+    classes = [info.labels.index(name) for name in ("kit fox", "red fox")]
+    raw = Raw(((classes[0], 0.61), (classes[1], 0.27)))
     mark = Mark(
-        model=info.id, rules=said.digest, content=content_digest(b""), etag=state.etag, etag_after=state.etag,
+        model=info.id, rules=vocabulary.digest, content=content_digest(b""), etag=state.etag, etag_after=state.etag,
         owner=owner_digest("edge-7", ref), at=1719846003,
     )  # fmt: skip
     facts = Facts(
         width=6000, height=4000, taken=1719842400, camera="Canon EOS R5", lat=46.55, lng=7.95, modified=1719846000
     )
     vector = Vector(info.projection, bytes(range(LENGTH)))
-    entries = Entries(labels=said.labels_to_write(raw), mark=mark, facts=facts, raw=raw, vec=vector)
+    entries = Entries(labels=vocabulary.labels_to_write(raw), mark=mark, facts=facts, raw=raw, vec=vector)
     return build_document(
-        "edge-7", state, entries, {"license": "2"}, DocumentOptions(metadata=("license",)), problem, said
+        "edge-7", state, entries, {"license": "2"}, DocumentOptions(metadata=("license",)), problem, vocabulary
     )

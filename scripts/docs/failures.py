@@ -1,4 +1,4 @@
-"""Every error, and every code that documents, dead letters and metrics carry."""
+"""Every error, and every code in documents, dead letters and metrics."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 
 
 def errors() -> str:
-    """The page."""
-    forgotten = codes() - described()
-    assert not forgotten, f"describe these codes in {__file__}: {sorted(forgotten)}"
+    """Return the page."""
+    undescribed = codes() - described()
+    assert not undescribed, f"describe these codes in {__file__}: {sorted(undescribed)}"
     drawn = (tree.__doc__ or "").partition("\n\n")[2].partition("\n\nThe docstring")[0]
     rows = [
         (code(name), _first(kind), kind.disposition.value, code(kind.default_code), kind.default_hint or "-")
@@ -139,7 +139,7 @@ def errors() -> str:
 
 
 def classes() -> Iterator[tuple[str, type[ImgtagError]]]:
-    """Every error with its name, those of plugins with their package."""
+    """Yield every error with its name; errors of plugins are qualified by their package."""
     for name in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["packages"]:
         _import_all(name)
     yield "ImgtagError", ImgtagError
@@ -147,12 +147,12 @@ def classes() -> Iterator[tuple[str, type[ImgtagError]]]:
 
 
 def codes() -> set[str]:
-    """All that stand as such in the sources."""
+    """Return all codes in the sources."""
     return {text for source in sources() for node in ast.walk(source.tree) for text in _codes(node)} - {""}
 
 
 def described() -> set[str]:
-    """All that the page explains."""
+    """Return all codes that the page explains."""
     return {name for _, group in _GROUPS.values() for name in group}
 
 

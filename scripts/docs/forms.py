@@ -1,4 +1,4 @@
-"""The few forms of Markdown that the pages are made of."""
+"""The Markdown elements of the pages."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ import re
 from collections.abc import Iterable, Sequence
 
 _CODE = re.compile(r"``([^`]+)``")
-_BLOCK = re.compile(r"(?m)^(?: {4}.*(?:\n|\Z)|\n)+")
 
 
 def code(text: str) -> str:
-    """As code; also what holds a backtick."""
+    """Return text as inline code, even if it contains a backtick."""
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a bar in a cell does not end it."""
+    """Return a table; bars in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
 
 
 def prose(docstring: str) -> str:
-    """A docstring as Markdown: double backticks are code, everything else stands as it is."""
+    """Return a docstring as Markdown: double backticks become code, everything else is unchanged."""
     return _CODE.sub(r"`\1`", docstring.strip())
 
 
 def page(title: str, *parts: str) -> str:
-    """A whole page, which says where it comes from."""
-    made = "<!-- Generated from the code by `make docs-reference`. Do not edit. -->"
-    return "\n\n".join([f"# {title}", made, *(part.strip("\n") for part in parts if part)]) + "\n"
+    """Return a whole page with a note about its origin."""
+    origin = "<!-- Generated from the code by `make docs-reference`. Do not edit. -->"
+    return "\n\n".join([f"# {title}", origin, *(part.strip("\n") for part in parts if part)]) + "\n"
 
 
 def slug(text: str) -> str:
-    """An anchor."""
+    """Return an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 

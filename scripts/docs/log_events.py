@@ -1,4 +1,4 @@
-"""Every event that is logged, with its fields: read from the sources, so none is forgotten."""
+"""Every log event with its fields, read from the sources so that none is missing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ handler, with their own events and fields."""
 
 @dataclass(frozen=True, order=True)
 class Event:
-    """An event: its text, level, the module that logs it, and the names of its fields."""
+    """A log event: its text, level, module, and the names of its fields."""
 
     text: str
     level: str
@@ -32,7 +32,7 @@ class Event:
 
 
 def log_events() -> str:
-    """The page."""
+    """Return the page."""
     rows = [
         (code(each.text), each.level, ", ".join(map(code, each.fields)) or "-", code(each.module)) for each in events()
     ]
@@ -40,7 +40,7 @@ def log_events() -> str:
 
 
 def events() -> list[Event]:
-    """All of them, in the order of their texts."""
+    """Return all events, ordered by text."""
     return sorted({event for source in sources() for event in _of(source)})
 
 
@@ -61,7 +61,7 @@ def _is_log(call: ast.Call) -> bool:
 
 
 def _event(call: ast.Call, names: dict[str, ast.Dict], source: Source) -> Event:
-    assert isinstance(call.func, ast.Attribute), "it is a method of the logger"
+    assert isinstance(call.func, ast.Attribute), "_is_log checked it"
     text, level = call.args[0], call.func.attr
     if level == "log":
         text, level = call.args[1], "info, debug"
@@ -72,7 +72,7 @@ def _event(call: ast.Call, names: dict[str, ast.Dict], source: Source) -> Event:
 
 
 def _constant(source: Source, name: str) -> ast.expr | None:
-    """What a module calls by that name."""
+    """Return the value of a module constant."""
     assigned = (node for node in source.tree.body if isinstance(node, ast.Assign))
     return next((node.value for node in assigned if ast.unparse(node.targets[0]) == name), None)
 
@@ -90,7 +90,7 @@ def _fields(extra: ast.expr | None, names: dict[str, ast.Dict]) -> Iterator[str]
 
 
 def _tables(function: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, ast.Dict]:
-    """The dictionaries that are given names in a function."""
+    """Return the dictionaries that a function assigns to names."""
     return {
         target.id: node.value
         for node in ast.walk(function)

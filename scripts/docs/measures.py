@@ -18,7 +18,7 @@ cover the main process only, not the workers. A histogram has `_bucket`, `_sum` 
 
 
 def metrics() -> str:
-    """The page."""
+    """Return the page."""
     rows = [
         (code(metric.name), metric.kind, ", ".join(map(code, metric.labels)) or "-", metric.help)
         for metric in Metrics().describe()

@@ -1,13 +1,15 @@
-"""What plugin authors see: the public classes and functions, with their docstrings, read from the sources."""
+"""What plugin authors import: every name of `imgtag.plugin`, with its docstring, read from the sources."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from forms import page, prose, slug
 from sources import module
+
+from imgtag import plugin
 
 _INTRO = """\
 Import these names from `imgtag.plugin` itself, and errors from `imgtag.errors`. Other modules of the sidecar may change
@@ -23,42 +25,60 @@ _MODULES = (
     "imgtag.plugin.classifier",
     "imgtag.plugin.image",
     "imgtag.plugin.indexer",
-    "imgtag.flow.local_queue",
     "imgtag.types.event",
     "imgtag.types.ref",
-    "imgtag.types.facts",
+    "imgtag.types.document",
+    "imgtag.types.dead_letter",
+    "imgtag.types.folding",
     "imgtag.labels.taxonomy",
     "imgtag.query.ast",
 )
 
 
 def plugin_api() -> str:
-    """The page."""
-    return page("Plugin API", _INTRO, *(part for name in _MODULES for part in _module(name)))
+    """Return the page."""
+    missing = set(plugin.__all__) - {name for path in _MODULES for node in module(path).body for name in _names(node)}
+    assert not missing, f"add the modules that define these names to {__file__}: {sorted(missing)}"
+    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)))
 
 
-def _module(name: str) -> Iterator[str]:
-    tree = module(name)
-    yield f"## `{name}` {{ #{slug(name)} }}\n\n{prose(ast.get_docstring(tree) or '')}"
+def _names(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement gives to plugin authors."""
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            names = [name]
+        case ast.Assign(targets=targets):
+            names = [ast.unparse(target) for target in targets]
+        case ast.AnnAssign(target=target):
+            names = [ast.unparse(target)]
+        case _:
+            names = []
+    yield from (name for name in names if name in plugin.__all__)
+
+
+def _module(path: str) -> Iterator[str]:
+    tree = module(path)
+    yield f"## `{path}` {{ #{slug(path)} }}\n\n{prose(ast.get_docstring(tree) or '')}"
+    yield from _attributes(tree.body, lambda node: any(_names(node)))
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield _class(name, node)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
-            yield f"### `{node.name}` {{ #{slug(name)}-{slug(node.name)} }}\n\n{_function(node)}"
+        for name in _names(node):
+            if isinstance(node, ast.ClassDef):
+                yield _class(path, node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"### `{name}` {{ #{slug(path)}-{slug(name)} }}\n\n{_function(node)}"
 
 
-def _class(module_name: str, node: ast.ClassDef) -> str:
+def _class(path: str, node: ast.ClassDef) -> str:
     bases = [ast.unparse(base) for base in node.bases]
     kind = "protocol" if "Protocol" in bases else "frozen dataclass" if _frozen(node) else "class"
-    above = [base for base in bases if base != "Protocol"]
-    said = f"*{kind}{' of ' + ', '.join(f'`{base}`' for base in above) if above else ''}*"
+    parents = ", ".join(f"`{base}`" for base in bases if base != "Protocol")
     parts = [
-        f"### `{node.name}` {{ #{slug(module_name)}-{slug(node.name)} }}",
-        said,
+        f"### `{node.name}` {{ #{slug(path)}-{slug(node.name)} }}",
+        f"*{kind}{f' of {parents}' if parents else ''}*",
         prose(ast.get_docstring(node) or ""),
+        *_attributes(node.body, lambda field: not ast.unparse(field).startswith("_")),
+        *(_function(method) for method in node.body if _is_public(method)),
     ]
-    parts += _attributes(node.body)
-    parts += [_function(each) for each in node.body if _is_public(each)]
     return "\n\n".join(filter(None, parts))
 
 
@@ -70,20 +90,20 @@ def _is_public(node: ast.stmt) -> bool:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
 
 
-def _attributes(body: Sequence[ast.stmt]) -> list[str]:
-    """Fields and constants, each with the text behind it, as one list."""
-    found = []
-    for node, behind in pairwise([*body, ast.Pass()]):
-        if isinstance(node, ast.AnnAssign | ast.Assign) and not ast.unparse(node).startswith("_"):
+def _attributes(body: Sequence[ast.stmt], is_shown: Callable[[ast.stmt], bool]) -> list[str]:
+    """Return fields and constants, each with the docstring that follows it, as one list; no list without any."""
+    lines = []
+    for node, following in pairwise([*body, ast.Pass()]):
+        if isinstance(node, ast.AnnAssign | ast.Assign) and is_shown(node):
             about = ""
-            if isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant):
-                about = f": {prose(str(behind.value.value))}"
-            found.append(f"- `{ast.unparse(node)}`{about}")
-    return ["\n".join(found)] if found else []
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                about = f": {prose(str(following.value.value))}"
+            lines.append(f"- `{ast.unparse(node)}`{about}")
+    return ["\n".join(lines)] if lines else []
 
 
 def _function(node: ast.stmt) -> str:
-    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef), "others were left out"
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef), "callers pass functions only"
     head = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     marks = [f"@{ast.unparse(each)}" for each in node.decorator_list]

@@ -1,4 +1,4 @@
-"""The query language: its table, with examples that the real parser takes."""
+"""The query language: its table, with examples that the real parser accepts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _VALUES = {
 
 
 def query_language() -> str:
-    """The page."""
+    """Return the page."""
     rows = list(_rows())
     return page(
         "Query language",
@@ -68,7 +68,7 @@ def query_language() -> str:
 
 
 def _rows() -> Iterator[tuple[str, str]]:
-    """One for each name of the language, with an example that can be typed."""
+    """Yield a row for each field, with an example that the parser accepts."""
     for name, example in sorted(fields.EXAMPLES.items()):
         if name == "meta.":
             continue

@@ -1,4 +1,4 @@
-"""Every setting: what it means, its values, its default, its variable."""
+"""Every setting: meaning, values, default, variable."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WORDS = {"integer": "whole number", "number": "number", "boolean": "true or fal
 
 
 def settings() -> str:
-    """The page."""
+    """Return the page."""
     own = Core.model_fields.items()
     parts = [_section(f"[{name}]", name, type(field.default)) for name, field in own if _plain(field)]
     parts += [_section(f"[[{name}]]", name, _items(field)) for name, field in own if not _plain(field)]
@@ -46,7 +46,7 @@ def settings() -> str:
 
 
 def plugins() -> Iterator[PluginSpec]:
-    """Those that come with the sidecar, by kind."""
+    """Yield the bundled plugins by kind."""
     registry = discover()
     for kind in KINDS:
         for name, spec in sorted(registry.usable(kind).items()):
@@ -104,9 +104,9 @@ def _kind(field: FieldInfo, schema: Mapping[str, Any], defs: Mapping[str, Any]) 
     if any(getattr(part, "func", None) is parse_size for part in field.metadata):
         return "size"
     options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
-    said = list(dict.fromkeys(_words(option, defs) for option in options))
+    kinds = list(dict.fromkeys(_words(option, defs) for option in options))
     bare = next(alternatives(field.annotation), None)
-    return "JSON table" if bare is dict else " or ".join(said)
+    return "JSON table" if bare is dict else " or ".join(kinds)
 
 
 def _words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:

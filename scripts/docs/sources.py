@@ -1,4 +1,4 @@
-"""The sources of all packages, as syntax trees: for what cannot be asked of the running code."""
+"""The sources of all packages as syntax trees, for facts that the running code cannot report."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = (ROOT / "sidecar", ROOT / "plugins")
 HOLE = "…"
-"""Stands in messages for what is put in when they are made."""
+"""Represents a value that is inserted into a message at run time."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A module: its dotted name and its tree."""
+    """A module: its dotted name and its syntax tree."""
 
     name: str
     tree: ast.Module
@@ -24,17 +24,17 @@ class Source:
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """All modules that run in a sidecar, but for those that are for tests."""
+    """Return all modules of the sidecar and its plugins, except those for tests."""
     return tuple(_sources())
 
 
 def module(name: str) -> ast.Module:
-    """The tree of one module."""
+    """Return the syntax tree of one module."""
     return next(source.tree for source in sources() if source.name == name)
 
 
 def template(node: ast.expr | None) -> str:
-    """A text, with a hole for each value that is put in; empty where it is no text."""
+    """Return a text with `HOLE` for each inserted value; empty if the node is not a text."""
     match node:
         case ast.Constant(value=str(text)):
             return text
@@ -46,7 +46,7 @@ def template(node: ast.expr | None) -> str:
 
 
 def called(call: ast.Call) -> str:
-    """The last name of what is called."""
+    """Return the name of the called function, without its object."""
     match call.func:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -54,7 +54,7 @@ def called(call: ast.Call) -> str:
 
 
 def argument(call: ast.Call, name: str) -> ast.expr | None:
-    """A keyword argument."""
+    """Return the value of a keyword argument."""
     return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
 
 
