@@ -1,6 +1,6 @@
-"""A folder as a store, and as a source that hears of its changes."""
+"""A folder as a store, and as a source that watches it for changes."""
 
-from imgtag.plugin.spec import PluginSpec
+from imgtag.plugin import PluginSpec
 from imgtag_directory.settings import DirectorySourceSettings, DirectoryStoreSettings
 
 STORE = PluginSpec(

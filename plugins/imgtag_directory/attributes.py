@@ -1,4 +1,4 @@
-"""Where the metadata of an object is: extended attributes, or a record aside."""
+"""Where the metadata of an object is: extended attributes, or a sidecar record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from imgtag_directory.records import Records
+from imgtag.files.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,15 +21,15 @@ ABSENT = frozenset({errno.ENODATA, errno.ENOTSUP})
 
 
 class Attributes:
-    """Metadata as `user.*` attributes, names without `user.`; those that are not UTF-8 text are let alone.
+    """Metadata as `user.*` attributes, names without `user.`; attributes that are not UTF-8 text are left alone.
 
-    Where the file system has no attributes, or no room for all, every entry that this sidecar wrote on
-    the object goes to one record under the state folder: never some here and some there. The record
-    counts only while its ETag is the object's.
+    If the file system has no attributes, or no room for all of them, every entry that this sidecar wrote on the object
+    goes to one record in the state folder: never some here and some there. The record counts only while its ETag is
+    that of the object.
 
-    The mark goes first and comes last, so what a crash leaves half done has no mark and is done again.
-    For the same reason attributes are not synced one by one: a journal that loses them in a power cut
-    loses the mark with them, and the object is labelled again.
+    The mark is removed first and written last, so an object that a crash leaves half done has no mark and is done
+    again. For the same reason attributes are not synced one by one: a journal that loses them in a power cut loses the
+    mark with them.
     """
 
     def __init__(self, state_dir: Path, site: str, bucket: str) -> None:
@@ -38,44 +38,44 @@ class Attributes:
 
     def read(self, file: int, key: str, etag: str) -> dict[str, str]:
         """All metadata of an open file."""
-        return _attributes(file) | self._aside(key, etag)
+        return _read_attributes(file) | self._read_record(key, etag)
 
     def forget(self, key: str) -> None:
-        """The object is gone: so is its record."""
-        self._records.drop(_name(key))
+        """Remove the record of an object that is gone."""
+        self._records.drop(_record_name(key))
 
     def sweep(self) -> None:
         """Remove what killed processes left unfinished."""
         self._records.sweep()
 
     def write(self, file: int, key: str, etag: str, metadata: Mapping[str, str], *, verify: Callable[[], None]) -> None:
-        """Make ``metadata`` all that there is. ``verify`` is called last before the mark is written.
+        """Make ``metadata`` all the metadata of the file. ``verify`` is called right before the mark is written.
 
-        Raises OSError where nothing may be written at all.
+        Raises OSError if nothing may be written at all.
         """
-        aside = self._aside(key, etag)
-        before = _attributes(file) | aside
+        recorded = self._read_record(key, etag)
+        before = _read_attributes(file) | recorded
         if before == metadata:
             return
-        _remove(file, MARK)
+        _remove_attribute(file, MARK)
         self.forget(key)
         try:
-            _put(file, metadata, verify)
+            _write_attributes(file, metadata, verify)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
             ours = {
                 name: value
                 for name, value in metadata.items()
-                if name in aside or before.get(name) != value or name.startswith(OURS)
+                if name in recorded or before.get(name) != value or name.startswith(OURS)
             }
             for name in ours:
-                _remove(file, name)
+                _remove_attribute(file, name)
             verify()
-            self._records.put(_name(key), {"key": key, "etag": etag, "metadata": ours})
+            self._records.put(_record_name(key), {"key": key, "etag": etag, "metadata": ours})
 
-    def _aside(self, key: str, etag: str) -> dict[str, str]:
-        record = self._records.get(_name(key))
+    def _read_record(self, key: str, etag: str) -> dict[str, str]:
+        record = self._records.get(_record_name(key))
         if record is None:
             return {}
         if record.get("key") != key or record.get("etag") != etag:
@@ -84,8 +84,8 @@ class Attributes:
         return dict(record.get("metadata", {}))
 
 
-def supported(path: Path) -> bool:
-    """Whether the file system of ``path`` has `user.*` attributes; found out by reading."""
+def has_attributes(path: Path) -> bool:
+    """Whether the file system of ``path`` has `user.*` attributes; determined by reading only."""
     try:
         os.getxattr(path, f"{NAMESPACE}{MARK}")
     except OSError as error:
@@ -93,22 +93,22 @@ def supported(path: Path) -> bool:
     return True
 
 
-def _attributes(file: int) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _read_attributes(file: int) -> dict[str, str]:
+    metadata: dict[str, str] = {}
     try:
         names = os.listxattr(file)
     except OSError as error:
         if error.errno in ABSENT:
-            return found
+            return metadata
         raise
     for name in names:
-        if name.startswith(NAMESPACE) and (value := _text(file, name)) is not None:
-            found[name.removeprefix(NAMESPACE)] = value
-    return found
+        if name.startswith(NAMESPACE) and (value := _read_text(file, name)) is not None:
+            metadata[name.removeprefix(NAMESPACE)] = value
+    return metadata
 
 
-def _text(file: int, name: str) -> str | None:
-    """None where it is no text, or went since it was listed."""
+def _read_text(file: int, name: str) -> str | None:
+    """None if the attribute is not text, or was removed since it was listed."""
     try:
         name.encode()
         return os.getxattr(file, name).decode()
@@ -120,10 +120,10 @@ def _text(file: int, name: str) -> str | None:
         raise
 
 
-def _put(file: int, metadata: Mapping[str, str], verify: Callable[[], None]) -> None:
-    present = _attributes(file)
+def _write_attributes(file: int, metadata: Mapping[str, str], verify: Callable[[], None]) -> None:
+    present = _read_attributes(file)
     for name in present.keys() - metadata.keys():
-        _remove(file, name)
+        _remove_attribute(file, name)
     for name, value in metadata.items():
         if name != MARK and present.get(name) != value:
             os.setxattr(file, f"{NAMESPACE}{name}", value.encode())
@@ -132,15 +132,15 @@ def _put(file: int, metadata: Mapping[str, str], verify: Callable[[], None]) -> 
         os.setxattr(file, f"{NAMESPACE}{MARK}", metadata[MARK].encode())
 
 
-def _remove(file: int, name: str) -> None:
+def _remove_attribute(file: int, name: str) -> None:
     try:
         os.removexattr(file, f"{NAMESPACE}{name}")
     except OSError as error:
-        # A name that is too long to be there is not there.
+        # An attribute whose name is too long cannot exist.
         if error.errno not in ABSENT | {errno.ERANGE, errno.ENAMETOOLONG}:
             raise
 
 
-def _name(key: str) -> str:
+def _record_name(key: str) -> str:
     digest = sha256(key.encode()).hexdigest()
     return f"{digest[:2]}/{digest}"

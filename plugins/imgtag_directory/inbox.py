@@ -1,4 +1,4 @@
-"""Hints that other processes leave for the one that runs."""
+"""Hints that other processes leave for the running sidecar."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from imgtag.types.event import Hint, Intent
-from imgtag.types.ref import ObjectRef
-from imgtag_directory.records import Records
+from imgtag.files.records import Records
+from imgtag.plugin import Hint, Intent, ObjectRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Inbox:
-    """One file for each hint, there until it is answered for. Blocking, for worker threads.
+    """One file for each hint, kept until the hint is done. Blocking, for worker threads.
 
-    File names are never used twice, so what was answered for cannot take something newer with it.
+    File names are never reused, so removing a hint that is done never removes a newer one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,34 +31,34 @@ class Inbox:
     def put(self, hints: Sequence[Hint]) -> None:
         """Leave hints; durable on return. Raises OSError."""
         for hint in hints:
-            self._records.put(f"{time.time_ns():020d}-{uuid4().hex}", _record(hint))
+            self._records.put(f"{time.time_ns():020d}-{uuid4().hex}", _encode(hint))
 
     def take(self, limit: int) -> list[tuple[str, Hint]]:
-        """Hints that this process did not take yet, with the names to drop them by; the oldest first."""
+        """Hints that this process has not taken yet, each with the name to drop it by; the oldest first."""
         self._records.sweep()
         taken = []
         for name in sorted(name for name in self._records.names() if name not in self._taken)[:limit]:
             record = self._records.get(name)
-            hint = _hint(record) if record is not None else None
+            hint = _decode(record) if record is not None else None
             if hint is None:
-                logger.warning("A file in the inbox is no hint and is passed over", extra={"file": name})
+                log.warning("inbox_file_unreadable", extra={"file": name})
             else:
                 taken.append((name, hint))
             self._taken.add(name)
         return taken
 
     def drop(self, name: str) -> None:
-        """A hint was answered for."""
+        """Remove a hint that is done."""
         self._records.drop(name)
         self._taken.discard(name)
 
 
-def _record(hint: Hint) -> dict[str, Any]:
+def _encode(hint: Hint) -> dict[str, Any]:
     known = {name: value for name, value in asdict(hint).items() if value is not None}
     return {**known, "metadata": dict(hint.metadata)} if hint.metadata is not None else known
 
 
-def _hint(record: Mapping[str, Any]) -> Hint | None:
+def _decode(record: Mapping[str, Any]) -> Hint | None:
     try:
         ref = ObjectRef(record["ref"]["bucket"], record["ref"]["key"])
         intent = Intent(record["intent"])

@@ -1,4 +1,4 @@
-"""Hears of changes below a folder through inotify."""
+"""Notices changes below a folder through inotify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from imgtag_directory.settling import Settling
 
-# Attributes are not among them (FileModifiedEvent would bring them): our own writes are never heard of.
+# Attributes are not among them (FileModifiedEvent would bring them), so our own writes cause no events.
 EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileClosedEvent,
@@ -45,7 +45,7 @@ class LimitError(Exception):
 
 
 class GapError(Exception):
-    """Something changed, and it is not known what."""
+    """Something has changed, and it is not known what."""
 
 
 class Inotify(InotifyFD):
@@ -99,11 +99,11 @@ class Changes(FileSystemEventHandler):
 
     def _file(self, key: str, *, closed: bool = False) -> None:
         if key and is_key(key):
-            self._settling.changed(key, closed=closed)
+            self._settling.note(key, closed=closed)
 
     def _part(self, key: str) -> None:
         if key and is_key(key):
-            self._settling.lost(f"{key}/")
+            self._settling.note_scope(f"{key}/")
 
 
 class InotifyWatcher:

@@ -1,9 +1,9 @@
 """Which names below the root are objects.
 
-A key is the path below the root, in UTF-8, with `/` between folders. Passed over, with all that is in
-a folder of such a name: hidden names (a leading dot: `.imgtag...`, `.~lock...`, `.DS_Store`, rsync's and
-most tools' unfinished files), unfinished downloads and backups by their ending, and the folders that
-disks and network storage boxes keep for themselves (thumbnails, snapshots, recycle bins).
+A key is the path below the root, in UTF-8, with `/` between folders. Skipped, with everything in a folder of such a
+name: hidden names (a leading dot: `.imgtag...`, `.~lock...`, `.DS_Store`, unfinished files of rsync and most tools),
+unfinished downloads and backups by their ending, and the folders that file systems, NAS systems, archivers and photo
+managers keep for themselves (thumbnails, snapshots, recycle bins).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ RESERVED = frozenset(
 
 
 def is_key(key: str) -> bool:
-    """Whether a key can be an object's; never for one that leads anywhere but below the root."""
+    """Whether a key can be that of an object; never if it leads outside the root."""
     return is_utf8(key) and "\0" not in key and all(map(is_visible, key.split("/")))
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name counts."""
+    """Whether a file or folder of this name is considered."""
     return bool(name) and name[0] != "." and name not in RESERVED and not name.lower().endswith(UNFINISHED)
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name of the file system, decoded by Python, is text."""
+    """Whether a name of the file system, as decoded by Python, is valid UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -28,6 +28,6 @@ OTHERS = MimeTypes()
 
 
 def media_type(key: str) -> str:
-    """The type that the suffix of ``key`` stands for; empty where it is unknown."""
+    """The type that the suffix of ``key`` stands for; empty if it is unknown."""
     suffix = PurePosixPath(key).suffix.lower()
     return IMAGES.get(suffix) or OTHERS.types_map[True].get(suffix, "")

@@ -11,9 +11,9 @@ REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph",
 
 
 def remote_kind(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """The type of the network file system that ``path`` is on; None on a local one, or where that is not known.
+    """The type of the network file system that ``path`` is on; None on a local one, or if it is unknown.
 
-    What other machines change there no inotify hears of.
+    inotify does not report what other machines change there.
     """
     kind = _kind(os.path.realpath(path), mounts)
     return kind if kind in REMOTE or (kind or "").startswith("fuse.") else None
@@ -23,7 +23,7 @@ def _kind(path: str, mounts: Path) -> str | None:
     best, kind = "", None
     for line in _lines(mounts):
         left, _, right = line.partition(" - ")
-        point = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), left.split(" ")[4])
+        point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), left.split(" ")[4])
         # Of two mounts on one point the later one is on top.
         if len(point) >= len(best) and (path == point or path.startswith(point.rstrip("/") + "/")):
             best, kind = point, right.split(" ")[0]

@@ -1,4 +1,4 @@
-"""Hears of changes below a folder by looking at all of it, again and again."""
+"""Finds changes below a folder by listing all of it repeatedly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imgtag.types.ref import Listed
+    from imgtag.plugin import Listed
     from imgtag_directory.settling import Settling
 
 PAGE = 1000
@@ -23,7 +23,7 @@ Row: TypeAlias = tuple[str, str]
 
 
 class PollingWatcher:
-    """Compares listings, each with the one before it, which is kept in a file: memory does not grow with the folder."""
+    """Compares each listing with the one before, which is kept in a file: memory does not grow with the folder."""
 
     def __init__(
         self, walk: Callable[[], Iterator[Listed]], settling: Settling, state_dir: Path, *, every: float
@@ -36,11 +36,11 @@ class PollingWatcher:
         self._before: IO[bytes] | None = None
 
     def start(self) -> Iterator[None]:
-        """Look at everything, a page a step. Raises BucketAbsent, Unavailable."""
+        """List everything, one page per step. Raises BucketAbsent, Unavailable."""
         yield from self._compare()
 
     def check(self) -> Iterator[None]:
-        """Look at everything when it is time, a page a step. Raises BucketAbsent, Unavailable."""
+        """List everything when it is time, one page per step. Raises BucketAbsent, Unavailable."""
         if time.monotonic() >= self._next:
             yield from self._compare()
 
@@ -52,8 +52,8 @@ class PollingWatcher:
 
     def _compare(self) -> Iterator[None]:
         self._state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Without a name, so nothing is left behind whatever happens.
-        listing = TemporaryFile(dir=self._state_dir)  # noqa: SIM115 - lives until the next listing is whole
+        # Without a name, so nothing is left over whatever happens.
+        listing = TemporaryFile(dir=self._state_dir)  # noqa: SIM115 - it lives until the next listing is complete
         try:
             yield from self._changes(listing)
         except BaseException:
@@ -64,22 +64,22 @@ class PollingWatcher:
         self._next = time.monotonic() + self._every
 
     def _changes(self, listing: IO[bytes]) -> Iterator[None]:
-        now = _written(((each.ref.key, each.etag) for each in self._walk()), listing)
+        now = _write(((item.ref.key, item.etag) for item in self._walk()), listing)
         keys = differing(_read(self._before), now) if self._before is not None else (None for _ in now)
         while page := list(islice(keys, PAGE)):
             for key in filter(None, page):
-                self._settling.changed(key)
+                self._settling.note(key)
             yield
 
 
 def differing(before: Iterator[Row], now: Iterator[Row]) -> Iterator[str | None]:
-    """For each key of two sorted listings the key where they differ, else None."""
+    """For each key of two sorted listings: the key if they differ, else None."""
     for key, rows in groupby(merge(before, now), key=itemgetter(0)):
         etags = [etag for _, etag in rows]
         yield None if len(etags) == 2 and etags[0] == etags[1] else key
 
 
-def _written(rows: Iterator[Row], file: IO[bytes]) -> Iterator[Row]:
+def _write(rows: Iterator[Row], file: IO[bytes]) -> Iterator[Row]:
     for row in rows:
         file.write(json.dumps(row).encode() + b"\n")
         yield row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgtag.errors import BucketAbsent, Unavailable
+from imgtag_directory.errors import GONE, map_read_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,16 +18,14 @@ Identity: TypeAlias = tuple[int, int]
 """Device and inode."""
 
 FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
 class Root:
-    """Opens what lies below the root, and knows when the root itself is to be believed.
+    """Opens what is below the root, and knows whether the root itself can be trusted.
 
-    The root may be a link; below it no link is ever followed. It is believed when it is a folder and
-    its marker file is there. Without a marker setting an empty root may be a mount point with nothing
-    mounted on it: it is believed only where this process saw something in that very folder before.
+    The root may be a link; below it no link is ever followed. The root is trusted if it is a folder with its marker
+    file. Without a marker setting an empty root may be a mount point with nothing mounted on it: it is trusted only if
+    this process saw something in that very folder before.
     """
 
     def __init__(self, path: Path, marker: str | None = None) -> None:
@@ -38,18 +36,18 @@ class Root:
 
     @contextmanager
     def open(self, *, empty: bool = False) -> Iterator[int]:
-        """The root's descriptor. Raises BucketAbsent when it is not there, or not believed.
+        """The root's descriptor. Raises BucketAbsent if it does not exist or is not trusted.
 
-        ``empty``: that there is nothing in it does not matter.
+        ``empty``: an empty root is trusted as well.
         """
         with self._opened() as root:
             if self.marker is not None or not empty:
-                self._believe(root)
+                self._require_trusted(root)
             yield root
 
     @contextmanager
     def folder(self, path: str, *, empty: bool = False) -> Iterator[int]:
-        """The descriptor of a folder below, given as ``a/b/``. Raises OSError when there is none, and as ``open``."""
+        """The descriptor of a folder below, given as ``a/b/``. Raises OSError if there is none, and like ``open``."""
         with self.open(empty=empty) as root:
             folder = os.dup(root)
             try:
@@ -62,14 +60,14 @@ class Root:
                 os.close(folder)
 
     def identity(self) -> Identity | None:
-        """Which folder the root is now; None when none is there."""
+        """Which folder the root is now; None if there is none."""
         try:
             with self._opened() as root:
                 return _identity(root)
         except Unavailable:
             return None
 
-    def believed(self) -> bool:
+    def is_trusted(self) -> bool:
         """Whether what is missing from the root counts as deleted."""
         try:
             with self.open():
@@ -89,27 +87,21 @@ class Root:
             root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in GONE:
-                raise BucketAbsent(f"{self.path} is not there") from error
-            raise unavailable(self.path, error) from error
+                raise BucketAbsent(f"{self.path} does not exist") from error
+            raise map_read_error(self.path, error) from error
         try:
             yield root
         finally:
             os.close(root)
 
-    def _believe(self, root: int) -> None:
+    def _require_trusted(self, root: int) -> None:
         if self.marker is not None:
             if not _is_file(root, self.marker):
-                raise BucketAbsent(f"{self.path} has no {self.marker}, so it is taken for not mounted")
+                raise BucketAbsent(f"{self.path} has no {self.marker}, so it is assumed not to be mounted")
         elif self._seen != (identity := _identity(root)):
             if not _has_entries(root):
-                raise BucketAbsent(f"{self.path} is empty, so it is taken for not mounted")
+                raise BucketAbsent(f"{self.path} is empty, so it is assumed not to be mounted")
             self._seen = identity
-
-
-def unavailable(what: object, error: OSError) -> Unavailable:
-    """The error for a file system that does not answer, or refuses what it must allow."""
-    code = "permission" if error.errno in DENIED else None
-    return Unavailable(f"{what}: {error.strerror or error}", code=code)
 
 
 def _identity(descriptor: int) -> Identity:
@@ -123,7 +115,7 @@ def _is_file(root: int, name: str) -> bool:
     except OSError as error:
         if error.errno in GONE:
             return False
-        raise unavailable(name, error) from error
+        raise map_read_error(name, error) from error
 
 
 def _has_entries(root: int) -> bool:
@@ -131,4 +123,4 @@ def _has_entries(root: int) -> bool:
         with os.scandir(root) as entries:
             return next(entries, None) is not None
     except OSError as error:
-        raise unavailable("the root", error) from error
+        raise map_read_error("the root", error) from error

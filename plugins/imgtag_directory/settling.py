@@ -1,4 +1,4 @@
-"""Waits until files stay as they are."""
+"""Waits until files stop changing."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from imgtag.errors import BucketAbsent, Unavailable
-from imgtag.types.event import Hint
-from imgtag.types.ref import Listed, ObjectRef, Scope
+from imgtag.plugin import Hint, Listed, ObjectRef, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LIMIT = 100_000
+MAX_CHANGES = 100_000
 PAGE = 1000
-BRIEF = 0.25
-"""Part of the settle time that is enough once the writer closed the file."""
+CLOSED_FACTOR = 0.25
+"""Part of the settle time that is enough once the writer has closed the file."""
 
 
 @dataclass(slots=True)
@@ -29,78 +28,80 @@ class _Waiting:
 
 
 class Settling:
-    """Changes of a watched folder, given out as hints when each file has come to rest.
+    """Turns changes in a watched folder into hints, each once its file has stopped changing.
 
-    A file has, when it is the same after a pause as before it; one that is gone is given out at once.
-    So what the changes were need not be known, only where. ``changed`` may be called from any one
-    thread; ``settled`` looks at files, and must not run twice at a time. Too many changes at once
-    become a resync. ``absent`` is set when the root was not there to look at: what was waiting is forgotten.
+    A file has if it is the same after a pause as before; a hint for a file that is gone is given at once. So what the
+    changes were need not be known, only where. ``note`` may be called from any one thread; ``take`` looks at files, and
+    must not run twice at a time. Too many changes at once become a resync. ``root_absent`` is set if the root did not
+    exist when files were looked at: the changes that waited are forgotten.
     """
 
-    def __init__(self, bucket: str, settle: float, find: Callable[[str], Listed | None], *, limit: int = LIMIT) -> None:
+    def __init__(
+        self, bucket: str, settle: float, find: Callable[[str], Listed | None], *, limit: int = MAX_CHANGES
+    ) -> None:
         self._bucket = bucket
         self._settle = settle
         self._find = find
         self._limit = limit
         self._news: deque[tuple[str, float]] = deque()
-        self._parts: deque[Scope] = deque()
+        self._scopes: deque[Scope] = deque()
         self._waiting: dict[str, _Waiting] = {}
         self._due: list[tuple[float, str]] = []
-        self.absent = False
+        self.root_absent = False
 
-    def changed(self, key: str, *, closed: bool = False) -> None:
-        """Something happened to this key; ``closed`` where its writer has finished."""
+    def note(self, key: str, *, closed: bool = False) -> None:
+        """This key has changed; ``closed``: its writer has finished."""
         if len(self._news) < self._limit:
-            self._news.append((key, self._settle * BRIEF if closed else self._settle))
+            self._news.append((key, self._settle * CLOSED_FACTOR if closed else self._settle))
         else:
-            self.lost()
+            self.note_scope()
 
-    def lost(self, prefix: str = "") -> None:
-        """Something happened below this prefix, and it is not known to what."""
-        if len(self._parts) < self._limit:
-            self._parts.append(Scope(self._bucket, prefix))
+    def note_scope(self, prefix: str = "") -> None:
+        """Something below this prefix has changed, and it is not known what."""
+        if len(self._scopes) < self._limit:
+            self._scopes.append(Scope(self._bucket, prefix))
 
     @property
-    def ready(self) -> bool:
-        """Whether ``settled`` would have something to do."""
-        return bool(self._news or self._parts or (self._due and self._due[0][0] <= time.monotonic()))
+    def is_ready(self) -> bool:
+        """Whether ``take`` would have something to do."""
+        return bool(self._news or self._scopes or (self._due and self._due[0][0] <= time.monotonic()))
 
-    def settled(self) -> list[Hint | Scope]:
-        """What can be given out now, at most a page of it. Blocking."""
-        self._arrive()
-        given: list[Hint | Scope] = [self._parts.popleft() for _ in range(len(self._parts))]
-        while len(given) < PAGE and (key := self._next()) is not None:
+    def take(self) -> list[Hint | Scope]:
+        """The hints and scopes that are due, at most a page of them. Blocking."""
+        self._accept_news()
+        taken: list[Hint | Scope] = [self._scopes.popleft() for _ in range(len(self._scopes))]
+        while len(taken) < PAGE and (key := self._next_due()) is not None:
             try:
-                given.extend(self._look(key))
+                taken.extend(self._look(key))
             except BucketAbsent:
                 self.forget()
-                self.absent = True
-        return given
+                self.root_absent = True
+        return taken
 
     def forget(self) -> None:
-        """Whatever was heard of, a resync will find it."""
+        """Forget all changes: a resync will find them."""
         self._news.clear()
         self._waiting.clear()
         self._due.clear()
 
-    def _arrive(self) -> None:
+    def _accept_news(self) -> None:
         now = time.monotonic()
         for _ in range(len(self._news)):
             key, pause = self._news.popleft()
-            self._wait(key, _Waiting(now, pause))
+            self._schedule(key, _Waiting(now, pause))
         if len(self._waiting) > self._limit:
             self.forget()
-            self.lost()
+            self.note_scope()
 
-    def _wait(self, key: str, waiting: _Waiting) -> None:
+    def _schedule(self, key: str, waiting: _Waiting) -> None:
         self._waiting[key] = waiting
         heappush(self._due, (waiting.due, key))
 
-    def _next(self) -> str | None:
+    def _next_due(self) -> str | None:
         now = time.monotonic()
         while self._due and self._due[0][0] <= now:
             due, key = heappop(self._due)
-            # What was heard of again meanwhile has another place in the heap.
+            # A key that has changed again meanwhile has a later entry in the heap.
             if key in self._waiting and self._waiting[key].due == due:
                 return key
         return None
@@ -109,15 +110,15 @@ class Settling:
         waiting = self._waiting.pop(key)
         ref = ObjectRef(self._bucket, key)
         try:
-            found = self._find(key)
+            listed = self._find(key)
         except BucketAbsent:
             raise
         except Unavailable:
             yield Hint(ref=ref, at=time.time())
             return
-        if found is None:
+        if listed is None:
             yield Hint(ref=ref, removed=True, at=time.time())
-        elif found.etag == waiting.etag:
-            yield Hint(ref=ref, etag=found.etag, at=time.time())
+        elif listed.etag == waiting.etag:
+            yield Hint(ref=ref, etag=listed.etag, at=time.time())
         else:
-            self._wait(key, _Waiting(time.monotonic() + waiting.pause, waiting.pause, found.etag))
+            self._schedule(key, _Waiting(time.monotonic() + waiting.pause, waiting.pause, listed.etag))

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from imgtag.errors import BucketAbsent, Conflict, ImgtagError
-from imgtag.plugin.store import Rewrite, StoreFeatures
+from imgtag.plugin import ServiceBase, StoreFeatures
 from imgtag.types.metadata import MARK
 from imgtag_directory.attributes import Attributes
-from imgtag_directory.doctor import store_checks
+from imgtag_directory.checks import store_checks
 from imgtag_directory.objects import Objects, Opened
 from imgtag_directory.root import Root
 from imgtag_directory.walk import PAGE, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Callable
 
-    from imgtag.plugin.service import Change, Check
-    from imgtag.plugin.spec import PluginContext
-    from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+    from imgtag.plugin import Check, Listed, ObjectRef, ObjectState, PluginContext, Rewrite, Scope
     from imgtag_directory.settings import DirectoryStoreSettings
 
-THREADS = 8
-AHEAD = 1 << 19
+MAX_THREADS = 8
+MAX_READ_AHEAD = 1 << 19
 """Bytes of a file that is read along with its state."""
 T = TypeVar("T")
 
 
 class Body:
-    """An object opened for reading; ``ahead`` are its bytes where they were read along with its state."""
+    """An object opened for reading; ``ahead``: its bytes, if they were read along with its state."""
 
     def __init__(self, opened: Opened, ahead: bytes | None, limiter: CapacityLimiter) -> None:
         self.state = opened.state
@@ -45,12 +42,12 @@ class Body:
     async def read(self, limit: int) -> bytes:
         """All bytes. Raises Unreadable, Conflict, Unavailable."""
         if self._ahead is not None:
-            return self._opened.within(limit, self._ahead)
+            return self._opened.require_within(limit, self._ahead)
         return await to_thread.run_sync(self._opened.read, limit, limiter=self._limiter)
 
 
-class DirectoryStore:
-    """The one bucket is the root; its objects are told in ``Objects``, their metadata in ``Attributes``."""
+class DirectoryStore(ServiceBase):
+    """The one bucket is the root; ``Objects`` says what its objects are, ``Attributes`` where their metadata is."""
 
     features = StoreFeatures()
 
@@ -58,19 +55,14 @@ class DirectoryStore:
         self._root = Root(settings.root, settings.marker)
         self._attributes = Attributes(context.state_dir, context.site, self._root.bucket)
         self._objects = Objects(self._root, self._attributes)
-        self._limiter = CapacityLimiter(THREADS)
+        self._limiter = CapacityLimiter(MAX_THREADS)
 
     async def __aenter__(self) -> Self:
         await self._run(self._attributes.sweep)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     async def stat(self, ref: ObjectRef) -> ObjectState | None:
-        """The object now; None when it is certainly absent."""
+        """The object now; None if it is certainly absent."""
         return await self._run(lambda: self._objects.stat(ref))
 
     @asynccontextmanager
@@ -90,14 +82,14 @@ class DirectoryStore:
                     await self._run(opened.close)
 
     def _open(self, ref: ObjectRef) -> tuple[Opened | None, bytes | None]:
-        """The object; what is small and surely wanted is read at once, which saves a change of threads."""
+        """The object; one that is small and surely needed is read at once, which saves a switch of threads."""
         opened = self._objects.open(ref)
-        if opened is None or not _wanted(opened.state):
+        if opened is None or not _is_worth_reading(opened.state):
             return opened, None
         try:
-            ahead = opened.read(AHEAD)
+            ahead = opened.read(MAX_READ_AHEAD)
         except ImgtagError:
-            return opened, None  # told to whoever reads
+            return opened, None  # the error will come again when the body is read
         opened.close()
         return opened, ahead
 
@@ -108,40 +100,28 @@ class DirectoryStore:
     async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys."""
         if scope.bucket != self._root.bucket:
-            raise BucketAbsent(f"there is one bucket, {self._root.bucket}, and not {scope.bucket}")
-        found = self._walk().objects(scope.prefix, after)
-        while page := await self._run(lambda: list(islice(found, PAGE))):
-            for each in page:
-                yield each
+            raise BucketAbsent(f"the only bucket is {self._root.bucket}, not {scope.bucket}")
+        objects = self._walk().objects(scope.prefix, after)
+        while page := await self._run(lambda: list(islice(objects, PAGE))):
+            for listed in page:
+                yield listed
 
     async def buckets(self) -> tuple[str, ...]:
         """The one bucket."""
         return (self._root.bucket,)
 
     async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:  # noqa: ARG002
-        """A new file; its type is that of its suffix. An empty root will do, as that of a new installation is."""
+        """A new file; its type is that of its suffix. The root may be empty, as in a new installation."""
         return await self._run(lambda: self._objects.create(ref, data))
 
     async def erase(self, ref: ObjectRef) -> None:
-        """Remove the file, with what was kept aside of it."""
+        """Remove the file and its record."""
         await self._run(lambda: self._objects.erase(ref))
 
     async def checks(self) -> AsyncIterator[Check]:
-        """The root, what may be read there, and where labels will go."""
+        """The root, what is readable there, and where labels will go."""
         for check in await self._run(lambda: store_checks(self._root, self._walk())):
             yield check
-
-    async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
-        """Nothing is needed."""
-        return ()
-
-    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
-        """Nothing was made."""
-        return None
-
-    def policy(self) -> str | None:
-        """A folder has none."""
-        return None
 
     def _walk(self) -> Walk:
         return Walk(self._root, self._objects)
@@ -150,6 +130,6 @@ class DirectoryStore:
         return await to_thread.run_sync(work, limiter=self._limiter)
 
 
-def _wanted(state: ObjectState) -> bool:
+def _is_worth_reading(state: ObjectState) -> bool:
     unseen = state.unreadable is None and MARK not in state.metadata
-    return unseen and state.size <= AHEAD and state.content_type.startswith("image/")
+    return unseen and state.size <= MAX_READ_AHEAD and state.content_type.startswith("image/")

@@ -1,4 +1,4 @@
-"""Keeps watch over the root, whatever becomes of it."""
+"""Keeps watching the root, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from imgtag_directory.settings import DirectorySourceSettings
     from imgtag_directory.settling import Settling
 
-LIMITED = "inotify cannot watch all folders, so the root is polled"
+LIMIT_REACHED = "inotify cannot watch all folders, so the root is polled"
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """One way to hear of changes; blocking, in steps between which the process may stop."""
+    """One way to notice changes; blocking, in steps between which the process may stop."""
 
     def start(self) -> Iterator[None]:
-        """When all steps are done nothing is missed from then on. Raises LimitError, OSError, Unavailable."""
+        """After the last step nothing is missed. Raises LimitError, OSError, Unavailable."""
         ...
 
     def check(self) -> Iterator[None]:
-        """To be run through now and then. Raises GapError, and as ``start``."""
+        """To be run now and then. Raises GapError, and like ``start``."""
         ...
 
     def stop(self) -> None:
-        """Nothing is heard of any more."""
+        """Stop noticing changes."""
         ...
 
 
 class Watch:
-    """Begins to watch when the root is there, anew when it is another, and polls where inotify does not do.
+    """Starts to watch once the root exists, starts over when it is replaced, and polls where inotify does not suffice.
 
     ``polled`` says why it polls, if it does.
     """
@@ -57,75 +57,75 @@ class Watch:
         polling: PollingWatcher,
         limiter: CapacityLimiter,
     ) -> None:
-        self.polled = "it is set to be polled" if settings.watch == "poll" else None
+        self.polled = "polling is configured" if settings.watch == "poll" else None
         self._root = root
         self._settings = settings
         self._settling = settling
         self._polling = polling
         self._limiter = limiter
         self.trouble = ""
-        self._said = ""
+        self._logged_trouble = ""
 
     async def run(self, resync: Callable[[], None]) -> None:
-        """For ever; ``resync`` is called when all must be compared."""
+        """Watch for ever; ``resync`` is called when everything must be compared."""
         while True:
             try:
                 identity = await self._run(self._root.identity)
                 if identity is None:
-                    self._say("it is not there, or may not be read")
+                    self._set_trouble("it does not exist, or is not readable")
                 else:
-                    await self._guard(identity, resync)
+                    await self._watch_folder(identity, resync)
             except LimitError:
-                self.polled = LIMITED
-                logger.warning("inotify cannot watch all folders, so the root is polled")
+                self.polled = LIMIT_REACHED
+                log.warning("inotify_limit_reached", extra={"reason": LIMIT_REACHED})
                 continue
             except GapError:
-                logger.warning("Changes were missed, so all is compared")
+                log.warning("changes_missed", extra={"reason": "inotify lost events, so everything is compared"})
                 continue
             except (OSError, Unavailable) as error:
-                self._say(str(error))
+                self._set_trouble(str(error))
             await anyio.sleep(self._settings.recheck)
 
-    async def _guard(self, identity: Identity, resync: Callable[[], None]) -> None:
-        """Watch this very folder until it is another."""
-        told = False
+    async def _watch_folder(self, identity: Identity, resync: Callable[[], None]) -> None:
+        """Watch this very folder until another one is in its place."""
+        compared = False
         async with self._watching() as watcher:
             while identity == await self._run(self._root.identity):
-                await self._steps(watcher.check())
-                believed = await self._run(self._root.believed)
-                unsure, self._settling.absent = self._settling.absent or not told, False
-                if believed and unsure:
+                await self._run_steps(watcher.check())
+                trusted = await self._run(self._root.is_trusted)
+                missed, self._settling.root_absent = self._settling.root_absent or not compared, False
+                if trusted and missed:
                     resync()
-                # An empty folder without a marker may well be a new one.
-                doubt = "" if believed else "it is empty or has no marker, so it is taken for not mounted"
-                self._say(doubt, ready=self._root.marker is None)
-                told = believed
+                # An empty folder without a marker may well be a new one, so it is ready all the same.
+                trouble = "" if trusted else "it is empty or has no marker, so it is assumed not to be mounted"
+                self._set_trouble(trouble, ready=self._root.marker is None)
+                compared = trusted
                 await anyio.sleep(min(self._settings.recheck, self._settings.poll))
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[Watcher]:
-        watcher = await self._run(self._choose)
+        watcher = await self._run(self._choose_watcher)
         try:
-            await self._steps(watcher.start())
+            await self._run_steps(watcher.start())
             yield watcher
         finally:
             with anyio.CancelScope(shield=True):
                 await self._run(watcher.stop)
 
-    def _choose(self) -> Watcher:
+    def _choose_watcher(self) -> Watcher:
         kind = remote_kind(self._root.path) if self._settings.watch == "auto" and self.polled is None else None
         if kind is not None:
-            self.polled = f"the root is on {kind}, of which inotify does not hear everything, so it is polled"
+            self.polled = f"the root is on {kind}, where inotify does not report every change, so it is polled"
         return self._polling if self.polled else InotifyWatcher(self._root.path, self._settling)
 
-    def _say(self, trouble: str, *, ready: bool = False) -> None:
-        """Once, and not every few seconds for as long as it lasts."""
-        if trouble and trouble != self._said:
-            logger.warning("The root cannot be watched", extra={"error": trouble})
-        self._said = trouble
+    def _set_trouble(self, trouble: str, *, ready: bool = False) -> None:
+        """Log it once, not every few seconds for as long as it lasts."""
+        if trouble and trouble != self._logged_trouble:
+            log.warning("root_unwatched", extra={"reason": trouble})
+        self._logged_trouble = trouble
         self.trouble = "" if ready else trouble
 
-    async def _steps(self, steps: Iterator[None]) -> None:
+    async def _run_steps(self, steps: Iterator[None]) -> None:
         while await self._run(lambda: next(steps, self)) is not self:
             pass
 

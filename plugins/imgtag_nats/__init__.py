@@ -1,6 +1,6 @@
 """Bucket notifications over NATS."""
 
-from imgtag.plugin.spec import PluginSpec
+from imgtag.plugin import PluginSpec
 from imgtag_nats.settings import NatsSettings
 
 SPEC = PluginSpec(

@@ -1,4 +1,4 @@
-"""Bucket notifications from plain NATS, where there is no JetStream."""
+"""Bucket notifications from core NATS, without JetStream."""
 
 from __future__ import annotations
 
@@ -11,40 +11,36 @@ import anyio
 from nats.aio.msg import Msg
 
 from imgtag.errors import ConfigError, EventError, Unavailable
+from imgtag.files.dead_letters import FileDeadLetters
 from imgtag.flow.local_queue import LocalQueue
-from imgtag.plugin.service import Change, Check
-from imgtag.plugin.source import DeadLetters, Delivery, SourceFeatures
-from imgtag.plugin.spec import PluginContext
-from imgtag.types.dead_letter import DeadLetter
-from imgtag.types.event import Hint
-from imgtag.types.ref import Scope
-from imgtag_nats.connected import Connected
-from imgtag_nats.connection import BROKEN, Connection, Link
-from imgtag_nats.doctor import server_check
+from imgtag.plugin import Change, Check, DeadLetter, DeadLetters, Delivery, Hint, PluginContext, Scope, SourceFeatures
+from imgtag_nats.checks import SERVER_HINT, server_check
+from imgtag_nats.client import ConnectedService, Connection, Link
 from imgtag_nats.envelope import parse
-from imgtag_nats.letters import FileLetters
-from imgtag_nats.listening import listens
+from imgtag_nats.errors import CONNECTION_ERRORS
 from imgtag_nats.message import decode, encode
-from imgtag_nats.names import Names
+from imgtag_nats.names import Names, notification_target
 from imgtag_nats.policy import permissions
 from imgtag_nats.settings import NatsSettings
 
-ASKED, PAUSE = 3, 0.1
-"""How often it is asked whether a sidecar listens, and the seconds between."""
-WEAK = (
-    "plain NATS: what is published while no sidecar listens is lost, and what waits here when it stops; "
+MAX_PUBLISH_ATTEMPTS, PUBLISH_PAUSE = 3, 0.1
+"""How often a hint is offered to the sidecars that listen, and the seconds between."""
+RESUBSCRIBE_PAUSE = 1.0
+"""Seconds until a failed subscription is tried again."""
+AT_MOST_ONCE = (
+    "core NATS loses what is published while no sidecar listens, and what waits here when the sidecar stops; "
     "all buckets are compared with the index at each start and after each lost connection"
 )
 TAKEN = b"taken"
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
-class CoreSource(Connected):
-    """At most once, mended by a resync of every bucket at the start and behind every gap.
+class CoreSource(ConnectedService):
+    """Delivers at most once, made up for by a resync of every bucket at the start and after every gap.
 
-    Sidecars share the notifications in a queue group. Nothing waits outside of the process, so ``publish``
-    finds a sidecar that runs, or fails. Dead letters are files of the state folder.
+    Sidecars share the notifications in a queue group. Nothing waits outside of the process, so ``publish`` needs a
+    running sidecar. Dead letters are files in the state folder.
     """
 
     def __init__(self, settings: NatsSettings, context: PluginContext) -> None:
@@ -52,12 +48,13 @@ class CoreSource(Connected):
         super().__init__(Connection(settings, f"imgtag {context.site}", self._names.inbox))
         self._settings = settings
         self._buckets = context.buckets
-        self.features = SourceFeatures(shared=True, listens=listens(settings, self._names))
-        self.dead: DeadLetters = FileLetters(context.state_dir / "dead")
+        target = notification_target(settings, self._names)
+        self.features = SourceFeatures(shared=True, notification_target=target)
+        self.dead: DeadLetters = FileDeadLetters(context.state_dir / "dead")
 
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """A resync of each bucket, then notifications as they come."""
-        logger.warning(WEAK)
+        log.warning("core_nats_in_use", extra={"reason": AT_MOST_ONCE})
         queue, scope = LocalQueue(), anyio.CancelScope()
         self._tasks.start_soon(self._listen, queue, scope)
         try:
@@ -67,43 +64,40 @@ class CoreSource(Connected):
             scope.cancel()
 
     async def publish(self, hints: Sequence[Hint]) -> None:
-        """Give hints to a sidecar that runs; it has taken them on return. Raises Unavailable where none does."""
+        """Hand hints to a running sidecar, which has taken them on return. Raises Unavailable if none is running."""
         for hint in hints:
-            if not await self._taken(encode(hint)):
-                raise Unavailable("no sidecar listens", hint="Start one, or use JetStream, where hints can wait.")
+            if not await self._offer(encode(hint)):
+                hint_text = "Start one, or use JetStream, which keeps hints until one starts."
+                raise Unavailable("no sidecar listens", hint=hint_text)
 
     async def backlog(self) -> int | None:
-        """None: plain NATS keeps nothing."""
+        """None: core NATS keeps nothing."""
         return None
 
-    async def _taken(self, hint: bytes) -> bool:
-        """Whether a sidecar takes it; asked more than once, as the server may not know yet of one that just came."""
-        for _ in range(ASKED):
-            if await self._connection.request(self._names.hints, hint) is not None:
-                return True
-            await anyio.sleep(PAUSE)
-        return False
-
     async def checks(self) -> AsyncIterator[Check]:
-        """The server, and what plain NATS means."""
+        """The server, and what core NATS means."""
         try:
             yield server_check(self._connection)
         except Unavailable as error:
-            yield Check(check="server", ok=False, message=error.message, hint="Look into the log of the NATS server.")
-        yield Check(check="delivery", ok=True, message=WEAK)
-
-    async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
-        """Nothing is needed."""
-        return ()
+            yield Check(check="server", ok=False, message=error.message, hint=SERVER_HINT)
+        yield Check(check="delivery", ok=True, message=AT_MOST_ONCE)
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
-        """Nothing was made here. Raises ConfigError for what was made in JetStream."""
-        message = f"stream {record['stream']}: made in JetStream, and [source.nats] jetstream is false"
-        raise ConfigError(message, hint="Leave jetstream out while `imgtag setup --remove` runs.")
+        """Nothing was created here. Raises ConfigError for what was created in JetStream."""
+        message = f"stream {record['stream']}: created in JetStream, and [source.nats] jetstream is false"
+        raise ConfigError(message, hint="Remove the setting jetstream while `imgtag setup --remove` runs.")
 
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""
         return permissions(self._settings, self._names, "", "")
+
+    async def _offer(self, hint: bytes) -> bool:
+        """Whether a sidecar takes it; repeated, because the server may not know yet of one that just subscribed."""
+        for _ in range(MAX_PUBLISH_ATTEMPTS):
+            if await self._connection.request(self._names.hints, hint) is not None:
+                return True
+            await anyio.sleep(PUBLISH_PAUSE)
+        return False
 
     async def _listen(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
         with scope:
@@ -113,47 +107,53 @@ class CoreSource(Connected):
                     await self._subscribe(link, queue)
                     self._trouble = ""
                     await link.lost.wait()
-                except BROKEN as error:
+                except CONNECTION_ERRORS as error:
                     self._trouble = str(error)
-                    await anyio.sleep(1)
+                    await anyio.sleep(RESUBSCRIBE_PAUSE)
 
     async def _subscribe(self, link: Link, queue: LocalQueue) -> None:
-        async def notified(message: Msg) -> None:
-            await self._notified(message, queue)
+        async def receive_notification(message: Msg) -> None:
+            await self._receive_notification(message, queue)
 
-        async def asked(message: Msg) -> None:
-            await self._asked(message, queue)
+        async def receive_hint(message: Msg) -> None:
+            await self._receive_hint(message, queue)
 
         group = self._names.durable
-        await link.client.subscribe(self._names.subject, queue=group, cb=notified)
-        await link.client.subscribe(self._names.hints, queue=group, cb=asked)
+        await link.client.subscribe(self._names.subject, queue=group, cb=receive_notification)
+        await link.client.subscribe(self._names.hints, queue=group, cb=receive_hint)
         await link.client.flush()
-        # Only now: what happens from here on is heard.
+        # Only now: from here on nothing is missed, so what the comparison does not see will be notified.
         for bucket in self._buckets:
             queue.resync(Scope(bucket))
 
-    async def _notified(self, message: Msg, queue: LocalQueue) -> None:
+    async def _receive_notification(self, message: Msg, queue: LocalQueue) -> None:
         try:
-            for hint in parse(message.data):
-                queue.put(hint)
+            content = parse(message.data)
         except EventError as error:
-            await self._bury(message, error)
-
-    async def _asked(self, message: Msg, queue: LocalQueue) -> None:
-        try:
-            said = decode(message.data)
-        except EventError as error:
-            await self._bury(message, error)
+            await self._bury(error, message.data)
             return
-        queue.put(said) if isinstance(said, Hint) else queue.resync(said)
+        for hint in content.hints:
+            queue.put(hint)
+        if content.problem is not None:
+            await self._bury(content.problem, content.problem.payload)
+
+    async def _receive_hint(self, message: Msg, queue: LocalQueue) -> None:
+        try:
+            decoded = decode(message.data)
+        except EventError as error:
+            await self._bury(error, message.data)
+            return
+        if isinstance(decoded, Hint):
+            queue.put(decoded)
+        else:
+            queue.resync(decoded)
         if message.reply:
             await message.respond(TAKEN)
 
-    async def _bury(self, message: Msg, error: EventError) -> None:
-        logger.warning("A message is no notification", extra={"reason": error.message})
-        now = time.time()
-        letter = DeadLetter(ref=None, code=error.code, reason=error.message, at=now, payload=message.data)
+    async def _bury(self, error: EventError, payload: bytes) -> None:
+        log.warning("notification_unreadable", extra={"reason": error.message})
+        letter = DeadLetter(ref=None, code=error.code, reason=error.message, at=time.time(), payload=payload)
         try:
             await self.dead.put(letter)
-        except Unavailable as full:
-            logger.warning("It cannot be kept either", extra={"error": full.message})
+        except Unavailable as disk_error:
+            log.warning("dead_letter_lost", extra={"reason": disk_error.message})

@@ -1,17 +1,17 @@
 """Bucket notifications -> hints: the envelopes of MinIO, AWS, RustFS, versitygw and Ceph.
 
-All of them carry S3 event records and wrap them differently:
+All of them contain S3 event records and wrap them differently:
 
 - MinIO: ``{"EventName", "Key", "Records": [...]}``, key form-encoded in the record, raw in ``Key``
   (https://github.com/minio/minio/blob/master/internal/event/event.go, ToEvent in cmd/event-notification.go);
 - AWS: ``{"Records": [...]}``, key form-encoded
   (https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html);
-- RustFS: as MinIO, with each record below ``data`` (crates/targets/src/target/nats);
-- versitygw: a bare list, key as it is, ``configurationId`` ending in ``-global`` (s3event/event.go);
-- Ceph through its Lua example: ``Records`` is one record, key as it is, names without ``s3:``
+- RustFS: like MinIO, with each record below ``data`` (crates/targets/src/target/nats);
+- versitygw: a bare list, key not encoded, ``configurationId`` ending in ``-global`` (s3event/event.go);
+- Ceph through its Lua example: ``Records`` is one record, key not encoded, names without ``s3:``
   (https://github.com/ceph/ceph/blob/main/examples/rgw/lua/nats_adapter.lua).
 
-Whoever may publish on the subject may publish anything, so nothing is believed beyond its type and size.
+Anybody with permission to publish on the subject can publish anything, so every value is checked for its type and size.
 """
 
 from __future__ import annotations
@@ -23,72 +23,94 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from imgtag.errors import EventError
-from imgtag.types.event import Hint
-from imgtag.types.ref import ObjectRef
+from imgtag.plugin import Hint, ObjectRef
+from imgtag_nats.delivery import Content
 
 MAX_BYTES = 1 << 20
-"""NATS' own default limit of a message."""
+"""The default limit of NATS for one message."""
 MAX_RECORDS = 1000
 MAX_KEY = 1024
-"""Bytes of UTF-8 that a key may have in S3."""
+"""Bytes of UTF-8; the limit of S3."""
 MAX_BUCKET = 255
-"""Older buckets of AWS have names of up to 255 characters."""
+"""Bytes; names of old AWS buckets may be that long."""
 MAX_TEXT = 2048
-"""Characters of any other text that is taken over."""
+"""Characters of any other text; a longer one is left out."""
 META = "x-amz-meta-"
 IGNORED = ("ObjectAccessed:", "Scanner:", "BucketCreated:", "BucketRemoved:", "TestEvent")
-"""Events that say nothing of an object. Our own reading makes ObjectAccessed: answered, it would never end."""
+"""Events without a change of an object. Our own reads cause ObjectAccessed: reacting to it would never end."""
 REMOVED = ("ObjectRemoved:", "LifecycleExpiration:", "LifecycleDelMarkerExpiration:")
 RAW = "ceph:s3"
-"""The event source that does not encode keys."""
+"""The event source whose keys are not encoded."""
 
 
-def parse(data: bytes) -> list[Hint]:
-    """The hints of one message; none where it speaks of no object. Raises EventError."""
-    message = _json(data)
+def parse(data: bytes) -> Content:
+    """The hints of one message; empty if it is not about objects.
+
+    Records that cannot be read become the problem, which holds them, beside the hints of the others. Raises EventError
+    if nothing can be read.
+    """
+    message = _load_json(data)
     if isinstance(message, list):
         message = {"Records": message}
     if not isinstance(message, dict):
-        raise EventError("the message is no object of JSON")
+        raise EventError("the message is not a JSON object")
     if "Records" not in message and _text(message.get("Event")):
-        return []
+        return Content()  # a test event of AWS
     records = _records(message)
-    # Said once for the whole message, so it can only be told whose it is where there is one record.
-    whole = message.get("Key") if len(records) == 1 else None
-    hints = [_hint(record, whole) for record in records]
-    return [hint for hint in hints if hint is not None]
+    # MinIO gives the raw key once for the whole message, so it belongs to a record only if there is just one.
+    raw_name = message.get("Key") if len(records) == 1 else None
+    hints: list[Hint] = []
+    unreadable: list[tuple[Any, EventError]] = []
+    for record in records:
+        try:
+            hint = _hint(_unwrap(record), raw_name)
+        except EventError as error:
+            unreadable.append((record, error))
+        else:
+            hints += [hint] if hint else []
+    if not unreadable:
+        return Content(hints=hints)
+    _, first = unreadable[0]
+    if len(unreadable) == len(records):
+        raise first
+    try:
+        payload = json.dumps({"Records": [record for record, _ in unreadable]}).encode()
+    except RecursionError:  # reading allows a little more depth than writing
+        payload = data
+    message = f"{first.message} ({len(unreadable)} of {len(records)} records cannot be read)"
+    return Content(hints=hints, problem=EventError(message, payload=payload))
 
 
-def _json(data: bytes) -> Any:
+def _load_json(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
-        raise EventError(f"the message has {len(data)} bytes; {MAX_BYTES} are the limit")
+        raise EventError(f"the message has {len(data)} bytes; the limit is {MAX_BYTES}")
     try:
         return json.loads(data.decode())
     except RecursionError:
         raise EventError("the message is nested too deeply") from None
     except ValueError as error:
-        raise EventError(f"the message is no JSON: {str(error)[:200]}") from None
+        raise EventError(f"the message is not JSON: {str(error)[:200]}") from None
 
 
-def _records(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = message.get("Records")
-    if isinstance(found, dict):
-        found = [found]
-    if not isinstance(found, list) or not found:
+def _records(message: Mapping[str, Any]) -> list[Any]:
+    records = message.get("Records")
+    if isinstance(records, dict):
+        records = [records]
+    if not isinstance(records, list) or not records:
         raise EventError("the message has no Records")
-    if len(found) > MAX_RECORDS:
-        raise EventError(f"the message has {len(found)} records; {MAX_RECORDS} are the limit")
-    return [_record(each) for each in found]
+    if len(records) > MAX_RECORDS:
+        raise EventError(f"the message has {len(records)} records; the limit is {MAX_RECORDS}")
+    return records
 
 
-def _record(record: Any) -> Mapping[str, Any]:
+def _unwrap(record: Any) -> Mapping[str, Any]:
     inner = record.get("data", record) if isinstance(record, dict) else record
     if not isinstance(inner, dict):
-        raise EventError("a record is no object of JSON")
+        raise EventError("a record is not a JSON object")
     return inner
 
 
-def _hint(record: Mapping[str, Any], whole: Any) -> Hint | None:
+def _hint(record: Mapping[str, Any], raw_name: Any) -> Hint | None:
     name = record.get("eventName")
     if not isinstance(name, str):
         raise EventError("a record has no eventName")
@@ -99,38 +121,38 @@ def _hint(record: Mapping[str, Any], whole: Any) -> Hint | None:
     thing = _mapping(s3, "object")
     version = _text(thing.get("versionId"))
     return Hint(
-        ref=_ref(record, s3, whole),
+        ref=_ref(record, s3, raw_name),
         removed=name.startswith(REMOVED),
-        version=None if version == "null" else version,  # how S3 calls what has no version
+        version=None if version == "null" else version,  # what S3 calls the version of an object without one
         sequencer=_text(thing.get("sequencer")),
         etag=(_text(thing.get("eTag")) or "").strip('"') or None,
         metadata=_metadata(thing.get("userMetadata")),
-        at=_time(record.get("eventTime")),
+        at=_parse_time(record.get("eventTime")),
     )
 
 
-def _ref(record: Mapping[str, Any], s3: Mapping[str, Any], whole: Any) -> ObjectRef:
+def _ref(record: Mapping[str, Any], s3: Mapping[str, Any], raw_name: Any) -> ObjectRef:
     bucket = _mapping(s3, "bucket").get("name")
     key = _mapping(s3, "object").get("key")
     if not isinstance(bucket, str) or not isinstance(key, str):
         raise EventError("a record has no bucket name, or no key")
-    if isinstance(whole, str) and whole.startswith(f"{bucket}/"):
-        key = whole.removeprefix(f"{bucket}/")
+    if isinstance(raw_name, str) and raw_name.startswith(f"{bucket}/"):
+        key = raw_name.removeprefix(f"{bucket}/")
     elif _encodes_keys(record, s3):
-        key = _decoded(key)
+        key = _decode_key(key)
     if not 0 < _size(bucket) <= MAX_BUCKET or "/" in bucket:
-        raise EventError(f"{bucket[:80]!r} is no name of a bucket")
+        raise EventError(f"{bucket[:80]!r} is not a bucket name")
     if not 0 < _size(key) <= MAX_KEY:
-        raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one {_size(key)}: {key[:80]!r}")
+        raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {_size(key)}: {key[:80]!r}")
     return ObjectRef(bucket, key)
 
 
 def _encodes_keys(record: Mapping[str, Any], s3: Mapping[str, Any]) -> bool:
-    """Versitygw calls itself ``aws:s3``; only its configuration id gives it away."""
+    """Versitygw calls itself ``aws:s3``; only its configuration id reveals it."""
     return record.get("eventSource") != RAW and not str(s3.get("configurationId")).endswith("-global")
 
 
-def _decoded(key: str) -> str:
+def _decode_key(key: str) -> str:
     try:
         return unquote_plus(key, errors="strict")
     except UnicodeDecodeError:
@@ -141,18 +163,18 @@ def _size(text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError:
-        raise EventError("a name has half of a character in it") from None
+        raise EventError("a name contains half of a character") from None
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = parent.get(name)
-    if not isinstance(found, dict):
+    value = parent.get(name)
+    if not isinstance(value, dict):
         raise EventError(f"a record has no {name}")
-    return found
+    return value
 
 
 def _text(value: Any) -> str | None:
-    """A text that is worth taking; what else may stand there is left out, for the store knows better."""
+    """A text; anything else is left out, because the store is asked anyway."""
     return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT else None
 
 
@@ -160,11 +182,11 @@ def _metadata(value: Any) -> Mapping[str, str] | None:
     """User metadata; MinIO mixes it with headers such as ``content-type``, which are left out."""
     if not isinstance(value, dict):
         return None
-    found = ((name.lower(), text) for name, text in value.items() if text == "" or _text(text))
-    return {name.removeprefix(META): text for name, text in found if name.startswith(META)}
+    texts = ((name.lower(), text) for name, text in value.items() if text == "" or _text(text))
+    return {name.removeprefix(META): text for name, text in texts if name.startswith(META)}
 
 
-def _time(value: Any) -> float | None:
+def _parse_time(value: Any) -> float | None:
     try:
         moment = datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

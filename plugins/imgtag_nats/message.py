@@ -1,4 +1,4 @@
-"""Our own messages: hints that wait in the stream, and requests for a resync."""
+"""The sidecar's own messages: hints that wait in the stream, and requests for a resync."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from imgtag.errors import EventError
-from imgtag.types.event import Hint, Intent
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.plugin import Hint, Intent, ObjectRef, Scope
 
 OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "removed": bool,
@@ -21,36 +20,39 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
 
 
 def encode(what: Hint | Scope) -> bytes:
-    """What is said to another sidecar, or to ourselves, later."""
+    """A hint, or a part of the store to compare, for another sidecar or for later."""
     if isinstance(what, Scope):
-        return _dumped({"resync": asdict(what)})
-    facts = asdict(replace(what, metadata=None))  # any mapping may stand there, and asdict copies it
-    facts["metadata"] = dict(what.metadata) if what.metadata is not None else None
-    return _dumped({"hint": {name: value for name, value in facts.items() if value is not None}})
+        return _dump({"resync": asdict(what)})
+    fields = asdict(replace(what, metadata=None))  # metadata may be any mapping, and asdict would copy it as such
+    fields["metadata"] = dict(what.metadata) if what.metadata is not None else None
+    return _dump({"hint": {name: value for name, value in fields.items() if value is not None}})
 
 
 def decode(data: bytes) -> Hint | Scope:
-    """What was said. Unknown fields are a newer sidecar's and are passed over. Raises EventError."""
+    """The reverse of ``encode``. Unknown fields are from a newer sidecar and are ignored. Raises EventError."""
     try:
         message = json.loads(data)
-        return _hint(message["hint"]) if "hint" in message else Scope(**_texts(message["resync"], "bucket", "prefix"))
+        if "hint" in message:
+            return _decode_hint(message["hint"])
+        return Scope(**_require_texts(message["resync"], "bucket", "prefix"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EventError(f"the message is no hint of a sidecar: {type(error).__name__}") from None
+        raise EventError(f"the message is not a hint of a sidecar: {type(error).__name__}") from None
 
 
-def _dumped(message: dict[str, Any]) -> bytes:
+def _dump(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
 
 
-def _hint(facts: dict[str, Any]) -> Hint:
-    known = {name: facts[name] for name, kind in OPTIONAL.items() if isinstance(facts.get(name), kind)}
-    metadata = facts.get("metadata")
+def _decode_hint(fields: dict[str, Any]) -> Hint:
+    known = {name: fields[name] for name, kind in OPTIONAL.items() if isinstance(fields.get(name), kind)}
+    metadata = fields.get("metadata")
     if metadata is not None:
-        known["metadata"] = _texts(metadata, *metadata)
-    return Hint(ref=ObjectRef(**_texts(facts["ref"], "bucket", "key")), intent=Intent(facts["intent"]), **known)
+        known["metadata"] = _require_texts(metadata, *metadata)
+    ref = ObjectRef(**_require_texts(fields["ref"], "bucket", "key"))
+    return Hint(ref=ref, intent=Intent(fields["intent"]), **known)
 
 
-def _texts(facts: dict[str, Any], *names: str) -> dict[str, str]:
-    if not all(isinstance(facts[name], str) for name in names):
+def _require_texts(fields: dict[str, Any], *names: str) -> dict[str, str]:
+    if not all(isinstance(fields[name], str) for name in names):
         raise TypeError(names)
-    return {name: facts[name] for name in names}
+    return {name: fields[name] for name in names}

@@ -1,21 +1,27 @@
-"""What things are called on the server, and how subjects match."""
+"""What things are called on the server, how subjects match, and where stores publish."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 from imgtag.errors import ConfigError
-from imgtag_nats.settings import NatsSettings
+from imgtag.plugin import NotificationTarget
+from imgtag_nats.settings import NatsSettings, parse_urls
+
+DEFAULT_PORT = 4222
+CREDENTIALS = ("user", "token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls_first")
+"""Settings without which the server does not admit us."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
     """Subjects, streams and durables of one site.
 
-    ``subject`` is the store's, the others are ours: ``hints`` is what somebody asked for (backfill, replayed
-    dead letters, a resync), ``parked`` waits for the index, ``dead`` was given up. ``fixed`` tells whether the
-    settings name the stream; where not, one that has the subject already is taken.
+    ``subject`` is the store's, the others are ours: ``hints`` is what somebody asked for (backfill, replayed dead
+    letters, a resync), ``parked`` waits for the index, ``dead`` was given up. ``fixed``: the settings name the stream;
+    otherwise an existing stream that has the subject is used.
     """
 
     site: str
@@ -26,8 +32,8 @@ class Names:
 
     @classmethod
     def of(cls, settings: NatsSettings, site: str) -> Self:
-        """Names from the settings, else from the site. Raises ConfigError."""
-        site = site.replace(".", "=")  # a dot would begin another token; sites have no `=`
+        """Names from the settings, by default from the site. Raises ConfigError."""
+        site = site.replace(".", "=")  # a dot would begin another token; site names never contain `=`
         names = cls(
             site=site,
             subject=settings.subject or f"imgtag.{site}.events",
@@ -37,7 +43,7 @@ class Names:
         )
         for ours in (names.hints, names.parked, names.dead_subjects):
             if covers(names.subject, ours):
-                message = f"[source.nats] subject {names.subject} takes in {ours}, which is for our own use"
+                message = f"[source.nats] subject {names.subject} includes {ours}, which the sidecar uses itself"
                 raise ConfigError(message, hint="Choose a narrower subject.")
         return names
 
@@ -51,7 +57,7 @@ class Names:
 
     @property
     def dead(self) -> str:
-        """What the subjects of dead letters begin with; the last token tells the key."""
+        """What the subjects of dead letters begin with; the last token identifies the key."""
         return f"imgtag.{self.site}.dead"
 
     @property
@@ -73,12 +79,12 @@ class Names:
 
     @property
     def inbox(self) -> str:
-        """Prefix of our inboxes: of our own, so that the server can keep others from listening there."""
+        """Prefix of our inboxes: one of our own, so that the server can keep others from listening there."""
         return f"_INBOX_imgtag-{self.site}"
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether everything that ``subject`` matches is matched by ``pattern`` too."""
+    """Whether ``pattern`` matches everything that ``subject`` matches."""
     left, right = pattern.split("."), subject.split(".")
     for position, word in enumerate(left):
         if word == ">":
@@ -86,3 +92,17 @@ def covers(pattern: str, subject: str) -> bool:
         if position >= len(right) or right[position] == ">" or word not in {"*", right[position]}:
             return False
     return len(left) == len(right)
+
+
+def notification_target(settings: NatsSettings, names: Names) -> NotificationTarget:
+    """Where a store publishes its notifications: the first server, and a subject without wildcards that ours covers."""
+    url = urlsplit(parse_urls(settings.url)[0])
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return NotificationTarget(
+        kind="nats",
+        address=f"{host}:{url.port or DEFAULT_PORT}",
+        subject=".".join("store" if token in {"*", ">"} else token for token in names.subject.split(".")),
+        jetstream=settings.jetstream,
+        tls=settings.tls,
+        needs=tuple(name for name in CREDENTIALS if getattr(settings, name)),
+    )

@@ -1,4 +1,4 @@
-"""The least that the server must let us do, as its configuration reads it."""
+"""The least permissions that the sidecar needs, in the form that the server's configuration reads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from imgtag_nats.names import Names
 from imgtag_nats.settings import NatsSettings
 
 TEXT = """\
-# Permissions of the sidecar's user; user and password, nkey or account are yours to say.
+# Permissions of the sidecar's user; add its user name and password, nkey or account.
 # https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization
-{more}permissions: {{
+{removal}permissions: {{
   publish: {{
     allow: [
 {publish}
@@ -21,36 +21,30 @@ TEXT = """\
   }}
 }}
 """
-REMOVAL = "# `imgtag setup --remove` needs {api}.STREAM.DELETE, .STREAM.PURGE and .CONSUMER.DELETE of these besides.\n"
+REMOVAL = "# `imgtag setup --remove` also needs {api}.STREAM.DELETE, .STREAM.PURGE and .CONSUMER.DELETE for these.\n"
 
 
 def permissions(settings: NatsSettings, names: Names, stream: str, api: str) -> str:
     """``stream`` is the work stream, ``api`` the prefix of JetStream's subjects."""
     publish, subscribe = subjects(settings, names, stream, api)
-    more = REMOVAL.format(api=api) if settings.jetstream else ""
-    return TEXT.format(more=more, publish=_lines(publish), subscribe=_lines(subscribe))
+    removal = REMOVAL.format(api=api) if settings.jetstream else ""
+    return TEXT.format(removal=removal, publish=_lines(publish), subscribe=_lines(subscribe))
 
 
 def subjects(settings: NatsSettings, names: Names, stream: str, api: str) -> tuple[list[str], list[str]]:
-    """What may be published to and subscribed to, as `permissions` has them."""
-    return _jetstream(names, stream, api) if settings.jetstream else _core(names)
-
-
-def _jetstream(names: Names, stream: str, api: str) -> tuple[list[str], list[str]]:
+    """What the sidecar publishes to and subscribes to, the arguments as for `permissions`."""
+    if not settings.jetstream:
+        # Replies to what somebody asks for on the command line go to the inbox.
+        return [names.hints, f"{names.inbox}.>"], [names.subject, names.hints, f"{names.inbox}.>"]
     verbs = [f"STREAM.{verb}.{name}" for name in (stream, names.dead_stream) for verb in ("INFO", "CREATE", "UPDATE")]
     for durable in names.durables:
         verbs += [f"CONSUMER.{verb}.{stream}.{durable}" for verb in ("INFO", "DURABLE.CREATE", "MSG.NEXT")]
     verbs += [f"STREAM.MSG.{verb}.{names.dead_stream}" for verb in ("GET", "DELETE")]
-    # In a domain the subjects of answers have the domain and the account before the stream.
+    # In a domain, the subjects of acknowledgements have the domain and the account before the stream.
     acks = [f"$JS.ACK.{stream}.{durable}.>" for durable in names.durables]
     acks += [f"$JS.ACK.*.*.{stream}.{durable}.>" for durable in names.durables]
     ours = [names.hints, names.parked, names.dead_subjects]
     return [f"{api}.{verb}" for verb in ("INFO", "STREAM.NAMES", *verbs)] + acks + ours, [f"{names.inbox}.>"]
-
-
-def _core(names: Names) -> tuple[list[str], list[str]]:
-    # Whoever asks for something on the command line is answered in its inbox.
-    return [names.hints, f"{names.inbox}.>"], [names.subject, names.hints, f"{names.inbox}.>"]
 
 
 def _lines(subjects: list[str]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from imgtag.plugin.spec import FROM_FILE, Settings
+from imgtag.plugin import FROM_FILE, Settings
 
 TOKEN = re.compile(r"[^\s.*>/\\\x00-\x1f]{1,128}")
 SEED = re.compile(r"SU[A-Z2-7]{56}")
@@ -17,20 +17,20 @@ SUBJECT = re.compile(r"[^\s\x00-\x1f]{1,200}")
 
 
 def _urls(text: str) -> str:
-    for url in addresses(text):
+    for url in parse_urls(text):
         parts = urlsplit(url)
         if parts.scheme not in {"nats", "tls"} or not parts.hostname:
             raise ValueError(
-                f"{parts.scheme}://{parts.hostname} is no address: write nats://HOST:PORT or tls://HOST:PORT"
+                f"{parts.scheme}://{parts.hostname} is not a NATS address: write nats://HOST:PORT or tls://HOST:PORT"
             )
         if parts.username or parts.password:
-            raise ValueError("give user, password and token in settings of their own: addresses are logged")
+            raise ValueError("use the settings user, password and token instead: addresses are logged")
     return text
 
 
 def _name(text: str) -> str:
     if not TOKEN.fullmatch(text):
-        raise ValueError("streams and durables have names without spaces, dots, slashes, `*` and `>`")
+        raise ValueError("names of streams and durables cannot contain spaces, dots, slashes, `*` or `>`")
     return text
 
 
@@ -38,26 +38,26 @@ def _subject(text: str) -> str:
     tokens = text.split(".")
     misplaced = any(token in {"", ">"} for token in tokens[:-1]) or not tokens[-1]
     if misplaced or text.startswith("$") or not SUBJECT.fullmatch(text):
-        raise ValueError("a subject is words with dots between them; the last one may be `>`")
+        raise ValueError("a subject is words separated by dots; the last one may be `>`")
     return text
 
 
 def _seed(secret: SecretStr) -> SecretStr:
     if not SEED.fullmatch(secret.get_secret_value().strip()):
-        raise ValueError("the seed of a user begins with SU and has 58 capital letters and digits")
+        raise ValueError("the seed of a user starts with SU and has 58 capital letters and digits")
     return secret
 
 
 def _creds(secret: SecretStr) -> SecretStr:
-    # nats-py looks for the first of them for ever.
+    # nats-py never stops looking for the JWT in a file without one.
     if not all(part in secret.get_secret_value() for part in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")):
-        raise ValueError("this is no .creds file: it has to hold a user's JWT and seed")
+        raise ValueError("this is not a .creds file, which holds the JWT and the seed of a user")
     return secret
 
 
-def addresses(url: str) -> list[str]:
-    """The servers that ``url`` names."""
-    return [each.strip() for each in url.split(",") if each.strip()]
+def parse_urls(text: str) -> list[str]:
+    """The URLs of the servers, which are separated by commas."""
+    return [url.strip() for url in text.split(",") if url.strip()]
 
 
 Urls = Annotated[str, Field(min_length=1), AfterValidator(_urls)]
@@ -66,20 +66,20 @@ Subject = Annotated[str, AfterValidator(_subject)]
 
 
 class NatsSettings(Settings):
-    """Which server, who we are there, and which stream the notifications are in."""
+    """The server, the login there, and the stream of the notifications."""
 
     url: Urls = Field(
         default="nats://127.0.0.1:4222",
-        description="The server; several of a cluster with commas between them. `tls://` insists on TLS.",
+        description="The server; separate several servers of a cluster by commas. `tls://` requires TLS.",
     )
     subject: Subject | None = Field(
         default=None,
-        description="What the store publishes its notifications on, wildcards allowed. Default: imgtag.SITE.events.",
+        description="Subject that the store publishes on, wildcards allowed. Default: imgtag.SITE.events.",
     )
     stream: Name | None = Field(
         default=None,
-        description="The stream that keeps them. Default: the one that has the subject already, else imgtag-SITE, "
-        "which is made. A stream that is there gets our subjects, and keeps everything else.",
+        description="The stream that keeps them. Default: an existing stream that has the subject, else imgtag-SITE, "
+        "which is created. An existing stream gets our subjects added, and is otherwise left as it is.",
     )
     durable: Name | None = Field(
         default=None,
@@ -87,59 +87,63 @@ class NatsSettings(Settings):
     )
     jetstream: bool = Field(
         default=True,
-        description="With `false` plain NATS is enough. Whatever is published while no sidecar listens is lost; "
+        description="`false` uses core NATS. What is published while no sidecar listens is lost then; "
         "all buckets are compared with the index at each start and after each lost connection.",
     )
-    domain: Name | None = Field(default=None, description="JetStream domain, where the stream is behind a leaf node.")
+    domain: Name | None = Field(default=None, description="JetStream domain, for a stream beyond a leaf node.")
 
     user: Annotated[str | None, FROM_FILE] = Field(default=None, description="User name.")
     password: SecretStr | None = Field(default=None, description="Password of the user.")
-    token: SecretStr | None = Field(default=None, description="Token, where the server knows no users.")
+    token: SecretStr | None = Field(default=None, description="Token, for a server without users.")
     nkey_seed: Annotated[SecretStr, AfterValidator(_seed)] | None = Field(
         default=None, description="Seed of a user NKey (SU...)."
     )
     creds: Annotated[SecretStr, AfterValidator(_creds)] | None = Field(
         default=None, description="Content of a .creds file (JWT and seed); `creds_file` names the file."
     )
-    tls_ca: Path | None = Field(default=None, description="Whom to believe the server's certificate. Insists on TLS.")
-    tls_cert: Path | None = Field(default=None, description="Our own certificate, where the server asks for one.")
-    tls_key: Path | None = Field(default=None, description="Private key of our certificate.")
-    tls_first: bool = Field(default=False, description="TLS before the server says anything (`handshake_first` there).")
+    tls_ca: Path | None = Field(
+        default=None, description="CA certificates that the server's certificate is checked against. Requires TLS."
+    )
+    tls_cert: Path | None = Field(default=None, description="The sidecar's certificate, if the server asks for one.")
+    tls_key: Path | None = Field(default=None, description="Private key of that certificate, unencrypted.")
+    tls_first: bool = Field(
+        default=False, description="TLS handshake before anything else (`handshake_first` on the server)."
+    )
 
     ack_wait: float = Field(
-        default=30.0, ge=1, le=3600, description="Seconds until a notification nobody answered for is given to another."
+        default=30.0, ge=1, le=3600, description="Seconds until an unanswered notification is delivered again."
     )
     max_ack_pending: int = Field(
-        default=1000, ge=10, description="Notifications that all sidecars together may have in work or in back-off."
+        default=1000, ge=10, description="Notifications that all sidecars together may have in progress or in back-off."
     )
     pulls: int = Field(
         default=2,
         ge=1,
         le=32,
-        description="Notifications that may wait here for the pipeline; more help where the way to the server is long.",
+        description="Notifications that may wait here for the pipeline; more help if the server is far away.",
     )
     park: float = Field(
         default=30.0,
         ge=0,
         le=3600,
-        description="Seconds until an object that was labelled while the index was down is tried there again.",
+        description="Seconds until an object that was labelled while the index was down is indexed again.",
     )
     max_age: float = Field(
-        default=0.0, ge=0, description="Seconds that a stream of ours keeps notifications nobody took; 0: for ever."
+        default=0.0, ge=0, description="Seconds that a stream we create keeps unanswered notifications; 0: for ever."
     )
     max_bytes: int = Field(
         default=1 << 30,
         ge=-1,
-        description="Bytes that a stream of ours may take; -1: no limit. When it is full publishers are refused, "
+        description="Bytes that a stream we create may take; -1: no limit. A full stream refuses messages, "
         "and a store with a queue of its own keeps what it could not send.",
     )
-    replicas: int = Field(default=1, ge=1, le=5, description="Servers of a cluster that keep a stream of ours.")
+    replicas: int = Field(default=1, ge=1, le=5, description="Servers of a cluster that keep a stream we create.")
 
     @model_validator(mode="after")
     def _one_identity(self) -> Self:
         ways = [name for name in ("user", "token", "nkey_seed", "creds") if getattr(self, name)]
         if len(ways) > 1:
-            raise ValueError(f"{' and '.join(ways)} are given: keep one")
+            raise ValueError(f"{' and '.join(ways)} are set: keep one of them")
         if bool(self.user) != bool(self.password):
             raise ValueError("user and password belong together")
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -148,5 +152,5 @@ class NatsSettings(Settings):
 
     @property
     def tls(self) -> bool:
-        """Whether a connection without TLS is refused."""
+        """Whether TLS is required."""
         return bool(self.tls_ca or self.tls_cert or self.tls_first) or self.url.startswith("tls:")

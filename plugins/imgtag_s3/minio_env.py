@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from imgtag.plugin import NotificationTarget
+
 FAST, SAFE = "FAST", "SAFE"
 """Ids of the two proposed targets."""
 
@@ -30,18 +32,18 @@ _VALUES_FOR: Mapping[str, Mapping[str, str]] = {
 """What MinIO needs to connect, for each thing that the sidecar itself needs."""
 
 
-def environment_lines(listens: Mapping[str, str], ids: Sequence[str]) -> str:
+def environment_lines(target: NotificationTarget, ids: Sequence[str]) -> str:
     """Lines for the targets of these ids, under comments that explain them, ready to paste.
 
-    ``listens`` is that of a source over NATS.
+    ``target`` is that of a source over NATS.
     """
-    return "\n".join([_HEAD, _SYNC_BOOT, *(line for name in ids for line in _target_lines(listens, name))])
+    return "\n".join([_HEAD, _SYNC_BOOT, *(line for name in ids for line in _target_lines(target, name))])
 
 
-def _target_lines(listens: Mapping[str, str], name: str) -> list[str]:
-    values = {"ENABLE": "on", "ADDRESS": listens["address"], "SUBJECT": listens["subject"]}
-    values |= {key: "on" for key in ("JETSTREAM", "TLS") if listens[key.lower()] == "on"}
-    for need in listens["needs"].split():
+def _target_lines(target: NotificationTarget, name: str) -> list[str]:
+    values = {"ENABLE": "on", "ADDRESS": target.address, "SUBJECT": target.subject}
+    values |= {key: "on" for key, used in (("JETSTREAM", target.jetstream), ("TLS", target.tls)) if used}
+    for need in target.needs:
         values |= _VALUES_FOR.get(need, {})
     if name != FAST:
         values["QUEUE_DIR"] = "<folder>"

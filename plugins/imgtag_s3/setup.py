@@ -63,7 +63,7 @@ class NotificationSetup:
         self._endpoint = settings.endpoint
         self._configured = settings.notify
         self._buckets = context.buckets
-        self._listens = context.listens
+        self._target = context.notification_target
 
     def set_up(self, *, apply: bool) -> list[Change]:
         """Create, or name, what is missing. A notification without a target gets a hint that says how to make one."""
@@ -135,12 +135,12 @@ class NotificationSetup:
             if not response.headers.get("Server", "").startswith("MinIO"):
                 return _TARGETS_UNKNOWN
         ids = _minio_ids(notification.arn for notification in impossible) if self._configured else [FAST, SAFE]
-        is_nats = self._listens.get("kind") == "nats"
+        target = self._target
         return "\n".join(
             [
                 *([_TARGETS_UNKNOWN] if unknown else []),
                 *([f"# The server has these targets: {', '.join(targets)}"] if targets else []),
-                environment_lines(self._listens, ids) if ids and is_nats else _RESTART,
+                environment_lines(target, ids) if ids and target and target.kind == "nats" else _RESTART,
             ]
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -13,7 +13,7 @@ from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.service import Service
-from imgtag.plugin.source import Source
+from imgtag.plugin.source import NotificationTarget, Source
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
 from imgtag.workers.pool import WorkerPool
@@ -25,9 +25,9 @@ def make_source(config: Config) -> Source:
     return cast("Source", _make(config, config.require("source")))
 
 
-def make_store(config: Config, listens: Mapping[str, str] | None = None) -> Store:
-    """The configured store, not yet entered. ``listens``: where its notifications are to go, if it is to be set up."""
-    return cast("Store", _make(config, config.require("store"), listens=listens or {}))
+def make_store(config: Config, notification_target: NotificationTarget | None = None) -> Store:
+    """The configured store, not yet entered. ``notification_target`` is needed only to set it up."""
+    return cast("Store", _make(config, config.require("store"), notification_target=notification_target))
 
 
 def make_indexer(config: Config) -> Indexer:

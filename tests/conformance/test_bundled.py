@@ -64,7 +64,7 @@ class TestDirectorySource(SourceConformance):
 
     @pytest.fixture
     def connect(self, root, context, watch, monkeypatch):
-        monkeypatch.setattr("imgtag_directory.source.INBOX_EVERY", 0.1)
+        monkeypatch.setattr("imgtag_directory.source.INBOX_INTERVAL", 0.1)
         settings = SOURCE.settings(root=root, settle=0.1, poll=0.2, recheck=0.2, watch=watch)
         return lambda: SOURCE.load()(settings, context)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
-    """Doubles from ``first`` to ``most`` seconds, with jitter, so that many do not come back at once."""
+    """Doubles from ``first`` to ``maximum`` seconds, with jitter, so that many do not come back at once."""
 
     first: float = 1.0
-    most: float = 300.0
+    maximum: float = 300.0
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait behind the ``attempt``-th failure (1 for the first)."""
-        longest = min(self.most, self.first * 2.0 ** min(attempt - 1, 30))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        """Seconds to wait after the ``attempt``-th failure (1 for the first)."""
+        full = min(self.maximum, self.first * 2.0 ** min(attempt - 1, 30))  # 2.0 ** 1024 would overflow
+        return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing

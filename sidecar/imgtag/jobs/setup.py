@@ -106,4 +106,4 @@ class Setup:
         if kind == "indexer":
             return make_indexer(self._config)
         source = make_source(self._config)
-        return source if kind == "source" else make_store(self._config, source.features.listens)
+        return source if kind == "source" else make_store(self._config, source.features.notification_target)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         vector_of,
     )
     from imgtag.plugin.service import Change, Check, Service, ServiceBase
-    from imgtag.plugin.source import DeadLetters, Delivery, Source, SourceFeatures
+    from imgtag.plugin.source import DeadLetters, Delivery, NotificationTarget, Source, SourceFeatures
     from imgtag.plugin.spec import (
         API_VERSION,
         FROM_FILE,
@@ -52,7 +52,7 @@ _HOMES = {
         "Delete", "Indexer", "Outcome", "Page", "SearchRequest", "Similar", "SimilarRequest", "Upsert", "vector_of",
     ),
     "imgtag.plugin.service": ("Change", "Check", "Service", "ServiceBase"),
-    "imgtag.plugin.source": ("DeadLetters", "Delivery", "Source", "SourceFeatures"),
+    "imgtag.plugin.source": ("DeadLetters", "Delivery", "NotificationTarget", "Source", "SourceFeatures"),
     "imgtag.plugin.spec": (
         "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
@@ -95,6 +95,7 @@ __all__ = [
     "Near",
     "NoSettings",
     "Not",
+    "NotificationTarget",
     "ObjectRef",
     "ObjectState",
     "Or",

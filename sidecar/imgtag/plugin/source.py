@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from imgtag.errors import EventError
@@ -54,21 +54,37 @@ class DeadLetters(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotificationTarget:
+    """Where a store must publish its notifications for this source to receive them. It never holds a secret.
+
+    ``kind`` is the protocol, such as "nats"; ``address`` is HOST:PORT and ``subject`` the subject or topic to publish
+    to, without wildcards. ``jetstream``: publishers can wait for an acknowledgement of JetStream. ``tls``: connections
+    must be encrypted. ``needs`` names the settings that the sidecar itself needs to be admitted there, because a store
+    needs their counterparts: user, token, nkey_seed, creds, tls_ca, tls_cert, tls_first.
+    """
+
+    kind: str
+    address: str
+    subject: str
+    jetstream: bool = False
+    tls: bool = False
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceFeatures:
     """What the pipeline may rely on.
 
     ``shared``: other sidecars may work on the same keys. ``parks``: ``publish`` is durable before it
     returns, so that a hint published there may be acknowledged here. ``ack_wait``: seconds until an
-    unanswered delivery is given to somebody else (None: never). ``listens``: what whoever sets up the store's
-    notifications must know, never a secret; empty where there is nothing to know. Of a NATS server: ``kind`` "nats",
-    ``address`` HOST:PORT, ``subject``, ``jetstream`` and ``tls`` ("on", "off"), and in ``needs``, with spaces between
-    them, those of user, token, nkey_seed, creds, tls_ca, tls_cert and tls_first that we need there ourselves.
+    unanswered delivery is given to somebody else (None: never). ``notification_target``: where stores publish their
+    notifications for this source; None for a source that receives none.
     """
 
     shared: bool = False
     parks: bool = False
     ack_wait: float | None = None
-    listens: Mapping[str, str] = field(default_factory=dict)
+    notification_target: NotificationTarget | None = None
 
 
 class Source(Service, Protocol):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from imgtag.plugin.source import NotificationTarget
 
 API_VERSION = 1
 
@@ -80,7 +83,7 @@ class PluginContext:
 
     ``buckets`` are those that the rules name, empty where the store decides; ``strategies`` are those by which labels
     are written. ``store`` holds the settings of the configured store (a watching source takes its defaults from
-    there). ``listens`` is told to the store when it is set up: `SourceFeatures.listens` of the source.
+    there). ``notification_target`` is that of the source, for a store that is being set up.
     """
 
     site: str
@@ -88,7 +91,7 @@ class PluginContext:
     buckets: tuple[str, ...] = ()
     strategies: frozenset[str] = frozenset()
     store: Settings | None = None
-    listens: Mapping[str, str] = field(default_factory=dict)
+    notification_target: NotificationTarget | None = None
 
 
 def import_object(path: str) -> Any:

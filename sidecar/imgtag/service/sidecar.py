@@ -122,7 +122,7 @@ class Sidecar:
 
     def _make_backoff(self) -> Backoff:
         pipeline = self.config.pipeline
-        return Backoff(first=pipeline.retry_first, most=pipeline.retry_max)
+        return Backoff(first=pipeline.retry_first, maximum=pipeline.retry_max)
 
     def _make_pipeline(self, source: Source, store: Store, indexer: Indexer, generations: ModelGenerations) -> Pipeline:
         site, settings, document = self.config.site.name, self.config.pipeline, self.config.document

@@ -32,7 +32,7 @@ MAX_KILLS = 6
 """The same where workers were killed from outside (an admin, a kernel short of memory): any image may meet that."""
 MODEST_MEMORY = 32 << 20
 """Bytes that every worker may take for its image at any time; only one worker at a time may take more."""
-_RESTART_BACKOFF = Backoff(first=0.1, most=10.0)
+_RESTART_BACKOFF = Backoff(first=0.1, maximum=10.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ async def test_records_of_another_server_are_refused(nats, make, make_nats):
     server = make_nats()
     for settings in ({"url": server.url}, {"url": nats.url, "domain": "hub"}, {"url": nats.url, "jetstream": False}):
         async with make(**settings) as source:
-            with pytest.raises(ConfigError, match="made") as caught:
+            with pytest.raises(ConfigError, match="created") as caught:
                 await undone(source, changes)
         assert "--remove" in caught.value.hint
     async with make(f"{nats.url},{server.url}") as source:  # a cluster may be told with more of its servers

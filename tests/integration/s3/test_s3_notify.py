@@ -10,7 +10,7 @@ from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from imgtag.errors import ConfigError
-from imgtag.plugin.spec import PluginContext
+from imgtag.plugin import NotificationTarget, PluginContext
 from imgtag_s3 import SPEC, xml
 from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
@@ -19,10 +19,9 @@ from servers.process import free_port
 
 REGION = "eu-west-1"
 FAST, SAFE = (f"arn:minio:sqs:{REGION}:{name}:nats" for name in ("FAST", "SAFE"))
-LISTENS = {
-    "kind": "nats", "address": "10.0.0.1:4222", "subject": "pictures", "jetstream": "on", "tls": "on",
-    "needs": "user tls_ca",
-}  # fmt: skip
+TARGET = NotificationTarget(
+    kind="nats", address="10.0.0.1:4222", subject="pictures", jetstream=True, tls=True, needs=("user", "tls_ca")
+)
 ENTRY = """
 <QueueConfiguration><Id>{id}</Id><Queue>{arn}</Queue><Event>s3:ObjectCreated:Put</Event>
 <Filter><S3Key><FilterRule><Name>suffix</Name><Value>.{suffix}</Value></FilterRule></S3Key></Filter>
@@ -60,8 +59,10 @@ def make(portal, server, bucket, tmp_path):
     """Enters stores on the bucket; keyword arguments are settings."""
 
     @contextmanager
-    def make(listens=LISTENS, **settings):
-        context = PluginContext(site="home", state_dir=tmp_path, buckets=(bucket.name,), listens=listens)
+    def make(notification_target=TARGET, **settings):
+        context = PluginContext(
+            site="home", state_dir=tmp_path, buckets=(bucket.name,), notification_target=notification_target
+        )
         store = SPEC.load()(SPEC.settings(**server.settings | {"region": REGION} | settings), context)
         with portal.wrap_async_context_manager(store) as entered:
             yield Notifying(portal, entered)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from imgtag.files.records import Records
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef, ObjectState
-from imgtag_directory.records import Records
 from imgtag_directory.store import DirectoryStore
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imgtag.errors import BucketAbsent, Unavailable
 from imgtag.types.ref import Listed, ObjectRef, Scope
 from imgtag_directory import SOURCE, STORE
-from imgtag_directory.doctor import watch_checks
+from imgtag_directory.checks import watch_checks
 from imgtag_directory.media import media_type
 from imgtag_directory.mounts import remote_kind
 from imgtag_directory.polling import differing
@@ -108,14 +108,14 @@ def test_too_many_changes_become_a_resync() -> None:
     """Neither what arrives nor what waits grows without limit."""
     settling = Settling("b", 100, listed, limit=10)
     for number in range(50):
-        settling.changed(str(number))
+        settling.note(str(number))
 
-    assert {Scope("b")} == set(settling.settled())
+    assert {Scope("b")} == set(settling.take())
     given = []
     for turn in range(3):
         for number in range(5):
-            settling.changed(f"{turn} {number}")
-        given += settling.settled()
+            settling.note(f"{turn} {number}")
+        given += settling.take()
 
     assert Scope("b") in given
     assert len(settling._waiting) <= 10
@@ -131,12 +131,12 @@ def test_an_absent_root_is_not_an_absent_file() -> None:
         raise Unavailable
 
     settling = Settling("b", 0, absent)
-    settling.changed("a")
-    assert [] == settling.settled()
-    assert settling.absent
+    settling.note("a")
+    assert [] == settling.take()
+    assert settling.root_absent
     settling = Settling("b", 0, failing)
-    settling.changed("a")
-    (hint,) = settling.settled()
+    settling.note("a")
+    (hint,) = settling.take()
 
     assert not hint.removed  # type: ignore[union-attr]
 
@@ -144,10 +144,10 @@ def test_an_absent_root_is_not_an_absent_file() -> None:
 def test_settling_without_a_pause() -> None:
     """With nothing to wait for a file is given out at the second look."""
     settling = Settling("b", 0, listed)
-    settling.changed("a")
+    settling.note("a")
     given = []
     deadline = time.monotonic() + 5
     while not given and time.monotonic() < deadline:
-        given = settling.settled()
+        given = settling.take()
 
     assert ["a"] == [hint.ref.key for hint in given]  # type: ignore[union-attr]

@@ -142,7 +142,7 @@ async def test_read_of_another_etag(store: Make, root: Path) -> None:
 
 async def test_read_while_it_is_written(store: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that changed since it was opened is a conflict, and never a mixture."""
-    monkeypatch.setattr("imgtag_directory.store.AHEAD", 0)
+    monkeypatch.setattr("imgtag_directory.store.MAX_READ_AHEAD", 0)
     path = root / "a.jpg"
     path.write_bytes(b"picture")
     async with store().open(ref("a.jpg")) as body:
@@ -415,7 +415,7 @@ async def test_a_disk_that_does_not_answer(
     store: Make, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Trouble of the disk or the share is neither absence nor the object's fault."""
-    monkeypatch.setattr("imgtag_directory.store.AHEAD", 0)
+    monkeypatch.setattr("imgtag_directory.store.MAX_READ_AHEAD", 0)
     (root / "a.jpg").write_bytes(b"picture")
     made = store()
 

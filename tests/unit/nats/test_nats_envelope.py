@@ -51,8 +51,15 @@ def message(*records, **top):
     return json.dumps({**top, "Records": list(records)}).encode()
 
 
+def hints(data):
+    """All hints of a message without a problem."""
+    content = parse(data)
+    assert content.problem is None
+    return list(content.hints)
+
+
 def keys(data):
-    return [hint.ref.key for hint in parse(data)]
+    return [hint.ref.key for hint in hints(data)]
 
 
 def test_minio():
@@ -67,14 +74,14 @@ def test_minio():
         at=AT,
     )
 
-    assert parse(data) == [expected]
+    assert hints(data) == [expected]
 
 
 def test_minio_removed():
     """A removal of MinIO has no ETag and no metadata: None, not empty."""
     record = minio(size=..., eTag=..., contentType=..., userMetadata=..., versionId="null")
     record["eventName"] = "s3:ObjectRemoved:Delete"
-    (hint,) = parse(message(record, EventName="s3:ObjectRemoved:Delete", Key="bucket/dir/a b.jpg"))
+    (hint,) = hints(message(record, EventName="s3:ObjectRemoved:Delete", Key="bucket/dir/a b.jpg"))
 
     assert (hint.removed, hint.etag, hint.metadata, hint.version) == (True, None, None, None)
 
@@ -92,7 +99,7 @@ def test_aws():
     """AWS' keys are encoded, their slashes are not; its ETag may stand in quotes."""
     record = minio(key="dir/a+%C3%BC.jpg", eTag=f'"{ETAG}"', userMetadata=..., sequencer="0055AED6DCD90281E5")
     record |= {"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put"}
-    (hint,) = parse(message(record))
+    (hint,) = hints(message(record))
 
     assert (hint.ref.key, hint.etag, hint.metadata) == ("dir/a ü.jpg", ETAG, None)
 
@@ -126,7 +133,7 @@ def test_ceph():
         "eventName": "ObjectRemoved:Delete",
         "s3": {"configurationId": "mynotif1", "bucket": {"name": "mybucket"}, "object": thing},
     }
-    (hint,) = parse(json.dumps({"Records": record}).encode())
+    (hint,) = hints(json.dumps({"Records": record}).encode())
 
     assert hint == Hint(ref=ObjectRef("mybucket", "a+b.jpg"), removed=True, sequencer="65f", at=AT)
 
@@ -145,13 +152,13 @@ def test_several_records():
 )
 def test_test_events(data):
     """A test event is fine, and there is nothing to do."""
-    assert parse(data) == []
+    assert hints(data) == []
 
 
 @pytest.mark.parametrize("name", ["s3:ObjectAccessed:Head", "s3:ObjectAccessed:Get", "s3:Scanner:BigPrefix"])
 def test_reading_is_no_change(name):
     """Events of reading, our own among them, are not answered by more reading."""
-    assert parse(message(minio() | {"eventName": name})) == []
+    assert hints(message(minio() | {"eventName": name})) == []
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,7 @@ def test_reading_is_no_change(name):
 )
 def test_names(name, removed):
     """Whatever happened to an object, it is looked at."""
-    (hint,) = parse(message(minio() | {"eventName": name}))
+    (hint,) = hints(message(minio() | {"eventName": name}))
 
     assert removed == hint.removed
 
@@ -177,16 +184,16 @@ def test_names(name, removed):
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"\x0a\x05photos\x12", "no JSON"),
-        (b"null", "no object"),
-        (b"7", "no object"),
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"\x0a\x05photos\x12", "not JSON"),
+        (b"null", "not a JSON object"),
+        (b"7", "not a JSON object"),
         (b"{}", "no Records"),
         (b"[]", "no Records"),
         (b'{"Records": "x"}', "no Records"),
-        (b'{"Records": [1]}', "no object"),
-        (b'{"Records": [{"data": 1}]}', "no object"),
+        (b'{"Records": [1]}', "not a JSON object"),
+        (b'{"Records": [{"data": 1}]}', "not a JSON object"),
         (b'{"Records": [{}]}', "no eventName"),
         (b'{"Records": [{"eventName": ["s3"]}]}', "no eventName"),
         (b'{"Records": [{"eventName": "s3:ObjectCreated:Put"}]}', "no s3"),
@@ -212,6 +219,29 @@ def test_hostile(data, reason):
     assert len(caught.value.message) < 500
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [7, {}, minio(key="k" * 1025), minio(key="%FF"), minio(key="\ud800"), minio() | {"s3": 1}],
+    ids=["number", "empty", "long", "not-utf-8", "surrogate", "no-s3"],
+)
+def test_one_bad_record_among_good_ones(bad):
+    """The hints of the good records come through; the problem has the bad record alone, to be read again."""
+    records = [minio(key="a.jpg"), bad, minio(key="b.jpg"), bad]
+    content = parse(message(*records))
+
+    assert ["a.jpg", "b.jpg"] == [hint.ref.key for hint in content.hints]
+    assert "2 of 4 records" in content.problem.message
+    assert [bad, bad] == json.loads(content.problem.payload)["Records"]
+
+
+def test_bad_record_beside_one_that_says_nothing():
+    """A record that is not about a change is not a hint, and yet the message was understood."""
+    content = parse(message(7, minio() | {"eventName": "s3:ObjectAccessed:Get"}))
+
+    assert [] == list(content.hints)
+    assert {"Records": [7]} == json.loads(content.problem.payload)
+
+
 @pytest.mark.parametrize("bucket", ["", "a/b", "b" * 256])
 def test_hostile_buckets(bucket):
     """A name that no bucket can have is refused."""
@@ -226,7 +256,7 @@ def test_wrong_facts_are_left_out(wrong):
     """What else is said wrongly is left out: the store knows it better."""
     record = minio(eTag=wrong, versionId=wrong, sequencer=wrong, userMetadata={"X-Amz-Meta-A": wrong, "B": "c"})
     record["eventTime"] = wrong
-    (hint,) = parse(message(record))
+    (hint,) = hints(message(record))
 
     assert hint == Hint(ref=ObjectRef("bucket", "dir/a b.jpg"), metadata={})
 
@@ -274,10 +304,10 @@ def test_any_key(key):
 
 def _parses(data):
     try:
-        hints = parse(data)
+        content = parse(data)
     except EventError:
         return
-    for hint in hints:
+    for hint in content.hints:
         assert 0 < len(hint.ref.key.encode()) <= 1024
         assert hint.ref.bucket
         assert hint.metadata is None or all(isinstance(text, str) for text in hint.metadata.values())

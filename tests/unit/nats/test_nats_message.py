@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import EventError
-from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
-from imgtag_nats import letters
 from imgtag_nats.message import decode, encode
 
 TEXTS = st.text(max_size=50)
@@ -70,34 +68,3 @@ def test_hostile(data):
     """What no sidecar has written is refused."""
     with pytest.raises(EventError):
         decode(data)
-
-
-@given(
-    st.builds(
-        DeadLetter,
-        ref=st.none() | REFS,
-        code=TEXTS,
-        reason=TEXTS,
-        at=st.floats(0, 4e9),
-        id=st.just("7"),
-        payload=st.binary(max_size=50),
-    )
-)
-def test_letters(letter):
-    """A letter is read as it was written."""
-    assert letter == letters.decode(letters.encode(letter), "7")
-
-
-def test_long_letters_fit():
-    """However long message and reason are, a letter fits into a message of NATS."""
-    letter = DeadLetter(
-        ref=ObjectRef("b", "k" * 1024), code="event", reason="\U0001f98a" * 10**6, at=1.0, payload=bytes(10**7)
-    )
-
-    assert len(letters.encode(letter)) < 1_000_000
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"code": 1, "reason": 2, "at": "x"}', b"\xff"])
-def test_no_letters(data):
-    """What somebody else wrote there is passed over."""
-    assert letters.decode(data, "7") is None

@@ -146,7 +146,7 @@ class Bench:
             find_differences=lambda scope: find_differences(self.store, self.indexer, SITE, scope),
             is_own_write=lambda hint: is_own_write(hint, SITE, self.codec),
             metrics=self.metrics,
-            limits=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, most=0.05), drain=drain),
+            limits=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, maximum=0.05), drain=drain),
             health=self.health,
         )
 

@@ -1,4 +1,4 @@
-"""What must be there on the server: the work stream, its three consumers, the stream of dead letters."""
+"""What must exist on the server: the work stream, its three consumers, the stream of dead letters."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from imgtag_nats.jetstream import SECOND, JetStream
 from imgtag_nats.names import Names, covers
 from imgtag_nats.settings import NatsSettings
 
-DEAD_BYTES = 64 << 20
-"""More dead letters than anybody reads; the oldest go first."""
-DUPLICATES = 120.0
-"""Seconds in which a message of the same identity is left out; NATS' own default."""
-BORN_WITH = {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant"}
-"""What no later request can change."""
+MAX_DEAD_BYTES = 64 << 20
+"""More dead letters than anybody reads; the oldest are removed first."""
+DUPLICATE_WINDOW = 120.0
+"""Seconds in which a message with the same identity is dropped; the default of NATS."""
+UNCHANGEABLE = {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant"}
+"""Settings of a consumer that cannot be changed later."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is missing, and the request that makes it.
+    """One thing that is missing, and the request that creates it.
 
-    ``undo`` is what `Removal` needs to take it back; None where it goes with the stream.
+    ``undo`` is what `Removal` needs to remove it again; None if it is removed with the stream.
     """
 
     what: str
@@ -32,45 +32,56 @@ class Step:
 
 
 class Topology:
-    """Finds what is missing and makes it. What somebody else has made is added to, never narrowed."""
+    """Finds what is missing and creates it. Streams of other owners are added to, never narrowed."""
 
     def __init__(self, jetstream: JetStream, names: Names, settings: NatsSettings) -> None:
         self._jetstream = jetstream
         self._names = names
         self._settings = settings
         self.stream = names.stream
-        """The stream that is used: ours, or one that has the subject already."""
+        """The stream in use: ours, or an existing one that has the subject."""
 
     async def plan(self) -> list[Step]:
-        """What is missing, in the order in which it must be made. Raises Unavailable."""
+        """What is missing, in the order in which it must be created. Raises Unavailable."""
         info = await self.find()
-        steps = [*self._stream_steps(info)]
+        steps = self._stream_steps(info)
         for durable, subject in self._names.durables.items():
-            steps += await self._consumer_steps(durable, subject, there=info is not None)
-        if await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}") is None:
-            steps.append(_creation("dead-letter stream", self._dead()))
+            steps += await self._consumer_steps(durable, subject, stream_exists=info is not None)
+        if await self.find_dead_stream() is None and await self.max_streams(creating=info is None) is None:
+            steps.append(_creation("dead-letter stream", self._dead_config()))
         return steps
 
     async def ensure(self) -> Sequence[Step]:
-        """Make what is missing; what was made. Raises Unavailable."""
-        return [await self._make(step) for step in await self.plan()]
+        """Create what is missing; returns what was created. Raises Unavailable."""
+        return [await self._apply(step) for step in await self.plan()]
 
     async def find(self) -> dict[str, Any] | None:
-        """The work stream as the server describes it; None where there is none yet."""
+        """The work stream as the server describes it; None if there is none yet."""
         self.stream = self._names.stream
         info = await self._jetstream.find(f"STREAM.INFO.{self.stream}")
         if info is None and not self._names.fixed:
-            found = await self._jetstream.call("STREAM.NAMES", {"subject": self._names.subject})
-            for name in found.get("streams") or ():
+            listing = await self._jetstream.call("STREAM.NAMES", {"subject": self._names.subject})
+            for name in listing.get("streams") or ():
                 self.stream = name
                 return await self._jetstream.call(f"STREAM.INFO.{name}")
         return info
+
+    async def find_dead_stream(self) -> dict[str, Any] | None:
+        """The stream of dead letters as the server describes it."""
+        return await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}")
+
+    async def max_streams(self, *, creating: bool = False) -> int | None:
+        """The account's limit where it leaves no room for another stream, after ``creating`` one; else None."""
+        account = await self._jetstream.call("INFO")
+        account = (account.get("tiers") or {}).get(f"R{self._settings.replicas}", account)
+        limit = account["limits"]["max_streams"]
+        return limit if 0 < limit <= account["streams"] + creating else None
 
     async def consumer(self, durable: str) -> dict[str, Any] | None:
         """A consumer as the server describes it."""
         return await self._jetstream.find(f"CONSUMER.INFO.{self.stream}.{durable}")
 
-    async def _make(self, step: Step) -> Step:
+    async def _apply(self, step: Step) -> Step:
         answer = await self._jetstream.call(step.verb, step.body)
         if step.undo is None:
             return step
@@ -79,22 +90,22 @@ class Topology:
     def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
         subjects = [*self._names.durables.values()]
         if info is None:
-            return [_creation("stream", self._work(subjects))]
+            return [_creation("stream", self._work_config(subjects))]
         config = info["config"]
-        known = config.get("subjects") or []
-        missing = [each for each in subjects if not any(covers(pattern, each) for pattern in known)]
+        existing = config.get("subjects") or []
+        missing = [subject for subject in subjects if not any(covers(pattern, subject) for pattern in existing)]
         if not missing:
             return []
-        # What ours covers would overlap it, which the server refuses.
-        kept = [each for each in known if not any(covers(pattern, each) for pattern in missing)]
+        # A subject that one of ours covers would overlap it, which the server refuses.
+        kept = [subject for subject in existing if not any(covers(pattern, subject) for pattern in missing)]
         what = f"subjects {', '.join(missing)} on stream {self.stream}"
-        undo = {"made": "subjects", "stream": self.stream, "added": missing, "before": known}
+        undo = {"made": "subjects", "stream": self.stream, "added": missing, "before": existing}
         return [Step(what, f"STREAM.UPDATE.{self.stream}", {**config, "subjects": [*kept, *missing]}, undo)]
 
-    async def _consumer_steps(self, durable: str, subject: str, *, there: bool) -> list[Step]:
-        wanted = self._consumer(subject)
-        info = await self.consumer(durable) if there else None
-        config = info["config"] if info else {"durable_name": durable, **BORN_WITH}
+    async def _consumer_steps(self, durable: str, subject: str, *, stream_exists: bool) -> list[Step]:
+        wanted = self._consumer_config(subject)
+        info = await self.consumer(durable) if stream_exists else None
+        config = info["config"] if info else {"durable_name": durable, **UNCHANGEABLE}
         if info and all(config.get(name) == value for name, value in wanted.items()):
             return []
         # CONSUMER.CREATE has the filter in its subject, which a permission could hardly name.
@@ -104,10 +115,10 @@ class Topology:
         if info:
             before = {name: config.get(name) for name, value in wanted.items() if config.get(name) != value}
             undo |= {"made": "consumer settings", "before": before, "after": wanted}
-        return [Step(f"consumer {durable} of {subject}", verb, body, undo if there else None)]
+        return [Step(f"consumer {durable} of {subject}", verb, body, undo if stream_exists else None)]
 
-    def _work(self, subjects: Sequence[str]) -> dict[str, Any]:
-        """A work queue: what is acknowledged is gone. Full, it refuses, so that publishers keep what they have."""
+    def _work_config(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """A work queue: what is acknowledged is removed. Full, it refuses messages, so that publishers keep them."""
         return {
             "name": self.stream,
             "description": "imgtag: notifications to work off",
@@ -118,10 +129,10 @@ class Topology:
             "max_age": int(self._settings.max_age * SECOND),
             "max_bytes": self._settings.max_bytes or -1,
             "num_replicas": self._settings.replicas,
-            "duplicate_window": int(min(DUPLICATES, self._settings.max_age or DUPLICATES) * SECOND),
+            "duplicate_window": int(min(DUPLICATE_WINDOW, self._settings.max_age or DUPLICATE_WINDOW) * SECOND),
         }
 
-    def _dead(self) -> dict[str, Any]:
+    def _dead_config(self) -> dict[str, Any]:
         """One subject for each key and one message for each subject: the newest letter of a key stays."""
         return {
             "name": self._names.dead_stream,
@@ -131,11 +142,11 @@ class Topology:
             "storage": "file",
             "discard": "old",
             "max_msgs_per_subject": 1,
-            "max_bytes": DEAD_BYTES,
+            "max_bytes": MAX_DEAD_BYTES,
             "num_replicas": self._settings.replicas,
         }
 
-    def _consumer(self, subject: str) -> dict[str, Any]:
+    def _consumer_config(self, subject: str) -> dict[str, Any]:
         return {
             "filter_subject": subject,
             "ack_wait": int(self._settings.ack_wait * SECOND),

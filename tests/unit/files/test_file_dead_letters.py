@@ -1,21 +1,26 @@
-"""Dead letters in files."""
+"""Dead letters: how they are written, and their store in files."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio import CapacityLimiter
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imgtag.errors import Unavailable
+from imgtag.files.dead_letters import FileDeadLetters, decode_letter, encode_letter, letter_id
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
-from imgtag_directory.deadletters import FileDeadLetters
 
 pytestmark = pytest.mark.anyio
+
+TEXTS = st.text(max_size=50)
 
 
 def letter(key: str, at: float, reason: str = "broken") -> DeadLetter:
@@ -85,3 +90,60 @@ async def test_a_full_disk(dead: FileDeadLetters, tmp_path: Path, monkeypatch: p
 
     assert [1] == [each.at for each in await listed(dead)]
     assert [] == list((tmp_path / "dead" / ".new").iterdir())
+
+
+async def test_files_without_suffix_are_read(dead: FileDeadLetters, tmp_path: Path) -> None:
+    """Letters that earlier versions wrote for core NATS, without a suffix, are listed, replaced and dropped."""
+    (tmp_path / "dead").mkdir()
+    for older in (letter("a", 1), letter("b", 2), letter("c", 3), letter("d", 4)):
+        (tmp_path / "dead" / letter_id(older)).write_text(json.dumps(encode_letter(older)))
+    first, second, third, fourth = await listed(dead)
+    await dead.put(letter("c", 5, "again"))
+
+    assert ["a", "b", "c", "d"] == [each.ref.key for each in (first, second, third, fourth) if each.ref]
+    assert 1 == await dead.drop([first.id])
+    assert 1 == await dead.discard([ObjectRef("photos", "b")])
+    assert [("d", "broken"), ("c", "again")] == [(each.ref.key, each.reason) for each in await listed(dead) if each.ref]
+    assert [] == [path.name for path in (tmp_path / "dead").iterdir() if path.name == letter_id(letter("c", 0))]
+
+
+async def test_discard(dead: FileDeadLetters) -> None:
+    """The letters of objects go by their names, and their number is returned; others stay."""
+    for each in (letter("a", 1), letter("b", 2)):
+        await dead.put(each)
+    refs = [ObjectRef("photos", key) for key in ("a", "c")]
+
+    assert 1 == await dead.discard(refs)
+    assert 0 == await dead.discard(refs)
+    assert ["b"] == [each.ref.key for each in await listed(dead) if each.ref]
+
+
+@given(
+    st.builds(
+        DeadLetter,
+        ref=st.none() | st.builds(ObjectRef, TEXTS, TEXTS),
+        code=TEXTS,
+        reason=TEXTS,
+        at=st.floats(0, 4e9),
+        id=st.just("7"),
+        payload=st.binary(max_size=50),
+    )
+)
+def test_codec(letter: DeadLetter) -> None:
+    """A letter is read as it was written."""
+    assert letter == decode_letter(json.loads(json.dumps(encode_letter(letter))), "7")
+
+
+def test_long_letters_fit() -> None:
+    """However long message and reason are, a letter fits into a message of NATS."""
+    letter = DeadLetter(
+        ref=ObjectRef("b", "k" * 1024), code="event", reason="\U0001f98a" * 10**6, at=1.0, payload=bytes(10**7)
+    )
+
+    assert len(json.dumps(encode_letter(letter))) < 1_000_000
+
+
+@pytest.mark.parametrize("record", ["", [], {}, None, {"code": 1, "reason": 2, "at": "x"}])
+def test_not_a_letter(record: Any) -> None:
+    """What somebody else wrote there is skipped."""
+    assert decode_letter(record, "7") is None

@@ -1,0 +1,132 @@
+"""Dead letters: how they are written, and a store of them in files."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from imgtag.errors import Unavailable
+from imgtag.files.records import Records
+from imgtag.types.dead_letter import DeadLetter
+from imgtag.types.ref import ObjectRef
+
+MAX_REASON = 10_000
+"""Characters of the reason that are kept."""
+MAX_PAYLOAD = 256 << 10
+"""Bytes of a message that are kept with its letter: a message identifies itself near its beginning."""
+_ID = re.compile(r"[0-9a-f]{64}")
+
+T = TypeVar("T")
+
+
+class FileDeadLetters:
+    """One file for each key, so that only the newest letter of a key stays. A letter's id is the name of its file.
+
+    Releases before 0.9 wrote the letters of plain NATS without the suffix ``.json``; those remain readable.
+    """
+
+    def __init__(self, folder: Path, limiter: CapacityLimiter | None = None) -> None:
+        self._records = Records(folder)
+        self._limiter = limiter
+
+    async def put(self, letter: DeadLetter) -> None:
+        """Keep a letter; durable on return. Raises Unavailable."""
+        await self._run(self._put, letter)
+
+    async def list(self) -> AsyncIterator[DeadLetter]:
+        """All letters, the oldest first. Raises Unavailable."""
+        for name in await self._run(self._sorted_ids):
+            letter = await self._run(self._get, name)
+            if letter is not None:  # another process may have dropped it meanwhile
+                yield letter
+
+    async def drop(self, ids: Sequence[str]) -> int:
+        """Remove letters by id; returns how many there were. Raises Unavailable."""
+        return await self._run(self._drop, ids)
+
+    async def discard(self, refs: Collection[ObjectRef]) -> int:
+        """Remove the letters of these objects; returns how many there were. Raises Unavailable."""
+        return await self._run(self._drop, [letter_key(ref) for ref in refs])
+
+    def _put(self, letter: DeadLetter) -> None:
+        name = letter_id(letter)
+        self._records.put(name, encode_letter(letter))
+        self._unsuffixed(name).unlink(missing_ok=True)
+
+    def _get(self, name: str) -> DeadLetter | None:
+        record = self._records.get(name)
+        if record is None:
+            try:
+                record = json.loads(self._unsuffixed(name).read_bytes())
+            except (FileNotFoundError, ValueError):
+                return None
+        return decode_letter(record, name)
+
+    def _drop(self, ids: Iterable[str]) -> int:
+        return sum(self._drop_one(name) for name in ids if _ID.fullmatch(name))
+
+    def _drop_one(self, name: str) -> bool:
+        dropped = self._records.drop(name)
+        try:
+            self._unsuffixed(name).unlink()
+        except FileNotFoundError:
+            return dropped
+        return True
+
+    def _sorted_ids(self) -> Sequence[str]:
+        """Only times and ids are held in memory, however long the letters are."""
+        self._records.sweep()
+        names = {*self._records.names(), *(path.name for path in self._records.folder.glob("*"))}
+        letters = ((self._get(name), name) for name in names if _ID.fullmatch(name))
+        return [name for _, name in sorted((letter.at, name) for letter, name in letters if letter)]
+
+    def _unsuffixed(self, name: str) -> Path:
+        return self._records.folder / name
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return await to_thread.run_sync(work, *arguments, limiter=self._limiter)
+        except OSError as error:
+            message = f"{self._records.folder}: {error.strerror or error}"
+            raise Unavailable(message, hint="Make room there, or set `dir` under [state].") from error
+
+
+def letter_key(ref: ObjectRef) -> str:
+    """What identifies the letter of an object, in hex: a file name and a NATS token, whatever the key contains."""
+    return sha256(f"{ref.bucket}\0{ref.key}".encode()).hexdigest()
+
+
+def letter_id(letter: DeadLetter) -> str:
+    """One for each object; for a message from which no key could be read, one for each message and reason."""
+    if letter.ref is not None:
+        return letter_key(letter.ref)
+    return sha256(b"\0" + letter.payload + f"\0{letter.code}\0{letter.reason}".encode()).hexdigest()
+
+
+def encode_letter(letter: DeadLetter) -> dict[str, Any]:
+    """A letter as JSON, without its id."""
+    ref = {"bucket": letter.ref.bucket, "key": letter.ref.key} if letter.ref else {}
+    payload = {"payload": b64encode(letter.payload[:MAX_PAYLOAD]).decode()} if letter.payload else {}
+    return {"code": letter.code, "reason": letter.reason[:MAX_REASON], "at": letter.at, **ref, **payload}
+
+
+def decode_letter(record: Mapping[str, Any], identity: str) -> DeadLetter | None:
+    """The letter of a record; None if the record is not a letter, because others may write there."""
+    try:
+        return DeadLetter(
+            ref=ObjectRef(record["bucket"], record["key"]) if "key" in record else None,
+            code=record["code"],
+            reason=record["reason"],
+            at=float(record["at"]),
+            id=identity,
+            payload=b64decode(record.get("payload", "")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
