@@ -131,7 +131,7 @@ def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):
     site.root.rename(away)
     site.root.mkdir()
     site.start()
-    wait_until(lambda: "The root cannot be watched" in site.events(), 30)
+    wait_until(lambda: "root_unwatched" in site.events(), 30)
     assert ["cat.jpg"] == names(site.found())
     assert "the store shows none" in site.run("doctor", code=1)
 
