@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from imgtag.errors import ImgtagError, Unavailable
+from imgtag.errors import Disposition, ImgtagError, Unavailable
 from imgtag.flow.batcher import Batcher
 from imgtag.ops.health import Health
 from imgtag.plugin.indexer import Delete, Indexer, Upsert
@@ -18,7 +19,7 @@ class IndexUnavailable(Unavailable):
 
 
 class Index:
-    """Reads and writes single documents through batches."""
+    """Reads and writes single documents through batches of up to ``batch``, collected for ``wait`` seconds."""
 
     def __init__(self, indexer: Indexer, health: Health, batch: int = 100, wait: float = 0.0) -> None:
         self._indexer = indexer
@@ -37,19 +38,30 @@ class Index:
             raise error
 
     async def _apply(self, changes: Sequence[Upsert | Delete]) -> list[ImgtagError | None]:
-        try:
-            with self._health.calls("indexer"):
-                outcomes = await self._indexer.apply(changes)
-        except Unavailable as error:
-            raise IndexUnavailable(error.message, hint=error.hint) from error
+        with self._calling():
+            outcomes = await self._indexer.apply(changes)
         if len(outcomes) != len(changes):
             raise IndexUnavailable(f"the indexer answered {len(outcomes)} of {len(changes)} changes")
         return [outcome.error for outcome in outcomes]
 
     async def _get(self, ids: Sequence[str]) -> list[Document | None]:
+        with self._calling():
+            documents = await self._indexer.get(ids)
+        return [documents.get(id) for id in ids]  # noqa: A001
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Whatever keeps the whole index from answering is no image's fault: the image waits, labelled.
+
+        So is a key that the index takes no longer, and an error that a plugin did not foresee.
+        """
         try:
             with self._health.calls("indexer"):
-                found = await self._indexer.get(ids)
-        except Unavailable as error:
+                yield
+        except ImgtagError as error:
+            if error.disposition is Disposition.DROP:
+                raise
             raise IndexUnavailable(error.message, hint=error.hint) from error
-        return [found.get(one) for one in ids]
+        except Exception as error:
+            name = type(self._indexer).__qualname__
+            raise IndexUnavailable(f"the indexer {name} failed: {type(error).__name__}: {error}") from error
