@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The whole sidecar between a real MinIO and a real nats-server, with the commands that an administrator types.
+"""Run the whole sidecar with a real MinIO and a real nats-server, and show the commands that an admin types.
 
 python scripts/demo_servers.py [--once]
 
-All of it lives in a temporary folder and on free ports of loopback, and is ended and removed at the end. The index is
-SQLite or, where MEILISEARCH_URL (and MEILISEARCH_KEY) are set, one of its own on that server, deleted at the end.
+Everything lives in a temporary folder and on free loopback ports, and is stopped and removed at the end. The index is
+SQLite or, if MEILISEARCH_URL (and MEILISEARCH_KEY) are set, a temporary index on that server.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _find: Callable[[str], Path | None] = runpy.run_path(str(HERE / "servers.py"))["
 PROGRAMS = {name: _find(name) or Path() for name in ("minio", "mc", "nats-server")}
 IMGTAG = Path(sys.executable).with_name("imgtag")
 BUCKET = "demo/photos"
-"""As mc writes it: its name for the server, and the bucket."""
+"""In mc's notation: its alias for the server, and the bucket."""
 SUBJECT = "imgtag.local.events"
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CONFIG = """\
@@ -77,18 +77,18 @@ listen = ""
 
 
 class Failed(Exception):
-    """The demo cannot go on; the message is for whoever watches."""
+    """The demo cannot continue; the message is for the user."""
 
 
 class DemoMinio(MinioServer):
-    """Loopback is open to everybody on this machine, so its password is a new one each time."""
+    """Everyone on this machine can reach loopback, so each run has a new password."""
 
     access_key = "demo"
     secret_key = token_hex(12)
 
 
 class Sidecar(ServerProcess):
-    """`imgtag run`. On a slow machine loading the model takes a while."""
+    """`imgtag run`. On a slow machine, loading the model takes a while."""
 
     patience = 60.0
 
@@ -96,46 +96,46 @@ class Sidecar(ServerProcess):
         return ["run"]
 
     def ready(self) -> bool:
-        """Whether it says so."""
+        """Whether the log has the event `ready`."""
         return any(
             json.loads(line)["event"] == "ready" for line in self.log.read_text().splitlines() if line[:1] == "{"
         )
 
 
 class Shell:
-    """Says each command before it runs it, in ``folder``."""
+    """Prints each command and runs it in ``folder``."""
 
     def __init__(self, console: Console, folder: Path) -> None:
         self.console = console
         self.folder = folder
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMGTAG_", "MC_"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMGTAG_", "MC_"))}
         places = dict.fromkeys(str(program.parent) for program in (IMGTAG, *PROGRAMS.values()))
         path = os.pathsep.join([*places, os.environ.get("PATH", os.defpath)])
-        self._environment = {**kept, "PATH": path, "MC_CONFIG_DIR": str(folder / "mc")}
+        self._environment = {**inherited, "PATH": path, "MC_CONFIG_DIR": str(folder / "mc")}
 
     def say(self, line: str) -> None:
-        """What an administrator types; paths are short, as seen from the folder."""
+        """Print a command line with paths relative to the folder."""
         self.console.print(Text(f"$ {line.replace(f'{self.folder}/', '')}", style="bold"), soft_wrap=True)
 
     def say_exports(self, variables: Mapping[str, str]) -> None:
-        """What an administrator puts into the environment."""
+        """Print variables as export commands."""
         for name, value in variables.items():
             self.say(f"export {name}={shlex.quote(value)}")
 
     def export(self, **variables: str) -> None:
-        """Set it for the commands that follow."""
+        """Set variables for the following commands."""
         self._environment |= variables
         self.say_exports(variables)
 
     def run(self, *command: str) -> None:
-        """A command, whose output is seen. Raises Failed."""
+        """Run a command and show its output. Raises Failed."""
         self.say(shlex.join(command))
         process = subprocess.run(command, cwd=self.folder, env=self._environment, check=False)  # noqa: S603 - of this file
         self._require(process.returncode, command)
         self.console.print()
 
     def lines(self, *command: str) -> Iterator[str]:
-        """A command, and each line of its output as it comes. Raises Failed."""
+        """Run a command and yield each line of its output as it arrives. Raises Failed."""
         self.say(shlex.join(command))
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=self.folder, env=self._environment, stdout=pipe, text=True) as process:  # noqa: S603 - of this file
@@ -145,10 +145,10 @@ class Shell:
 
     def _require(self, code: int, command: Sequence[str]) -> None:
         if code:
-            raise Failed(f"`{shlex.join(command)}` ended with {code}")
+            raise Failed(f"`{shlex.join(command)}` exited with {code}")
 
     def start(self, server: ServerProcess) -> None:
-        """Something in the background. Raises Failed."""
+        """Start a server in the background. Raises Failed."""
         server.folder.mkdir()
         self.say(shlex.join([server.binary.name, *server.arguments()]) + " &")
         try:
@@ -160,20 +160,20 @@ class Shell:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """What is to end the demo waits until a process that is being started is known, and can be ended as well."""
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDS}
+    """Delay signals that end the demo until a starting process is known and can be stopped too."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in ENDS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
+        if received:
             raise KeyboardInterrupt
 
 
 class Site:
-    """The two servers and the sidecar between them."""
+    """The two servers and the sidecar."""
 
     def __init__(self, folder: Path, index: str) -> None:
         self.file = folder / "imgtag.toml"
@@ -192,32 +192,32 @@ class Site:
 
     @property
     def mc_host(self) -> str:
-        """For MC_HOST_demo: where MinIO is, and its user."""
+        """The value of MC_HOST_demo: MinIO's address and user."""
         return self.minio.endpoint.replace("//", f"//{self.minio.access_key}:{self.minio.secret_key}@")
 
     def check(self) -> None:
-        """Raises Failed where one of them has ended."""
+        """Raise Failed if a process has ended."""
         for server in (self.nats, self.minio, self.sidecar):
             if not server.running:
-                raise Failed(f"{server.binary.name} has ended; its last words:\n{server.last_words}")
+                raise Failed(f"{server.binary.name} has ended; its last output:\n{server.last_words}")
 
 
 def demo(shell: Shell, *, watch: bool) -> None:
-    """All of it. Raises Failed and ImgtagError."""
-    with own_index(shell.folder) as index, ExitStack() as ending:
+    """Run the whole demo. Raises Failed and ImgtagError."""
+    with temporary_index(shell.folder) as index, ExitStack() as stack:
         site = Site(shell.folder, index)
         for server in (site.nats, site.minio, site.sidecar):
-            ending.callback(server.stop)
+            stack.callback(server.stop)
         start(shell, site)
         show(shell, site)
         if watch:
-            tell_how(shell, site)
-            anyio.run(news, shell.console, site)
+            show_upload_commands(shell, site)
+            anyio.run(watch_uploads, shell.console, site)
 
 
 @contextmanager
-def own_index(folder: Path) -> Iterator[str]:
-    """The table of the index in the configuration; an index on a server is deleted."""
+def temporary_index(folder: Path) -> Iterator[str]:
+    """Yield the index table for the configuration; afterwards delete the index from a server."""
     url, key, name = os.environ.get("MEILISEARCH_URL"), os.environ.get("MEILISEARCH_KEY"), f"imgtag-demo-{token_hex(6)}"
     if not url:
         yield "[indexer.sqlite]"
@@ -231,15 +231,15 @@ def own_index(folder: Path) -> Iterator[str]:
 
 
 def delete_index(url: str, key: str | None, name: str) -> None:
-    """What the server has queued it does, also when nobody waits."""
+    """Delete the index without waiting: the server works off its queue."""
     try:
         meilisearch.Client(url, key, timeout=10).delete_index(name)
     except MeilisearchError:
-        print(f"the index {name} may be left on {url}: delete it there", file=sys.stderr)
+        print(f"the index {name} may remain on {url}: delete it there", file=sys.stderr)
 
 
 def start(shell: Shell, site: Site) -> None:
-    """Servers, bucket, what the sidecar needs there, sidecar."""
+    """Start the servers, create the bucket, set up the servers, start the sidecar."""
     shell.say(f"cd {shell.folder}")
     shell.start(site.nats)
     shell.say_exports(site.targets)
@@ -254,60 +254,62 @@ def start(shell: Shell, site: Site) -> None:
 
 
 def show(shell: Shell, site: Site) -> None:
-    """From the pictures to the searches."""
-    put = upload(shell)
-    found = anyio.run(label, shell.console, site)
+    """Upload the images, wait for their labels, search them."""
+    uploaded = upload(shell)
+    indexed = anyio.run(label, shell.console, site)
     shell.run("mc", "stat", f"{BUCKET}/{SAMPLES[0].name}")
     for query in SEARCHES:
         shell.run("imgtag", "search", query)
-    took = [found[key] - put[key] for key in found]
+    seconds = [indexed[key] - uploaded[key] for key in indexed]
     shell.console.print(
-        f"From put to found: {median(took):.2f} s (p50 of {len(took)} at once), {max(took):.2f} s at most."
+        f"From upload to search: {median(seconds):.2f} s (median of {len(seconds)}), {max(seconds):.2f} s at most."
     )
 
 
 def upload(shell: Shell) -> dict[str, float]:
-    """Put the samples at once; when each was begun, in monotonic seconds."""
+    """Upload the samples together; return the start of each upload in monotonic seconds."""
     copy_with_credits(shell.console, shell.folder / "pictures")
-    put = {}
+    started = {}
     for line in shell.lines("mc", "cp", "--recursive", f"{shell.folder}/pictures/", f"{BUCKET}/"):
-        if begun := re.search(rf"-> `{BUCKET}/(.+)`", line):  # mc says so before it sends the first byte
-            put[begun[1]] = time.monotonic()
-    return put
+        if match := re.search(rf"-> `{BUCKET}/(.+)`", line):  # mc prints this before it sends the first byte
+            started[match[1]] = time.monotonic()
+    return started
 
 
 async def label(console: Console, site: Site) -> dict[str, float]:
-    """Wait for the labels and show them; when each picture was found, in monotonic seconds."""
+    """Wait for the labels and show them; return when each image was indexed, in monotonic seconds."""
     config = load(site.file, env={})
     async with make_indexer(config) as indexer:
         try:
-            found = await show_progress(console, indexer, site.check)
+            indexed = await show_progress(console, indexer, site.check)
         except TimeoutError:
-            raise Failed(f"not all were labelled in time; the sidecar said:\n{site.sidecar.last_words}") from None
+            raise Failed(
+                f"imgtag did not label all images in time; the last output of the sidecar:\n{site.sidecar.last_words}"
+            ) from None
         await show_labels(console, indexer, DisplayNames(config.state_dir).load())
     console.print()
-    return found
+    return indexed
 
 
-def tell_how(shell: Shell, site: Site) -> None:
-    """How to put a picture of one's own."""
+def show_upload_commands(shell: Shell, site: Site) -> None:
+    """Print the commands that upload another image."""
     shell.console.print(f"MinIO: {site.minio.endpoint}, user {site.minio.access_key}, password {site.minio.secret_key}")
-    shell.console.print("\nPut a picture of your own, from another terminal:")
+    shell.console.print("\nUpload your own image from another terminal:")
     shell.say_exports({"MC_HOST_demo": site.mc_host})
-    shell.say(shlex.join([str(PROGRAMS["mc"]), "cp", "PICTURE.jpg", f"{BUCKET}/"]))
-    shell.console.print("What is labelled is shown here. Ctrl-C ends and removes everything.")
+    shell.say(shlex.join([str(PROGRAMS["mc"]), "cp", "IMAGE.jpg", f"{BUCKET}/"]))
+    shell.console.print("Newly labelled images appear here. Ctrl-C stops and removes everything.")
 
 
-async def news(console: Console, site: Site) -> None:
-    """What is labelled from now on."""
+async def watch_uploads(console: Console, site: Site) -> None:
+    """Show images as they are labelled."""
     async with make_indexer(load(site.file, env={})) as indexer:
         await show_news(console, indexer, site.check)
 
 
 def main() -> int:
-    """The exit code: 0, 1 where something failed, 130 where it was interrupted."""
-    parser = argparse.ArgumentParser(description="The sidecar between a real MinIO and a real nats-server.")
-    parser.add_argument("--once", action="store_true", help="end when the pictures are found, instead of watching")
+    """Return the exit code: 0, 1 if something failed, 130 if interrupted."""
+    parser = argparse.ArgumentParser(description="Run the sidecar with a real MinIO and a real nats-server.")
+    parser.add_argument("--once", action="store_true", help="exit after the searches instead of watching")
     once = parser.parse_args().once
     if missing := [name for name, program in PROGRAMS.items() if not program.is_file()]:
         print(
@@ -320,12 +322,12 @@ def main() -> int:
 
 
 def play(console: Console, *, watch: bool) -> int:
-    """The exit code of the demo in a folder of its own."""
+    """Run the demo in a temporary folder and return the exit code."""
     try:
         with tempfile.TemporaryDirectory(prefix="imgtag-demo-") as folder:
             demo(Shell(console, Path(folder)), watch=watch)
     except KeyboardInterrupt:
-        console.print("Everything is ended and removed.")
+        console.print("Everything is stopped and removed.")
         return 0 if watch else 130
     except (Failed, ImgtagError) as error:
         print(f"failed: {error}", file=sys.stderr)

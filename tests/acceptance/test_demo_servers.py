@@ -66,7 +66,7 @@ def test_the_demo_with_servers_shows_commands_labels_and_searches(demo, tmp_path
         assert expected in said
     assert re.search(r"\$ mc stat demo/photos/pets/chelsea.jpg\n(?s:.*)X-Amz-Meta-Imgtag_tiger\+cat +: 0\.\d\d", said)
     assert FOUND == answers(said)
-    assert re.search(r"From put to found: \d+\.\d\d s \(p50 of 6", said)
+    assert re.search(r"From upload to search: \d+\.\d\d s \(median of 6", said)
     assert [] == list(tmp_path.iterdir())
 
 
