@@ -38,7 +38,7 @@ from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
-from imgtag.types.image_formats import sniff
+from imgtag.types.image_formats import is_image
 from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import Entries
@@ -161,7 +161,8 @@ class Look:
 
     async def settle_from_headers(self) -> Outcome | None:
         """What headers and index decide; None where the bytes are needed."""
-        if self.inspected.image is False:
+        too_large_to_tell = self.inspected.image is None and self.inspected.state.size > self.policy.max_bytes
+        if self.inspected.image is False or too_large_to_tell:
             return await self.reconciler.delete_document(self.hint.ref, self.index, Result.SKIPPED)
         if self.inspected.holds and not self._wants_relabel:
             return await self._index_marked()
@@ -181,7 +182,7 @@ class Look:
                     data = await fetch(body, policy.max_bytes)
                 parts.metrics.bytes_read.inc(len(data))
                 await opened.aclose()  # the connection is free again while the picture is classified
-                if self.inspected.image is None and sniff(data) is None:
+                if self.inspected.image is None and not is_image(data):
                     return await parts.delete_document(state.ref, self.index, Result.SKIPPED)
                 labelled_before = self.inspected.holds or await self._is_made_from(data)
                 if labelled_before and not self._wants_relabel:

@@ -15,7 +15,7 @@ from imgtag.config.configuration import Config
 from imgtag.errors import Unreadable
 from imgtag.plugin.indexer import SearchRequest
 from imgtag.stages.fetch import fetch
-from imgtag.stages.inspect import SUFFIXES
+from imgtag.types.image_formats import SUFFIXES
 from imgtag.types.ref import ObjectRef
 
 

@@ -19,8 +19,8 @@ from imgtag.types.metadata import MetadataCodec
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.ref import ObjectRef
 
-_DECODED_SHARE = 4
-"""A decoded picture may take a quarter of a worker's memory, because conversion and resizing copy it."""
+_WORKER_OVERHEAD = 64 << 20
+"""Bytes of a worker's memory that are not for the picture as it is decoded: its small copy, and what the model takes."""
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -104,7 +104,7 @@ class PolicyResolver:
             limits=PictureLimits(
                 pixels=limits.max_pixels,
                 frames=pipeline.max_frames,
-                memory=pipeline.worker_memory // _DECODED_SHARE,
+                memory=max(0, pipeline.worker_memory - _WORKER_OVERHEAD),
                 seconds=limits.max_seconds,
             ),
             max_bytes=limits.max_bytes,

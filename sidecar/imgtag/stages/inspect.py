@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from mimetypes import MimeTypes
 from pathlib import PurePosixPath
 
+from imgtag.types.image_formats import SUFFIXES
 from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectState
 
-SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg",
+_GENERIC_TYPES = frozenset({
+    "", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "application/binary",
+    "application/x-binary", "application/download", "application/x-download", "application/force-download",
+    "application/unknown", "application/x-unknown", "application/x-www-form-urlencoded", "multipart/form-data",
+    "content/unknown", "unknown/unknown", "www/unknown", "application/image", "application/x-image",
 })  # fmt: skip
-_UNTYPED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+"""What clients send that were not told a type: it says nothing of the content."""
+_SUFFIX_TYPES = MimeTypes().types_map[True]
+_DATA_SUFFIXES = frozenset({
+    ".7z", ".arrow", ".avro", ".backup", ".dat", ".db", ".deb", ".dmg", ".feather", ".img", ".iso", ".jsonl", ".lock",
+    ".log", ".lz4", ".mkv", ".ndjson", ".npy", ".npz", ".orc", ".parquet", ".pkl", ".pt", ".qcow2", ".rar", ".rpm",
+    ".safetensors", ".sql", ".sqlite", ".tfrecord", ".tflite", ".vmdk", ".wal", ".yaml", ".yml", ".zst",
+})  # fmt: skip
+"""Suffixes of other files that have no registered type: their bytes need not be read to pass over them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +32,7 @@ class Inspected:
     """An object with our entries and the user's told apart.
 
     ``genuine``: a mark is there and ours. ``holds``: and it was made from the content that is there.
-    ``image``: True or False by type or suffix; None where only its first bytes can tell.
+    ``image``: True or False by content type or suffix; None where only its first bytes can tell.
     """
 
     state: ObjectState
@@ -40,13 +51,20 @@ def inspect(state: ObjectState, codec: MetadataCodec) -> Inspected:
     """Read the headers of an object."""
     entries, user = codec.split(state.metadata)
     return Inspected(
-        state=state, entries=entries, user=user, genuine=codec.genuine(entries), image=_called_image(state)
+        state=state, entries=entries, user=user, genuine=codec.genuine(entries), image=_is_called_image(state)
     )
 
 
-def _called_image(state: ObjectState) -> bool | None:
+def _is_called_image(state: ObjectState) -> bool | None:
     content_type = state.content_type.partition(";")[0].strip().lower()
     suffix = PurePosixPath(state.ref.key).suffix.lower()
     if content_type.startswith("image/") or suffix in SUFFIXES:
         return True
-    return None if content_type in _UNTYPED and not suffix else False
+    if not _is_generic(content_type):
+        return False
+    return None if _is_generic(_SUFFIX_TYPES.get(suffix, "")) and suffix not in _DATA_SUFFIXES else False
+
+
+def _is_generic(content_type: str) -> bool:
+    """Whether a type says nothing: one of those that stand for "unknown", a pattern (``*/*``), or not a type at all."""
+    return content_type in _GENERIC_TYPES or "*" in content_type or "/" not in content_type

@@ -287,7 +287,7 @@ async def test_large_pictures_go_one_at_a_time(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_what_is_too_large_even_alone_is_refused() -> None:
     async with WorkerPool([COLOURS], 1) as pool:
-        with pytest.raises(Unreadable, match="over the limit of 40 MiB") as caught:
+        with pytest.raises(Unreadable, match="leaves 40 MiB") as caught:
             await pool.classify(png(4000, 3000), replace(LIMITS, memory=40 << 20))
         assert caught.value.code == "memory"
 

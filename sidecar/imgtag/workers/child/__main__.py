@@ -18,5 +18,5 @@ def main(descriptor: int, parent: int) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("A worker starts here; it does its work only for the sidecar.")
+        sys.exit("This is the entry point of worker processes; the sidecar starts them.")
     main(int(sys.argv[1]), int(sys.argv[2]))

@@ -6,42 +6,116 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DEEP = {"I", "F", "I;16", "I;16B", "I;16L"}
+    from numpy.typing import NDArray
+
+    Converter = Callable[[Image.Image], Image.Image]
+
+DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L"})
+"""Modes with one sample of more than eight bits."""
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_VALUE, _MAX_VALUE, _WHITE_IS_ZERO = 258, 262, 280, 281, 0
+"""Tags of TIFF."""
+_FULL = 65_535
+_HALF_FULL = 1 << 15
+_BAND_PIXELS = 1 << 20
 
 
-def to_rgb(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What converts ``picture``, or a part of it, to RGB; what is transparent becomes white."""
-    if picture.mode in _DEEP:
-        low, high = _range(picture)
-        return lambda part: _stretched(part, low, high)
-    return _on_white if picture.has_transparency_data else _plain
+def converter(picture: Image.Image, significant_bits: int | None = None) -> Converter:
+    """What converts ``picture``, or a part of it, to RGB; what is transparent becomes white.
+
+    ``significant_bits`` of a sample, where the file names them beside the bits that it is stored in.
+    """
+    if picture.mode in DEEP:
+        return _deep_converter(picture, significant_bits)
+    if picture.mode == "CMYK" and _is_ink_inverted(picture):
+        return lambda part: ImageChops.invert(part).convert("RGB")
+    if picture.format == "BMP" and picture.mode == "RGBA" and extrema(picture)[3] == (0, 0):
+        # A BMP whose alpha is nothing at all comes from a program that did not fill it in: every viewer ignores it.
+        return lambda part: part.convert("RGB")
+    return on_white if picture.has_transparency_data else plain
 
 
-def _plain(picture: Image.Image) -> Image.Image:
+def extrema(picture: Image.Image) -> list[tuple[int, int]]:
+    """Least and greatest value of each band of eight bits."""
+    return [(int(low), int(high)) for low, high in np.reshape(picture.getextrema(), (-1, 2))]
+
+
+def plain(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def on_white(picture: Image.Image) -> Image.Image:
     picture = picture.convert("RGBA")
     ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     ground.alpha_composite(picture)
     return ground.convert("RGB")
 
 
-def _range(picture: Image.Image) -> tuple[float, float]:
-    """What is black and what is white: of 16 bits their ends, of 32 bits and floats the least and greatest value."""
-    low, high = (float(str(value)) for value in picture.getextrema())
-    if picture.mode.startswith("I") and low >= 0 and high <= 65535:
-        return 0, 65535
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else (0, 1)
+def sample_range(low: float, high: float, bits: int | None) -> tuple[float, float]:
+    """Which values of 16-bit samples are black and white, where they go from ``low`` to ``high``.
+
+    Scanners and cameras store 10, 12 or 14 bits in 16. Where the file says how many and the values fit, these are
+    the range; where nothing is said and half of the range is never used, the values themselves are.
+    """
+    if bits and bits < 16 and high < 1 << bits:
+        return 0, (1 << bits) - 1
+    return (low, high) if low < high < _HALF_FULL else (0, _FULL)
 
 
-def _stretched(picture: Image.Image, low: float, high: float) -> Image.Image:
-    values = np.nan_to_num(np.asarray(picture, np.float32))
-    grey = np.rint(np.clip((values - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+def _is_ink_inverted(picture: Image.Image) -> bool:
+    """Whether Pillow, which takes every CMYK JPEG for one of Adobe's inverted ones, has made a negative of it.
+
+    Without Adobe's marker nothing says how ink is stored. Black ink does: there is little of it in any picture.
+    """
+    if picture.format != "JPEG" or "adobe" in picture.info:
+        return False
+    black = np.asarray(picture.getchannel("K"))
+    return bool(black.mean() > 127)
+
+
+def _deep_converter(picture: Image.Image, significant_bits: int | None) -> Converter:
+    tags = getattr(picture, "tag_v2", {})
+    low, high = _deep_extrema(picture)
+    if picture.mode == "F" or low < 0 or high > _FULL:
+        black, white = (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else (0.0, 1.0)
+    else:
+        black, white = _tagged_range(tags, low, high) or sample_range(low, high, significant_bits or _stored_bits(tags))
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        black, white = white, black
+    return lambda part: stretched(np.asarray(part, np.float32), black, white)
+
+
+def stretched(values: NDArray[np.float32], black: float, white: float) -> Image.Image:
+    """Values [height, width] or [height, width, 3] as RGB."""
+    scaled = np.clip((np.nan_to_num(values) - black) * (255 / (white - black)), 0, 255)
+    picture = Image.fromarray(np.rint(scaled).astype(np.uint8))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _tagged_range(tags: dict[int, object], low: float, high: float) -> tuple[float, float] | None:
+    black, white = tags.get(_MIN_VALUE, 0), tags.get(_MAX_VALUE)
+    black, white = (value[0] if isinstance(value, tuple) and value else value for value in (black, white))
+    if not isinstance(black, int) or not isinstance(white, int) or white >= _FULL:
+        return None
+    return (black, white) if black < white and black <= low and high <= white else None
+
+
+def _stored_bits(tags: dict[int, object]) -> int | None:
+    bits = tags.get(_BITS_PER_SAMPLE)
+    first = bits[0] if isinstance(bits, tuple) and bits else bits
+    return first if isinstance(first, int) else None
+
+
+def _deep_extrema(picture: Image.Image) -> tuple[float, float]:
+    """Least and greatest value; Pillow knows them only of some modes."""
+    rows = max(1, _BAND_PIXELS // picture.width)
+    low, high = math.inf, -math.inf
+    for top in range(0, picture.height, rows):
+        band = np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+        low, high = min(low, float(band.min())), max(high, float(band.max()))
+    return low, high

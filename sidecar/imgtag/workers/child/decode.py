@@ -2,53 +2,91 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 from PIL import Image as Pillow
 
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
 from imgtag.plugin.image import Image
-from imgtag.types.image_formats import require_format
+from imgtag.types.image_formats import (
+    AVIF,
+    BMP,
+    GIF,
+    HEIC,
+    JPEG,
+    PNG,
+    TIFF,
+    WEBP,
+    ImageFormat,
+    is_gzip,
+    require_decoded,
+)
 from imgtag.types.picture_limits import PictureLimits
-from imgtag.workers.child import animation, exif
-from imgtag.workers.child.colours import to_rgb
+from imgtag.workers.child import colours, depth, exif, headers, jpeg
+from imgtag.workers.child.camera_raw import read_camera_raw
+from imgtag.workers.child.completeness import FILLINGS, MAX_MISSING, missing_rows, missing_share, trailing_grey
+from imgtag.workers.child.heif import HeicFile, installed_extras
+from imgtag.workers.child.raster import BufferRaster, PillowRaster, Raster, reduce_to_rgb
 
 if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
-
     from imgtag.types.facts import Facts
+    from imgtag.workers.child.colours import Converter
 
 # Our own limits are checked from the header, before a pixel is decoded.
 Pillow.MAX_IMAGE_PIXELS = None
 # Texts and colour profiles of a PNG are packed; some programs write megabytes into them.
 PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20, 32 << 20
+# A worker has one core, and a thread's stack counts as its memory.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_READERS: dict[str, type[ImageFile]] = {
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
+_READERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
+    AVIF: AvifImagePlugin.AvifImageFile,
+    BMP: BmpImagePlugin.BmpImageFile,
+    GIF: GifImagePlugin.GifImageFile,
+    JPEG: JpegImagePlugin.JpegImageFile,
+    PNG: PngImagePlugin.PngImageFile,
+    TIFF: TiffImagePlugin.TiffImageFile,
+    WEBP: WebPImagePlugin.WebPImageFile,
 }
 """All that is ever loaded of Pillow's decoders; what a file really holds cannot choose another one."""
+_EXTRAS = installed_extras()
 
 _MARGIN = 8 / 7
 """How much larger than the model's input a picture is decoded: what ImageNet models crop away (1 / 0.875)."""
-_GAP = 2
-"""How much larger still it may be before it is made smaller by averaging: less would cost sharpness."""
-_ROWS = 4
-"""Rows of a reduced picture that are made at a time."""
+_REDUCED_JPEG = 4
+"""A JPEG that is decoded at half its size or less may have so many times the pixels: phones make 108 million."""
+_FILE_SHARE = 4
+"""Of a picture's memory a file that is stored compressed may take the fourth part: it grows by being copied."""
+_MAX_BLANK_FRAMES = 32
+"""Frames of an animation that are looked at until one shows something."""
+_FRAME_BYTES = 16
+"""Bytes of a pixel that Pillow takes for the second frame of an animation: the frame, the one before, their blend."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Bytes of a pixel by mode, where they are not four."""
-_BESIDE = {"WEBP": 12, "TIFF": 4}
-"""Bytes of a pixel that the decoder takes beside: libwebp three frames, libtiff a strip that may be all there is."""
-_COEFFICIENT = 2
+_WEBP_BYTES = 12
+"""Bytes of a pixel: libwebp holds two frames as RGBA and gives away a third."""
+_HEIC_BYTES = 9
+"""Bytes of a pixel: libheif holds the picture as YCbCr and as RGB, and what its decoder has not given back."""
+_COMPRESSION, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES, _BITS = 259, 278, 322, 323, 277, 258
 
 _TURNS = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
@@ -61,6 +99,10 @@ _TURNS = {
 }
 """By EXIF's orientation, what makes a picture upright."""
 _LYING = {5, 6, 7, 8}
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|unknown pixel mode|unknown data organization|cannot handle", re.IGNORECASE
+)
+"""What decoders say of files that are whole, but of a kind that they do not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,103 +113,337 @@ class Decoded:
     facts: Facts
 
 
-def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
-    """The first frame, oriented, RGB, at least ``size`` wherever the original is.
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """A file and how it is to be read.
 
-    Raises Unreadable over a limit, Undecodable where it is broken.
+    ``beside``: bytes that its decoder holds beside the pixels. ``filling`` stands in for what is missing of it;
+    None: nothing may be.
     """
-    name = require_format(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _check_before(name, data, limits)
-            with _READERS[name](BytesIO(data)) as picture:
-                _check_size(picture.size, limits)
-                return _decoded(picture, data, size, limits)
-    except ImgtagError:
-        raise
-    except MemoryError as error:
-        raise Unreadable("decoding it takes more memory than a worker may use", code="memory") from error
-    except Exception as error:
-        # Decoders raise OSError, ValueError, SyntaxError, struct.error and more on broken files.
-        raise _broken(name, data, error) from error
+
+    format: ImageFormat
+    data: bytes
+    side: int
+    limits: PictureLimits
+    beside: int = 0
+    filling: int | None = None
 
 
-def _decoded(picture: ImageFile, data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """A picture as it is stored, small and RGB; ``size`` is that of the original, ``info`` what Pillow calls so."""
+
+    picture: Pillow.Image
+    size: tuple[int, int]
+    exif: Pillow.Exif
+    info: Mapping[Any, Any]
+
+
+def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
+    """The first frame that shows something, oriented, RGB, at least ``size`` wherever the original is.
+
+    Raises Unreadable over a limit or for a format that is not decoded, Undecodable where it is broken.
+    """
+    data = _decompressed(data, limits)
     # Both sides by the longer one: which of them is the width is not known before the picture is upright.
     side = round(max(size) * _MARGIN)
+    source = _Source(format=require_decoded(data, _EXTRAS), data=data, side=side, limits=limits)
+    try:
+        with warnings.catch_warnings(), _explained(source):
+            warnings.simplefilter("ignore")
+            reading = _read_source(source)
+            orientation = exif.orientation(reading.exif)
+            upright = reading.picture.transpose(_TURNS[orientation]) if orientation in _TURNS else reading.picture
+            shown = reading.size[::-1] if orientation in _LYING else reading.size
+            return Decoded(image=Image(upright), facts=exif.facts(reading.exif, *shown))
+    except MemoryError as error:
+        raise Unreadable("decoding it takes more memory than a worker may use", code="memory") from error
+
+
+def _decompressed(data: bytes, limits: PictureLimits) -> bytes:
+    """What is stored with ``Content-Encoding: gzip``, or as such by mistake."""
+    if not is_gzip(data):
+        return data
+    limit = limits.memory // _FILE_SHARE
+    try:
+        content = zlib.decompressobj(wbits=31).decompress(data, limit + 1)
+    except zlib.error as error:
+        raise Undecodable("the gzip encoding of the object is damaged") from error
+    if len(content) > limit:
+        message = (
+            f"its gzip encoding unpacks to more than {limit >> 20} MiB, which is what worker_memory leaves for a file"
+        )
+        raise Unreadable(message, hint="Raise `[pipeline] worker_memory`.", code="memory")
+    return content
+
+
+def _read_source(source: _Source) -> _Reading:
+    camera_raw = read_camera_raw(source.data) if source.format is TIFF else None
+    if camera_raw is None:
+        return _read_jpeg(source) if source.format is JPEG else _read_most(source)
+    if camera_raw.preview is None:
+        message = "this camera RAW file has no JPEG preview; RAW pixels are not decoded"
+        raise Unreadable(message, code="unsupported_format")
+    reading = _read_jpeg(replace(source, format=JPEG, data=camera_raw.preview))
+    # The preview may say nothing: the camera has written of both in the file's own directory.
+    return replace(reading, exif=exif.read_tiff(source.data))
+
+
+def _read_jpeg(source: _Source) -> _Reading:
+    """A JPEG, of which a little may be missing."""
+    structure = jpeg.read_structure(source.data)
+    if structure.scans > jpeg.MAX_SCANS:
+        raise Unreadable(f"the JPEG has more than {jpeg.MAX_SCANS} scans", code="too_many_scans")
+    if structure.frame and not structure.is_supported:
+        raise Unreadable("lossless, hierarchical and 12-bit JPEGs are not decoded", code="unsupported_format")
+    cut = structure.end is None and structure.scans
+    data = jpeg.completed(source.data, structure) if cut else source.data
+    whole = replace(source, data=data, beside=structure.coefficient_bytes)
+    with _explained(source):
+        reading = _read(whole)
+        if cut or trailing_grey(reading.picture):
+            noisy = _read(replace(whole, data=jpeg.with_noise(data, structure)))
+            if missing_rows(reading.picture, noisy.picture) > MAX_MISSING:
+                raise _truncated(source)
+        return reading
+
+
+def _read_most(source: _Source) -> _Reading:
+    """A picture of any other format, of which a little may be missing."""
+    try:
+        with _explained(source):
+            return _read(source)
+    except Undecodable as failure:
+        if failure.code not in {"truncated", "undecodable"}:
+            raise
+        try:
+            first, second = (_read(replace(source, filling=filling)) for filling in FILLINGS)
+        except Exception:  # noqa: BLE001 - decoders raise anything; what was said first is the reason
+            raise failure from failure.__cause__
+        if missing_share(first.picture, second.picture) > MAX_MISSING:
+            raise
+        return first
+
+
+@contextmanager
+def _explained(source: _Source) -> Iterator[None]:
+    """Raise what decoders raise (OSError, ValueError, SyntaxError, struct.error and more) as a reason for people."""
+    try:
+        yield
+    except (ImgtagError, MemoryError):
+        raise
+    except Exception as error:
+        text, name = str(error), source.format.name
+        if "MAX_TEXT" in text:
+            message = "its texts or its colour profile unpack to megabytes"
+            raise Unreadable(message, code="metadata_too_large") from error
+        if source.format is TIFF and not headers.has_whole_directory(source.data):
+            raise _truncated(source) from error
+        if _UNSUPPORTED.search(text) or (source.format is TIFF and isinstance(error, KeyError)):
+            message = f"this kind of {name} is not decoded ({_shown(text)})"
+            raise Unreadable(message, code="unsupported_format") from error
+        if "truncated" in text.lower() or headers.declared_length(source.format, source.data) > len(source.data):
+            raise _truncated(source) from error
+        raise Undecodable(f"the {name} is damaged") from error
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"[^\w .,:;()/-]", "", text)[:60]
+
+
+def _truncated(source: _Source) -> Undecodable:
+    return Undecodable(f"the {source.format.name} is cut off: the file ends before the picture does", code="truncated")
+
+
+# One reading
+
+
+def _read(source: _Source) -> _Reading:
+    """Read a file as ``source`` says. Raises Unreadable over a limit, and what decoders raise."""
+    if source.format is WEBP:
+        _check_size(headers.webp_canvas(source.data) or (0, 0), source)
+    if headers.count_frames(source.format, source.data, source.limits.frames) > source.limits.frames:
+        message = f"it has more frames than max_frames, which is {source.limits.frames:,}"
+        raise Unreadable(message, hint="Raise `[pipeline] max_frames`.", code="too_many_frames")
+    if source.format is HEIC:
+        return _read_heic(source)
+    with _tolerance(source), _READERS[source.format](BytesIO(_padded(source))) as picture:
+        return _read_picture(source, picture)
+
+
+def _read_heic(source: _Source) -> _Reading:
+    heic = HeicFile(_padded(source))
+    _check_size(heic.size, source)
+    _check_memory(heic.size, _HEIC_BYTES, source)
+    raster = heic.raster()
+    convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
+    small = reduce_to_rgb(raster, source.side, convert)
+    return _Reading(picture=small, size=raster.size, exif=exif.parse(heic.info.get("exif")), info=heic.info)
+
+
+def _read_picture(source: _Source, picture: ImageFile.ImageFile) -> _Reading:
     original = picture.size
-    coefficients = _coefficients(picture, data)
-    picture.draft("RGB", (side, side))
-    _check_memory(picture, original, coefficients, limits)
+    if source.format is JPEG:
+        picture.draft("RGB", (source.side, source.side))
+    _check_size(original, source, picture.size)
+    _check_memory(original, _bytes_per_pixel(source, picture), source, decoded=picture.size)
+    small = _first_shown(_frames(source, picture), source.side)
+    return _Reading(picture=small, size=original, exif=exif.tags(picture), info=picture.info)
+
+
+def _first_shown(frames: Iterator[tuple[Raster, Converter]], side: int) -> Pillow.Image:
+    """The first frame with more than one colour, else the first one."""
+    first: Pillow.Image | None = None
+    for raster, convert in islice(frames, _MAX_BLANK_FRAMES):
+        small = reduce_to_rgb(raster, side, convert)
+        if any(low != high for low, high in colours.extrema(small)):
+            return small
+        first = first or small
+    if first is None:
+        raise OSError("there is no frame")
+    return first
+
+
+def _frames(source: _Source, picture: ImageFile.ImageFile) -> Iterator[tuple[Raster, Converter]]:
+    if source.format in {WEBP, AVIF}:
+        yield from _buffers(source, picture)
+        return
+    yield _load(source, picture)
+    if source.format not in {GIF, PNG} or picture.width * picture.height * _FRAME_BYTES > source.limits.memory:
+        return
+    for number in range(1, _MAX_BLANK_FRAMES):
+        try:
+            picture.seek(number)
+            picture.load()
+        except Exception:  # noqa: BLE001 - a blank picture is none the worse for the frames that follow
+            return
+        yield PillowRaster(picture), colours.converter(picture)
+
+
+def _buffers(source: _Source, picture: Any) -> Iterator[tuple[Raster, Converter]]:
+    """The frames as their decoder gives them: Pillow would copy each one twice."""
+    decoder, mode = picture._decoder, picture.mode  # noqa: SLF001
+    convert = colours.on_white if mode == "RGBA" else colours.plain
+    raw = picture.rawmode if source.format is WEBP else mode
+    for number in range(picture.n_frames):
+        try:
+            data = decoder.get_next()[0] if source.format is WEBP else decoder.get_frame(number)[0]
+        except Exception:
+            if number == 0:
+                raise
+            return
+        yield BufferRaster(data, picture.size, mode, raw, len(data) // picture.height), convert
+        del data
+
+
+def _load(source: _Source, picture: ImageFile.ImageFile) -> tuple[Raster, Converter]:
+    bits = headers.significant_bits(source.data) if source.format is PNG else None
+    is_deep = depth.deep_tiles(picture)
+    _fill(picture, source.filling)
     picture.load()
-    tags = exif.tags(picture)
-    orientation = exif.orientation(tags)
-    small = _reduced(picture, max(1, min(picture.size) // (side * _GAP)))
-    upright = small.transpose(_TURNS[orientation]) if orientation in _TURNS else small
-    shown = original[::-1] if orientation in _LYING else original
-    return Decoded(image=Image(upright), facts=exif.facts(tags, *shown))
+    if is_deep and depth.has_empty_bits(picture) and picture.width * picture.height * 8 <= source.limits.memory:
+        with _READERS[source.format](BytesIO(source.data)) as lower:
+            depth.swap_bytes(lower)
+            _fill(lower, source.filling)
+            lower.load()
+            return depth.DeepRaster.of(picture, lower.copy(), bits), colours.plain
+    return PillowRaster(picture), colours.converter(picture, bits)
 
 
-def _reduced(picture: Pillow.Image, factor: int) -> Pillow.Image:
-    """RGB, each ``factor`` x ``factor`` pixels averaged into one; by rows, so that no second picture is made whole."""
-    converted = to_rgb(picture)
-    if factor == 1:
-        return converted(picture)
-    width, height = picture.size
-    small = Pillow.new("RGB", (-(-width // factor), -(-height // factor)))
-    for top in range(0, small.height, _ROWS):
-        band = picture.crop((0, top * factor, width, min(height, (top + _ROWS) * factor)))
-        small.paste(converted(band).reduce(factor), (0, top))
-    return small
+def _fill(picture: ImageFile.ImageFile, filling: int | None) -> None:
+    """Have ``filling`` stand wherever nothing is decoded."""
+    if filling is None:
+        return
+    prepare = picture.load_prepare
+
+    def load_prepare() -> None:
+        prepare()
+        picture.im.paste(_ink(picture, filling), (0, 0, *picture.im.size))
+
+    picture.load_prepare = load_prepare  # type: ignore[method-assign]
 
 
-def _check_before(name: str, data: bytes, limits: PictureLimits) -> None:
-    """What can be known before Pillow opens it."""
-    if name == "WEBP":
-        _check_size(animation.webp_canvas(data) or (0, 0), limits)
-    if animation.count_frames(name, data, limits.frames) > limits.frames:
-        raise Unreadable(f"it has more than {limits.frames:,} frames", code="too_many_frames")
+def _ink(picture: ImageFile.ImageFile, filling: int) -> int | tuple[int, ...]:
+    """A filling as a colour of the picture's mode: different fillings are different colours."""
+    is_first = filling == FILLINGS[0]
+    match picture.im.mode:
+        case "1":
+            return 255 if is_first else 0
+        case "P":
+            palette = picture.getpalette() or [0]
+            colours_there = [sum(palette[place : place + 3]) for place in range(0, len(palette), 3)]
+            return colours_there.index(max(colours_there) if is_first else min(colours_there))
+        case mode if mode.startswith("I;16"):
+            return filling * 257
+        case mode:
+            bands = Pillow.getmodebands(mode)
+            return filling if bands == 1 else (filling,) * bands
 
 
-def _check_size(size: tuple[int, int], limits: PictureLimits) -> None:
+@contextmanager
+def _tolerance(source: _Source) -> Iterator[None]:
+    """Have Pillow go over what is missing or damaged beside the pixels, where a filling shows what is missing."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = source.filling is not None
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _padded(source: _Source) -> bytes:
+    """Up to the length that the file says it has, where a filling may stand for a little of it."""
+    length = headers.declared_length(source.format, source.data)
+    missing = length - len(source.data)
+    if source.filling is None or not 0 < missing <= length * MAX_MISSING:
+        return source.data
+    return source.data + bytes([source.filling]) * missing
+
+
+# Limits
+
+
+def _check_size(size: tuple[int, int], source: _Source, decoded: tuple[int, int] | None = None) -> None:
+    """``decoded``: the size at which it is decoded, where that is another."""
     width, height = size
-    if width * height > limits.pixels:
-        raise Unreadable(f"{width} x {height} pixels are over the limit of {limits.pixels:,}", code="too_many_pixels")
+    limit = source.limits.pixels
+    if decoded and decoded != size and decoded[0] * decoded[1] <= limit:
+        limit *= _REDUCED_JPEG
+    if width * height > limit:
+        message = f"{width} x {height} pixels are more than max_pixels allows, which is {source.limits.pixels:,}"
+        raise Unreadable(message, hint="Raise `[pipeline] max_pixels`.", code="too_many_pixels")
 
 
-def _check_memory(picture: Pillow.Image, original: tuple[int, int], more: int, limits: PictureLimits) -> None:
-    pixel = _STORED.get(picture.mode, 4) + _BESIDE.get(picture.format or "", 0)
-    needed = picture.width * picture.height * pixel + more
-    if needed > limits.memory:
-        width, height = original
+def _check_memory(
+    size: tuple[int, int], per_pixel: float, source: _Source, decoded: tuple[int, int] | None = None
+) -> None:
+    width, height = decoded or size
+    needed = int(width * height * per_pixel) + source.beside + len(source.data)
+    if needed > source.limits.memory:
+        more = (needed - source.limits.memory >> 20) + 1
         raise Unreadable(
-            f"decoding {width} x {height} pixels takes {needed >> 20} MiB, over the limit of {limits.memory >> 20} MiB",
+            f"decoding {size[0]} x {size[1]} pixels of {source.format.name} takes {needed >> 20} MiB; worker_memory"
+            f" leaves {source.limits.memory >> 20} MiB for a picture",
+            hint=f"Raise `[pipeline] worker_memory` by {more} MiB.",
             code="memory",
         )
 
 
-def _coefficients(picture: Pillow.Image, data: bytes) -> int:
-    """Bytes of all coefficients of a JPEG that comes in several scans: they are held, however small it is decoded."""
-    if not isinstance(picture, JpegImagePlugin.JpegImageFile) or not picture.fp:
+def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
+    """While a picture is decoded, beside the file."""
+    if source.format is WEBP:
+        return _WEBP_BYTES
+    if source.format is AVIF:
+        return headers.avif_bytes_per_sample(source.data) + 2 * len(picture.getbands())
+    stored = _STORED.get(picture.mode, 4)
+    return stored + (_strip_share(picture) if source.format is TIFF else 0)
+
+
+def _strip_share(picture: Any) -> float:
+    """Bytes of a pixel that libtiff takes for a strip or tile, which may be all there is."""
+    if not picture.tile or picture.tile[0].codec_name != "libtiff":
         return 0
-    scan = picture.fp.tell() - 8 - 2 * picture.layers  # where the header of a scan of all colours would begin
-    if data[scan : scan + 2] == b"\xff\xda" and not picture.info.get("progressive"):
-        return 0
-    across, down = ([max(1, layer[place]) for layer in picture.layer] for place in (1, 2))
-    share = sum(a * d for a, d in zip(across, down, strict=True)) / (max(across) * max(down))
-    return int(picture.width * picture.height * share * _COEFFICIENT)
-
-
-def _broken(name: str, data: bytes, error: Exception) -> ImgtagError:
-    """What Pillow says is for those who write programs; three reasons are enough for everybody else."""
-    said, shown = str(error), "WebP" if name == "WEBP" else name
-    if "MAX_TEXT" in said:
-        return Unreadable("its texts or its colour profile unpack to megabytes", code="metadata_too_large")
-    if "truncated" in said.lower() or _cut(name, data):
-        return Undecodable(f"the {shown} is cut off: the file ends before the picture does", code="truncated")
-    return Undecodable(f"the {shown} is damaged")
-
-
-def _cut(name: str, data: bytes) -> bool:
-    return name == "WEBP" and len(data) < 8 + int.from_bytes(data[4:8], "little")
+    tags, (width, height) = picture.tag_v2, picture.size
+    bits = tags.get(_BITS, (8,))
+    rows = min(height, tags.get(_ROWS_PER_STRIP, height))
+    pixels = tags[_TILE_WIDTH] * tags[_TILE_LENGTH] if _TILE_WIDTH in tags and _TILE_LENGTH in tags else width * rows
+    return float(pixels * len(bits) * -(-bits[0] // 8) / (width * height))

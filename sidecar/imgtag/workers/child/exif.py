@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import time
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import ExifTags, Image
@@ -30,6 +31,20 @@ _NORTH, _EAST = {"N": 1, "S": -1}, {"E": 1, "W": -1}
 def tags(picture: Image.Image) -> Image.Exif:
     """The EXIF of a picture; empty where it cannot be read."""
     return _tried(picture.getexif, Image.Exif())
+
+
+def parse(data: bytes | None) -> Image.Exif:
+    """The EXIF in a block of bytes; empty where there is none or it cannot be read."""
+    exif = Image.Exif()
+    _tried(lambda: exif.load(data or b""), None)
+    return exif
+
+
+def read_tiff(data: bytes) -> Image.Exif:
+    """The EXIF of a file whose own directory it is."""
+    exif = Image.Exif()
+    _tried(lambda: exif.load_from_fp(BytesIO(data)), None)
+    return exif
 
 
 def orientation(exif: Image.Exif) -> int:

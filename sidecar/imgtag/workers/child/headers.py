@@ -1,0 +1,126 @@
+"""What the headers of a file say, read without decoding a picture."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from imgtag.types.image_formats import AVIF, GIF, HEIC, PNG, WEBP, ImageFormat
+
+_EXTENSION, _IMAGE = 0x21, 0x2C
+_MAX_CHUNKS = 64
+_MAX_BOXES = 64
+_MAX_AVIF_HEADER = 1 << 16
+
+
+def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
+    """Frames of a picture; counting ends after ``limit``. Damaged files count what can be read."""
+    if image_format is GIF:
+        return _count_gif_frames(data, limit)
+    if image_format is WEBP:
+        return _count_webp_frames(data, limit)
+    return _count_png_frames(data) if image_format is PNG else 1
+
+
+def webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Width and height. Pillow would make room for two whole frames before it says how large they are.
+
+    None where the header is damaged (https://developers.google.com/speed/webp/docs/riff_container).
+    """
+    kind, header = data[12:16], data[20:30]
+    if len(header) < 10:
+        return None
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(header[4:7], "little"), 1 + int.from_bytes(header[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(header[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return int.from_bytes(header[6:8], "little") & 0x3FFF, int.from_bytes(header[8:10], "little") & 0x3FFF
+    return None
+
+
+def declared_length(image_format: ImageFormat, data: bytes) -> int:
+    """How long the file says that it is; its real length where its format does not say."""
+    if image_format is WEBP:
+        return 8 + int.from_bytes(data[4:8], "little")
+    if image_format not in {AVIF, HEIC}:
+        return len(data)
+    place = 0
+    for _ in range(_MAX_BOXES):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        if length < 8 or place >= len(data):
+            break
+        place += length
+    return max(place, len(data))
+
+
+def has_whole_directory(data: bytes) -> bool:
+    """Whether the first directory of a TIFF is all there: without it nothing in the file makes sense."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    place = int.from_bytes(data[4:8], order)
+    return place + 2 + 12 * int.from_bytes(data[place : place + 2], order) <= len(data) if place < len(data) else False
+
+
+def significant_bits(data: bytes) -> int | None:
+    """How many bits of a PNG's samples were in what it was made from (sBIT), where it says so."""
+    body = _png_chunks(data).get(b"sBIT", b"")
+    return max(body) if body else None
+
+
+def avif_bytes_per_sample(data: bytes) -> float:
+    """Bytes that a decoded AVIF takes for a pixel before it becomes RGB (av1C, https://aomediacodec.github.io/av1-isobmff)."""
+    place = data.find(b"av1C", 0, _MAX_AVIF_HEADER)
+    flags = data[place + 6] if 0 <= place < len(data) - 6 else 0x40
+    depth = 2 if flags & 0x40 else 1
+    if flags & 0x10:
+        return depth
+    return depth * (1 + 2 / ((2 if flags & 0x08 else 1) * (2 if flags & 0x04 else 1)))
+
+
+def _count_webp_frames(data: bytes, limit: int) -> int:
+    place, frames = 12, 0
+    while frames <= limit and place + 8 <= len(data):
+        frames += data[place : place + 4] == b"ANMF"
+        length = int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8 + length + length % 2
+    return max(frames, 1)
+
+
+def _count_png_frames(data: bytes) -> int:
+    return max(1, int.from_bytes(_png_chunks(data).get(b"acTL", b"")[:4], "big"))
+
+
+def _png_chunks(data: bytes) -> dict[bytes, bytes]:
+    """Short chunks before the pixels, by name."""
+    chunks: dict[bytes, bytes] = {}
+    place = 8
+    for _ in range(_MAX_CHUNKS):
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        if kind in {b"IDAT", b""}:
+            break
+        if length <= 32:
+            chunks[kind] = data[place + 8 : place + 8 + length]
+        place += 12 + length
+    return chunks
+
+
+def _count_gif_frames(data: bytes, limit: int) -> int:
+    """Walks the blocks (https://www.w3.org/Graphics/GIF/spec-gif89a.txt)."""
+    place = 13 + _palette_length(data[10] if len(data) > 10 else 0)
+    frames = 0
+    while frames <= limit and place < len(data) and data[place] in {_EXTENSION, _IMAGE}:
+        if data[place] == _IMAGE:
+            frames += 1
+            place += 11 + _palette_length(data[place + 9] if place + 9 < len(data) else 0)
+        else:
+            place += 2
+        while place < len(data) and data[place]:
+            place += data[place] + 1
+        place += 1
+    return frames
+
+
+def _palette_length(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0

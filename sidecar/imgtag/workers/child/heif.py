@@ -1,0 +1,42 @@
+"""HEIC through libheif, which the extra ``heif`` brings."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+from imgtag.workers.child.raster import BufferRaster
+
+EXTRA = "heif"
+_MODULE = "pi_heif"
+
+
+def installed_extras() -> frozenset[str]:
+    """The extras for decoding that are installed."""
+    return frozenset({EXTRA} if find_spec(_MODULE) else ())
+
+
+class HeicFile:
+    """A HEIC whose headers have been read; nothing is decoded before `raster`. Raises what libheif raises."""
+
+    def __init__(self, data: bytes) -> None:
+        library = import_module(_MODULE)
+        # A worker has one core, and a thread's stack counts as memory; what is beside the picture is not wanted.
+        library.options.DECODE_THREADS = 1
+        library.options.THUMBNAILS = library.options.DEPTH_IMAGES = library.options.AUX_IMAGES = False
+        images = library.HeifFile(BytesIO(data), convert_hdr_to_8bit=True, remove_stride=False)
+        self._image = images[images.primary_index]
+        self.size: tuple[int, int] = self._image.size
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """As of a Pillow image; libheif turns the picture upright itself, so the orientation in its EXIF is spent."""
+        return {str(name): value for name, value in self._image.info.items()}
+
+    def raster(self) -> BufferRaster:
+        """Decode. The size is known for certain only now."""
+        data = self._image.data
+        mode = self._image.mode
+        return BufferRaster(data, self._image.size, mode, mode, self._image.stride)
