@@ -20,7 +20,7 @@ from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.ref import ObjectRef
 
 _WORKER_OVERHEAD = 64 << 20
-"""Bytes of a worker's memory that are not for the picture as it is decoded: its small copy, and what the model takes."""
+"""Bytes of a worker's memory that are not for the picture as it is decoded: its small copy, the model's tensors."""
 
 _Settings = TypeVar("_Settings", bound=Settings)
 

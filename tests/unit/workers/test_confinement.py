@@ -140,4 +140,7 @@ async def test_idle_workers_end_with_their_socket() -> None:
 
 def test_started_by_hand_it_says_what_it_is() -> None:
     done = subprocess.run([sys.executable, "-I", "-m", "imgtag.workers.child"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "A worker starts here; it does its work only for the sidecar.\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "This is the entry point of worker processes; the sidecar starts them.\n",
+    )
