@@ -1,4 +1,4 @@
-"""Changes cut into what one request carries."""
+"""Changes divided into requests."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Entry:
 
     @property
     def size(self) -> int:
+        """Bytes in a request."""
         return len(self.line) or len(self.id) + 3  # with its quotes and comma
 
 
@@ -41,27 +42,27 @@ class Payload:
         return b"".join(entry.line for entry in self.entries)
 
     def halves(self) -> tuple[Payload, ...]:
-        """Two payloads of half as much; nothing where there is only one entry."""
+        """Two payloads of half the entries; none where there is only one entry."""
         middle = len(self.entries) // 2
         parts = (self.entries[:middle], self.entries[middle:]) if middle else ()
         return tuple(Payload(self.kind, part) for part in parts)
 
 
-def payloads(entries: Sequence[Entry], *, most_bytes: int, most_entries: int) -> list[Payload]:
+def divide(entries: Sequence[Entry], *, max_bytes: int, max_entries: int) -> list[Payload]:
     """Payloads of at most so many bytes, before compression, and entries; a larger single entry goes alone."""
     kinds: tuple[Kind, ...] = ("delete", "put")
     return [
         Payload(kind, part)
         for kind in kinds
-        for part in _parts((entry for entry in entries if entry.kind == kind), most_bytes, most_entries)
+        for part in _parts((entry for entry in entries if entry.kind == kind), max_bytes, max_entries)
     ]
 
 
-def _parts(entries: Iterable[Entry], most_bytes: int, most_entries: int) -> Iterator[tuple[Entry, ...]]:
+def _parts(entries: Iterable[Entry], max_bytes: int, max_entries: int) -> Iterator[tuple[Entry, ...]]:
     part: list[Entry] = []
     size = 0
     for entry in entries:
-        if part and (size + entry.size > most_bytes or len(part) == most_entries):
+        if part and (size + entry.size > max_bytes or len(part) == max_entries):
             yield tuple(part)
             part, size = [], 0
         part.append(entry)

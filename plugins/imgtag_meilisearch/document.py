@@ -1,4 +1,4 @@
-"""A document on its way to the server and back."""
+"""A document as the server keeps it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from math import isfinite
 from typing import Any
 
 from imgtag.errors import DocumentError
-from imgtag.types.document import Document
+from imgtag.plugin import Document
 from imgtag_meilisearch.index_settings import DIMENSIONS, EMBEDDER, NUMBERS, PRIMARY_KEY, SCORES
+from imgtag_meilisearch.long_values import add_parts, remove_parts
 
 VECTORS = "_vectors"
 ID = re.compile(r"[A-Za-z0-9_-]{1,511}")
-NAMES = ("site", "bucket", "key")
+REQUIRED = ("site", "bucket", "key")
 
 
 def encode(document: Document) -> bytes:
-    """One line of NDJSON, the same for the same document, so that the server sees which fields are as before.
+    """One line of NDJSON, the same for the same document, so that the server sees which fields have not changed.
 
-    What would fail a task is found here, where it is one document's fault: the server answers some of it (a bad
-    `_geo`, a vector of another length) by failing every task of its batch. Raises DocumentError.
+    What would fail a task is found here, where it concerns one document: for some of it (a bad `_geo`, a vector of
+    another length) the server fails every task that it processes together. Raises DocumentError.
     """
     try:
         _check(document)
-        whole = {**document, VECTORS: {EMBEDDER: _vector(document)}}
+        whole = {**add_parts(document), VECTORS: {EMBEDDER: _vector(document)}}
         text = json.dumps(whole, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
         return text.encode() + b"\n"
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -34,11 +35,11 @@ def encode(document: Document) -> bytes:
 
 
 def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:
-    """The document as it was written: its vector comes back as an object, an empty one where there was null.
+    """The document as it was written. The server returns a vector as an object, an empty one where there was null.
 
-    The server keeps vectors in single precision, which gives six digits back as they were.
+    It keeps vectors in single precision, so six digits come back as they were.
     """
-    document = {name: value for name, value in raw.items() if name != VECTORS}
+    document = {name: remove_parts(name, value) for name, value in raw.items() if name != VECTORS}
     if vectors and isinstance(raw.get(VECTORS), Mapping):
         document[VECTORS] = {name: _embedding(value) for name, value in raw[VECTORS].items()}
     return document
@@ -46,8 +47,8 @@ def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:
 
 def _check(document: Document) -> None:
     if not (isinstance(document.get(PRIMARY_KEY), str) and ID.fullmatch(document[PRIMARY_KEY])):
-        raise ValueError(f"{document.get(PRIMARY_KEY)!r} is no id of letters, digits, - and _")
-    for name in NAMES:
+        raise ValueError(f"{document.get(PRIMARY_KEY)!r} is not an id of letters, digits, - and _")
+    for name in REQUIRED:
         if not (isinstance(document.get(name), str) and document[name]):
             raise ValueError(f"it has no {name}")
     for name in NUMBERS:
@@ -62,11 +63,11 @@ def _place(place: Any) -> None:
     if set(place) != {"lat", "lng"}:
         raise ValueError("_geo is not made of lat and lng")
     if abs(_number(place["lat"], "_geo.lat")) > 90 or abs(_number(place["lng"], "_geo.lng")) > 180:
-        raise ValueError("_geo is no place on the globe")
+        raise ValueError("_geo is not a place on the globe")
 
 
 def _vector(document: Document) -> list[float] | None:
-    """Always sent: a new document without one fails, and a replaced one would keep the vector of the old picture."""
+    """The vector or null, always sent: a new document without one fails, a replaced one would keep the old vector."""
     vector = (document.get(VECTORS) or {}).get(EMBEDDER)
     if vector is None:
         return None
@@ -77,7 +78,7 @@ def _vector(document: Document) -> list[float] | None:
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise ValueError(f"{name} is no number")
+        raise ValueError(f"{name} is not a finite number")
     return value
 
 

@@ -1,4 +1,4 @@
-r"""The condition of a query as one filter expression; all that a user wrote stands in quotes.
+r"""The condition of a query as one filter expression; everything that a user wrote is quoted.
 
 A value in quotes is read in two steps, first `\"`, then escapes such as `\n`; so both the backslash and the
 quote are escaped, and nothing else needs to be. An attribute is quoted whole: `"scores.kit fox" > 0.4`.
@@ -11,28 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
-from imgtag_meilisearch.index_settings import SCORES, compared
+from imgtag.plugin import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
+from imgtag_meilisearch.index_settings import SCORES, comparison
+from imgtag_meilisearch.long_values import HOME, beginning, is_long, whole_value
 
 EVERYTHING = '"bucket" EXISTS'
 NOTHING = '"bucket" NOT EXISTS'
-"""No document is without a bucket; the grammar has no word for true and false."""
+"""Every document has a bucket; the grammar has no words for true and false."""
 
 
 def expression(node: Condition) -> str:
     """Translate a condition. A leaf on a field that has no rule is false, as no document has such a field."""
     match node:
         case And(parts):
-            return " AND ".join(_grouped(part, Or) for part in parts) or EVERYTHING
+            return " AND ".join(_group(part, Or) for part in parts) or EVERYTHING
         case Or(parts):
             return " OR ".join(expression(part) for part in parts) or NOTHING
         case Not(part):
-            return f"NOT {_grouped(part, And, Or)}"
+            return f"NOT {_group(part, And, Or)}"
         case _:
             return _leaf(node)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Write an attribute or a value so that it is read back as it is, whatever it holds."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
@@ -45,9 +46,9 @@ def _leaf(node: Is | StartsWith | Compare | Score | Near) -> str:
         case StartsWith(field, prefix):
             return _starts_with(field, prefix)
         case Compare(field, order, number):
-            return _compared(field, order, number)
+            return _compare(field, order, number)
         case Score(label, order, confidence):
-            return _compared(f"{SCORES}.{label}", order, confidence)
+            return _compare(f"{SCORES}.{label}", order, confidence)
         case Near(latitude, longitude, metres):
             return f"_geoRadius({latitude!r}, {longitude!r}, {metres!r})"
         case _:
@@ -55,12 +56,17 @@ def _leaf(node: Is | StartsWith | Compare | Score | Near) -> str:
 
 
 def _is(field: str, values: Sequence[str]) -> str:
-    if not values or compared(field) != "text":
+    if not values or comparison(field) != "text":
         return NOTHING
-    return f"{quoted(field)} IN [{', '.join(map(quoted, values))}]"
+    short = [quote(value) for value in values if not is_long(value)]
+    long = [quote(whole_value(field, value)) for value in values if is_long(value)]
+    parts = [(quote(field), short)] if short else []
+    parts += [(quote(HOME), long)] if long else []
+    text = " OR ".join(f"{name} IN [{', '.join(texts)}]" for name, texts in parts)
+    return f"({text})" if len(parts) > 1 else text
 
 
-def _grouped(node: Condition, *looser: type[And | Or]) -> str:
+def _group(node: Condition, *looser: type[And | Or]) -> str:
     while isinstance(node, And | Or) and len(node.parts) == 1:
         (node,) = node.parts
     text = expression(node)
@@ -68,15 +74,16 @@ def _grouped(node: Condition, *looser: type[And | Or]) -> str:
 
 
 def _starts_with(field: str, prefix: str) -> str:
-    if compared(field) != "text":
+    if comparison(field) != "text":
         return NOTHING
-    return f"{quoted(field)} STARTS WITH {quoted(prefix)}" if prefix else _there(quoted(field))
-
-
-def _there(name: str) -> str:
-    """The field has a value. An empty list exists too, and of a blank text nothing is left to compare."""
+    if is_long(prefix):
+        return f"{quote(HOME)} STARTS WITH {quote(beginning(field, prefix))}"
+    name = quote(field)
+    if prefix:
+        return f"{name} STARTS WITH {quote(prefix)}"
+    # Whether the field has a value: an empty list exists too, and nothing of a blank text is compared.
     return f'({name} EXISTS AND {name} IS NOT EMPTY AND {name} IS NOT NULL AND {name} != "")'
 
 
-def _compared(field: str, order: str, number: float) -> str:
-    return f"{quoted(field)} {order} {quoted(repr(number))}" if compared(field) == "number" else NOTHING
+def _compare(field: str, order: str, number: float) -> str:
+    return f"{quote(field)} {order} {quote(repr(number))}" if comparison(field) == "number" else NOTHING

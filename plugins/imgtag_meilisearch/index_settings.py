@@ -1,8 +1,8 @@
 """The settings of the index: what is filtered, sorted and counted, and how.
 
-Rules of `filterableAttributes` are tried in their order, the first that matches decides. They are in the
-object form, because a plain name also switches on facet search, whose cost is paid at each batch; `_geo` works
-as a plain name only. https://www.meilisearch.com/docs/reference/api/settings#filterable-attributes
+The first rule of `filterableAttributes` that matches a field applies to it. The rules have the object form,
+because a plain name also switches on facet search, which costs time with each batch; `_geo` works as a plain name
+only. https://www.meilisearch.com/docs/reference/api/settings#filterable-attributes
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 PRIMARY_KEY = "id"
 EMBEDDER = "img"
 DIMENSIONS = 128
-MOST_FACET_VALUES = 2000
+MAX_FACET_VALUES = 2000
 
 TEXTS = (
     "site",
@@ -41,7 +41,7 @@ TEXTS = (
 NUMBERS = ("size", "width", "height", "when", "taken", "modified", "labelled", "top_confidence")
 SCORES = "scores"
 
-Compared = Literal["text", "number", "place"]
+Comparison = Literal["text", "number", "place"]
 
 
 def _rule(*patterns: str, equality: bool, comparison: bool, facet_search: bool = False) -> dict[str, Any]:
@@ -58,7 +58,7 @@ SETTINGS: Mapping[str, Any] = {
         _rule(*TEXTS, equality=True, comparison=False),
         _rule(*NUMBERS, equality=True, comparison=True),
     ],
-    # The server gives them back sorted.
+    # Sorted, as the server returns them: otherwise the settings would always seem to differ.
     "sortableAttributes": sorted(["_geo", "key", "labelled", "modified", SCORES, "size", "top_confidence", "when"]),
     "rankingRules": [
         "words",
@@ -79,21 +79,21 @@ SETTINGS: Mapping[str, Any] = {
         "minWordSizeForTypos": {"oneTypo": 5, "twoTypos": 9},
     },
     "faceting": {
-        "maxValuesPerFacet": MOST_FACET_VALUES,
+        "maxValuesPerFacet": MAX_FACET_VALUES,
         "sortFacetValuesBy": {"*": "count", "when_day": "alpha", "when_month": "alpha"},
     },
     "pagination": {"maxTotalHits": 10_000},
     "embedders": {EMBEDDER: {"source": "userProvided", "dimensions": DIMENSIONS}},
 }
 
-WHOLE = frozenset({EMBEDDER, "sortFacetValuesBy"})
-"""Tables that are replaced as a whole; of the others those options are changed that are sent.
+REPLACED_WHOLE = frozenset({EMBEDDER, "sortFacetValuesBy"})
+"""Tables that the server replaces as a whole; of other tables it changes only the options that it is sent.
 
 https://www.meilisearch.com/docs/reference/api/settings#update-settings
 """
 
 
-def compared(field: str) -> Compared | None:
+def comparison(field: str) -> Comparison | None:
     """How a field is compared; None where no rule allows a filter on it."""
     if field in NUMBERS or field.startswith(f"{SCORES}."):
         return "number"
@@ -103,22 +103,22 @@ def compared(field: str) -> Compared | None:
 
 
 def differing(there: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the server has otherwise. What it has besides them (synonyms, say) is left alone."""
+    """Our settings where those of the server differ. Settings that we do not have (synonyms, say) are left alone."""
     return {name: ours for name, ours in SETTINGS.items() if not covers(there.get(name), ours)}
 
 
 def former(there: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """What the server has in the place of ours, so that sending it undoes ours: null where it has nothing there."""
+    """The server's values in the place of ours, so that sending them undoes ours: null where it has none."""
     return {
         name: former(there.get(name) or {}, value)
-        if isinstance(value, Mapping) and name not in WHOLE
+        if isinstance(value, Mapping) and name not in REPLACED_WHOLE
         else there.get(name)
         for name, value in ours.items()
     }
 
 
 def covers(there: Any, ours: Any) -> bool:
-    """Whether ours is in force. A newer server may know more options than these; lists must be the same."""
+    """Whether our setting is in force. A newer server may have more options than these; lists must be equal."""
     if isinstance(ours, Mapping):
         return isinstance(there, Mapping) and all(covers(there.get(name), value) for name, value in ours.items())
     return bool(there == ours)

@@ -1,4 +1,4 @@
-"""Documents put into the order of their keys, on disk."""
+"""Documents sorted by key, on disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 class Spool:
     """A table in a temporary file, which SQLite makes and removes, so that memory does not grow with the index.
 
-    The server sorts texts without regard to case and at most 468 bytes of them; keys are in the order of all
-    their bytes here. For threads, one at a time.
+    The server sorts texts by at most 468 bytes and ignores case; here keys are in the order of all their bytes.
+    For threads, one at a time.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Spool:
         self._table.execute("CREATE TABLE seen (id TEXT PRIMARY KEY, key BLOB, body TEXT) WITHOUT ROWID")
 
     def add(self, documents: Iterable[tuple[Mapping[str, Any], bool]]) -> None:
-        """Add documents, by their id; those that are not wanted are only remembered."""
+        """Add documents; of those that are not wanted only the id is kept."""
         rows = [
             (document["id"], document["key"].encode() if wanted else None, json.dumps(document) if wanted else None)
             for document, wanted in documents
@@ -31,11 +31,11 @@ class Spool:
         self._table.execute("COMMIT")
 
     def count(self) -> int:
-        """How many of them are wanted."""
+        """How many documents are wanted."""
         return int(self._table.execute("SELECT count(key) FROM seen").fetchone()[0])
 
     def sorted(self) -> sqlite3.Cursor:
-        """The wanted ones in order, to be read with `page`."""
+        """The wanted documents in order, to be read with `page`."""
         return self._table.execute("SELECT body FROM seen WHERE key IS NOT NULL ORDER BY key")
 
     def __contains__(self, id_: object) -> bool:
@@ -43,7 +43,7 @@ class Spool:
 
     @staticmethod
     def page(rows: sqlite3.Cursor, size: int) -> list[dict[str, Any]]:
-        """The next so many."""
+        """The next documents, at most ``size``."""
         return [json.loads(body) for (body,) in rows.fetchmany(size)]
 
     def close(self) -> None:

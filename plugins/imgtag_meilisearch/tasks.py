@@ -9,54 +9,51 @@ from secrets import token_hex
 from anyio import current_time, sleep
 
 from imgtag.errors import Unavailable
-from imgtag_meilisearch.connection import Connection, Task
-from imgtag_meilisearch.threads import Threads
+from imgtag.flow.backoff import Backoff
+from imgtag_meilisearch.client import IndexClient, Task
 
-SOONEST, SLOWEST, SLOWER = 0.02, 2.0, 1.6  # seconds, seconds, times
-LISTED = 200  # uids in one address
+POLLING = Backoff(first=0.02, most=2.0)  # seconds
+MAX_UIDS = 200  # in one address
 
 
 class Tasks:
-    """Waits for tasks. Those of one index are worked off in the order of their uids, so only the newest is watched."""
+    """Waits for tasks."""
 
-    def __init__(self, connection: Connection, threads: Threads) -> None:
-        self._connection = connection
-        self._threads = threads
+    def __init__(self, client: IndexClient) -> None:
+        self._client = client
         self._run = token_hex(8)
-        self._notes = count()
+        self._numbers = count()
 
-    def note(self) -> str:
-        """A mark for one task. A server restored from a backup gives the same uid to another task later."""
-        return f"imgtag-{self._run}-{next(self._notes)}"
+    def new_note(self) -> str:
+        """A note that no other task has: a server restored from a backup gives the same uid to another task later."""
+        return f"imgtag-{self._run}-{next(self._numbers)}"
 
-    async def finished(self, sent: Mapping[int, str | None], deadline: float) -> dict[int, Task]:
-        """The tasks, uid -> note, when they are done. Those that the server does not know any more are left out.
+    async def wait(self, sent: Mapping[int, str | None], deadline: float) -> dict[int, Task]:
+        """Wait for tasks, uid -> note, and return them. Those that the server does not know any more are left out.
 
         The server keeps notes for tasks about documents only; for the others None, which is not compared.
 
         Raises Unavailable after ``deadline`` seconds, or where the server does not answer meanwhile.
         """
-        end, done, waiting = current_time() + deadline, dict[int, Task](), set(sent)
-        pause = SOONEST
+        end, final, waiting = current_time() + deadline, dict[int, Task](), set(sent)
+        polls = 0
         while waiting:
-            if await self._waits(max(waiting)):
-                await self._sleep(pause, end)
-                pause = min(pause * SLOWER, SLOWEST)
+            # The tasks of one index are processed in the order of their uids, so only the newest is polled.
+            if not all(task.is_final for task in await self._list([max(waiting)])):
+                polls += 1
+                await self._sleep(POLLING.delay(polls), end)
                 continue
-            found = {task.uid: task for task in await self._listed(sorted(waiting))}
-            waiting = {uid for uid, task in found.items() if not task.done}
-            done |= {uid: task for uid, task in found.items() if task.done and sent[uid] in {None, task.note}}
-        return done
+            tasks = {task.uid: task for task in await self._list(sorted(waiting))}
+            waiting = {uid for uid, task in tasks.items() if not task.is_final}
+            final |= {uid: task for uid, task in tasks.items() if task.is_final and sent[uid] in {None, task.note}}
+        return final
 
-    async def _waits(self, uid: int) -> bool:
-        return any(not task.done for task in await self._listed([uid]))
-
-    async def _listed(self, uids: Sequence[int]) -> list[Task]:
-        found: list[Task] = []
-        for start in range(0, len(uids), LISTED):
-            part = ",".join(map(str, uids[start : start + LISTED]))
-            found += await self._threads.run(self._connection.tasks, uids=part, limit=LISTED)
-        return found
+    async def _list(self, uids: Sequence[int]) -> list[Task]:
+        tasks: list[Task] = []
+        for start in range(0, len(uids), MAX_UIDS):
+            part = ",".join(map(str, uids[start : start + MAX_UIDS]))
+            tasks += await self._client.run(self._client.tasks, uids=part, limit=MAX_UIDS)
+        return tasks
 
     async def _sleep(self, pause: float, end: float) -> None:
         if current_time() + pause > end:

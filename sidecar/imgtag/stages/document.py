@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtag.labels.vocabulary import EMPTY_VOCABULARY, DocumentLabels, Vocabulary
 from imgtag.types.document import Document, Problem, document_id
-from imgtag.types.facts import LATEST, Facts, position
+from imgtag.types.facts import EARLIEST, LATEST, Facts, position
 from imgtag.types.folding import words
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
@@ -87,8 +87,8 @@ def _outcome(told: DocumentLabels, problem: Problem | None) -> dict[str, Any]:
 
 def _pictured(state: ObjectState, facts: Facts) -> dict[str, Any]:
     modified = state.modified if facts.modified is None else facts.modified
-    when = _second(modified if facts.taken is None else facts.taken)
-    day = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%d")
+    when = _second(modified) if facts.taken is None else min(LATEST, max(EARLIEST, facts.taken))
+    day = datetime.fromtimestamp(when, UTC).date().isoformat()
     return {
         "width": facts.width,
         "height": facts.height,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from imgtag.types.packed import pack, unpack
 
-LATEST = 253_402_300_799
-"""The last second of the year 9999: charts know no later one."""
+EARLIEST, LATEST = -62_135_596_800, 253_402_300_799
+"""The first second of the year 1 and the last one of 9999, counted from 1970: calendars and charts go no further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Facts:
         return cls(
             width=_number(fields.get("w", ""), 2**31),
             height=_number(fields.get("h", ""), 2**31),
-            taken=_number(fields.get("t", ""), LATEST),
+            taken=_time(fields.get("t", "")),
             camera=fields.get("c") or None,
             lat=lat,
             lng=lng,
@@ -70,6 +70,13 @@ def _position(text: str) -> tuple[float, float] | tuple[None, None]:
     except ValueError:
         return None, None
     return position(lat, lng)
+
+
+def _time(text: str) -> int | None:
+    if text.startswith("-"):  # an old photograph that was scanned
+        seconds = _number(text[1:], -EARLIEST)
+        return None if seconds is None else -seconds
+    return _number(text, LATEST)
 
 
 def _number(text: str, most: int) -> int | None:

@@ -1,30 +1,29 @@
-"""What makes two texts the same for a search; the document, the query and every indexer use these."""
+"""When two texts are the same for a search; documents, queries and every indexer use these functions."""
 
 from __future__ import annotations
 
 from unicodedata import category, combining, normalize
 
-LONGEST_TERM = 400  # bytes of UTF-8; well below what the indexers keep of a value
-LONGEST_VALUE = 468  # bytes of UTF-8 that Meilisearch keeps of a value to compare it
+MAX_TERM = 400  # bytes of UTF-8; well below what indexers can compare
 
 
 def fold(text: str) -> str:
-    """Fold a term: no compatibility forms, accents and case, no more spaces than needed, at most 400 bytes of UTF-8."""
-    return _cut(_folded(text), LONGEST_TERM)
+    """Fold a term: no accents, case or compatibility forms, single spaces, at most 400 bytes of UTF-8."""
+    return _truncate(_folded(text), MAX_TERM)
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Cut a text into its folded words, in their order; what is neither letter nor digit divides them."""
+    """Split a text into its folded words, in their order, at whatever is neither letter nor digit."""
     spaced = "".join(character if _in_word(character) else " " for character in _folded(text))
-    return tuple(_cut(word, LONGEST_TERM) for word in spaced.split())
+    return tuple(_truncate(word, MAX_TERM) for word in spaced.split())
 
 
 def normalise(text: str) -> str:
-    """Bring the value of a field into the form in which values are compared: without regard to case, accents kept.
+    """Bring the value of a field into the form in which values are compared: case is ignored, accents are kept.
 
-    It is Meilisearch's own form, so that a filter there and a condition elsewhere find the same.
+    This is how Meilisearch normalises values, so that a filter there and a condition elsewhere find the same objects.
     """
-    return _cut(normalize("NFKD", sound(text).strip()).lower().strip(), LONGEST_VALUE)
+    return normalize("NFKD", sound(text).strip()).lower().strip()
 
 
 def sound(text: str) -> str:
@@ -45,5 +44,5 @@ def _in_word(character: str) -> bool:
     return character.isalnum() or category(character).startswith("M")  # vowel signs are marks in Indic scripts
 
 
-def _cut(text: str, limit: int) -> str:
+def _truncate(text: str, limit: int) -> str:
     return text.encode()[:limit].decode(errors="ignore").strip()

@@ -222,6 +222,24 @@ class TestFindsAnywhere(Broken):
         return sound(part, document)
 
 
+class TestComparesTheBeginning(Broken):
+    shows = ("test_long_values",)
+
+    def matches(self, sound, part, document):
+        if isinstance(part, Is) and any(len(value) > 468 for value in part.values):
+            return any(sound(StartsWith(part.field, value[:468]), document) for value in part.values)
+        return sound(part, document)
+
+
+class TestBeginsIn1970(Broken):
+    shows = ("test_times_before_1970",)
+
+    class Indexer(MemoryIndexer):
+        def _taken(self, change):
+            document = super()._taken(change)
+            return {**document, "when": max(0, document["when"])}
+
+
 class TestIgnoresTheRanking(Broken):
     shows = ("test_order_by_confidence", "test_random_queries")
 

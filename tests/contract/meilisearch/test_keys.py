@@ -10,7 +10,7 @@ from imgtag.errors import ConfigError
 from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
 from imgtag.query import parse
 from imgtag.types.ref import Scope
-from imgtag_meilisearch.fault import NEEDED
+from imgtag_meilisearch.errors import ACTIONS_NEEDED
 from unit.sqlite.documents import documents
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +54,7 @@ async def test_least_privilege_is_enough(open_index, new_key):
     assert [] == [check for check in checks if not check.ok]
 
 
-@pytest.mark.parametrize("action", sorted(NEEDED))
+@pytest.mark.parametrize("action", sorted(ACTIONS_NEEDED))
 async def test_missing_action_is_named(open_index, new_key, action):
     """Without one of the actions the work stops with a hint that names it."""
     async with open_index(api_key=new_key(action)) as index:

@@ -15,7 +15,7 @@ from imgtag.errors import Disposition, DocumentError, PluginError, Unavailable
 from imgtag.plugin.indexer import Delete, Outcome, SearchRequest, Upsert
 from imgtag.query import parse
 from imgtag.types.ref import Scope
-from imgtag_meilisearch import scanning
+from imgtag_meilisearch import scan
 from unit.sqlite.documents import documents
 
 pytestmark = pytest.mark.anyio
@@ -101,7 +101,7 @@ async def test_lost_answer(fake, index):
 async def test_something_else_answers(fake, open_index):
     """A page of another server is no Meilisearch."""
     fake.faults.answers = [Answer("", 200, "/health", body=b"<html>")]
-    with pytest.raises(PluginError, match="no Meilisearch"):
+    with pytest.raises(PluginError, match="is not Meilisearch"):
         await open_index().__aenter__()
 
 
@@ -286,7 +286,7 @@ async def test_batches_are_not_waited_for(fake, open_index):
 
 async def test_scan_loses_nothing_that_stays(fake, index, monkeypatch):
     """Documents that are deleted between two pages move the rest up; none is passed over."""
-    monkeypatch.setattr(scanning, "PAGE", 10)
+    monkeypatch.setattr(scan, "PAGE_SIZE", 10)
     world = [{**WORLD[0], "id": f"d{number:03}", "bucket": "b", "key": f"{number:03}"} for number in range(100)]
     await index.apply([Upsert(document) for document in world])
     stored, pages = fake.indexes["images"], []

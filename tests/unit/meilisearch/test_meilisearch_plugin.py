@@ -11,7 +11,7 @@ import pytest
 from imgtag.errors import DocumentError
 from imgtag.plugin.spec import PluginSpec
 from imgtag_meilisearch import SPEC
-from imgtag_meilisearch.batches import Entry, payloads
+from imgtag_meilisearch.batches import Entry, divide
 from imgtag_meilisearch.document import decode, encode
 from imgtag_meilisearch.settings import MeilisearchSettings
 from unit.sqlite.documents import documents
@@ -64,7 +64,7 @@ def test_no_json_is_refused():
 def test_payloads_keep_to_their_bounds():
     """Bytes and number; what is larger goes alone; deletions apart from documents."""
     entries = [Entry(str(number), b"x" * size) for number, size in enumerate((10, 10, 10, 100, 5, 0, 0, 0))]
-    cut = payloads(entries, most_bytes=25, most_entries=2)
+    cut = divide(entries, max_bytes=25, max_entries=2)
 
     assert [["5", "6"], ["7"], ["0", "1"], ["2"], ["3"], ["4"]] == [payload.ids for payload in cut]
     assert ["delete"] * 2 + ["put"] * 4 == [payload.kind for payload in cut]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from imgtag.types.facts import LATEST, Facts
+from imgtag.types.facts import EARLIEST, LATEST, Facts
 from imgtag.types.labels import Label, Raw, identity
 from imgtag.types.mark import Mark
 from imgtag.types.metadata import RESERVED, Entries
@@ -20,7 +20,7 @@ facts = st.builds(
     Facts,
     width=st.none() | st.integers(0, 2**31),
     height=st.none() | st.integers(0, 2**31),
-    taken=st.none() | st.integers(0, LATEST),
+    taken=st.none() | st.integers(EARLIEST, LATEST),
     camera=st.none() | texts.filter(bool),
     modified=st.none() | st.integers(0, LATEST),
 ) | st.builds(Facts, lat=st.floats(-90, 90), lng=st.floats(-180, 180))

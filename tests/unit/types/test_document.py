@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imgtag.errors import Undecodable, WriteRefused
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.types.document import Document, Problem, document_id
-from imgtag.types.facts import Facts
+from imgtag.types.facts import EARLIEST, Facts
 from imgtag.types.labels import Label
 from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectRef, ObjectState
@@ -142,6 +142,16 @@ def test_when_is_the_cameras_time_else_the_first_last_modified() -> None:
     assert build(Entries())["when"] == 1719850000
     without = build_document("s", STATE, Entries(facts=facts), {}, DocumentOptions(exif=False))
     assert (without["when"], "taken" in without) == (200_000, False)
+
+
+@pytest.mark.parametrize(
+    ("taken", "day"),
+    [(-460296000, "1955-06-01"), (-1, "1969-12-31"), (EARLIEST, "0001-01-01"), (-(10**15), "0001-01-01")],
+)
+def test_an_old_photograph_has_its_own_date(taken: int, day: str) -> None:
+    document = build(Entries(facts=Facts(taken=taken)))
+    assert (day, day[:7]) == (document["when_day"], document["when_month"])
+    assert max(taken, EARLIEST) == document["when"]
 
 
 @pytest.mark.parametrize("modified", [-1e30, -1.0, 1e30, math.inf, -math.inf, math.nan, 253_402_300_800.0])

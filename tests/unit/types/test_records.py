@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgtag.types.facts import LATEST, Facts, position
+from imgtag.types.facts import EARLIEST, LATEST, Facts, position
 from imgtag.types.labels import Label
 from imgtag.types.mark import Mark, content_digest, owner_digest
 from imgtag.types.packed import pack, unpack
@@ -65,7 +65,7 @@ def test_hostile_facts_are_left_out(first: str, second: str) -> None:
     facts = Facts.decode(pack({"w": first, "t": second, "g": f"{first},{second}", "m": second}))
     assert facts is not None
     assert facts.width is None or 0 <= facts.width <= 2**31
-    assert facts.taken is None or 0 <= facts.taken <= LATEST
+    assert facts.taken is None or EARLIEST <= facts.taken <= LATEST
     assert facts.lat is None or position(facts.lat, facts.lng or 0) != (None, None)
 
 

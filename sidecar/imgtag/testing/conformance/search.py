@@ -15,6 +15,7 @@ from imgtag.testing.conformance.corpus import ATTIC, BERNARD, CORPUS, DOG, KIT, 
 from imgtag.testing.conformance.service import ServiceConformance
 from imgtag.testing.evaluate import ranked
 from imgtag.types.document import Document
+from imgtag.types.folding import normalise
 
 Connect: TypeAlias = Callable[[], Indexer]
 
@@ -177,6 +178,52 @@ class SearchConformance(ServiceConformance):
             page = await filled.search(SearchRequest(query=query, limit=100))
             assert _names(page.hits) == _names(ranked(query, CORPUS.values())), query
             assert page.total == len(page.hits)
+
+    async def test_long_values(self, indexer: Indexer) -> None:
+        """Values are compared whole, also where they agree in their first thousand bytes."""
+        folder = "/".join("\u00e4" * 60 for _ in range(7))
+        keys = [f"{folder}/{name}/{name * 120}.jpg" for name in "ab"]
+        user = [{"license": "x" * 1_000 + name} for name in "ab"]
+        await indexer.apply(
+            [Upsert(document(key, {"owl": 0.5}, user=meta)) for key, meta in zip(keys, user, strict=True)]
+        )
+        for number, condition in (
+            (1, Is("prefixes", (f"{normalise(folder)}/a/",))),
+            (2, Is("prefixes", (f"{normalise(folder)}/",))),
+            (1, StartsWith("prefixes", f"{normalise(folder)}/a")),
+            (0, Is("prefixes", (f"{normalise(folder)}/a",))),
+            (1, StartsWith("key", normalise(keys[0]))),
+            (1, StartsWith("key", normalise(keys[0])[:-5])),
+            (2, StartsWith("key", normalise(folder))),
+            (1, Is("meta.license", ("x" * 1_000 + "a",))),
+            (0, Is("meta.license", ("x" * 1_000,))),
+            (2, StartsWith("meta.license", "x" * 1_000)),
+            (2, Is("meta.license", ("x" * 1_000 + "a", "no", "x" * 1_000 + "b"))),
+            (1, Not(StartsWith("meta.license", "x" * 1_000 + "b"))),
+        ):
+            page = await indexer.search(SearchRequest(query=Query("", condition), facets=("words", "prefixes")))
+            assert page.total == len(page.hits) == number, condition
+            assert set(page.facets["prefixes"]) <= {prefix for hit in page.hits for prefix in hit["prefixes"]}
+            assert set(page.facets["words"]) <= {word for hit in page.hits for word in hit["words"]}
+
+    async def test_times_before_1970(self, indexer: Indexer) -> None:
+        """Old photographs are found by their dates, and ordered by them."""
+        taken = {"1955": -460_296_000, "1969": -1, "1970": 0, "1066": -28_501_070_400}
+        for name, moment in taken.items():
+            await indexer.apply([Upsert(document(f"{name}.jpg", {"owl": 0.5}, facts={"taken": moment}))])
+        for text, names in {
+            "": "1970 1969 1955 1066",
+            "before:1960": "1955 1066",
+            "before:1970": "1969 1955 1066",
+            "after:1955-06 before:1956": "1955",
+            "after:1960": "1970 1969",
+            "on:1955-06-01": "1955",
+            "on:1955-05-31": "",
+            "on:1066": "1066",
+            "-before:1970": "1970",
+        }.items():
+            page = await indexer.search(SearchRequest(query=parse(text)))
+            assert [hit["title"] for hit in page.hits] == names.split(), text
 
     async def test_order_by_confidence(self, filled: Indexer) -> None:
         """The surest of the first label come first, then of the second; who lacks a label comes last."""

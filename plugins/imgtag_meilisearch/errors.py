@@ -1,4 +1,4 @@
-"""Answers of the server that are errors, told as the sidecar's own.
+"""Errors of the server as errors of the sidecar.
 
 https://www.meilisearch.com/docs/reference/errors/error_codes
 """
@@ -12,10 +12,9 @@ from typing import Any
 
 from imgtag.errors import ConfigError, DocumentError, ImgtagError, PluginError, Unavailable
 
-LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""What may be otherwise at the next try."""
-AUTH = frozenset({401, 403})
-FULL = "no_space_left_on_device"
+RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the same request may succeed."""
+AUTH_STATUS = frozenset({401, 403})
 
 ACTIONS = (
     ("POST", r"indexes", "indexes.create"),
@@ -29,78 +28,72 @@ ACTIONS = (
     ("POST", r"indexes/[^/]+/(search|facet-search|similar)", "search"),
     ("GET", r"tasks", "tasks.get"),
 )
-"""The routes that are used, with the action that a key needs for each."""
-NEEDED = frozenset(name for _, _, name in ACTIONS) - {"indexes.delete"}
-"""What the sidecar needs; only `imgtag setup --remove` deletes an index."""
+"""The requests that are sent, with the action that a key needs for each."""
+ACTIONS_NEEDED = frozenset(name for _, _, name in ACTIONS) - {"indexes.delete"}
+"""What the key of the sidecar needs; only `imgtag setup --remove` deletes an index."""
 
 
 class IndexMissing(Unavailable):
-    """The index is not there."""
+    """The index does not exist."""
 
     default_code = "index_missing"
-    default_hint = "It is made, with its settings, when documents are written; or run `imgtag setup`."
+    default_hint = "It is created, with its settings, when documents are written; or run `imgtag setup`."
 
 
 class TooLarge(DocumentError):
-    """The server takes no request of this size."""
+    """The server does not accept a request of this size."""
 
     default_code = "document_too_large"
     default_hint = "Raise --http-payload-size-limit of the server, or index less user metadata."
 
 
 class Refused(PluginError):
-    """The server does not understand the request."""
+    """The server rejects the request as wrong."""
 
     default_code = "index_refused"
     default_hint = "Use Meilisearch 1.43 or newer, and let `imgtag setup` bring the settings of the index up to date."
 
 
-def answered(status: int, body: bytes, method: str, path: str) -> ImgtagError:
-    """The error for an answer that is none of success."""
+def map_answer(status: int, body: bytes, method: str, path: str) -> ImgtagError:
+    """The error for an answer whose status is not 2xx."""
     answer = _read(body)
     code, message = str(answer.get("code") or status), str(answer.get("message") or f"HTTP status {status}")
-    if status in AUTH:
-        return ConfigError(f"Meilisearch refuses the key: {message}", hint=_key_hint(method, path), code="index_key")
+    if status in AUTH_STATUS:
+        return ConfigError(f"Meilisearch rejects the key: {message}", hint=_key_hint(method, path), code="index_key")
     if code == "index_not_found":
         return IndexMissing(message)
     if status == 413:
-        return TooLarge(f"Meilisearch takes no request of this size: {message}")
-    if status == 422 or status in LATER:
-        return unavailable(message, code)
-    return Refused(f"Meilisearch refuses {method} {path}: {message}", code=code)
+        return TooLarge(f"Meilisearch does not accept a request of this size: {message}")
+    if status == 422 or status in RETRY_STATUS:
+        return _unavailable(message, code)
+    return Refused(f"Meilisearch rejects {method} {path}: {message}", code=code)
 
 
-def failed(error: Mapping[str, Any]) -> ImgtagError:
-    """The error of a task: of its documents, or of the server."""
+def map_task_error(error: Mapping[str, Any]) -> ImgtagError:
+    """The error of a failed task: of its documents, or of the server."""
     code, message = str(error.get("code")), str(error.get("message"))
     if code == "index_not_found":
         return IndexMissing(message)
     if error.get("type") != "invalid_request":
-        return unavailable(message, code)
+        return _unavailable(message, code)
     if code.startswith(("index_primary_key", "invalid_settings")):
         return PluginError(f"the index cannot be used: {message}", hint="Name another index, or delete this one.")
-    return DocumentError(f"Meilisearch refuses the document: {message}", code=code)
+    return DocumentError(f"Meilisearch rejects the document: {message}", code=code)
 
 
-def unavailable(message: str, code: str) -> Unavailable:
-    """The error for what the server cannot do now."""
+def _unavailable(message: str, code: str) -> Unavailable:
     hint = "Look at the log of the Meilisearch server; the work is tried again."
-    if code == FULL:
-        hint = "Make room on the disk of the Meilisearch server, or delete old tasks: its queue takes no more."
+    if code == "no_space_left_on_device":
+        hint = "Free space on the disk of the Meilisearch server, or delete old tasks: its queue is full."
     return Unavailable(f"Meilisearch cannot do it now: {message}", hint=hint)
 
 
-def action(method: str, path: str) -> str:
-    """The action that a key needs for a request; empty where it needs none."""
-    route = path.partition("?")[0]
-    return next((name for verb, pattern, name in ACTIONS if verb == method and re.fullmatch(pattern, route)), "")
-
-
 def _key_hint(method: str, path: str) -> str:
-    wanted = action(method, path)
+    route = path.partition("?")[0]
+    action = next(name for verb, pattern, name in ACTIONS if verb == method and re.fullmatch(pattern, route))
     return (
-        f"Set [indexer.meilisearch] api_key to a key that has not expired and has the action {wanted} on this index. "
-        f"In all it needs {', '.join(sorted(NEEDED))}."
+        f"Set [indexer.meilisearch] api_key to a key that has not expired and has the action {action} on this index. "
+        f"In all it needs {', '.join(sorted(ACTIONS_NEEDED))}."
     )
 
 
