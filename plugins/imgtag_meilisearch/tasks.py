@@ -12,7 +12,7 @@ from imgtag.errors import Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag_meilisearch.client import IndexClient, Task
 
-POLLING = Backoff(first=0.02, most=2.0)  # seconds
+POLLING = Backoff(first=0.02, maximum=2.0)  # seconds
 MAX_UIDS = 200  # in one address
 
 
