@@ -1,26 +1,26 @@
-# Each target is one step that people and CI take alike.
+# Each target is one step, the same for people and for CI.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-servers install test servers lint format chart docs docs-reference model-check bench lock deb image sbom audit clean
 
-demo: $(VENV)/demo.stamp  ## Label sample pictures in a temporary folder, search them, watch the folder.
+demo: $(VENV)/demo.stamp  ## Label sample images in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
 
-# The servers are built first where they are missing, which needs Go.
-demo-servers: $(VENV)/dev.stamp  ## The same pictures through a real MinIO and a real nats-server.
+# Builds missing servers first, which needs Go.
+demo-servers: $(VENV)/dev.stamp  ## Run the same demo with a real MinIO and a real nats-server.
 	@$(BIN)/python scripts/servers.py install minio mc nats-server
 	$(BIN)/python scripts/demo_servers.py
 
-install: $(VENV)/dev.stamp  ## All that development needs, into a virtual environment.
+install: $(VENV)/dev.stamp  ## Install everything for development into a virtual environment.
 
-# A module stays on one worker, as what its tests share is made once; in their order the long ones come first.
-test: lint servers  ## Everything that must pass.
+# A module stays on one worker, because its tests share fixtures; in file order, the long ones come first.
+test: lint servers  ## Run every check and test.
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-# Without Go the tests on real servers are skipped, and say so; with CI=true they fail then.
-servers: $(VENV)/dev.stamp  ## MinIO, nats-server, a Kubernetes control plane, Helm and what else tests run against, into .tools/bin.
+# Without Go, the tests on real servers are skipped and say so; with CI=true they fail.
+servers: $(VENV)/dev.stamp  ## Install MinIO, nats-server, a Kubernetes control plane, Helm and other programs for the tests into .tools/bin.
 	-$(BIN)/python scripts/servers.py install
 
 lint: $(VENV)/dev.stamp
@@ -33,15 +33,15 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-chart: $(VENV)/dev.stamp  ## What is made from the Helm chart: the table in its README, the snapshots of the tests.
+chart: $(VENV)/dev.stamp  ## Regenerate the values table in the chart's README and the snapshots of the tests.
 	$(BIN)/python scripts/chart.py
 	UPDATE_SNAPSHOTS=1 $(BIN)/pytest --quiet tests/packaging/test_chart.py -k snapshot
 
-# Not --quiet, which has --strict overlook every warning.
-docs: docs-reference  ## The documentation, into build/site.
+# Without --quiet, which makes --strict ignore every warning.
+docs: docs-reference  ## Build the documentation in build/site.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-reference: $(VENV)/dev.stamp  ## The pages of the reference that are made from the code.
+docs-reference: $(VENV)/dev.stamp  ## Regenerate the reference pages from the code.
 	$(BIN)/python scripts/docs
 
 model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
@@ -53,32 +53,32 @@ bench: $(VENV)/dev.stamp
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command 'make lock'
 
-lock: $(VENV)/dev.stamp  ## All libraries, each with its hashes; `make lock UPGRADE=--upgrade` takes newer ones.
+lock: $(VENV)/dev.stamp  ## Pin all libraries with their hashes; `make lock UPGRADE=--upgrade` upgrades them.
 	$(RESOLVE) $(UPGRADE) pyproject.toml --output-file packaging/requirements.lock
 	$(RESOLVE) $(UPGRADE) packaging/build.in --output-file packaging/build.lock
 	$(RESOLVE) $(UPGRADE) packaging/sbom.in --output-file packaging/sbom.lock
 
-deb: $(VENV)/dev.stamp  ## A Debian package for the Debian that this is, into dist/.
+deb: $(VENV)/dev.stamp  ## Build a Debian package for this Debian release in dist/.
 	$(BIN)/python packaging/deb/build.py
 
-# The image is named after the version; BASE=IMAGE builds it on another base than Python's own.
+# The tag is the version; BASE=IMAGE builds on another base image.
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' sidecar/imgtag/__init__.py)
 ENGINE ?= $(firstword $(foreach name,docker podman,$(if $(shell command -v $(name)),$(name))))
 
-image:  ## A container image, by docker or podman (ENGINE=).
+image:  ## Build a container image with docker or podman (ENGINE=).
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) $(if $(BASE),--build-arg BASE=$(BASE)) \
 	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD) \
 	  --build-arg SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct) --tag imgtag-sidecar:$(VERSION) .
 
-sbom: $(VENV)/dev.stamp  ## What the image holds, as CycloneDX, into dist/sbom.cdx.json: from the locked libraries.
+sbom: $(VENV)/dev.stamp  ## Write the bill of materials (CycloneDX) of the locked libraries to dist/sbom.cdx.json.
 	mkdir -p dist
 	$(VENV)/bin/python -m venv build/sbom
 	build/sbom/bin/pip install --quiet --require-hashes --only-binary :all: --requirement packaging/sbom.lock
 	build/sbom/bin/cyclonedx-py requirements packaging/requirements.lock --pyproject pyproject.toml \
 	  --mc-type application --output-reproducible --output-file dist/sbom.cdx.json
 
-# Strict: without it, what the service does not know is skipped with exit code 0.
-audit: $(VENV)/dev.stamp  ## Known vulnerabilities of the locked libraries; asks the internet.
+# Without --strict, pip-audit skips libraries that the service does not know, with exit code 0.
+audit: $(VENV)/dev.stamp  ## List known vulnerabilities of the locked libraries; needs internet access.
 	$(BIN)/uvx pip-audit --strict --requirement packaging/requirements.lock --require-hashes --disable-pip
 
 clean:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Builds the Debian package: `make deb`.
+"""Build the Debian package: `make deb`.
 
 python packaging/deb/build.py [--python /usr/bin/python3] [--output dist]
 
-The libraries are those of packaging/requirements.lock, for the Python that is named: the one of the Debian that it is
-built for, and built on. The same commit gives the same bytes, wherever and whenever it is built.
+The libraries are those in packaging/requirements.lock, for the given Python: that of the Debian release that the package
+is built on and for. The same commit gives the same bytes, wherever and whenever it is built.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from imgtag.cli.main import cli
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HOME = "/usr/lib/imgtag"
-"""Private files of the package that hang on the architecture: no command of these belongs on PATH but one."""
+"""Private, architecture-dependent files of the package; only one of its commands belongs on PATH."""
 GLIBC = re.compile(rb"\0GLIBC_(\d+)\.(\d+)(?:\.\d+)?(?=\0)")
 CONFFILES = ("/etc/default/imgtag",)
 START = f"""\
@@ -56,7 +56,7 @@ DOCS = {
 
 @dataclass(frozen=True)
 class Python:
-    """The interpreter of the system that the package is for."""
+    """The interpreter of the target system."""
 
     path: str
     version: tuple[int, int]
@@ -73,7 +73,7 @@ class Python:
 
 
 class Package:
-    """The tree of the package while it is made, below ``root``."""
+    """The file tree of the package during the build, below ``root``."""
 
     def __init__(self, work: Path, python: Python, epoch: int) -> None:
         self.work, self.python, self.epoch = work, python, epoch
@@ -81,23 +81,23 @@ class Package:
         self.libraries = self.path(f"{HOME}/lib/{python.name}/site-packages")
 
     def path(self, installed: str) -> Path:
-        """Where a file is now that will be at ``installed``."""
+        """Return the current path of a file that will be installed at ``installed``."""
         return self.root / installed.lstrip("/")
 
     def write(self, installed: str, text: str | bytes, mode: int = 0o644) -> None:
-        """Make one file, with the folders above it."""
+        """Write one file and create its parent folders."""
         path = self.path(installed)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         path.chmod(mode)
 
     def fill(self) -> None:
-        """All files but those of dpkg."""
+        """Write all files except those of dpkg."""
         self._environment()
         self._compile()
         for unit in ("imgtag.service", "imgtag@.service"):
             self.write(f"/usr/lib/systemd/system/{unit}", (ROOT / "systemd" / unit).read_bytes())
-        self.path("/etc/imgtag").mkdir(parents=True)  # else systemd makes it, and gives it to the service
+        self.path("/etc/imgtag").mkdir(parents=True)  # otherwise systemd creates it for the service's user
         self.write("/etc/default/imgtag", (HERE / "default").read_bytes())
         self._manual()
         for path, shell in COMPLETIONS.items():
@@ -105,7 +105,7 @@ class Package:
         self._docs()
 
     def _environment(self) -> None:
-        """A virtual environment, made by hand: the module venv would write the path of now into it."""
+        """Create a virtual environment by hand, because the venv module would record the current path."""
         major, minor = self.python.version
         self.write(
             f"{HOME}/pyvenv.cfg", f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {major}.{minor}\n"
@@ -115,8 +115,8 @@ class Package:
         self.path("/usr/bin").mkdir()
         self.path("/usr/bin/imgtag").symlink_to("../lib/imgtag/bin/imgtag")
         self._install()
-        shutil.rmtree(self.libraries / "bin")  # commands of libraries
-        for name in ("direct_url.json", "RECORD", "REQUESTED"):  # paths of this machine, and what only pip needs
+        shutil.rmtree(self.libraries / "bin")  # commands of the libraries
+        for name in ("direct_url.json", "RECORD", "REQUESTED"):  # paths of this machine, and files that only pip needs
             for path in self.libraries.glob(f"*.dist-info/{name}"):
                 path.unlink()
 
@@ -132,7 +132,7 @@ class Package:
         run(*install, *sorted(wheels.glob("*.whl")))
 
     def _compile(self) -> None:
-        """Nothing is compiled at the installation, and by content of the package nothing can be out of date."""
+        """Compile now, so that the installation does not; unchecked hashes are safe, because dpkg replaces all files."""
         options = ("--invalidation-mode", "unchecked-hash", "-s", self.root, "-p", "/")
         run(self.python.path, "-I", "-m", "compileall", "-q", *options, self.libraries, code=None)
 
@@ -163,7 +163,7 @@ class Package:
             yield f"  {facts['Name']} {facts['Version']}: {licence}\n"
 
     def control(self) -> None:
-        """The files of dpkg, which are made of all others."""
+        """Write the files of dpkg, which depend on all others."""
         files = sorted(path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink())
         sums = [f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.relative_to(self.root)}\n" for file in files]  # noqa: S324 - dpkg's
         size = sum(-(-file.stat().st_size // 1024) for file in files)
@@ -186,12 +186,12 @@ class Package:
         }
 
     def _libc(self) -> tuple[int, int]:
-        """The newest C library whose symbols are asked for; it hangs on the wheels that suit this machine."""
+        """Return the newest C library version that any file needs; it depends on the wheels for this machine."""
         texts = (library.read_bytes() for library in self.libraries.rglob("*.so*"))
         return max((int(major), int(minor)) for text in texts for major, minor in GLIBC.findall(text))
 
     def pack(self, output: Path) -> Path:
-        """The package itself, in the folder ``output``."""
+        """Build the package in the folder ``output``."""
         target = output / f"imgtag_{debian_version(__version__)}_{architecture()}.deb"
         output.mkdir(parents=True, exist_ok=True)
         self._settle()
@@ -209,7 +209,7 @@ class Package:
         return target
 
     def _settle(self) -> None:
-        """Modes and times that do not hang on who builds, and when."""
+        """Set modes and times independent of the builder and the time."""
         for path in [self.root, *self.root.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -217,12 +217,12 @@ class Package:
 
 
 def architecture() -> str:
-    """The name that dpkg has for this processor."""
+    """Return dpkg's name for this processor."""
     return output("dpkg", "--print-architecture")
 
 
 def debian_version(version: str) -> str:
-    """A version of Python's as dpkg sorts it: what comes before a release is older than it."""
+    """Return a Python version in dpkg's order, where pre-releases are older than the release."""
     for sign in (".dev", "a", "b", "rc"):
         version = version.replace(sign, "~" + sign.lstrip("."), 1)
     return version
