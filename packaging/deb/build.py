@@ -3,8 +3,8 @@
 
 python packaging/deb/build.py [--python /usr/bin/python3] [--output dist]
 
-The libraries are those in packaging/requirements.lock, for the given Python: that of the Debian release that the package
-is built on and for. The same commit gives the same bytes, wherever and whenever it is built.
+The libraries are those in packaging/requirements.lock, for the given Python: the one in the Debian release that the
+package is built on and for. The same commit gives the same bytes, wherever and whenever it is built.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Package:
         run(*install, *sorted(wheels.glob("*.whl")))
 
     def _compile(self) -> None:
-        """Compile now, so that the installation does not; unchecked hashes are safe, because dpkg replaces all files."""
+        """Compile now, so that the installation does not; unchecked hashes are safe: dpkg replaces all files."""
         options = ("--invalidation-mode", "unchecked-hash", "-s", self.root, "-p", "/")
         run(self.python.path, "-I", "-m", "compileall", "-q", *options, self.libraries, code=None)
 
