@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install test servers lint format chart docs docs-reference model-check bench lock deb image sbom audit clean
+.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference model-check bench lock deb image sbom audit clean
 
 demo: $(VENV)/demo.stamp  ## Label sample images in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -16,8 +16,17 @@ demo-servers: $(VENV)/dev.stamp  ## Run the same demo with a real MinIO and a re
 install: $(VENV)/dev.stamp  ## Install everything for development into a virtual environment.
 
 # A module stays on one worker, because its tests share fixtures; in file order, the long ones come first.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+
+check: lint  ## Run what a change needs first: lint, types, import layers, unit tests, in-memory conformance.
+	$(PYTEST) --hypothesis-profile=check -m "not slow" tests/conformance/test_broken.py tests/conformance/test_memory.py tests/unit
+
 test: lint servers  ## Run every check and test.
-	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+	$(PYTEST)
+
+# CI does not run it. MODULES="mark.py pool.py" limits it to these modules.
+mutation: $(VENV)/dev.stamp servers  ## Run mutation tests over the modules that decide; results are in tests/mutation.md.
+	nice -n 10 $(BIN)/python scripts/mutation $(MODULES)
 
 # Without Go, the tests on real servers are skipped and say so; with CI=true they fail.
 servers: $(VENV)/dev.stamp  ## Install MinIO, nats-server, a Kubernetes control plane, Helm and other programs for the tests into .tools/bin.

@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ KUBERNETES = "1.34.2"
 Object = dict[str, Any]
 
 
+@cache
 def tool(name: str) -> str:
     """Where a program is; without it the test is skipped, and on CI it fails."""
     found = runpy.run_path(str(ROOT / "scripts" / "servers.py"))["find"](name)

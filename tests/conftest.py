@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import Phase, settings
 
 ROOT = Path(__file__).parent.parent
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
+
+# For --hypothesis-profile: fewer examples while you work; the same examples for every mutant.
+settings.register_profile("check", max_examples=25)
+settings.register_profile("mutation", derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
 
 
 @pytest.fixture

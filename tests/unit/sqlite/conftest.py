@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from imgtag.plugin.indexer import Upsert
@@ -34,15 +36,30 @@ async def index(open_index: Open) -> AsyncIterator[SqliteIndexer]:
         yield indexer
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world() -> list[dict[str, Any]]:
     """A few hundred documents."""
     return documents(400)
 
 
+@pytest.fixture(scope="session")
+def filled_file(world: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an index of these documents, each of them put twice."""
+    folder = tmp_path_factory.mktemp("filled")
+
+    async def fill() -> None:
+        async with SqliteIndexer(SqliteSettings(), PluginContext(site="local", state_dir=folder)) as indexer:
+            for start in (0, 150, 0):
+                await indexer.apply([Upsert(document) for document in world[start:]])
+
+    anyio.run(fill)
+    [file] = folder.iterdir()
+    return file
+
+
 @pytest.fixture
-async def filled(index: SqliteIndexer, world: list[dict[str, Any]]) -> SqliteIndexer:
-    """An index of these documents, each of them put twice."""
-    for start in (0, 150, 0):
-        await index.apply([Upsert(document) for document in world[start:]])
-    return index
+async def filled(open_index: Open, filled_file: Path, tmp_path: Path) -> AsyncIterator[SqliteIndexer]:
+    """An index of these documents."""
+    shutil.copy(filled_file, tmp_path)
+    async with open_index() as indexer:
+        yield indexer

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import cache
 from math import atan2, cos, radians, sin, sqrt
 from typing import Any
 
 from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
 from imgtag.types.folding import fold, normalise
 
+# The same few hundred texts are compared with every query.
+_FOLD, _NORMALISE = cache(fold), cache(normalise)
 ORDERS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq}
 
 
@@ -49,7 +52,7 @@ def _values(document: dict[str, Any], field: str) -> list[str]:
     top, _, name = field.partition(".")
     value = document.get(top, {}).get(name) if name else document.get(field)
     texts = [] if value is None else [value] if isinstance(value, str) else value
-    same = fold if field in {"terms", "words"} else normalise
+    same = _FOLD if field in {"terms", "words"} else _NORMALISE
     return [same(text) for text in texts if same(text)]
 
 

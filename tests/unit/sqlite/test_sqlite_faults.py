@@ -36,7 +36,7 @@ from imgtag_sqlite.indexer import SqliteIndexer
 from imgtag_sqlite.settings import SqliteSettings
 
 async def main():
-    world = documents(5_000)
+    world = documents(3_000)
     async with SqliteIndexer(SqliteSettings(), PluginContext(site="local", state_dir=Path(sys.argv[1]))) as index:
         for start in range(0, len(world), 20):
             await index.apply([Upsert(document) for document in world[start:start + 20]])
@@ -68,7 +68,7 @@ def _killed_after(folder: Path, lines: int) -> int:
 async def test_kill_in_the_middle(open_index: Open, tmp_path: Path, lines: int) -> None:
     """After kill -9 all that was told durable is there, in whole batches, and the file is healthy."""
     durable = _killed_after(tmp_path, lines)
-    world = documents(5_000)
+    world = documents(3_000)
     async with open_index() as index:
         found = await index.get([document["id"] for document in world])
         checks = [check.ok async for check in index.checks()]

@@ -1,0 +1,106 @@
+"""Do the tests see? Change the modules that decide, one place at a time, and run the tests that reach each place.
+
+    python scripts/mutation [MODULE ...]     all of MODULES, or those whose path ends in one of these
+
+mutmut finds the places, and remembers which tests reach which function. It knows one source root, so each module is
+tried in a copy of the tree below build/mutation/ in which `sidecar/` and `plugins/` are one. The first run there takes
+everything, the next ones what changed since; `rm -r build/mutation` begins anew. The last lines are the figures of
+tests/mutation.md.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = ROOT / "build" / "mutation"
+PIPELINE = ("tests/unit/pipeline",)
+MODULES: dict[str, tuple[str, ...]] = {
+    "sidecar/imgtag/types/mark.py": ("tests/unit/types",),
+    "sidecar/imgtag/types/metadata.py": ("tests/unit/types",),
+    "plugins/imgtag_nats/envelope.py": ("tests/unit/nats",),
+    "plugins/imgtag_s3/versions.py": ("tests/unit/s3", "tests/integration/s3"),
+    "plugins/imgtag_s3/writeback.py": ("tests/unit/s3", "tests/integration/s3"),
+    "sidecar/imgtag/workers/pool.py": ("tests/unit/workers",),
+    "sidecar/imgtag/config/policy.py": ("tests/unit/config",),
+    "sidecar/imgtag/config/globs.py": ("tests/unit/config",),
+    "sidecar/imgtag/reconcile.py": PIPELINE,
+    "sidecar/imgtag/pipeline.py": PIPELINE,
+    **{f"sidecar/imgtag/stages/{name}.py": PIPELINE for name in ("annotate", "classify", "compare", "fetch", "index")},
+    **{f"sidecar/imgtag/stages/{name}.py": PIPELINE for name in ("inspect", "receive")},
+    "sidecar/imgtag/stages/document.py": ("tests/unit/types",),
+}
+"""Each module with the tests that are to see what is done to it."""
+NOTICED = {1, 3, 36, 24, -24, 152, 255}
+"""How pytest ends where a test failed or took too long."""
+
+
+def main(chosen: list[str]) -> None:
+    modules = [path for path in MODULES if not chosen or path.endswith(tuple(chosen))]
+    results = {path: try_module(path) for path in modules}
+    for path, (survivors, total) in results.items():
+        noticed = total - len(survivors)
+        print(f"{path:45} {noticed:4} of {total:4} noticed {100 * noticed / max(1, total):5.1f} %")
+
+
+def try_module(path: str) -> tuple[list[str], int]:
+    """The mutants that survive, and how many there were."""
+    stage = STAGE / Path(path).stem
+    source = lay(stage, path)
+    with (stage / "log.txt").open("w") as log:
+        mutmut(stage, "run", "--max-children", "2", log=log)
+    ends: dict[str, int | None] = json.loads((stage / "mutants" / f"{source}.meta").read_text())["exit_code_by_key"]
+    survivors = [name for name, code in ends.items() if code not in NOTICED]
+    for name in survivors:
+        mutmut(stage, "show", name)
+    return survivors, len(ends)
+
+
+def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("run.py")), *arguments]
+    subprocess.run(command, cwd=stage, stdout=log, check=True)  # noqa: S603 - of this folder
+
+
+def lay(stage: Path, path: str) -> Path:
+    """Copy what the tests need; the place of the module in the copy."""
+    for root in ("sidecar", "plugins"):
+        refresh(ROOT / root, stage / "src")
+    refresh(ROOT / "tests", stage / "tests")
+    shutil.rmtree(stage / "mutants" / "tests", ignore_errors=True)
+    source = Path("src", *Path(path).parts[1:])
+    project = (ROOT / "pyproject.toml").read_text()
+    (stage / "pyproject.toml").write_text(project + configuration(source, MODULES[path]))
+    return source
+
+
+def refresh(origin: Path, copy: Path) -> None:
+    """Copy the files that changed, with their times, by which mutmut knows what it did already."""
+    for file in origin.rglob("*"):
+        target = copy / file.relative_to(origin)
+        if file.is_dir() or "__pycache__" in file.parts:
+            continue
+        if not target.exists() or target.stat().st_mtime < file.stat().st_mtime:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, target)
+
+
+def configuration(source: Path, tests: tuple[str, ...]) -> str:
+    """What a log line says is read by people: its words are not tried, whether it is written is."""
+    return f"""
+[tool.mutmut]
+source_paths = ["src"]
+only_mutate = ["{source}"]
+do_not_mutate_patterns = ['log\\.(debug|info|warning|error|exception)\\(']
+pytest_add_cli_args_test_selection = {json.dumps(tests)}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutation"]
+use_git_change_detection = false
+"""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
