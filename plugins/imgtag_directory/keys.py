@@ -9,9 +9,15 @@ managers keep for themselves (thumbnails, snapshots, recycle bins).
 from __future__ import annotations
 
 UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
-RESERVED = frozenset(
-    {"lost+found", "@eaDir", "#recycle", "#snapshot", "@Recycle", "$RECYCLE.BIN", "System Volume Information"}
-)
+RESERVED = frozenset({
+    "lost+found", "$recycle.bin", "system volume information",  # file systems
+    "@eadir", "@tmp", "#recycle", "#snapshot", "#sharesnap",  # Synology
+    "@recycle", "@recently-snapshot", "@__thumb", "@sharesnapshot",  # QNAP
+    "~snapshot", "__macosx",  # NetApp, archives made on a Mac
+})  # fmt: skip
+"""Names in lower case: these systems, and the shares they offer, do not tell cases apart."""
+PREVIEWS = ".lrdata"
+"""Folders in which Lightroom keeps previews beside its catalogue."""
 
 
 def is_key(key: str) -> bool:
@@ -21,7 +27,8 @@ def is_key(key: str) -> bool:
 
 def is_visible(name: str) -> bool:
     """Whether a file or folder of this name is considered."""
-    return bool(name) and name[0] != "." and name not in RESERVED and not name.lower().endswith(UNFINISHED)
+    lower = name.lower()
+    return bool(name) and name[0] != "." and lower not in RESERVED and not lower.endswith((*UNFINISHED, PREVIEWS))
 
 
 def is_utf8(name: str) -> bool:

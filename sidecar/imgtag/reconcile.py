@@ -31,7 +31,7 @@ from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotator
 from imgtag.stages.classify import EntryBuilder, Vocabularies
-from imgtag.stages.compare import require_right
+from imgtag.stages.compare import may_pass, require_right
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
@@ -282,7 +282,10 @@ class Look:
 
     def _is_checkpointed(self, document: Document | None) -> bool:
         """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
-        if document is None or document.get("etag") != self.inspected.state.etag:
+        state = self.inspected.state
+        if document is None or document.get("etag") != state.etag:
+            return False
+        if may_pass(self.reconciler.store, document) and document["code"] not in {state.unreadable, state.readonly}:
             return False
         return document["status"] in {"refused", "failed"} or self.policy.strategy in _MARKLESS or "code" in document
 

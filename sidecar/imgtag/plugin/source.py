@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,16 +10,16 @@ from imgtag.errors import EventError
 from imgtag.plugin.service import Service
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
-from imgtag.types.ref import Scope
+from imgtag.types.ref import ObjectRef, Scope
 
 
 class Delivery(Protocol):
     """Hints that are answered for together.
 
     ``resync`` names a part of the store where the source cannot say what it missed: everything there
-    is compared with the index. ``problem`` is set, and ``hints`` empty, for a message that is no
-    notification. Exactly one of ack and nak ends a delivery; neither raises when the connection is
-    gone (the delivery then comes again).
+    is compared with the index. ``problem`` is what could not be read, with its text: the whole message,
+    or some of its records beside the ``hints`` of the others. Exactly one of ack and nak ends a delivery;
+    neither raises when the connection is gone (the delivery then comes again).
     """
 
     hints: Sequence[Hint]
@@ -44,12 +44,24 @@ class Delivery(Protocol):
 class DeadLetters(Protocol):
     """Durable list of work that was given up; one letter for one key (the newest stays)."""
 
-    async def put(self, letter: DeadLetter) -> None: ...
+    async def put(self, letter: DeadLetter) -> None:
+        """Keep a letter; durable on return. Raises Unavailable."""
+        ...
 
-    def list(self) -> AsyncIterator[DeadLetter]: ...
+    def list(self) -> AsyncIterator[DeadLetter]:
+        """All letters, each with an id. Raises Unavailable."""
+        ...
 
     async def drop(self, ids: Sequence[str]) -> int:
-        """Remove these; returns how many there were."""
+        """Remove these; returns how many there were. Raises Unavailable."""
+        ...
+
+    async def discard(self, refs: Collection[ObjectRef]) -> int:
+        """Remove the letters of these objects, which are done or gone; returns how many there were.
+
+        Costs little where there are none, because it is called for objects that may never have had one. Raises
+        Unavailable.
+        """
         ...
 
 

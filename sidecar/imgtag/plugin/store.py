@@ -17,12 +17,15 @@ class StoreFeatures:
 
     ``metadata_limit``: bytes that all user metadata of an object may take, counted as name + value +
     ``metadata_overhead`` an entry (S3: 2048 and the 11 of ``x-amz-meta-``); None where there is none.
+    ``tells_refusals``: an object that may not be read, or not be written, for lack of permission or on a read-only
+    file system says so in its state already; so one that was refused is looked at again, at no cost, once it may be.
     ``sure_when_empty``: False where a bucket that shows nothing may be one of the same name on the wrong server.
     """
 
     metadata_limit: int | None = None
     metadata_overhead: int = 0
     sure_when_empty: bool = True
+    tells_refusals: bool = False
 
 
 class Body(Protocol):

@@ -11,14 +11,19 @@ from imgtag.types.document import Document
 from imgtag.types.event import Hint
 from imgtag.types.ref import Listed, ObjectRef, Scope
 
+_PASSING_CODES = frozenset({"permission", "read_only"})
+"""Refusals that end without a new ETag: an admin grants a permission, or mounts the folder writable."""
+
 
 async def find_differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
     """A hint for each object that the index lacks or knows with another ETag, and for each document without object.
 
+    Objects that were refused for a reason that may have passed are hinted at as well.
+
     Both sides come in the order of their keys, so that memory does not grow with their number. An empty
     index has nothing to lose: there a bucket that is doubtful is taken for empty.
     """
-    documents = aiter(indexer.scan(site, scope, fields=("etag",)))
+    documents = aiter(indexer.scan(site, scope, fields=("etag", "code")))
     document = await anext(documents, None)
     if document is not None:
         await require_right(store, scope.bucket)
@@ -28,7 +33,8 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
                 yield _gone(scope, document)
                 document = await anext(documents, None)
             same = document is not None and document["key"] == listed.ref.key
-            if not (same and document is not None and document["etag"] == listed.etag):
+            known = same and document is not None and document["etag"] == listed.etag
+            if not known or (document is not None and may_pass(store, document)):
                 yield _changed(listed)
             if same:
                 document = await anext(documents, None)
@@ -38,6 +44,11 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
     while document is not None:
         yield _gone(scope, document)
         document = await anext(documents, None)
+
+
+def may_pass(store: Store, document: Document) -> bool:
+    """Whether the object was refused for a reason outside of its content, and the store tells when that is over."""
+    return store.features.tells_refusals and document.get("code") in _PASSING_CODES
 
 
 async def require_right(store: Store, bucket: str) -> None:

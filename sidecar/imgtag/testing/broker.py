@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
@@ -14,7 +14,7 @@ from imgtag.errors import EventError
 from imgtag.testing.faults import Faults
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
-from imgtag.types.ref import Scope
+from imgtag.types.ref import ObjectRef, Scope
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -141,6 +141,12 @@ class MemoryDeadLetters:
         """Remove letters; how many there were."""
         await self.faults.meet("drop", tuple(ids))
         return sum(self.letters.pop(each, None) is not None for each in ids)
+
+    async def discard(self, refs: Collection[ObjectRef]) -> int:
+        """Remove the letters of these objects; how many there were."""
+        await self.faults.meet("discard", tuple(refs))
+        found = [letter.id for letter in self.letters.values() if letter.ref in refs]
+        return sum(self.letters.pop(id_, None) is not None for id_ in found)
 
 
 def _id(letter: DeadLetter) -> str:

@@ -223,6 +223,22 @@ class TestForgetsLetters(Broken):
             self.dead = MemoryDeadLetters()
 
 
+class TestDiscardsOtherLettersToo(Broken):
+    shows = ("test_dead_letters_discard",)
+
+    class Letters(MemoryDeadLetters):
+        async def discard(self, refs):
+            return await super().discard(refs) and len(self.letters.popitem())
+
+
+class TestDiscardsNothing(Broken):
+    shows = ("test_dead_letters_discard",)
+
+    class Letters(MemoryDeadLetters):
+        async def discard(self, refs):
+            return 0
+
+
 class TestCountsWhatItWasAsked(Broken):
     shows = ("test_dead_letters_drop",)
 

@@ -95,6 +95,18 @@ async def test_etags_are_those_of_stat(store: Make, root: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_folders_of_other_programs_are_skipped(store: Make, root: Path) -> None:
+    """What NAS systems, archivers and photo managers keep for themselves is not listed; similar names are."""
+    reserved = ("@Recently-Snapshot", "@__thumb", "@tmp", "~snapshot", "__MACOSX", "Photos Previews.lrdata", "@EADIR")
+    for folder in (*reserved, "tmp", "snapshot", "lrdata", "@home"):
+        (root / folder / "deep").mkdir(parents=True)
+        (root / folder / "deep" / "a.jpg").touch()
+
+    keys = [f"{folder}/deep/a.jpg" for folder in ("@home", "lrdata", "snapshot", "tmp")]
+    assert keys == await listed(store(), "", "")
+
+
+@pytest.mark.anyio
 async def test_passes_over_what_is_no_object(store: Make, root: Path) -> None:
     """Hidden and unfinished files, and folders of network storage boxes, are not listed."""
     for key in (".imgtag/a.jpg", ".~lock.a.jpg", "a.jpg.part", "b.TMP", "@eaDir/a.jpg", "x.jpg", "y/.z/a.jpg", "y/a~b"):

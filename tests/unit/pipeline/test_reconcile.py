@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -13,12 +14,13 @@ from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.reconcile import Poison, Result
+from imgtag.stages.compare import find_differences
 from imgtag.stages.index import IndexUnavailable
 from imgtag.types.event import Hint, Intent
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
 
-from .conftest import BUCKET, TablePool, picture
+from .conftest import BUCKET, SITE, TablePool, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -250,6 +252,27 @@ async def test_what_may_not_be_read_is_refused(bench, more, data, code):
     assert ("refused", code) == (bench.document(FOX.key)["status"], bench.document(FOX.key)["code"])
     assert 0 == len(bench.pool.asked)
     assert 0 == bench.store.faults.count("read")
+
+
+@pytest.mark.parametrize("obstacle", ["unreadable", "readonly"])
+async def test_a_refusal_that_has_passed_is_looked_at_again(bench, everything, obstacle):
+    """What lacked a permission is tried again, on the same ETag, once the store says that it may be."""
+    bench.store.features = replace(bench.store.features, tells_refusals=True)
+    bench.store.put(FOX, picture("red fox"), **{obstacle: "permission"})
+    bench.store.put("pictures/sound.jpg", picture("red fox"))
+    await look(bench, ObjectRef(BUCKET, "sound.jpg"))
+    with pytest.raises(Poison) if obstacle == "unreadable" else nullcontext():
+        await look(bench)
+    assert Result.CURRENT == await look(bench)
+    assert "permission" == bench.document(FOX.key)["code"]
+    bench.store.put(FOX, picture("red fox"))
+    hints = [hint async for hint in find_differences(bench.store, bench.indexer, SITE, everything)]
+
+    assert [FOX] == [hint.ref for hint in hints]
+    assert Result.LABELLED == await look(bench)
+    assert "imgtag-mark" in bench.metadata(FOX.key)
+    assert "code" not in bench.document(FOX.key)
+    assert [] == [hint async for hint in find_differences(bench.store, bench.indexer, SITE, everything)]
 
 
 async def test_nothing_above_the_threshold_is_a_result(bench):

@@ -276,6 +276,19 @@ class SourceConformance(ServiceConformance):
         assert (dropped, again) == (2, 0)
         assert [letter.ref for letter in await _letters(source)] == [ObjectRef(user.bucket, "b.jpg")]
 
+    async def test_dead_letters_discard(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """The letters of objects that are done go by the objects' names, also those that another instance put."""
+        for key in ("a.jpg", "\u00fc b.jpg"):
+            await source.dead.put(self._letter(user, key))
+        await source.dead.put(DeadLetter(ref=None, code="event", reason="no key", at=1.7e9, payload=b"{"))
+        refs = [ObjectRef(user.bucket, key) for key in ("\u00fc b.jpg", "never.jpg")]
+        async with connect() as other:
+            discarded = await other.dead.discard(refs)
+            again = await other.dead.discard(refs)
+
+        assert (discarded, again) == (1, 0)
+        assert {letter.ref for letter in await _letters(source)} == {ObjectRef(user.bucket, "a.jpg"), None}
+
     def _letter(self, user: SourceUser, key: str) -> DeadLetter:
         return DeadLetter(ref=ObjectRef(user.bucket, key), code="undecodable", reason="no picture: \u00fc\n", at=1.7e9)
 
