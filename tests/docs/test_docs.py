@@ -1,11 +1,11 @@
-"""Docs that can be wrong are checked."""
+"""README, contributing guide and glossary agree with the code."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 
-from docs.pages import ROOT
+from docs.pages import ROOT, SITE, inline
 from imgtag.query import parse
 
 README = (ROOT / "README.md").read_text()
@@ -28,3 +28,24 @@ def test_the_layers_of_contributing_are_those_that_are_held():
 
     for layer in layers:
         assert re.search(rf"`{layer}(/|\.py)", table), layer
+
+
+def test_every_place_of_contributing_exists():
+    """Files and folders that it names can be opened."""
+    codes = [token.content for token in inline(ROOT / "CONTRIBUTING.md", "code_inline")]
+    places = [
+        code for code in codes if re.fullmatch(r"(sidecar|plugins|scripts|tests|docs|packaging|systemd)/[\w./-]*", code)
+    ]
+
+    assert len(places) > 10
+    assert [] == [place for place in places if not (ROOT / place).exists()]
+
+
+def test_every_class_of_the_glossary_exists():
+    """Terms stay in step with renamed classes."""
+    named = set(re.findall(r"\(`([A-Z]\w+)`\)", (SITE / "glossary.md").read_text()))
+    sources = [path.read_text() for folder in ("sidecar", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    classes = {name for source in sources for name in re.findall(r"^class (\w+)", source, re.MULTILINE)}
+
+    assert len(named) > 20
+    assert set() == named - classes
