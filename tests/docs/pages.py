@@ -1,4 +1,4 @@
-"""The pages of the project, cut into what can be checked."""
+"""The pages of the project, split into parts that tests can check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANCHOR = re.compile(r"\{\s*#([\w-]+)\s*\}\s*$")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: where it begins, what it is said to be, and the comment directly before it."""
+    """A code block: its place, its language, its text, and the comment directly before it."""
 
     page: Path
     line: int
@@ -34,30 +34,30 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """All of them, in a fixed order."""
-    found = [*ROOT.glob("*.md")]
+    """Return all pages in a fixed order."""
+    paths = [*ROOT.glob("*.md")]
     for folder in FOLDERS:
-        found += (ROOT / folder).rglob("*.md")
-    return sorted(found)
+        paths += (ROOT / folder).rglob("*.md")
+    return sorted(paths)
 
 
-def told(page: Path) -> str:
-    """The page without what somebody else made: the changelog speaks of the past."""
+def read(page: Path) -> str:
+    """Return the text of a page."""
     return page.read_text(encoding="utf-8")
 
 
 @cache
 def tokens(page: Path) -> tuple[Token, ...]:
-    """The page as a parser of Markdown sees it."""
-    return tuple(MarkdownIt("commonmark").enable("table").parse(told(page)))
+    """Return the Markdown tokens of a page."""
+    return tuple(MarkdownIt("commonmark").enable("table").parse(read(page)))
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """Blocks of code, fenced or indented."""
+    """Yield code blocks, fenced or indented."""
     mark = ""
     for token in tokens(page):
         if token.type in {"fence", "code_block"}:
-            assert token.map is not None, "blocks know their lines"
+            assert token.map is not None, "the parser sets the lines of blocks"
             yield Block(page, token.map[0] + 1, token.info.strip(), token.content, mark)
         if token.nesting == 0:
             comment = _MARK.match(token.content) if token.type == "html_block" else None
@@ -65,22 +65,22 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def inline(page: Path, kind: str) -> Iterator[Token]:
-    """Pieces of text of one kind, such as ``code_inline``."""
+    """Yield inline tokens of one type, such as ``code_inline``."""
     for token in tokens(page):
         yield from (child for child in token.children or () if child.type == kind)
 
 
 def links(page: Path) -> Iterator[str]:
-    """What the page links to, pictures too."""
+    """Yield the targets of links and images."""
     yield from (str(token.attrs["href"]) for token in inline(page, "link_open"))
     yield from (str(token.attrs["src"]) for token in inline(page, "image"))
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to the page may end in; a second heading of one text is not counted."""
-    found = set()
+    """Return the anchors of a page, without those that a repeated heading would get."""
+    names = set()
     for before, token in zip(tokens(page), tokens(page)[1:], strict=False):
         if before.type == "heading_open":
-            named = _ANCHOR.search(token.content)
-            found.add(named[1] if named else slugify(re.sub(r"[`*]", "", token.content), "-"))
-    return found
+            explicit = _ANCHOR.search(token.content)
+            names.add(explicit[1] if explicit else slugify(re.sub(r"[`*]", "", token.content), "-"))
+    return names

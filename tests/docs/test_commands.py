@@ -1,4 +1,4 @@
-"""What a page tells people to type exists."""
+"""Every command and option in the docs exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 import pytest
 
-from docs.pages import ROOT, blocks, inline, pages, told
+from docs.pages import ROOT, blocks, inline, pages, read
 from imgtag.cli.main import cli
 from imgtag.config.environment import CONFIG, variables
 from imgtag.config.load import plugins
@@ -19,22 +19,22 @@ _SHELLS = {"", "sh", "bash", "shell", "console"}
 _VARIABLE = re.compile(r"\bIMGTAG_[A-Z0-9_]*[A-Z0-9]\b")
 _ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=")
 _EXAMPLE = "IMGTAG_CLASSIFIER__COLOUR_BAR__BINS"
-"""Of the example plugin, which is not installed here."""
+"""A variable of the example plugin, which is not installed here."""
 
 
 def lines(page) -> Iterator[str]:
-    """Lines of shell, and pieces of text, that begin with our command."""
+    """Yield shell lines and inline code that may contain the command."""
     for block in blocks(page):
         if block.kind in _SHELLS:
-            asked = block.text.replace("\\\n", " ").splitlines()
+            shell = block.text.replace("\\\n", " ").splitlines()
             if block.kind == "console":
-                asked = [line for line in asked if line.startswith("$ ")]
-            yield from (line.strip().removeprefix("$ ") for line in asked)
+                shell = [line for line in shell if line.startswith("$ ")]
+            yield from (line.strip().removeprefix("$ ") for line in shell)
     yield from (token.content for token in inline(page, "code_inline"))
 
 
 def words(line: str) -> Sequence[str]:
-    """The words behind `imgtag`; none where it is another command. Brackets mean that something may be left out."""
+    """Return the words after `imgtag`; none for another command. Brackets mark optional words."""
     if not re.match(r"([A-Z_]+=\S+ )*(\S*/)?imgtag( |$)", line) or re.match(r"imgtag (\(|=)", line):
         return ()
     parts = shlex.split(re.sub(r"[\[\]]|\.\.\.|…", " ", line), comments=True)
@@ -44,7 +44,7 @@ def words(line: str) -> Sequence[str]:
 
 
 def check(line: str) -> str:
-    """What is wrong with a line; empty where nothing is."""
+    """Return what is wrong with a line; empty if nothing is."""
     command: click.Command = cli
     rest = list(words(line))
     while rest:
@@ -58,10 +58,10 @@ def check(line: str) -> str:
             if option is not None and not (option.is_flag or option.count or "=" in word):
                 rest = rest[1:]
         elif isinstance(command, click.Group):
-            below = command.get_command(click.Context(command), word)
-            if below is None:
+            child = command.get_command(click.Context(command), word)
+            if child is None:
                 return "" if word.isupper() else f"there is no command {word!r}"
-            command = below
+            command = child
     return ""
 
 
@@ -76,7 +76,7 @@ def _takes_all(command: click.Command, word: str) -> bool:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_options_exist(page):
-    """Every line and every piece of text that begins with `imgtag` names a command and options that there are."""
+    """Every shell line and inline code that begins with `imgtag` uses existing commands and options."""
     assert [] == [f"{line}: {wrong}" for line in lines(page) if (wrong := check(line))]
 
 
@@ -95,17 +95,17 @@ def test_commands_and_options_exist(page):
     ],
 )
 def test_the_check_itself(line, wrong):
-    """It finds what is wrong and nothing else."""
+    """The check reports wrong lines and no others."""
     assert wrong == check(line.removeprefix("$ "))
 
 
-def test_it_looks_at_many():
-    """The search for them finds what it is for."""
+def test_the_docs_contain_many_commands():
+    """The search finds them."""
     assert sum(bool(words(line)) for page in pages() for line in lines(page)) > 150
 
 
 def test_variables_exist():
-    """No page names a variable that sets nothing."""
+    """Every environment variable in the docs is a setting."""
     known = {CONFIG, _EXAMPLE, *variables(shape(plugins(env={}, paths=())))}
     for page in pages():
-        assert set() == {name for name in _VARIABLE.findall(told(page)) if name not in known}, page
+        assert set() == {name for name in _VARIABLE.findall(read(page)) if name not in known}, page

@@ -1,7 +1,7 @@
-"""Every piece of a configuration that a page shows is taken by the real loader.
+"""The real loader accepts every configuration in the docs.
 
-A comment directly before a block says what it is otherwise: ``<!-- no configuration: what it is -->``, or
-``<!-- finding: text -->`` where the loader must complain with that text.
+A comment directly before a block marks an exception: ``<!-- no configuration: what it is -->``, or
+``<!-- finding: text -->`` if the loader must report a finding with that text.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ CONFIGURATIONS = [block for block in ALL if block.kind == "toml" or (not block.k
 
 
 def completed(block: Block, tmp_path) -> str:
-    """The block, with the least that a whole configuration needs besides."""
+    """Return the block with the minimum that a complete configuration needs."""
     given = tomllib.loads(block.text)
-    more = []
+    additions = []
     if "store" not in given:
-        more.append('[store.directory]\nroot = "/srv/pictures"')
+        additions.append('[store.directory]\nroot = "/srv/pictures"')
     elif "directory" not in given["store"]:
-        more += ["[source.nats]"] * ("source" not in given) + ["[indexer.sqlite]"] * ("indexer" not in given)
+        additions += ["[source.nats]"] * ("source" not in given) + ["[indexer.sqlite]"] * ("indexer" not in given)
     for name, value in _secrets(given):
         (tmp_path / value).write_text(_SECRETS.get(name, "a secret"))
-    return "\n".join([block.text, *more])
+    return "\n".join([block.text, *additions])
 
 
 def _secrets(table):
@@ -50,15 +50,15 @@ def _secrets(table):
 
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
 def test_configurations_are_valid(block, tmp_path):
-    """As they are, or completed by the least that is needed; what is marked as wrong is refused as it says."""
+    """Each is valid, alone or with the missing minimum; a block marked with a finding causes that finding."""
     if block.mark.startswith("no configuration"):
         tomllib.loads(block.text)
         return
     file = tmp_path / "imgtag.toml"
     file.write_text(completed(block, tmp_path))
-    wrong = block.mark.partition("finding: ")[2]
-    if wrong:
-        with pytest.raises(InvalidConfig, match=re.escape(wrong)):
+    finding = block.mark.partition("finding: ")[2]
+    if finding:
+        with pytest.raises(InvalidConfig, match=re.escape(finding)):
             load(file, env={})
         return
     config = load(file, env={})
@@ -67,30 +67,32 @@ def test_configurations_are_valid(block, tmp_path):
         require_run(config)
 
 
-def test_there_are_some():
-    """The search for them finds what it is for."""
+def test_the_docs_contain_many_configurations():
+    """The search finds them."""
     assert len(CONFIGURATIONS) > 25
     assert {"README.md", "minio.md", "labels.md"} <= {block.page.name for block in CONFIGURATIONS}
 
 
 @pytest.mark.parametrize("block", [block for block in ALL if block.kind in {"yaml", "yml", "json"}], ids=str)
 def test_yaml_and_json_can_be_read(block):
-    """By those who paste them."""
+    """Readers can paste them."""
     assert json.loads(block.text) if block.kind == "json" else list(yaml.safe_load_all(block.text))
 
 
 def test_the_configuration_of_the_readme_is_whole():
-    """The two lines of the README configure a whole sidecar."""
-    block = next(each for each in CONFIGURATIONS if each.page == ROOT / "README.md" and "store.directory" in each.text)
+    """The two lines in the README configure a complete sidecar."""
+    block = next(
+        block for block in CONFIGURATIONS if block.page == ROOT / "README.md" and "store.directory" in block.text
+    )
     assert 2 == len(block.text.strip().splitlines())
 
 
 @pytest.mark.parametrize(
-    ("name", "chosen"), [("store.directory", "directory sqlite"), ("store.s3", "nats meilisearch")]
+    ("name", "plugins"), [("store.directory", "directory sqlite"), ("store.s3", "nats meilisearch")]
 )
-def test_the_configurations_of_the_readme_choose(name, chosen, tmp_path):
-    """Each is all that `imgtag run` needs, with nothing added."""
-    block = next(each for each in CONFIGURATIONS if each.page == ROOT / "README.md" and f"[{name}]" in each.text)
+def test_the_configurations_of_the_readme_select_plugins(name, plugins, tmp_path):
+    """Each is complete for `imgtag run` without additions."""
+    block = next(block for block in CONFIGURATIONS if block.page == ROOT / "README.md" and f"[{name}]" in block.text)
     text = completed(block, tmp_path)
     assert block.text == text, toml(text)
     file = tmp_path / "imgtag.toml"
@@ -98,4 +100,4 @@ def test_the_configurations_of_the_readme_choose(name, chosen, tmp_path):
     config = load(file, env={})
 
     require_run(config)
-    assert chosen.split() == [config.require(kind).name for kind in ("source", "indexer")]
+    assert plugins.split() == [config.require(kind).name for kind in ("source", "indexer")]

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_every_query_of_the_readme_is_one():
-    """What the table shows can be typed."""
+    """The parser accepts every query in the table."""
     rows = re.findall(r"^\| `([^`]+)` \|", README, re.MULTILINE)
 
     assert len(rows) >= 8
@@ -20,8 +20,8 @@ def test_every_query_of_the_readme_is_one():
         parse(row)
 
 
-def test_the_layers_of_contributing_are_those_that_are_held():
-    """The table names every layer that import-linter knows."""
+def test_the_layers_of_contributing_are_the_enforced_ones():
+    """The table has every layer of the import-linter contract."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = {name.strip(" ()") for layer in contracts[0]["layers"] if "(" not in layer for name in layer.split("|")}
     table = (ROOT / "CONTRIBUTING.md").read_text()
@@ -31,7 +31,7 @@ def test_the_layers_of_contributing_are_those_that_are_held():
 
 
 def test_every_place_of_contributing_exists():
-    """Files and folders that it names can be opened."""
+    """Every file and folder that it names exists."""
     codes = [token.content for token in inline(ROOT / "CONTRIBUTING.md", "code_inline")]
     places = [
         code for code in codes if re.fullmatch(r"(sidecar|plugins|scripts|tests|docs|packaging|systemd)/[\w./-]*", code)

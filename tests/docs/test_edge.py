@@ -1,4 +1,4 @@
-"""The leaf nodes of the how-to, as they stand there: a site joins a hub, and does not need it."""
+"""The leaf nodes in the how-to: a site joins a hub, and works without it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PASSWORDS = {"EDGE7_PASSWORD": "a-long-random-text", "ADMIN_PASSWORD": "another-
 pytestmark = pytest.mark.timeout(180)
 
 
-class Shown(NatsServer):
-    """A nats-server with a configuration of the page, on ports and with a folder of this test."""
+class DocumentedNats(NatsServer):
+    """A nats-server with a configuration from the page, on the ports and in the folder of this test."""
 
     def __init__(self, folder: Path, name: str, leaves: int) -> None:
         super().__init__(binary("nats-server"), folder)
-        block = next(each for each in blocks(PAGE) if each.text.startswith(f"# {name}.conf"))
+        block = next(block for block in blocks(PAGE) if block.text.startswith(f"# {name}.conf"))
         text = re.sub(r"listen: [\d.]+:4222", f"listen: 127.0.0.1:{self.port}", block.text)
         text = re.sub(r"listen: [\d.]+:7422", f"listen: 127.0.0.1:{leaves}", text)
         self.text = text.replace("/var/lib/nats", str(folder / "data"))
@@ -42,14 +42,14 @@ class Shown(NatsServer):
 
 @pytest.fixture
 def servers(tmp_path):
-    """The hub and the site."""
+    """Start the hub and the site."""
     leaves = free_port()
     with ExitStack() as stack:
-        yield {name: stack.enter_context(Shown(tmp_path / name, name, leaves)) for name in ("hub", "edge7")}
+        yield {name: stack.enter_context(DocumentedNats(tmp_path / name, name, leaves)) for name in ("hub", "edge7")}
 
 
 class Admin:
-    """Runs `imgtag` with the configuration that the page has for the hub, at one of the servers."""
+    """Runs `imgtag` with the page's configuration for the hub, on one of the servers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,19 +75,19 @@ def admin(tmp_path):
     return Admin(folder)
 
 
-def names(done):
-    """Of checks that are well."""
-    return {check["check"] for check in map(json.loads, done.stdout.splitlines()) if check["ok"]}
+def passed_checks(doctor):
+    """Return the names of the checks that passed."""
+    return {check["check"] for check in map(json.loads, doctor.stdout.splitlines()) if check["ok"]}
 
 
 def test_the_hub_sees_a_site_and_the_site_needs_no_hub(servers, admin):
-    """Streams made at the site are seen from the hub; with the hub gone the site's are there; afterwards both again."""
+    """The hub sees the streams of the site, also again after it was down; meanwhile the site works."""
     hub, edge = servers["hub"], servers["edge7"]
-    made = admin.run(edge, "setup", "--yes", at_hub=False)
-    assert "made: stream imgtag-edge7" in made.stdout, made.stderr
-    wait_until(lambda: "stream" in names(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
+    setup = admin.run(edge, "setup", "--yes", at_hub=False)
+    assert "made: stream imgtag-edge7" in setup.stdout, setup.stderr
+    wait_until(lambda: "stream" in passed_checks(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
     assert 0 == admin.run(hub, "dlq", "list").returncode
     hub.stop()
-    assert {"stream", "consumer", "permissions"} <= names(admin.run(edge, "doctor", "--json", at_hub=False))
+    assert {"stream", "consumer", "permissions"} <= passed_checks(admin.run(edge, "doctor", "--json", at_hub=False))
     hub.start()
-    wait_until(lambda: "permissions" in names(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
+    wait_until(lambda: "permissions" in passed_checks(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)

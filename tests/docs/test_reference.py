@@ -1,4 +1,4 @@
-"""The reference says all that there is, and nothing that there is not."""
+"""The reference is complete and up to date."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def page(name):
 
 
 def commands(command=cli, path=("imgtag",)):
-    """Every command, with its words."""
+    """Yield every command with its path."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -37,15 +37,15 @@ def commands(command=cli, path=("imgtag",)):
             yield from commands(command.get_command(context, name), (*path, name))
 
 
-def test_the_pages_are_those_that_the_code_makes():
-    """Whoever changes a setting, command, metric or error makes the pages anew: `make docs-reference`."""
-    done = subprocess.run([sys.executable, SCRIPTS, "--check"], capture_output=True, text=True, timeout=100)
+def test_the_generated_pages_are_up_to_date():
+    """After a change of settings, commands, metrics or errors, run `make docs-reference`."""
+    process = subprocess.run([sys.executable, SCRIPTS, "--check"], capture_output=True, text=True, timeout=100)
 
-    assert (0, "") == (done.returncode, done.stdout), done.stdout + done.stderr
+    assert (0, "") == (process.returncode, process.stdout), process.stdout + process.stderr
 
 
 def test_every_setting_has_its_variable_and_heading():
-    """Also those of plugins, and the file form of secrets."""
+    """This includes plugins and the file form of secrets."""
     registry = plugins(env={}, paths=())
     for name in variables(shape(registry)):
         assert f"`{name}`" in page("settings"), name
@@ -57,12 +57,12 @@ def test_every_setting_has_its_variable_and_heading():
 
 
 def test_every_section_has_its_heading():
-    """Lists of tables too."""
+    """This includes lists of tables."""
     assert {name.replace("_", "-") for name in Core.model_fields} <= anchors(SITE / "reference" / "settings.md")
 
 
 def test_every_metric_has_its_row():
-    """With what it says of itself."""
+    """The row has type and help of the metric."""
     for metric in Metrics().describe():
         assert f"| `{metric.name}` | {metric.kind} |" in page("metrics")
         assert metric.help in page("metrics")
@@ -73,33 +73,33 @@ EVERY = {" ".join(path): command for path, command in commands()}
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_command_has_its_heading_and_options(name):
-    """Options stand in the part of their command."""
-    part = re.search(rf"^#+ `{re.escape(name)}` .*?(?=^##|\Z)", page("commands"), re.MULTILINE | re.DOTALL)
+    """The section of each command lists its options."""
+    section = re.search(rf"^#+ `{re.escape(name)}` .*?(?=^##|\Z)", page("commands"), re.MULTILINE | re.DOTALL)
 
-    assert part
+    assert section
     for option in EVERY[name].params:
         if isinstance(option, click.Option) and not option.hidden:
-            assert all(each in part[0] for each in option.opts), option.opts
+            assert all(name in section[0] for name in option.opts), option.opts
 
 
 def test_every_command_is_listed():
-    """Those of the top level at least."""
+    """Every top-level command has a section."""
     assert {f"imgtag {name}" for name in COMMANDS} <= EVERY.keys()
 
 
 def test_every_error_has_its_row():
-    """Those of plugins too, as far as they are imported here."""
+    """This includes errors of plugins that are imported here."""
     text = page("errors")
-    below = [ImgtagError]
-    while below:
-        kind = below.pop()
-        below += [child for child in kind.__subclasses__() if child.__module__.startswith(("imgtag.", "imgtag_"))]
+    kinds = [ImgtagError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += [child for child in kind.__subclasses__() if child.__module__.startswith(("imgtag.", "imgtag_"))]
         if ".testing" not in kind.__module__:
             assert re.search(rf"^\| `(\w+\.)?{kind.__name__}` \|", text, re.MULTILINE), kind
 
 
-def test_every_code_of_the_sources_is_told(monkeypatch):
-    """Codes that stand in the sources have a row."""
+def test_every_code_in_the_sources_is_described(monkeypatch):
+    """Every code in the sources has a row."""
     monkeypatch.syspath_prepend(SCRIPTS)
     failures = importlib.import_module("failures")
 
@@ -109,7 +109,7 @@ def test_every_code_of_the_sources_is_told(monkeypatch):
 
 
 def test_every_query_of_the_page_is_one():
-    """What the table shows can be typed."""
+    """The parser accepts every query in the table."""
     rows = re.findall(r"^\| `([^`]+)` \|", page("query"), re.MULTILINE)
 
     assert len(rows) > 20
@@ -118,16 +118,16 @@ def test_every_query_of_the_page_is_one():
 
 
 def test_troubleshooting_knows_every_message(monkeypatch):
-    """Findings of a configuration, failed checks, warnings and errors of the log."""
+    """It covers configuration findings, failed checks, and log warnings and errors."""
     monkeypatch.syspath_prepend(SCRIPTS)
     messages = importlib.import_module("messages")
     text = _folded((SITE / "troubleshooting.md").read_text())
-    said = {*messages.findings(), *messages.checks(), *messages.warnings()}
+    known = {*messages.findings(), *messages.checks(), *messages.warnings()}
 
-    assert len(said) > 60
-    assert [] == sorted(message for message in said if _folded(message) not in text)
+    assert len(known) > 60
+    assert [] == sorted(message for message in known if _folded(message) not in text)
 
 
 def _folded(text):
-    """One hole where there are several."""
+    """Merge adjacent placeholders."""
     return re.sub("…+", "…", text)
