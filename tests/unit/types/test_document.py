@@ -210,3 +210,13 @@ def test_ids_tell_sites_buckets_and_keys_apart() -> None:
 def test_labels_of_words_are_found_by_each_of_them() -> None:
     document = build(Entries(labels=(Label("café au lait", 0.5),)))
     assert document["terms"] == ["au", "cafe", "cafe au lait", "lait"]
+
+
+def test_a_picture_from_before_1970_has_its_day() -> None:
+    """Its seconds are negative in `taken` and in `when`; they survive the record on the object."""
+    facts = Facts.decode(Facts(taken=-460296000).encode())
+    document = build(replace(TYPICAL, facts=facts))
+    assert (document["taken"], document["when"]) == (-460296000, -460296000)
+    assert (document["when_day"], document["when_month"]) == ("1955-06-01", "1955-06")
+    early = build(replace(TYPICAL, facts=Facts(taken=EARLIEST)))
+    assert early["when_day"] == "0001-01-01"

@@ -65,6 +65,32 @@ def exif(**tags: Any) -> Image.Exif:
     return made
 
 
+_SIZES = {2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 10: 8}
+
+
+def exif_block(entries: list[tuple[int, int, Any]]) -> bytes:
+    """EXIF, byte by byte: (tag, type, bytes); of a directory within it its own entries instead of bytes."""
+    return b"Exif\0\0II*\0\x08\0\0\0" + _exif_directory(entries, 8)
+
+
+def _exif_directory(entries: list[tuple[int, int, Any]], offset: int) -> bytes:
+    rows, values = b"", b""
+    start = offset + 2 + 12 * len(entries) + 4
+    for tag, kind, value in entries:
+        place = start + len(values)
+        if isinstance(value, list):
+            values += _exif_directory(value, place)
+            rows += struct.pack("<HHII", tag, kind, 1, place)
+            continue
+        count = len(value) // _SIZES[kind]
+        if len(value) <= 4:
+            rows += struct.pack("<HHI4s", tag, kind, count, value)
+        else:
+            rows += struct.pack("<HHII", tag, kind, count, place)
+            values += value + bytes(len(value) % 2)
+    return struct.pack("<H", len(entries)) + rows + bytes(4) + values
+
+
 # PNG, chunk by chunk
 
 

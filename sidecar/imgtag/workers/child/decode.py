@@ -43,6 +43,7 @@ from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.child import colours, depth, exif, headers, jpeg
 from imgtag.workers.child.camera_raw import read_camera_raw
 from imgtag.workers.child.completeness import FILLINGS, MAX_MISSING, missing_rows, missing_share, trailing_grey
+from imgtag.workers.child.describe import describe
 from imgtag.workers.child.heif import HeicFile, installed_extras
 from imgtag.workers.child.raster import BufferRaster, PillowRaster, Raster, reduce_to_rgb
 
@@ -155,7 +156,7 @@ def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded
             orientation = exif.orientation(reading.exif)
             upright = reading.picture.transpose(_TURNS[orientation]) if orientation in _TURNS else reading.picture
             shown = reading.size[::-1] if orientation in _LYING else reading.size
-            return Decoded(image=Image(upright), facts=exif.facts(reading.exif, *shown))
+            return Decoded(image=Image(upright), facts=describe(reading.exif, reading.info, *shown))
     except MemoryError as error:
         raise Unreadable("decoding it takes more memory than a worker may use", code="memory") from error
 
@@ -278,7 +279,7 @@ def _read_heic(source: _Source) -> _Reading:
     raster = heic.raster()
     convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
     small = reduce_to_rgb(raster, source.side, convert)
-    return _Reading(picture=small, size=raster.size, exif=exif.parse(heic.info.get("exif")), info=heic.info)
+    return _Reading(picture=small, size=raster.size, exif=exif.parse_exif(heic.info.get("exif")), info=heic.info)
 
 
 def _read_picture(source: _Source, picture: ImageFile.ImageFile) -> _Reading:
@@ -288,7 +289,7 @@ def _read_picture(source: _Source, picture: ImageFile.ImageFile) -> _Reading:
     _check_size(original, source, picture.size)
     _check_memory(original, _bytes_per_pixel(source, picture), source, decoded=picture.size)
     small = _first_shown(_frames(source, picture), source.side)
-    return _Reading(picture=small, size=original, exif=exif.tags(picture), info=picture.info)
+    return _Reading(picture=small, size=original, exif=exif.read_exif(picture), info=picture.info)
 
 
 def _first_shown(frames: Iterator[tuple[Raster, Converter]], side: int) -> Pillow.Image:

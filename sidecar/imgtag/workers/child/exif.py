@@ -2,104 +2,125 @@
 
 from __future__ import annotations
 
-import calendar
-import time
+import math
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import ExifTags, Image
 
-from imgtag.types.facts import Facts, position
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Value = TypeVar("Value")
-Position = tuple[float, float] | tuple[None, None]
+Other = TypeVar("Other")
 
-_CAMERA = 64
-"""Longest camera name that is kept, characters."""
-_LONGEST = 1_000
+_MAX_TEXT = 1_000
 """Characters looked at of a text that may be as long as the file."""
-_DECIMALS = 5
-"""Of a degree: about a metre."""
-_TIMES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
-_NORTH, _EAST = {"N": 1, "S": -1}, {"E": 1, "W": -1}
+_VOID = "V"
+"""The status of a receiver that had no fix."""
 
 
-def tags(picture: Image.Image) -> Image.Exif:
+def read_exif(picture: Image.Image) -> Image.Exif:
     """The EXIF of a picture; empty where it cannot be read."""
-    return _tried(picture.getexif, Image.Exif())
+    return attempt(picture.getexif, Image.Exif())
 
 
-def parse(data: bytes | None) -> Image.Exif:
+def parse_exif(data: bytes | None) -> Image.Exif:
     """The EXIF in a block of bytes; empty where there is none or it cannot be read."""
     exif = Image.Exif()
-    _tried(lambda: exif.load(data or b""), None)
+    attempt(lambda: exif.load(data or b""), None)
     return exif
 
 
 def read_tiff(data: bytes) -> Image.Exif:
     """The EXIF of a file whose own directory it is."""
     exif = Image.Exif()
-    _tried(lambda: exif.load_from_fp(BytesIO(data)), None)
+    attempt(lambda: exif.load_from_fp(BytesIO(data)), None)
     return exif
 
 
 def orientation(exif: Image.Exif) -> int:
     """1 to 8; 1, which is upright, where it is not said or makes no sense."""
-    said = _tried(lambda: exif.get(ExifTags.Base.Orientation), None)
-    return said if isinstance(said, int) and 1 <= said <= 8 else 1
+    value = attempt(lambda: exif.get(ExifTags.Base.Orientation), None)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def facts(exif: Image.Exif, width: int, height: int) -> Facts:
-    """What can be read of it; one hostile value does not cost the others."""
-    nowhere: Position = (None, None)
-    lat, lng = _tried(lambda: _position(exif), nowhere)
-    taken, camera = _tried(lambda: _taken(exif), None), _tried(lambda: _camera(exif), None)
-    return Facts(width=width, height=height, taken=taken, camera=camera, lat=lat, lng=lng)
+def dates(exif: Image.Exif) -> Iterator[str]:
+    """When the picture was taken, digitized, and last changed, as far as these are written; the first is the best."""
+    nothing: dict[int, Any] = {}
+    details = attempt(lambda: exif.get_ifd(ExifTags.IFD.Exif), nothing)
+    yield one_line(details.get(ExifTags.Base.DateTimeOriginal))
+    yield one_line(details.get(ExifTags.Base.DateTimeDigitized))
+    yield one_line(attempt(lambda: exif.get(ExifTags.Base.DateTime), None))
 
 
-def _tried(read: Callable[[], Value], otherwise: Value) -> Value:
-    # Pillow raises nearly anything on hostile EXIF.
+def make_and_model(exif: Image.Exif) -> tuple[str, str]:
+    """What the camera calls its maker and itself."""
+    make = attempt(lambda: exif.get(ExifTags.Base.Make), None)
+    model = attempt(lambda: exif.get(ExifTags.Base.Model), None)
+    return one_line(make), one_line(model)
+
+
+def coordinates(exif: Image.Exif) -> tuple[float, float] | None:
+    """Latitude and longitude, degrees; None where either is missing or ambiguous."""
+    gps = attempt(lambda: exif.get_ifd(ExifTags.IFD.GPSInfo), {})
+    if one_line(gps.get(ExifTags.GPS.GPSStatus)).upper() == _VOID:
+        return None
+    lat = attempt(lambda: _signed(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "NS"), None)
+    lng = attempt(lambda: _signed(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "EW"), None)
+    return None if lat is None or lng is None else (lat, lng)
+
+
+def one_line(value: object) -> str:
+    """Text of EXIF, which Pillow reads as Latin-1, in one line without control characters."""
+    if isinstance(value, bytes):
+        value = value[:_MAX_TEXT].decode("latin-1")
+    text = recoded(value[:_MAX_TEXT]) if isinstance(value, str) else ""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def recoded(text: str) -> str:
+    """UTF-8 where the bytes are that, which phones and editors write against the standard; else Latin-1."""
+    try:
+        data = text.rstrip("\0 ").encode("latin-1")
+        return data.decode()
+    except UnicodeDecodeError as error:
+        # A field of fixed length may end in the middle of a character.
+        return data[: error.start].decode() if error.reason == "unexpected end of data" else text
+    except UnicodeEncodeError:
+        return text
+
+
+def attempt(read: Callable[[], Value], otherwise: Other) -> Value | Other:
+    """What ``read`` gives; Pillow raises nearly anything on hostile EXIF."""
     with suppress(Exception):
         return read()
     return otherwise
 
 
-def _taken(exif: Image.Exif) -> int | None:
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    said = (*(details.get(tag) for tag in _TIMES), exif.get(ExifTags.Base.DateTime))
-    return next((moment for text in said if (moment := _moment(text)) is not None), None)
-
-
-def _moment(value: object) -> int | None:
-    try:
-        moment = calendar.timegm(time.strptime(_text(value), "%Y:%m:%d %H:%M:%S"))
-    except ValueError:
+def _signed(gps: dict[int, Any], tag: int, reference_tag: int, references: str) -> float | None:
+    """An angle with its direction: from the reference (`N`, `s`, `West`), without one from a minus only."""
+    value = gps.get(tag)
+    parts = [float(part) for part in (value if isinstance(value, tuple) else (value,))]
+    angle = _degrees(parts)
+    reference = one_line(gps.get(reference_tag)).upper()[:1]
+    if angle is None or (reference and reference not in references):
         return None
-    return moment if moment > 0 else None
+    if not reference:
+        return angle if angle < 0 else None
+    if reference == references[1]:
+        return -abs(angle)
+    return angle if angle >= 0 else None
 
 
-def _camera(exif: Image.Exif) -> str | None:
-    make, model = (_text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-    name = model if model.lower().startswith(make.lower().split(" ")[0]) else f"{make} {model}"
-    return name[:_CAMERA].strip() or None
-
-
-def _text(value: object) -> str:
-    shown = (char if char.isprintable() else " " for char in value[:_LONGEST]) if isinstance(value, str) else ()
-    return " ".join("".join(shown).split())
-
-
-def _position(exif: Image.Exif) -> Position:
-    gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
-    lat = _degrees(gps[ExifTags.GPS.GPSLatitude]) * _NORTH[_text(gps[ExifTags.GPS.GPSLatitudeRef])]
-    lng = _degrees(gps[ExifTags.GPS.GPSLongitude]) * _EAST[_text(gps[ExifTags.GPS.GPSLongitudeRef])]
-    return position(round(lat, _DECIMALS), round(lng, _DECIMALS))
-
-
-def _degrees(parts: Any) -> float:
-    degrees, minutes, seconds = (float(part) for part in parts)
-    return degrees + minutes / 60 + seconds / 3600
+def _degrees(parts: list[float]) -> float | None:
+    """Degrees, degrees and minutes, or all three; seconds may be unknown (0/0), which is a mile at most."""
+    if not 1 <= len(parts) <= 3:
+        return None
+    degrees, minutes, seconds = (*parts, 0.0, 0.0)[:3]
+    seconds = 0.0 if math.isnan(seconds) else seconds
+    if not (math.isfinite(degrees) and 0 <= minutes <= 60 and 0 <= seconds <= 60):
+        return None
+    return math.copysign(abs(degrees) + minutes / 60 + seconds / 3600, degrees)

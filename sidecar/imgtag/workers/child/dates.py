@@ -1,0 +1,65 @@
+"""The dates that cameras and programs write, as seconds since 1970 by the clock that they were read from.
+
+What is ambiguous is no date: a picture without one is found by its file's, a picture with a wrong one is not found.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate
+
+_WRITTEN = re.compile(
+    r"""(?P<year>\d{4}) (?P<mark>[-:/.]) (?P<month>\d{1,2}) (?P=mark) (?P<day>\d{1,2})
+    (?: (?:\s+|\s*T\s*) (?P<hour>\d{1,2}) : (?P<minute>\d{2}) (?: : (?P<second>\d{2}) (?:[.,]\d*)? )?
+        (?: \s* (?P<half>[AaPp])\.?[Mm]\.? )?
+        \s* (?: Z | (?:UTC|GMT)?\s*[+-]\d{1,2}:?(?:\d{2})? | UTC | GMT )? )?""",
+    re.VERBOSE,
+)
+"""EXIF's `2017:03:04 05:06:07`, ISO 8601 and what lies between. An offset is not applied: the camera's clock counts."""
+_PACKED = re.compile(
+    r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:T?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2}))?"
+)
+_UNSET = {
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1601, 1, 1, tzinfo=UTC),
+    datetime(1904, 1, 1, tzinfo=UTC),
+    datetime(1970, 1, 1, tzinfo=UTC),
+}
+"""The zeros of .NET, Windows, QuickTime and Unix: written by programs that knew no date."""
+
+
+def parse_date(text: str) -> int | None:
+    """Seconds since 1970, before it negative; None where ``text`` is not one date and nothing else."""
+    text = text.strip()
+    match = _WRITTEN.fullmatch(text) or _PACKED.fullmatch(text)
+    moment = _moment(match) if match else _written_out(text)
+    return None if moment is None or moment in _UNSET else calendar.timegm(moment.timetuple())
+
+
+def _moment(match: re.Match[str]) -> datetime | None:
+    fields = match.groupdict()
+    year, month, day, hour, minute, second = (
+        int(fields[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
+    )
+    half = (fields.get("half") or "").lower()
+    if half:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if half == "p" else 0)
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _written_out(text: str) -> datetime | None:
+    """`Sat, 04 Mar 2017 05:06:07 +0200`, as the PNG specification suggests, and C's `Sat Mar  4 05:06:07 2017`."""
+    if not re.search(r"[A-Za-z]{3}.*\b\d{4}\b", text):
+        return None
+    fields = parsedate(text)
+    try:
+        return datetime(*fields[:6], tzinfo=UTC) if fields else None
+    except ValueError:
+        return None

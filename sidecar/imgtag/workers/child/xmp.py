@@ -1,0 +1,48 @@
+"""XMP: the few properties that facts are made of.
+
+Read by their names as every program writes them, not as XML: whatever else is in the packet is not parsed.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+
+_MAX_PACKET = 1 << 20
+"""Bytes; cameras and editors write the properties that are looked for near the beginning."""
+_MAX_VALUE = 200
+_NAMES = (
+    "exif:DateTimeOriginal",
+    "exif:GPSLatitude",
+    "exif:GPSLongitude",
+    "photoshop:DateCreated",
+    "tiff:Make",
+    "tiff:Model",
+    "xmp:CreateDate",
+)
+_PROPERTY = re.compile(
+    rf"(?P<name>{'|'.join(_NAMES)})"
+    rf"""(?:\s*=\s*(?:"(?P<double>[^"<]{{0,{_MAX_VALUE}}})"|'(?P<single>[^'<]{{0,{_MAX_VALUE}}})')"""
+    rf"|>(?P<element>[^<]{{0,{_MAX_VALUE}}})</(?P=name)>)"
+)
+
+
+def read_xmp(packet: bytes | str | None) -> Mapping[str, str]:
+    """The known properties of a packet by their names, the first of each; empty where there are none."""
+    if not packet:
+        return {}
+    text = packet if isinstance(packet, str) else _decoded(packet[:_MAX_PACKET])
+    found: dict[str, str] = {}
+    for match in _PROPERTY.finditer(text[:_MAX_PACKET]):
+        value = match["double"] or match["single"] or match["element"] or ""
+        found.setdefault(match["name"], html.unescape(value).strip())
+    return found
+
+
+def _decoded(packet: bytes) -> str:
+    """UTF-8, as nearly all of them are, or UTF-16."""
+    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"<\0", "utf-16-le")):
+        if packet.startswith(mark):
+            return packet.decode(encoding, errors="replace")
+    return packet.decode(errors="replace")
