@@ -7,6 +7,7 @@ docs/design/20261121-s3-requests.md.
 
 from __future__ import annotations
 
+import logging
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,22 @@ _CHUNK = 1 << 18
 """Bytes between two checks of the deadline."""
 _CODES = {400: "BadRequest", 403: "AccessDenied", 404: "NotFound", 409: "OperationAborted", 412: "PreconditionFailed"}
 """Codes for responses without a body: those to HEAD."""
+
+
+def _is_about_our_headers(record: logging.LogRecord) -> bool:
+    """Whether urllib3 warns of headers that were lost, and not of a Content-Type that lets it expect a body in parts.
+
+    http.client reads headers with the parser of e-mails, which misses the parts of a `multipart/form-data` that it
+    never sees. The traceback says nothing more in either case.
+    """
+    if str(record.msg).startswith("Failed to parse headers") and record.exc_info:
+        text = str(record.exc_info[1])
+        record.exc_info = None
+        return not text.endswith(("unparsed data: ''", "unparsed data: None"))
+    return True
+
+
+logging.getLogger("urllib3.connection").addFilter(_is_about_our_headers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ def copy_object(client: Client, state: ObjectState, headers: Mapping[str, str]) 
 def verify_body(state: ObjectState, body: bytes) -> None:
     """Raise WriteRefused(code="checksum") unless these are, byte for byte, the bytes of ``state``.
 
-    With a KMS key the ETag is not an MD5.
+    With a KMS key, or of parts, the ETag is not the MD5: then only the length is compared.
     """
     plain = state.native.headers.get(SSE, "AES256") == "AES256" and _MD5.fullmatch(state.etag)
     if len(body) != state.size or (plain and md5(body, usedforsecurity=False).hexdigest() != state.etag):

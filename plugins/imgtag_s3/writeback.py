@@ -150,12 +150,10 @@ class Writer:
             )
             return partial(multipart.rewrite_parts, client, state, headers, parts, send)
         body = self._reader.read(state, _MAX_REREAD) if data is None else data
-        if len(body) != state.size:
-            raise WriteRefused(f"{len(body):,} of {state.size:,} bytes were read", code="checksum")
+        verify_body(state, body)
         if parts:
             send = multipart.send_by_bytes(client, state, lambda part: body[part.start : part.end])
             return partial(multipart.rewrite_parts, client, state, headers, parts, send)
-        verify_body(state, body)
         return partial(put_object, client, state, headers, body)
 
     def _require_unchanged(self, state: ObjectState) -> None:

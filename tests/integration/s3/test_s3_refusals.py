@@ -176,6 +176,15 @@ def test_other_bytes(store, bucket):
     _refused(store, bucket, "a.jpg", "checksum", data=JPEG[:-1] + bytes([JPEG[-1] ^ 1]))
 
 
+@pytest.mark.parametrize("encryption", [{}, {"x-amz-server-side-encryption": "aws:kms"}], ids=["plain", "SSE-KMS"])
+def test_parts_of_another_length(store, bucket, encryption):
+    """Bytes of another length are never sent as parts; with a KMS key no ETag would tell."""
+    parts = [os.urandom(5 << 20), b"end"]
+    bucket.put_parts("big.tif", parts, encryption)
+
+    _refused(store, bucket, "big.tif", "checksum", data=b"".join(parts)[:-1])
+
+
 def test_too_much_metadata(store, bucket):
     """One byte over the limit is refused."""
     bucket.put("a.jpg", JPEG)

@@ -1,6 +1,8 @@
 """Requests to a server that is not ready yet."""
 
+import logging
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -9,6 +11,8 @@ import pytest
 from imgtag_s3 import SPEC
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error
+
+TYPES = ["multipart/form-data", "multipart/mixed; boundary=x", "message/rfc822", "multipart/", "image/jpeg; =", "\t"]
 
 
 class Starting(BaseHTTPRequestHandler):
@@ -44,3 +48,24 @@ def test_a_server_that_asks_for_a_minute_is_not_slept_for(starting):
 
     assert 503 == refused.value.status
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("content_type", TYPES)
+def test_content_types_are_read_quietly(tiny, caplog, content_type):
+    """Uploads by form keep the type of the form: that says nothing about our headers, and is not worth a warning."""
+    tiny.put("photos", "a.jpg", b"bytes", {"content-type": content_type, "x-amz-meta-by": "me"})
+    with tiny, closing(Client(SPEC.settings(**tiny.settings))) as client, caplog.at_level(logging.WARNING):
+        for method in ("HEAD", "GET"):
+            assert client.send(method, "photos", "a.jpg").headers["x-amz-meta-by"] == "me"
+
+    assert caplog.messages == []
+
+
+def test_headers_that_are_lost_are_worth_a_warning(tiny, caplog):
+    """A line that is not a header hides those after it; one line says so, without a traceback."""
+    tiny.put("photos", "a.jpg", b"bytes", {"x-first": "1\r\nthis is not a header"})
+    with tiny, closing(Client(SPEC.settings(**tiny.settings))) as client, caplog.at_level(logging.WARNING):
+        client.send("HEAD", "photos", "a.jpg")
+
+    assert "Failed to parse headers" in caplog.text
+    assert "Traceback" not in caplog.text

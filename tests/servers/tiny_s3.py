@@ -1,0 +1,186 @@
+"""A small S3 server in this process, for what a real one does only sometimes: races that it loses, requests it lacks.
+
+It verifies no signatures and keeps no versions. See `tests/stores` for real servers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from hashlib import md5
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+KEPT = ("content-type", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-")
+
+
+@dataclass
+class TinyObject:
+    """What is stored under a key."""
+
+    data: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    modified: float = field(default_factory=time.time)
+
+    @property
+    def etag(self) -> str:
+        """As S3 writes it."""
+        return f'"{md5(self.data, usedforsecurity=False).hexdigest()}"'
+
+
+class TinyS3:
+    """``if_match``: whether PutObject honours it. ``gap``: seconds between that check and the write, without a lock.
+
+    ``before`` is called with method, key and query of each request; ``sent`` lists method and path of those that came.
+    """
+
+    access_key = secret_key = "tiny"
+
+    def __init__(
+        self, *, if_match: bool = True, gap: float = 0.0, notifications: bool = True, server: str = "TinyS3/1"
+    ) -> None:
+        self.if_match = if_match
+        self.gap = gap
+        self.notifications = notifications
+        self.server = server
+        self.buckets: dict[str, dict[str, TinyObject]] = {}
+        self.before: Callable[[str, str, Mapping[str, str]], object] = lambda *_: None
+        self.sent: list[tuple[str, str]] = []
+        self.lock = Lock()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
+        self._http.daemon_threads = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The table `[store.s3]`."""
+        endpoint = f"http://127.0.0.1:{self._http.server_port}"
+        return {"endpoint": endpoint, "access_key": self.access_key, "secret_key": self.secret_key}
+
+    def put(self, bucket: str, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Store an object, as another client would."""
+        self.buckets.setdefault(bucket, {})[key] = TinyObject(data, {"content-type": "image/jpeg", **(headers or {})})
+
+    def __enter__(self) -> Self:
+        Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    tiny: TinyS3
+    protocol_version = "HTTP/1.1"
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:  # the client is gone
+            self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def version_string(self) -> str:
+        return self.tiny.server
+
+    def do_HEAD(self) -> None:
+        self._handle()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD  # noqa: N815 - the same
+
+    def _handle(self) -> None:
+        url = urlsplit(self.path)
+        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        bucket, _, key = unquote(url.path).removeprefix("/").partition("/")
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.tiny.before(self.command, key, query)
+        self.tiny.sent.append((self.command, url.path))
+        if key:
+            self._object(bucket, key, query, data)
+        elif bucket:
+            self._bucket(bucket, query)
+        else:
+            names = "".join(f"<Bucket><Name>{name}</Name></Bucket>" for name in self.tiny.buckets)
+            self._send(200, f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>")
+
+    def _bucket(self, bucket: str, query: Mapping[str, str]) -> None:
+        buckets = self.tiny.buckets
+        if self.command == "PUT" and not query:
+            buckets.setdefault(bucket, {})
+            self._send(200)
+        elif bucket not in buckets:
+            self._refuse(404, "NoSuchBucket")
+        elif self.command == "DELETE":
+            del buckets[bucket]
+            self._send(204)
+        elif "notification" in query:
+            if self.tiny.notifications:
+                self._send(200, "<NotificationConfiguration/>")
+            else:
+                self._refuse(501, "NotImplemented")
+        elif "versioning" in query:
+            self._send(200, "<VersioningConfiguration/>")
+        elif "object-lock" in query or "encryption" in query:
+            self._refuse(404, "ObjectLockConfigurationNotFoundError")
+        else:
+            keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in sorted(buckets[bucket]))
+            self._send(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>")
+
+    def _object(self, bucket: str, key: str, query: Mapping[str, str], data: bytes) -> None:
+        objects = self.tiny.buckets.get(bucket)
+        if objects is None:
+            self._refuse(404, "NoSuchBucket")
+        elif "acl" in query:
+            self._refuse(501, "NotImplemented")
+        elif "tagging" in query:
+            self._send(200, "<Tagging><TagSet/></Tagging>")
+        elif self.command == "PUT":
+            self._put(objects, key, data)
+        elif self.command == "DELETE":
+            objects.pop(key, None)
+            self._send(204)
+        elif key not in objects:
+            self._refuse(404, "NoSuchKey")
+        else:
+            self._show(objects[key])
+
+    def _put(self, objects: dict[str, TinyObject], key: str, data: bytes) -> None:
+        kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
+        wanted = self.headers.get("If-Match") if self.tiny.if_match else None
+        with self.tiny.lock:
+            old = objects.get(key)
+            if wanted and (old is None or old.etag != wanted):
+                self._refuse(412, "PreconditionFailed")
+                return
+            if not self.tiny.gap:
+                objects[key] = TinyObject(data, kept)
+        if self.tiny.gap:
+            time.sleep(self.tiny.gap if wanted else 0)
+            objects[key] = TinyObject(data, kept)
+        self._send(200, headers={"ETag": TinyObject(data).etag})
+
+    def _show(self, shown: TinyObject) -> None:
+        match = self.headers.get("If-Match", shown.etag)
+        if match != shown.etag:
+            self._refuse(412, "PreconditionFailed")
+            return
+        modified = formatdate(shown.modified, usegmt=True)
+        self._send(200, shown.data, {**shown.headers, "ETag": shown.etag, "Last-Modified": modified})
+
+    def _refuse(self, status: int, code: str) -> None:
+        self._send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")
+
+    def _send(self, status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None) -> None:
+        data = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD" and status != 204:
+            self.wfile.write(data)

@@ -1,0 +1,30 @@
+"""A small server, and a store on it."""
+
+from contextlib import ExitStack
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from imgtag.plugin.spec import PluginContext
+from imgtag_s3 import SPEC
+from servers.tiny_s3 import TinyS3
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    """Starts a server and enters a store on it: keyword arguments are settings; returns a function that calls it."""
+    with start_blocking_portal() as portal, ExitStack() as stack:
+
+        def start(server, buckets=(), **settings):
+            tiny = stack.enter_context(server)
+            context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets)
+            store = SPEC.load()(SPEC.settings(**tiny.settings | settings), context)
+            stack.enter_context(portal.wrap_async_context_manager(store))
+            return lambda method, *args, **kwargs: portal.call(lambda: getattr(store, method)(*args, **kwargs))
+
+        yield start
+
+
+@pytest.fixture
+def tiny():
+    return TinyS3()
