@@ -18,7 +18,13 @@ from imgtag_s3.client import Client, copy_source
 from imgtag_s3.errors import PERMIT, NoResponse, S3Error, map_request_error
 from imgtag_s3.probe import Probe
 from imgtag_s3.settings import S3StoreSettings
-from imgtag_s3.setup import has_notification, missing_notifications, resolve_targets
+from imgtag_s3.setup import (
+    NotificationsUnsupported,
+    has_notification,
+    map_notification_error,
+    missing_notifications,
+    resolve_targets,
+)
 from imgtag_s3.versions import NULL
 
 _NO_UPLOAD = "00000000-0000-0000-0000-000000000000"
@@ -164,9 +170,18 @@ class StoreChecks:
         return f"{bucket}: {', '.join(notes)}"
 
     def _read_notifications(self, bucket: str) -> str:
-        """Whether they are set; only `imgtag doctor --send` shows that they arrive."""
-        with _explain_denied("s3:GetBucketNotification", bucket):
-            self._client.send("GET", bucket, query={"notification": ""})
+        """Whether they are set; only `imgtag doctor --send` shows that they arrive.
+
+        A store without an API for them is no failure: they may be configured at the server, where we cannot look.
+        """
+        try:
+            with _explain_denied("s3:GetBucketNotification", bucket):
+                self._client.send("GET", bucket, query={"notification": ""})
+        except S3Error as error:
+            unsupported = map_notification_error(error)
+            if not isinstance(unsupported, NotificationsUnsupported):
+                raise
+            return f"not known: {unsupported.message}. {unsupported.hint}"
         try:
             arns = self._expected_targets(bucket)
             if missing := missing_notifications(self._client, [bucket], arns):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imgtag.errors import BucketAbsent, ConfigError, Unavailable
+from imgtag.errors import BucketAbsent, ConfigError, ImgtagError, Unavailable
 from imgtag.plugin.service import Change
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import xml
@@ -24,6 +24,15 @@ _RESTART = "# Configure a target, restart MinIO, run setup again."
 _TARGETS_UNKNOWN = """\
 # No target is known: only MinIO reports its targets, and only to its administrators. Name them in the configuration:
 # [store.s3] notify = ["arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"]"""
+
+
+class NotificationsUnsupported(ImgtagError):
+    """The store has no API for bucket notifications."""
+
+    default_hint = (
+        "Configure them at the server: versitygw takes --event-nats-url and --event-nats-topic. A store without any "
+        "needs `imgtag backfill` from a timer. `imgtag doctor --send` shows whether an upload is noticed."
+    )
 
 
 class UnknownTarget(Unavailable):
@@ -69,6 +78,13 @@ class NotificationSetup:
         """Create, or name, what is missing. A notification without a target gets a hint that says how to make one."""
         if not self._buckets:
             return []
+        try:
+            return self._set_up(apply=apply)
+        except NotificationsUnsupported as error:
+            buckets = ", ".join(self._buckets)
+            return [Change(what=f"notify of new and removed objects in {buckets}: {error.message}", hint=error.hint)]
+
+    def _set_up(self, *, apply: bool) -> list[Change]:
         targets = _read_targets(self._client)
         missing = missing_notifications(self._client, self._buckets, self._configured or _over_nats(targets) or ("",))
         impossible = [notification for notification in missing if not self._create(notification, targets, apply=apply)]
@@ -85,7 +101,7 @@ class NotificationSetup:
         ]
 
     def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
-        """Remove our entry, if it is as we wrote it. Raises ConfigError, Unavailable."""
+        """Remove our entry, if it is as we wrote it. Raises ConfigError, Unavailable, NotificationsUnsupported."""
         notification = Notification(record["bucket"], record["arn"])
         if record["endpoint"] != self._endpoint:
             message = f"{notification.what}: made on {record['endpoint']}, but [store.s3] endpoint is {self._endpoint}"
@@ -125,7 +141,7 @@ class NotificationSetup:
         try:
             self._client.send("PUT", bucket, query={"notification": ""}, body=xml.render(root))
         except S3Error as error:
-            raise UnknownTarget if "ARN" in str(error) else map_request_error(error) from error
+            raise UnknownTarget if "ARN" in str(error) else map_notification_error(error) from error
 
     def _advice(self, impossible: Sequence[Notification], targets: Sequence[str] | None) -> str:
         """Comments and lines for MinIO's environment, ready to paste."""
@@ -203,7 +219,14 @@ def _read_configuration(client: Client, bucket: str) -> xml.Element:
     try:
         return xml.parse(client.send("GET", bucket, query={"notification": ""}).data)
     except S3Error as error:
-        raise map_request_error(error) from error
+        raise map_notification_error(error) from error
+
+
+def map_notification_error(error: S3Error) -> ImgtagError:
+    """The error of a request about notifications."""
+    if error.status in {405, 501} or error.code == "NotImplemented":
+        return NotificationsUnsupported(f"the store has no API for notifications ({error})")
+    return map_request_error(error)
 
 
 def _read_targets(client: Client) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """A small server, and a store on it."""
 
 from contextlib import ExitStack
+from inspect import isasyncgen
 
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -20,7 +21,12 @@ def open_store(tmp_path):
             context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets)
             store = SPEC.load()(SPEC.settings(**tiny.settings | settings), context)
             stack.enter_context(portal.wrap_async_context_manager(store))
-            return lambda method, *args, **kwargs: portal.call(lambda: getattr(store, method)(*args, **kwargs))
+
+            async def call(method, args, kwargs):
+                result = getattr(store, method)(*args, **kwargs)
+                return [item async for item in result] if isasyncgen(result) else await result
+
+            return lambda method, *args, **kwargs: portal.call(call, method, args, kwargs)
 
         yield start
 

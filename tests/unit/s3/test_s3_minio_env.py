@@ -1,12 +1,11 @@
-"""The lines of a MinIO's environment."""
+"""The lines for MinIO's environment."""
 
 import pytest
 
+from imgtag.plugin import NotificationTarget
 from imgtag_s3.minio_env import environment_lines
 
-LISTENS = {
-    "kind": "nats", "address": "h:1", "subject": "s", "jetstream": "off", "tls": "off", "needs": "tls_first unheard-of",
-}  # fmt: skip
+TARGET = NotificationTarget(kind="nats", address="h:1", subject="s", needs=("tls_first", "unheard-of"))
 
 
 @pytest.mark.parametrize(
@@ -17,15 +16,15 @@ LISTENS = {
     ],
 )
 def test_lines_of_a_target(name, expected):
-    """What is off is left out, and so is what nobody here has heard of; one target of MinIO has no suffix."""
-    told = [line for line in environment_lines(LISTENS, [name]).splitlines() if not line.startswith("#")]
+    """What is off is left out, and so is an unknown need; one target of MinIO has no suffix."""
+    lines = [line for line in environment_lines(TARGET, [name]).splitlines() if not line.startswith("#")]
 
-    assert ["MINIO_SYNC_BOOT=on", *(f"MINIO_NOTIFY_NATS_{line}" for line in expected)] == told
+    assert ["MINIO_SYNC_BOOT=on", *(f"MINIO_NOTIFY_NATS_{line}" for line in expected)] == lines
 
 
 def test_everything_can_be_pasted():
-    """What is for people stands in comments: why there are two, and what to do then."""
-    text = environment_lines(LISTENS, ["FAST", "SAFE"])
+    """Explanations are comments: why there are two targets, and what to do next."""
+    text = environment_lines(TARGET, ["FAST", "SAFE"])
 
     assert all(line.startswith(("#", "MINIO_")) and len(line) < 120 for line in text.splitlines())
     assert "restart MinIO, run setup again" in text

@@ -4,6 +4,7 @@ import pytest
 
 from imgtag_s3 import xml
 from imgtag_s3.setup import add_notification, has_notification
+from servers.tiny_s3 import TinyS3
 
 
 def test_notifications_are_added():
@@ -30,3 +31,31 @@ def test_partial_notification(rest):
     rule = f"<N><QueueConfiguration><Queue>a</Queue>{rest}</QueueConfiguration></N>"
 
     assert not has_notification(xml.parse(rule.encode()), "a")
+
+
+@pytest.mark.parametrize("apply", [False, True])
+def test_store_without_notifications(open_store, apply):
+    """Setup goes on: what it cannot do is one change with a hint of what such a store needs instead."""
+    server = TinyS3(notifications=False)
+    server.put("photos", "a.jpg", b"bytes")
+    server.put("scans", "a.jpg", b"bytes")
+    call = open_store(server, buckets=("photos", "scans"))
+    (change,) = call("setup", apply=apply)
+
+    assert not change.done
+    assert change.undo is None
+    assert "photos, scans: the store has no API for notifications" in change.what
+    assert "--event-nats-url" in change.hint
+    assert "imgtag backfill" in change.hint
+
+
+def test_doctor_of_a_store_without_notifications(open_store):
+    """Whether the server sends them by itself is not known, which is no failure; what the store needs is said."""
+    server = TinyS3(notifications=False)
+    server.put("photos", "a.jpg", b"bytes")
+    call = open_store(server, buckets=("photos",), if_match=True)
+
+    checks = {check.check: check for check in call("checks")}
+
+    assert checks["notifications photos"].ok
+    assert "--event-nats-url" in checks["notifications photos"].message
