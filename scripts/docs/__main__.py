@@ -8,6 +8,7 @@ import sys
 from command_line import commands
 from document import document
 from failures import errors
+from image_formats import image_formats
 from log_events import log_events
 from measures import metrics
 from plugin_api import plugin_api
@@ -24,6 +25,7 @@ PAGES = {
     "logs": log_events,
     "document": document,
     "query": query_language,
+    "formats": image_formats,
     "plugin-api": plugin_api,
 }
 

@@ -66,7 +66,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "too_many_scans": "A progressive JPEG of more than 100 scans.",
             "memory": "Decoding or classifying needs more than `worker_memory`.",
             "metadata_too_large": "Text or a colour profile in the file decompresses to megabytes.",
-            "unsupported_format": "A format that is not decoded: JPEG XL, SVG ...; HEIC without the extra `heif`.",
+            "unsupported_format": "A recognised [format](formats.md) that is not decoded, such as JPEG XL or SVG.",
             "customer_key": "Encrypted with a customer-provided key (SSE-C).",
             "archived": "Archived and not restored, or on a remote tier.",
             "key": "A key with a segment `.` or `..`, which does not survive in a URL.",
