@@ -67,213 +67,219 @@ NewName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
 class Site(Settings):
-    """The installation that this is."""
+    """The identity of this installation."""
 
     name: Name = Field(
         default="local",
-        description="Name of the site. It is part of every document's id and of every mark on an object: "
-        "a changed name makes all objects new.",
+        description="Name of the site. It is part of every document's id and of every mark: after a change, all "
+        "objects count as new.",
     )
 
 
 class LabelShape(Settings):
-    """Which labels an object gets, and how they are written on it."""
+    """Which labels an object gets, and how they are written to it."""
 
-    top_k: int = Field(default=5, ge=1, le=20, description="At most so many labels on one object.")
-    threshold: float = Field(default=0.10, ge=0, le=1, description="Labels of a lower probability are left out.")
+    top_k: int = Field(default=5, ge=1, le=20, description="Maximum number of labels for one object.")
+    threshold: float = Field(default=0.10, ge=0, le=1, description="Leave out labels with a lower probability.")
     allow: tuple[Glob, ...] = Field(
         default=(),
-        description="Where not empty, nothing else counts: labels and ancestors by name, or globs such as `*dog`. "
-        'An ancestor stands for all under it: ["animal", "plant"].',
+        description="If not empty, only these count: names of labels and ancestors, or globs such as `*dog`. An "
+        'ancestor includes everything below it: ["animal", "plant"].',
     )
     deny: tuple[Glob, ...] = Field(
         default=(),
-        description="Labels and ancestors that count for nothing, with all under them, as if the model had no such "
-        "classes. It goes before `allow`.",
+        description="Labels and ancestors that never count, including everything below them, as if the model had no "
+        "such classes. Takes precedence over `allow`.",
     )
     defaults: bool = Field(
         default=True,
-        description="Whether the shipped label rules hold: they leave out labels that embarrass where they are wrong, "
-        "such as `bikini`, and want others to be surer.",
+        description="Whether to apply the shipped label rules. They leave out labels that embarrass when they are "
+        "wrong, such as `bikini`, and require a higher confidence for others.",
     )
-    decimals: int = Field(default=2, ge=1, le=6, description="Decimals of the probabilities written on objects.")
+    decimals: int = Field(
+        default=2, ge=1, le=6, description="Decimals of the probabilities that are written to objects."
+    )
     prefix: str = Field(
         default="imgtag_",
         pattern=r"^[a-z0-9][a-z0-9_-]*$",
         max_length=32,
-        description="What the name of a label's metadata entry begins with, lower case.",
+        description="Prefix of the metadata entries for labels, in lower case.",
     )
     layout: Literal["names", "single"] = Field(
         default="names",
-        description='"names": one metadata entry for each label. "single": all in the one entry `imgtag-labels`, '
+        description='"names": one metadata entry for each label. "single": all labels in the entry `imgtag-labels`, '
         "for proxies that drop header names with `_`, `+` or `%`.",
     )
     keep: tuple[Kept, ...] = Field(
         default=("facts", "raw", "vec"),
-        description="What is written beside the labels: facts of the picture, the raw scores, the vector for "
-        "similarity. An index can be rebuilt without reading pictures from what is kept here.",
+        description="What to write besides the labels: facts about the image, the raw scores, the vector for "
+        "similarity. An index can be rebuilt from these entries without reading the images.",
     )
 
 
 class Labels(LabelShape):
-    """Which labels an object gets, and how they are written on it."""
+    """Which labels an object gets, and how they are written to it."""
 
     mark_key: SecretStr | None = Field(
         default=None,
         min_length=1,
-        description="Secret that signs the mark on labelled objects, so that an uploader cannot forge it.",
+        description="Secret that signs the marks on labelled objects, so that uploaders cannot forge them.",
         examples=["a long random text"],
     )
 
 
 class Writeback(Settings):
-    """How labels are written on objects."""
+    """How labels are written to objects."""
 
     strategy: Literal["auto", "put", "copy", "tags", "none"] = Field(
         default="auto",
-        description='"auto" decides for each object. "put" sends the bytes again on condition that they are still the '
-        'same, "copy" lets the store copy the object onto itself, "tags" writes each label as an object tag, '
-        'in either layout, "none" writes nothing: '
-        "the index alone has the labels.",
+        description='"auto" decides for each object. "put" uploads the bytes again on condition that they are '
+        'unchanged. "copy" makes the store copy the object onto itself. "tags" writes each label as an object tag, '
+        'in either layout. "none" writes nothing: only the index holds the labels.',
     )
     settle: float = Field(
-        default=0, ge=0, le=3600, description="Seconds to wait before writing, for clients that tag after they upload."
+        default=0, ge=0, le=3600, description="Seconds to wait before a write, for clients that tag after they upload."
     )
 
 
 class Document(Settings):
-    """What the index gets of an object besides its labels."""
+    """What the index stores about an object besides its labels."""
 
     metadata: tuple[str, ...] = Field(
         default=(), description="Names of user metadata to index, without `x-amz-meta-`, such as `license`."
     )
-    gps: bool = Field(default=True, description="Where a picture was taken.")
-    exif: bool = Field(default=True, description="When and with which camera a picture was taken.")
+    gps: bool = Field(default=True, description="Whether to store where an image was taken.")
+    exif: bool = Field(default=True, description="Whether to store when and with which camera an image was taken.")
 
 
 class Limits(Settings):
-    """What an object may cost; beyond it the object is refused."""
+    """Limits for one object; imgtag refuses an object beyond them."""
 
-    max_bytes: Size = Field(default=64 * 1024**2, description="The largest object that is read.")
-    max_pixels: int = Field(default=100_000_000, gt=0, description="The largest picture that is decoded.")
+    max_bytes: Size = Field(default=64 * 1024**2, description="Size of the largest object that imgtag reads.")
+    max_pixels: int = Field(default=100_000_000, gt=0, description="Pixels of the largest image that imgtag decodes.")
     max_seconds: float = Field(
-        default=30, gt=0, le=3600, description="Seconds that one picture may take to decode and classify."
+        default=30, gt=0, le=3600, description="Seconds that decoding and classifying one image may take."
     )
 
 
 class Pipeline(Limits):
-    """How much is done at a time."""
+    """How much work is done at a time."""
 
     workers: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Processes that decode and classify. Default: one for each core.",
+        description="Number of processes that decode and classify. Default: one for each core.",
         examples=[4],
     )
-    concurrency: int = Field(default=32, ge=1, le=4096, description="Objects that are worked on at a time.")
+    concurrency: int = Field(default=32, ge=1, le=4096, description="Number of objects in progress at a time.")
     max_frames: int = Field(
         default=10_000,
         ge=1,
-        description="Frames that the header of an animation may announce; only the first is ever decoded.",
+        description="Maximum number of frames in an animation. imgtag labels only the first frame that is not blank.",
     )
     worker_memory: Size = Field(default=768 * 1024**2, description="Memory that one worker may use.")
-    bytes_in_flight: Size = Field(
-        default=128 * 1024**2, description="Bytes of all objects that are in memory at a time."
-    )
+    bytes_in_flight: Size = Field(default=128 * 1024**2, description="Bytes of all objects in memory at a time.")
     retry_first: float = Field(
-        default=1, gt=0, le=3600, description="Seconds before a first retry; doubled for each further."
+        default=1, gt=0, le=3600, description="Seconds before the first retry; doubled for each further one."
     )
-    retry_max: float = Field(default=300, gt=0, le=86_400, description="Seconds between retries at most.")
+    retry_max: float = Field(default=300, gt=0, le=86_400, description="Maximum number of seconds between retries.")
     drain: float = Field(
-        default=25, gt=0, le=3600, description="Seconds to finish what was begun when the sidecar is told to stop."
+        default=25, gt=0, le=3600, description="Seconds to finish work in progress when the sidecar stops."
     )
-    batch: int = Field(default=100, ge=1, le=10_000, description="Changes that the index is given at a time.")
+    batch: int = Field(
+        default=100, ge=1, le=10_000, description="Maximum number of changes in one request to the index."
+    )
     batch_wait: float = Field(
         default=0.05,
         ge=0,
         le=10,
-        description="Seconds that a change waits for others to be indexed with; half of it before the index is asked.",
+        description="Seconds that a change waits for others before it is indexed; half of this before a request to "
+        "the index.",
     )
 
 
 class State(Settings):
-    """Where the sidecar keeps what must outlive it."""
+    """Where the sidecar stores files that must outlive it."""
 
     dir: Path | None = Field(
         default=None,
-        description="Default: $STATE_DIRECTORY, else /var/lib/imgtag as root, else $XDG_STATE_HOME/imgtag.",
+        description="Default: $STATE_DIRECTORY, otherwise /var/lib/imgtag as root, otherwise $XDG_STATE_HOME/imgtag.",
         examples=["/var/lib/imgtag"],
     )
 
 
 class Models(Settings):
-    """Where models are kept, besides the one that comes with the classifier."""
+    """Models besides the one that comes with the classifier."""
 
     dir: Path | None = Field(
         default=None,
-        description="Folder of models, which `imgtag models` fills and a running sidecar watches. Default: `models` in "
-        "the state folder.",
+        description="Folder of models, which `imgtag models` manages and a running sidecar watches. Default: "
+        "`models` in the state folder.",
         examples=["/var/lib/imgtag/models"],
     )
     max_models: int = Field(
         default=2,
         ge=1,
         le=16,
-        description="Models that each worker keeps loaded, where rules name several; that used longest ago gives way.",
+        description="Models that each worker keeps loaded if rules name several; it unloads the least recently used "
+        "one.",
     )
     catalogue: Path | None = Field(
         default=None,
-        description="File that lists models for `imgtag models add NAME`, besides the well-known ones.",
+        description="File with more models for `imgtag models add NAME`, besides the built-in catalogue.",
         examples=["/etc/imgtag/catalogue.toml"],
     )
 
 
 class Plugins(Settings):
-    """Plugins that are not installed packages."""
+    """Plugins that are not installed as packages."""
 
     dir: Path | None = Field(
         default=None,
-        description="Folder of drop-in plugins: `*.py` files and packages. Without it none are looked for.",
+        description="Folder with drop-in plugins: `*.py` files and packages. By default, imgtag looks for none.",
         examples=["/etc/imgtag/plugins"],
     )
 
 
 class Ops(Settings):
-    """What operators see."""
+    """Health, metrics, logs and traces."""
 
     listen: Listen = Field(
-        default="127.0.0.1:9464", description="HOST:PORT of health (/livez, /readyz) and /metrics; empty for none."
+        default="127.0.0.1:9464",
+        description="HOST:PORT for health (/livez, /readyz), /metrics and /status; empty to disable them.",
     )
     traces: Traces = Field(
         default="",
-        description="URL of an OpenTelemetry collector (OTLP over HTTP) that is sent a trace of each object; empty for "
-        "none. Needs the extra `otel`. Traces hold bucket and key.",
+        description="URL of an OpenTelemetry collector (OTLP over HTTP) that receives a trace for each object; empty "
+        "to disable traces. Needs the extra `otel`. Traces contain bucket and key.",
         examples=["http://127.0.0.1:4318"],
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description='"auto": for people on a terminal, JSON lines otherwise.'
+        default="auto", description='"auto": readable text on a terminal, otherwise JSON lines.'
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe messages that are logged."
+        default="info", description="The lowest level that is logged."
     )
 
 
 class Rule(Settings):
-    """A part of the store that is labelled. The first rule that matches an object holds.
+    """A part of the store to label. The first rule that matches an object applies.
 
-    In `labels`, `writeback` and `limits` only what differs from the general sections is given.
+    In `labels`, `writeback` and `limits`, set only what differs from the general sections.
     """
 
     bucket: str = Field(
-        min_length=1, description="The bucket; one that no rule names is never touched.", examples=["pictures"]
+        min_length=1,
+        description="Name of the bucket. imgtag never touches a bucket that no rule names.",
+        examples=["pictures"],
     )
     include: tuple[Glob, ...] = Field(
         default=("**",),
         min_length=1,
-        description="Keys that are labelled: `*` stops at `/`, `**` does not, `?` is one character.",
+        description="Keys to label, as globs: `*` stops at `/`, `**` does not, `?` matches one character.",
     )
-    exclude: tuple[Glob, ...] = Field(default=(), description="Keys that are left out of what is included.")
+    exclude: tuple[Glob, ...] = Field(default=(), description="Included keys to leave out.")
     labels: LabelShape = Field(
         default=LabelShape(), description="Settings of [labels] for these objects.", examples=[{"top_k": 3}]
     )
@@ -289,58 +295,59 @@ class Rule(Settings):
     )
     model: ModelName | None = Field(
         default=None,
-        description="The model for these objects, as in [classifier.tflite]: a name that `imgtag models list` has, or "
-        "a path.",
+        description="The model for these objects, as in [classifier.tflite]: a name from `imgtag models list`, or a "
+        "path.",
         examples=["birds"],
     )
     shadow: ModelName | None = Field(
         default=None,
-        description="A second model that only reports, in metrics, what it would have said of new pictures; it costs "
-        "as much time as the first.",
+        description="A second model that only reports, in metrics, how it would label new images. It takes as much "
+        "time as the first one.",
         examples=["birds"],
     )
 
 
 class LabelRule(Settings):
-    """What is done with some labels of the model. Of several rules for a label the first that says a thing decides it.
+    """Changes some labels of the model. If several rules match a label, the first that sets a property decides it.
 
-    All rules also hold for ancestors, but for `category` and `priority`.
+    Rules also apply to ancestors, except `category` and `priority`.
     """
 
     label: DisplayNames = Field(
         min_length=1,
-        description="Labels as the model knows them, in lower case, or globs over them: a name or a list of names.",
+        description="Labels of the model, in lower case, or globs: a name or a list of names.",
         examples=[["tabby", "*cat"]],
     )
     rename: NewName | None = Field(
         default=None,
-        description="What it is called instead, everywhere. The old name still finds it.",
+        description="The new name, used everywhere. The old name still finds the label.",
         examples=["house cat"],
     )
     merge: NewName | None = Field(
         default=None,
-        description="The one label that all of these become; their probabilities are summed.",
+        description="The one label that replaces all of these; its probability is their sum.",
         examples=["cat"],
     )
     drop: bool | None = Field(
-        default=None, description="Never said. It still counts for its ancestors; `deny` of [labels] ends that too."
+        default=None,
+        description="Never use the label. It still counts for its ancestors; `deny` in [labels] stops that too.",
     )
     threshold: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="In place of `threshold` of [labels], and of the 0.30 of an ancestor.",
+        description="Replaces `threshold` in [labels], or the 0.30 of an ancestor.",
         examples=[0.5],
     )
     category: NewName | None = Field(
-        default=None, description="The category of pictures whose best label this is.", examples=["pet"]
+        default=None, description="The category of images whose best label this is.", examples=["pet"]
     )
     priority: int | None = Field(
         default=None,
         ge=-100,
         le=100,
-        description="Labels of higher priority are the first of `top_k`, and the last to go where an object has little "
-        "room for metadata. Default: 0.",
+        description="Labels with a higher priority come first among `top_k`, and are the last to go when an object "
+        "has little room for metadata. Default: 0.",
         examples=[10],
     )
 
@@ -354,7 +361,7 @@ class LabelRule(Settings):
 
 
 class Core(Settings):
-    """All sections that are the sidecar's own."""
+    """All sections of the sidecar itself."""
 
     site: Site = Site()
     labels: Labels = Labels()
