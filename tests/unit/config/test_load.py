@@ -236,7 +236,7 @@ def test_what_belongs_to_a_secret_comes_from_a_file_too(load_text: Load, tmp_pat
     for name in ("access_key", "secret_key"):
         (tmp_path / name).write_text(f"the {name}\n")
     config = load_text(S3 + 'access_key_file = "access_key"\nsecret_key_file = "secret_key"')
-    settings: Any = config.need("store").settings
+    settings: Any = config.require("store").settings
 
     assert ("the access_key", "the secret_key") == (settings.access_key, settings.secret_key.get_secret_value())
     assert re.search(rf'^access_key = "the access_key" .* # {tmp_path}/imgtag.toml:\d$', show(config), re.MULTILINE)
