@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from imgtag.errors import QueryError
-from imgtag.plugin import Document, Is, Or, Page, Query, SearchRequest, Similar, SimilarRequest, fold, vector_of
+from imgtag.plugin import Document, Is, Or, Page, Query, SearchRequest, Similar, SimilarRequest, vector_of
 from imgtag.types.vector import cosine
 from imgtag_meilisearch.client import IndexClient
 from imgtag_meilisearch.document import decode
@@ -67,7 +67,7 @@ def known(client: IndexClient, texts: Sequence[str]) -> frozenset[str]:
     """Those of the texts that are a term or a word of some document."""
 
     def is_known(text: str) -> bool:
-        condition = Or((Is("terms", (fold(text),)), Is("words", (fold(text),))))
+        condition = Or((Is("terms", (text,)), Is("words", (text,))))
         return bool(client.fetch(filter=expression(condition), limit=0)["total"])
 
     return frozenset(filter(is_known, texts))
@@ -75,8 +75,7 @@ def known(client: IndexClient, texts: Sequence[str]) -> frozenset[str]:
 
 def suggest(client: IndexClient, prefix: str, limit: int) -> list[str]:
     """Terms with this prefix, those of most documents first, without those that the server adds for a typo."""
-    start = fold(prefix)
-    counts = [(-count, term) for term, count in client.facet_values("terms", start) if term.startswith(start)]
+    counts = [(-count, term) for term, count in client.facet_values("terms", prefix) if term.startswith(prefix)]
     return [term for _, term in sorted(counts)[: max(limit, 0)]]
 
 

@@ -21,7 +21,6 @@ from imgtag.plugin import (
     SearchRequest,
     Similar,
     SimilarRequest,
-    fold,
     vector_of,
 )
 from imgtag_sqlite import tokens
@@ -88,12 +87,12 @@ def count(connection: sqlite3.Connection, site: str, scope: Scope) -> int:
 def known(connection: sqlite3.Connection, texts: Sequence[str]) -> frozenset[str]:
     """Return those of the texts that are a term or a word of some document."""
     statement = "SELECT 1 FROM vocabulary WHERE term = ? LIMIT 1"
-    return frozenset(text for text in texts if connection.execute(statement, (tokens.to_token(fold(text)),)).fetchone())
+    return frozenset(text for text in texts if connection.execute(statement, (tokens.to_token(text),)).fetchone())
 
 
 def suggest(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """Return the terms with this prefix, those of most documents first."""
-    start = tokens.to_token(fold(prefix))
+    start = tokens.to_token(prefix)
     statement = """
         SELECT term FROM vocabulary WHERE term >= ? AND (? = '' OR term < ?) AND col = 'terms'
         ORDER BY doc DESC, term LIMIT ?

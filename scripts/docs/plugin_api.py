@@ -17,6 +17,11 @@ between releases, including the ones that define these names. Arguments are froz
 defaults, so that existing plugins keep working; a plugin declares with `api` the version it was made for. [Write a
 plugin](../plugins.md) is the guide; `imgtag.testing.conformance` has the suites that a plugin must pass."""
 
+_ERRORS = """\
+Without a message, an error has the text of its class. `hint` tells a person what to do; without one it is the hint of
+the class. `code` is what documents, dead letters and metrics carry. All classes are called like `ImgtagError`, except
+those below. What each means, and what the sidecar does about it, is on the page [errors](errors.md)."""
+
 _MODULES = (
     "imgtag.plugin.spec",
     "imgtag.plugin.service",
@@ -32,6 +37,7 @@ _MODULES = (
     "imgtag.types.folding",
     "imgtag.labels.taxonomy",
     "imgtag.query.ast",
+    "imgtag.types.vector",
 )
 
 
@@ -39,7 +45,7 @@ def plugin_api() -> str:
     """Return the page."""
     missing = set(plugin.__all__) - {name for path in _MODULES for node in module(path).body for name in _names(node)}
     assert not missing, f"add the modules that define these names to {__file__}: {sorted(missing)}"
-    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)))
+    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)), *_errors())
 
 
 def _names(node: ast.stmt) -> Iterator[str]:
@@ -66,6 +72,18 @@ def _module(path: str) -> Iterator[str]:
                 yield _class(path, node)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield f"### `{name}` {{ #{slug(path)}-{slug(name)} }}\n\n{_function(node)}"
+
+
+def _errors() -> Iterator[str]:
+    """Yield how each kind of error is raised; their meaning is on a page of its own."""
+    yield f"## `imgtag.errors` {{ #{slug('imgtag.errors')} }}\n\n{_ERRORS}"
+    for node in module("imgtag.errors").body:
+        if isinstance(node, ast.ClassDef):
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                    arguments = ast.unparse(method.args).removeprefix("self, ")
+                    anchor = f"{slug('imgtag.errors')}-{slug(node.name)}"
+                    yield f"### `{node.name}` {{ #{anchor} }}\n\n```python\n{node.name}({arguments})\n```"
 
 
 def _class(path: str, node: ast.ClassDef) -> str:

@@ -74,6 +74,14 @@ class TestSqliteIndexer(IndexerConformance):
     def connect(self, context):
         return lambda: SQLITE.load()(SQLITE.settings(), context)
 
+    @pytest.fixture
+    def delete_index(self, context):
+        def delete():
+            for path in context.state_dir.glob("index.sqlite3*"):
+                path.unlink()
+
+        return delete
+
 
 class TestTFLiteClassifier(ClassifierConformance):
     @pytest.fixture

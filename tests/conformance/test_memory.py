@@ -71,10 +71,25 @@ class TestMemorySource(SourceConformance):
 
 
 class TestMemoryIndexer(IndexerConformance):
+    shares_processes = False
+
     @pytest.fixture
-    def connect(self):
+    def indexers(self):
+        return []
+
+    @pytest.fixture
+    def connect(self, indexers):
         documents = {}
-        return lambda: MemoryIndexer(documents)
+
+        def make():
+            indexers.append(MemoryIndexer(documents))
+            return indexers[-1]
+
+        return make
+
+    @pytest.fixture
+    def delete_index(self, indexers):
+        return lambda: [indexer.replace() for indexer in indexers]
 
 
 class TestColourClassifier(ClassifierConformance):

@@ -138,9 +138,11 @@ def _say_more(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) ->
 
 async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
     """The words of the query that neither the index nor the model knows, with the nearest that there are."""
-    known = frozenset() if page.total else await indexer.known(query.mentions)
-    missing = [word for word in query.mentions if word not in known]
-    if page.total or not missing:
+    if page.total:
+        return {}
+    known = await indexer.known([fold(word) for word in query.mentions])
+    missing = [word for word in query.mentions if fold(word) not in known]
+    if not missing:
         return {}
     labels = await _model_labels(config)
     terms = labels | {word for label in labels for word in label.split()}

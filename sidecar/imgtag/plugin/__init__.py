@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         Similar,
         SimilarRequest,
         Upsert,
+        count_values,
+        field_values,
         vector_of,
     )
     from imgtag.plugin.service import Change, Check, Service, ServiceBase
@@ -37,19 +39,21 @@ if TYPE_CHECKING:
         Settings,
     )
     from imgtag.plugin.store import Body, Rewrite, Store, StoreFeatures
-    from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
+    from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
     from imgtag.types.dead_letter import DeadLetter
     from imgtag.types.document import Document
     from imgtag.types.event import Hint, Intent
     from imgtag.types.folding import fold, normalise, words
     from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+    from imgtag.types.vector import cosine
 
 _HOMES = {
     "imgtag.labels.taxonomy": ("AncestorTerms", "ClassTerms", "Taxonomy"),
     "imgtag.plugin.classifier": ("Classifier", "ModelInfo", "RemoteClassifier", "Scores"),
     "imgtag.plugin.image": ("Image",),
     "imgtag.plugin.indexer": (
-        "Delete", "Indexer", "Outcome", "Page", "SearchRequest", "Similar", "SimilarRequest", "Upsert", "vector_of",
+        "Delete", "Indexer", "Outcome", "Page", "SearchRequest", "Similar", "SimilarRequest", "Upsert", "count_values",
+        "field_values", "vector_of",
     ),
     "imgtag.plugin.service": ("Change", "Check", "Service", "ServiceBase"),
     "imgtag.plugin.source": ("DeadLetters", "Delivery", "NotificationTarget", "Source", "SourceFeatures"),
@@ -57,12 +61,13 @@ _HOMES = {
         "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
     "imgtag.plugin.store": ("Body", "Rewrite", "Store", "StoreFeatures"),
-    "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Query", "Score", "StartsWith"),
+    "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith"),
     "imgtag.types.dead_letter": ("DeadLetter",),
     "imgtag.types.document": ("Document",),
     "imgtag.types.event": ("Hint", "Intent"),
     "imgtag.types.folding": ("fold", "normalise", "words"),
     "imgtag.types.ref": ("Listed", "ObjectRef", "ObjectState", "Scope"),
+    "imgtag.types.vector": ("cosine",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -99,6 +104,7 @@ __all__ = [
     "ObjectRef",
     "ObjectState",
     "Or",
+    "Order",
     "Outcome",
     "Page",
     "PluginContext",
@@ -122,6 +128,9 @@ __all__ = [
     "StoreFeatures",
     "Taxonomy",
     "Upsert",
+    "cosine",
+    "count_values",
+    "field_values",
     "fold",
     "normalise",
     "vector_of",

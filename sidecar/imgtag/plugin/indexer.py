@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,14 +11,15 @@ from imgtag.errors import ImgtagError, Incomparable
 from imgtag.plugin.service import Service
 from imgtag.query import And, Condition, Is, Query
 from imgtag.types.document import Document
-from imgtag.types.folding import normalise
+from imgtag.types.folding import fold, normalise
 from imgtag.types.ref import Scope
 
 _NO_VECTOR = (
-    "Either its model has no embedding, or [labels] keep lacks vec, or its metadata have no room for the entry, or it "
-    "was labelled before there were vectors; then put it again."
+    "Its model has no embedding, or [labels] keep lacks vec, or its metadata has no room for the entry, or it was "
+    "labelled by a release without vectors; in that case upload it again."
 )
-_NO_LABELS = "Only what could be decoded can be compared."
+_FOLDED = frozenset({"terms", "words"})
+_NOT_DECODED = "Only decoded images can be compared."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one change: durable and visible, or the error."""
+    """What became of one change: it is durable and visible, or it failed with ``error``."""
 
     id: str
     error: ImgtagError | None = None
@@ -48,9 +50,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """A query with what is wanted of its answer.
+    """A query, and which part of the answer is wanted: ``limit`` hits after the first ``offset``.
 
-    ``facets`` are field names of which the values are counted.
+    ``facets`` are names of fields whose values are counted over all hits; see `count_values`. A limit of 0 asks for
+    the number of hits and the facets alone.
     """
 
     query: Query
@@ -61,36 +64,61 @@ class SearchRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SimilarRequest:
-    """Which documents look like that of ``id``, of those that ``query`` finds; its order does not count."""
+    """Asks which of the documents that ``query`` finds look like that of ``id``; the order of the query is ignored."""
 
     id: str
     query: Query
     limit: int = 20
 
     def among(self, document: Document | None) -> Condition:
-        """What may be compared with the document of ``id``, itself included: vectors of one space, in the query.
+        """The condition for documents that may be compared: vectors of the same space, within the query.
 
-        Raises Incomparable where there is no document, or no vector in it.
+        ``document`` is that of ``id``, or None where the index has none; it meets the condition itself. Raises
+        Incomparable where there is no document, or it has no vector.
         """
         if document is None:
-            raise Incomparable("the index knows no such object", code="absent")
+            raise Incomparable("the index has no document of this object", code="absent")
         if not vector_of(document):
             unread = document["status"] in {"refused", "failed"}
-            why, hint = (f"it is {document['status']}", _NO_LABELS) if unread else ("it has no vector", _NO_VECTOR)
+            why, hint = (f"it is {document['status']}", _NOT_DECODED) if unread else ("it has no vector", _NO_VECTOR)
             name = f"{document['bucket']}/{document['key']}"
             raise Incomparable(f"nothing can be compared with {name}: {why}", hint=hint, code="no_vector")
         return And((self.query.condition, Is("space", (normalise(document["space"]),))))
 
 
 def vector_of(document: Document) -> Sequence[float] | None:
-    """The vector of a document; None where it has none, or none that may be compared."""
+    """The vector of a document, 128 numbers; None where it has none that may be compared."""
     vector: Sequence[float] | None = (document.get("_vectors") or {}).get("img")
     return vector if document.get("space") else None
 
 
+def field_values(document: Document, field: str) -> dict[str, str]:
+    """The values of a text field of a document: as they are compared -> as they are shown.
+
+    ``field`` is a name of the document, or ``meta.NAME`` for an entry of its user metadata. A field holds one value or
+    a list of them; a value of which nothing is left to compare is left out.
+    """
+    home, _, name = field.partition(".")
+    value = document.get(home, {}).get(name) if home == "meta" and name else document.get(field)
+    form = fold if field in _FOLDED else normalise
+    texts = [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
+    return {compared: text for text in texts if (compared := form(text))}
+
+
+def count_values(documents: Iterable[Document], field: str) -> dict[str, int]:
+    """A facet: the values of a field -> how many of the documents have each. Equal values count as one."""
+    counts: Counter[str] = Counter()
+    shown: dict[str, str] = {}
+    for document in documents:
+        values = field_values(document, field)
+        shown = values | shown
+        counts.update(values.keys())
+    return {shown[value]: count for value, count in counts.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """A document, and the cosine of its vector and the one asked for: 1 is the same, 0 has nothing in common."""
+    """A document, and the cosine of its vector and that of the one asked for: 1 is equal, 0 has nothing in common."""
 
     document: Document
     similarity: float
@@ -98,7 +126,7 @@ class Similar:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Hits in order, the exact number of all, and the counts asked for: field -> value -> documents."""
+    """Hits in order, the exact ``total`` whatever the limit, and the facets: field -> value -> number of documents."""
 
     hits: Sequence[Document]
     total: int
@@ -106,42 +134,74 @@ class Page:
 
 
 class Indexer(Service, Protocol):
-    """Keeps one document an object and finds it again."""
+    """Keeps one document per object and finds it again.
+
+    **Overlapping calls.** The sidecar calls an indexer from many tasks at once, so calls of all methods overlap. None
+    of them blocks the event loop: an engine without an asynchronous client runs in threads (`anyio.to_thread`).
+
+    **Other processes.** While `imgtag run` keeps an index open, `imgtag search`, `doctor` and other sidecars open it
+    too, to read and to write. An engine that locks its file for one process opens it for the time of a call, or waits.
+
+    **Sites.** Sidecars of several sites may share an index. `scan` and `count` name a site; `search`, `similar`,
+    `known` and `suggest` cover all of them, and a query for one site has a condition on the field `site`.
+
+    **Text.** `terms` and `words` of a document, the texts of conditions, and what `known` and `suggest` are given are
+    already folded or normalised. Other fields of a document are not: compare them as ``normalise`` writes them, which
+    `field_values` does for a document.
+
+    **Errors.** Unavailable where the engine does not answer, is busy, or has no room: the sidecar tries again.
+    PluginError for what no further try mends, such as a damaged file or an index of another program: the sidecar waits
+    and reports it, so the hint says how to get a new index. DocumentError, as the outcome of one change, for a document
+    that the engine rejects. QueryError for a condition that it cannot evaluate, such as one that is nested too deeply.
+    """
+
+    async def index_id(self) -> str:
+        """An id of the index that is there now; empty where there is none yet.
+
+        The same in every process, after a restart, and whatever is written. Another one after the index was deleted
+        and created again, or another index was put in its place. The sidecar compares it with the one it knows; a new
+        one means that documents are missing, so it compares all objects with the index.
+        """
+        ...
 
     async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
-        """Make the changes, in order; durable on return.
+        """Make the changes; return one outcome for each, in their order. Durable and visible on return.
 
-        Raises Unavailable when not all of them are known to be; making them again does no harm.
+        No id occurs twice. An empty sequence has no outcome. Where one document is rejected, the others are indexed.
+        Raises Unavailable when not all changes are known to be made; making them again does no harm.
         """
         ...
 
     async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        """The whole documents of these ids; absent ones are left out."""
+        """The whole documents of these ids, as they were put; absent ones are left out. An id may occur twice."""
         ...
 
     async def search(self, request: SearchRequest) -> Page:
-        """Documents that match. Raises QueryError."""
+        """The documents that match, in the order of the query (see `Query`). Raises QueryError."""
         ...
 
     async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
-        """The nearest by their vectors first, never the document itself. Raises Incomparable, QueryError."""
+        """The documents with the nearest vectors, nearest first, never the document itself.
+
+        `SimilarRequest.among` says which documents are compared. Raises Incomparable, QueryError.
+        """
         ...
 
     def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
         """The documents of a site and scope in the order of their keys' UTF-8 bytes.
 
-        Only ``fields`` where some are named (``key`` comes along always).
+        With ``fields``, only those and ``key``. A document that stays is yielded once, even if others come and go.
         """
         ...
 
     async def known(self, words: Sequence[str]) -> frozenset[str]:
-        """Those of the words and labels that some document has among its terms or the words of its key."""
+        """Those of the folded texts that equal a term or a word of some document."""
         ...
 
     async def suggest(self, prefix: str, limit: int = 10) -> Sequence[str]:
-        """Terms that begin so, those of most documents first."""
+        """At most ``limit`` terms with this folded prefix: those of most documents first, then alphabetically."""
         ...
 
     async def count(self, site: str, scope: Scope) -> int:
-        """How many documents ``scan`` would give."""
+        """How many documents ``scan`` would yield."""
         ...

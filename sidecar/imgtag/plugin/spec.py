@@ -81,6 +81,8 @@ class PluginSpec:
 class PluginContext:
     """What the sidecar tells the plugins of the main process.
 
+    ``site`` is the name of this site, which each of its documents carries. ``state_dir`` is for files that a plugin
+    keeps. It is not created for you, and other plugins use it too: create it, and choose a file name of your own.
     ``buckets`` are those that the rules name, empty where the store decides; ``strategies`` are those by which labels
     are written. ``store`` holds the settings of the configured store (a watching source takes its defaults from
     there). ``notification_target`` is that of the source, for a store that is being set up.

@@ -1,6 +1,6 @@
 """The query language: one text for the page, the API and the command line."""
 
-from imgtag.query.ast import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
+from imgtag.query.ast import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
 from imgtag.query.parser import parse
 
-__all__ = ["And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Query", "Score", "StartsWith", "parse"]
+__all__ = ["And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith", "parse"]

@@ -1,7 +1,7 @@
 """A query as every indexer gets it: an algebra of few conditions, with all values ready to compare.
 
-A condition is true or false of a document, never unknown: a leaf is false where its field is absent,
-so that the negation of what is absent is true. Each leaf is one filter expression of Meilisearch.
+A condition is true or false of a document, never unknown: a leaf is false where the document lacks its field, and its
+negation is then true. Each leaf is one filter expression of Meilisearch.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ class Or:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Every document that the part does not hold for."""
+    """Every document for which the part is false."""
 
     part: Condition
 
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """A value of the field is one of ``values``, compared as ``normalise`` (``terms``, ``words``: ``fold``) gives them.
+    """A value of the field is one of ``values``, which are normalised (for ``terms`` and ``words``: folded).
 
-    ``field`` is a name of the document, a user-metadata entry as ``meta.NAME``.
+    ``field`` is a name of the document, or ``meta.NAME`` for an entry of its user metadata. A field may hold a list;
+    one of its values is enough. Without ``values``, and for an empty value, it is false.
     """
 
     field: str
@@ -46,7 +47,7 @@ class Is:
 
 @dataclass(frozen=True, slots=True)
 class StartsWith:
-    """A value of the field begins so, compared as in ``Is``; an empty prefix: the field is there."""
+    """A value of the field has this prefix, compared as in ``Is``. An empty prefix: the field has a value."""
 
     field: str
     prefix: str
@@ -54,7 +55,7 @@ class StartsWith:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """The number in the field is so; times are seconds since 1970."""
+    """The number in the field is greater, less or equal. Times are seconds since 1970, negative before."""
 
     field: str
     order: Order | Literal["="]
@@ -63,7 +64,7 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The confidence of a label or an ancestor, which has two decimals, is so."""
+    """The confidence of a label or an ancestor (``scores`` of the document, two decimals) is greater or less."""
 
     label: str
     order: Order
@@ -72,7 +73,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The picture was taken within so many metres of a place (great circle, earth of 6,371 km)."""
+    """The picture was taken at most ``metres`` from a place (great circle, earth radius 6,371 km)."""
 
     latitude: float
     longitude: float
@@ -86,9 +87,9 @@ Condition: TypeAlias = And | Or | Not | Is | StartsWith | Compare | Score | Near
 class Query:
     """What is searched for.
 
-    Hits come by the confidence of the labels in ``ranking``, the first of them first, then newest
-    first (``when``), then by ``key``; where a document lacks one of these it comes last. ``mentions``
-    are the words and labels that were named, negated ones too, for "did you mean".
+    Hits are ordered by the confidence of the first label in ``ranking``, greatest first, then of the next ones; then
+    newest first (``when``); then by the UTF-8 bytes of ``key``, ``bucket`` and ``site``. A document that lacks one of
+    these comes last. ``mentions`` are the words and labels that the query names, negated ones too, for "did you mean".
     """
 
     text: str
@@ -97,5 +98,5 @@ class Query:
     mentions: tuple[str, ...] = ()
 
     def within(self, condition: Condition) -> Query:
-        """Return the query for only those documents that a further condition holds for."""
+        """Return this query, limited to documents that meet another condition."""
         return replace(self, condition=And((self.condition, condition)))

@@ -38,11 +38,13 @@ class Index:
             raise error
 
     async def _apply(self, changes: Sequence[Upsert | Delete]) -> list[ImgtagError | None]:
+        last = {change.id: change for change in changes}  # indexers are promised that no id occurs twice
         with self._calling():
-            outcomes = await self._indexer.apply(changes)
-        if len(outcomes) != len(changes):
-            raise IndexUnavailable(f"the indexer answered {len(outcomes)} of {len(changes)} changes")
-        return [outcome.error for outcome in outcomes]
+            outcomes = await self._indexer.apply(list(last.values()))
+        if len(outcomes) != len(last):
+            raise IndexUnavailable(f"the indexer answered {len(outcomes)} of {len(last)} changes")
+        errors = dict(zip(last, (outcome.error for outcome in outcomes), strict=True))
+        return [errors[change.id] for change in changes]
 
     async def _get(self, ids: Sequence[str]) -> list[Document | None]:
         with self._calling():

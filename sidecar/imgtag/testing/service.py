@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from imgtag.errors import ImgtagError
-from imgtag.plugin.service import Change, Check
+from imgtag.plugin.service import Change, Check, ServiceBase
 from imgtag.testing.faults import Faults
 
 
-class MemoryService:
-    """Needs no server, no setup and no privilege; fails as ``faults`` says."""
+class MemoryService(ServiceBase):
+    """Needs no server, no setup and no permissions; fails as ``faults`` says."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -21,13 +20,8 @@ class MemoryService:
         await self.faults.meet("enter")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     async def checks(self) -> AsyncIterator[Check]:
-        """Whether a failure is planned."""
+        """Report a planned failure."""
         try:
             await self.faults.meet("checks")
         except ImgtagError as error:
@@ -35,16 +29,10 @@ class MemoryService:
         else:
             yield Check(check="memory", ok=True, message="kept in memory")
 
-    async def setup(self, *, apply: bool) -> Sequence[Change]:  # noqa: ARG002
-        """Nothing is needed."""
+    async def setup(self, *, apply: bool) -> Sequence[Change]:
         await self.faults.meet("setup")
-        return ()
+        return await super().setup(apply=apply)
 
-    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:  # noqa: ARG002
-        """Nothing was made."""
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
         await self.faults.meet("undo", record)
-        return None
-
-    def policy(self) -> str | None:
-        """Memory has none."""
-        return None
+        return await super().undo(record, apply=apply)

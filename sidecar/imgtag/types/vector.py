@@ -30,7 +30,7 @@ def space(model: str, projection: str) -> str:
 
 
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """How alike two vectors are: 1 where they point the same way, -1 where they point away; 0 where one is nothing."""
+    """The cosine of the angle between two vectors of equal length, from -1 to 1; 0 where one has no length."""
     size = sqrt(sum(x * x for x in one) * sum(y * y for y in other))
     return sum(x * y for x, y in zip(one, other, strict=True)) / size if size else 0.0
 

@@ -1,10 +1,16 @@
 """Indexers that break their contract, each in one place; ``shows`` names the tests that must say so."""
 
+import fcntl
+import json
+import select
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import anyio
 import pytest
+from anyio import to_thread
 
-from imgtag.errors import Incomparable
+from imgtag.errors import Incomparable, PluginError, Unavailable
 from imgtag.plugin.indexer import Delete, Outcome, Similar, Upsert
 from imgtag.query import Compare, Is, Not, Score, StartsWith, parse
 from imgtag.testing import evaluate, indexer
@@ -14,6 +20,7 @@ from imgtag.testing.indexer import MemoryIndexer
 
 class Broken(IndexerConformance):
     shows = ()
+    shares_processes = False
     Indexer = MemoryIndexer
     matches = None
 
@@ -25,7 +32,19 @@ class Broken(IndexerConformance):
             sound, broken = evaluate.matches, self.matches
             monkeypatch.setattr(evaluate, "matches", lambda part, document: broken(sound, part, document))
         documents = {}
-        return lambda: self.Indexer(documents)
+        return self.made_of(documents)
+
+    def made_of(self, documents):
+        def make():
+            self.made.append(self.Indexer(documents))
+            return self.made[-1]
+
+        self.made = []
+        return make
+
+    @pytest.fixture
+    def delete_index(self, connect):
+        return lambda: [indexer.replace() for indexer in self.made]
 
 
 class TestSound(Broken):
@@ -66,8 +85,8 @@ class TestMergesDocuments(Broken):
     shows = ("test_replace_leaves_nothing_old", "test_replace_leaves_no_old_counts")
 
     class Indexer(MemoryIndexer):
-        def _taken(self, change):
-            return {**self.documents.get(change.id, {}), **super()._taken(change)}
+        def _stored(self, change):
+            return {**self.documents.get(change.id, {}), **super()._stored(change)}
 
 
 class TestFailsTheWholeBatch(Broken):
@@ -77,7 +96,7 @@ class TestFailsTheWholeBatch(Broken):
         async def apply(self, changes):
             for change in changes:
                 if isinstance(change, Upsert):
-                    self._taken(change)
+                    self._stored(change)
             return await super().apply(changes)
 
 
@@ -87,15 +106,6 @@ class TestSwallowsTheBad(Broken):
     class Indexer(MemoryIndexer):
         async def apply(self, changes):
             return [replace(outcome, error=None) for outcome in await super().apply(changes)]
-
-
-class TestDeletesFirst(Broken):
-    shows = ("test_changes_come_in_order",)
-
-    class Indexer(MemoryIndexer):
-        async def apply(self, changes):
-            await super().apply(sorted(changes, key=lambda change: isinstance(change, Upsert)))
-            return [Outcome(change.id) for change in changes]
 
 
 class TestRaisesForTheUnknown(Broken):
@@ -114,15 +124,15 @@ class TestAnswersByTheWay(Broken):
 
     class Indexer(MemoryIndexer):
         async def apply(self, changes):
-            return list({outcome.id: outcome for outcome in await super().apply(changes)}.values())
+            return sorted(await super().apply(changes), key=lambda outcome: outcome.id)
 
 
 class TestKeepsNoVectors(Broken):
     shows = ("test_get_gives_whole_documents",)
 
     class Indexer(MemoryIndexer):
-        def _taken(self, change):
-            return {name: value for name, value in super()._taken(change).items() if name != "_vectors"}
+        def _stored(self, change):
+            return {name: value for name, value in super()._stored(change).items() if name != "_vectors"}
 
 
 class TestGetsAHundred(Broken):
@@ -235,8 +245,8 @@ class TestBeginsIn1970(Broken):
     shows = ("test_times_before_1970",)
 
     class Indexer(MemoryIndexer):
-        def _taken(self, change):
-            document = super()._taken(change)
+        def _stored(self, change):
+            document = super()._stored(change)
             return {**document, "when": max(0, document["when"])}
 
 
@@ -273,7 +283,7 @@ class TestFacetsOfThePage(Broken):
     class Indexer(MemoryIndexer):
         async def search(self, request):
             page = await super().search(request)
-            return replace(page, facets={name: indexer.facets(page.hits, name) for name in request.facets})
+            return replace(page, facets={name: indexer.count_values(page.hits, name) for name in request.facets})
 
 
 class TestShowsHalfDocuments(Broken):
@@ -341,8 +351,8 @@ class TestKeepsOldVectors(Broken):
     shows = ("test_similar_follows_changes",)
 
     class Indexer(MemoryIndexer):
-        def _taken(self, change):
-            old, new = self.documents.get(change.id), super()._taken(change)
+        def _stored(self, change):
+            old, new = self.documents.get(change.id), super()._stored(change)
             kept = old or new
             return {**new, **{name: kept[name] for name in ("space", "_vectors") if name in kept}}
 
@@ -353,3 +363,250 @@ class TestShowsHalfOfWhatIsSimilar(Broken):
     class Indexer(MemoryIndexer):
         async def similar(self, request):
             return [replace(each, document={"id": each.document["id"]}) for each in await super().similar(request)]
+
+
+class TestOrdersByTimeAlone(Broken):
+    shows = ("test_order_of_equals",)
+
+    class Indexer(MemoryIndexer):
+        async def search(self, request):
+            page = await super().search(replace(request, limit=10_000, offset=0))
+            hits = sorted(page.hits, key=lambda hit: -hit["when"])
+            return replace(page, hits=hits[::-1][request.offset :][: request.limit])
+
+
+class TestSuggestsNothing(Broken):
+    shows = ("test_suggest", "test_suggest_follows_changes")
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            return []
+
+
+class TestSuggestsEverything(Broken):
+    shows = ("test_suggest", "test_suggest_follows_changes")
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            return await super().suggest("", limit)
+
+
+class TestSuggestsByTheAlphabet(Broken):
+    shows = ("test_suggest",)
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            return sorted(await super().suggest(prefix, 10_000))[:limit]
+
+
+class TestSuggestsWithoutLimit(Broken):
+    shows = ("test_suggest",)
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            return await super().suggest(prefix, 10_000)
+
+
+class TestSuggestsWhatContains(Broken):
+    shows = ("test_suggest",)
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            return [term for term in await super().suggest("", 10_000) if prefix in term][:limit]
+
+
+class TestSuggestsLabels(Broken):
+    shows = ("test_suggest",)
+
+    class Indexer(MemoryIndexer):
+        async def suggest(self, prefix, limit=10):
+            labels = sorted({label for document in self.documents.values() for label in document["labels"]})
+            return [label for label in labels if label.startswith(prefix)][:limit]
+
+
+class TestRemembersSuggestions(Broken):
+    shows = ("test_suggest_follows_changes",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            self.seen = {
+                **getattr(self, "seen", {}),
+                **{each.id: each.document for each in changes if hasattr(each, "document")},
+            }
+            return await super().apply(changes)
+
+        async def suggest(self, prefix, limit=10):
+            return await MemoryIndexer(self.seen).suggest(prefix, limit)
+
+
+class TestKnowsNothing(Broken):
+    shows = ("test_known", "test_known_follows_changes")
+
+    class Indexer(MemoryIndexer):
+        async def known(self, words):
+            return frozenset()
+
+
+class TestKnowsEverything(Broken):
+    shows = ("test_known", "test_known_follows_changes")
+
+    class Indexer(MemoryIndexer):
+        async def known(self, words):
+            return frozenset(words)
+
+
+class TestKnowsLabels(Broken):
+    shows = ("test_known",)
+
+    class Indexer(MemoryIndexer):
+        async def known(self, words):
+            labels = {label for document in self.documents.values() for label in document["labels"]}
+            return labels & frozenset(words)
+
+
+class TestKnowsBeginnings(Broken):
+    shows = ("test_known",)
+
+    class Indexer(MemoryIndexer):
+        async def known(self, words):
+            return frozenset([word for word in words if await self.suggest(word)]) | await super().known(words)
+
+
+class TestBlocksTheLoop(Broken):
+    shows = ("test_the_event_loop_turns",)
+
+    class Indexer(MemoryIndexer):
+        async def apply(self, changes):
+            select.select([], [], [], 0.4)  # as a library that waits for its server
+            return await super().apply(changes)
+
+
+class TestRefusesCallsAtOnce(Broken):
+    shows = ("test_calls_overlap",)
+
+    class Indexer(MemoryIndexer):
+        busy = False
+
+        async def search(self, request):
+            if self.busy:
+                raise PluginError("one call at a time")
+            self.busy = True
+            await anyio.sleep(0.01)
+            self.busy = False
+            return await super().search(request)
+
+
+class TestHasNoChecks(Broken):
+    shows = ("test_checks_are_findings",)
+
+    class Indexer(MemoryIndexer):
+        async def checks(self):
+            return
+            yield
+
+
+class TestIsAnotherIndexEachTime(Broken):
+    shows = ("test_index_id_stays",)
+
+    class Indexer(MemoryIndexer):
+        async def index_id(self):
+            return f"{id(self):x}"
+
+
+class TestIsTheSameIndexForEver(Broken):
+    shows = ("test_index_id_tells_a_new_index",)
+
+    class Indexer(MemoryIndexer):
+        async def index_id(self):
+            return "images"
+
+
+class FileIndexer(MemoryIndexer):
+    """In a file that other processes may read and write, with locks that are held for a call."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    async def apply(self, changes):
+        async with self._file() as file:
+            outcomes = await super().apply(changes)
+            await to_thread.run_sync(self._save, file)
+        return outcomes
+
+    async def get(self, ids):
+        async with self._file():
+            return await super().get(ids)
+
+    async def search(self, request):
+        async with self._file():
+            return await super().search(request)
+
+    async def index_id(self):
+        status = await to_thread.run_sync(self.path.stat)
+        return str(status.st_ino)
+
+    @asynccontextmanager
+    async def _file(self):
+        file = await to_thread.run_sync(self._open)
+        try:
+            yield file
+        finally:
+            file.close()
+
+    def _open(self):
+        file = self.path.open("a+")
+        self._lock(file)
+        file.seek(0)
+        self.documents = json.loads(file.read() or "{}")
+        return file
+
+    def _save(self, file):
+        file.seek(0)
+        file.truncate()
+        json.dump(self.documents, file)
+        file.flush()
+
+    def _lock(self, file):
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+class BrokenFile(Broken):
+    shows = ("test_a_second_process_uses_the_index",)
+    shares_processes = True
+
+    @pytest.fixture
+    def connect(self, tmp_path):
+        return self.made_of(tmp_path / "index.json")
+
+
+class TestWorksInAFile(BrokenFile):
+    shows = ()
+    passes = ("test_a_second_process_uses_the_index",)
+    Indexer = FileIndexer
+
+
+class TestHoldsItsFile(BrokenFile):
+    class Indexer(FileIndexer):
+        async def __aenter__(self):
+            self._held = await to_thread.run_sync(self.path.open, "a+")
+            try:
+                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Unavailable("another process has the index") from error
+            return self
+
+        async def __aexit__(self, *error):
+            self._held.close()
+
+        def _lock(self, file):
+            pass
+
+
+class TestReadsItsFileOnce(BrokenFile):
+    class Indexer(FileIndexer):
+        async def get(self, ids):
+            return await MemoryIndexer.get(self, ids)
+
+        async def search(self, request):
+            return await MemoryIndexer.search(self, request)

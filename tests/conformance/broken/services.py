@@ -48,6 +48,15 @@ class TestSound(Broken):
     pass
 
 
+class TestHasNoChecks(Broken):
+    shows = ("test_checks_are_findings",)
+
+    class Service(Outfit):
+        async def checks(self):
+            return
+            yield
+
+
 class TestMakesWithoutBeingTold(Broken):
     shows = ("test_setup_without_apply_makes_nothing",)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import anyio
 import pytest
 
 from imgtag.errors import Disposition, ImgtagError
 from imgtag.plugin.indexer import Delete, Indexer, SearchRequest, Upsert
 from imgtag.query import parse
-from imgtag.testing.conformance.corpus import ATTIC, BUCKET, CORPUS, KIT, SITE, document
+from imgtag.testing.conformance.corpus import ATTIC, BUCKET, CORPUS, DOG, KIT, LOCKED, SITE, document
+from imgtag.testing.conformance.processes import SecondProcess
+from imgtag.testing.conformance.pulse import MAX_STILL, Pulse
 from imgtag.testing.conformance.search import SearchConformance
 from imgtag.types.document import Document
 from imgtag.types.ref import Scope
@@ -22,13 +25,41 @@ ALIEN = ("\u00e9.jpg", "\uff5a.jpg", "\U0001f98a.jpg")
 ORDERED = (*KEYS, *ALIEN)
 """In the order of their UTF-8 bytes, with what SQL and globs take for wildcards."""
 MANY = 1_200
+CALLS = 20
+"""Calls at once, and documents that a second process puts."""
 
 
 class IndexerConformance(SearchConformance):
-    """Keeps documents durably as they are, one an id, and finds them again.
+    """Keeps documents durably as they are, one per id, and finds them again.
 
-    Fixture: ``connect`` makes an `Indexer` over the same index, empty at the beginning of a test.
+    Fixtures: ``connect`` makes an `Indexer` over the same index, empty at the beginning of a test. ``delete_index``
+    (optional) returns a function that deletes the index behind the indexer's back, as a server's administrator could.
     """
+
+    shares_processes = True
+    """False for an index that lives in the memory of one process, which no real index does."""
+
+    @pytest.fixture
+    def delete_index(self) -> Callable[[], None]:
+        """To be defined where an index can be deleted from outside."""
+        return pytest.skip("define the fixture `delete_index`")
+
+    @pytest.fixture
+    def second(self, connect: Connect) -> SecondProcess:
+        """Another process that opens the index, looks at it, and changes it."""
+        if not self.shares_processes:
+            pytest.skip("an index in memory")
+
+        async def use() -> dict[str, Any]:
+            async with connect() as indexer:
+                found = await indexer.get([KIT["id"], ATTIC["id"]])
+                total = (await indexer.search(SearchRequest(query=parse("fox")))).total
+                for number in range(CALLS):
+                    await indexer.apply([Upsert(document(f"second/{number}.jpg", {"owl": 0.5}))])
+                await indexer.apply([Delete(ATTIC["id"])])
+                return {"ids": sorted(found), "total": total, "index": await indexer.index_id()}
+
+        return SecondProcess(use)
 
     # Changing.
 
@@ -48,7 +79,7 @@ class IndexerConformance(SearchConformance):
 
     async def test_outcomes_are_those_of_the_changes(self, indexer: Indexer) -> None:
         """There is one outcome for each change, in their order; without changes there is none."""
-        changes: list[Upsert | Delete] = [Upsert(KIT), Delete("no-such-id"), Upsert(ATTIC), Delete(KIT["id"])]
+        changes: list[Upsert | Delete] = [Upsert(KIT), Delete("no-such-id"), Upsert(ATTIC), Delete(DOG["id"])]
         outcomes = await indexer.apply(changes)
 
         assert [outcome.id for outcome in outcomes] == [change.id for change in changes]
@@ -65,8 +96,11 @@ class IndexerConformance(SearchConformance):
         assert await filled.count(SITE, Scope(BUCKET)) == len(CORPUS) - 2
 
     async def test_delete_of_the_unknown(self, filled: Indexer) -> None:
-        """Deleting what is not there is done at once, also twice."""
-        outcomes = await filled.apply([Delete("no-such-id"), Delete(KIT["id"]), Delete(KIT["id"])])
+        """Deleting what is not there succeeds, also a second time."""
+        outcomes = [
+            *await filled.apply([Delete("no-such-id"), Delete(KIT["id"])]),
+            *await filled.apply([Delete(KIT["id"])]),
+        ]
 
         assert [outcome.error for outcome in outcomes] == [None] * 3
 
@@ -88,21 +122,6 @@ class IndexerConformance(SearchConformance):
         assert not {"kit fox", "red fox"} & {label for label, count in page.facets["labels"].items() if count}
         assert page.facets["labels"]["owl"] == 2
         assert not page.facets["camera"].get("Canon EOS R5")
-
-    @pytest.mark.parametrize("last", ["put", "deleted"])
-    async def test_changes_come_in_order(self, indexer: Indexer, last: str) -> None:
-        """The last change of an id within a batch is what counts."""
-        older, newer = document("a.jpg", {"owl": 0.5}), document("a.jpg", {"dog": 0.6})
-        changes: dict[str, list[Upsert | Delete]] = {
-            "put": [Upsert(older), Delete(older["id"]), Upsert(older), Upsert(newer)],
-            "deleted": [Upsert(older), Upsert(newer), Delete(older["id"])],
-        }
-        await indexer.apply(changes[last])
-        left = {newer["id"]: newer} if last == "put" else {}
-
-        assert await indexer.get([newer["id"]]) == left
-        assert await _found(indexer, "dog") == list(left)
-        assert await _found(indexer, "owl") == []
 
     async def test_bad_document_fails_alone(self, indexer: Indexer) -> None:
         """One document that cannot be indexed has an error that drops it; the rest of its batch is done."""
@@ -144,6 +163,128 @@ class IndexerConformance(SearchConformance):
         assert len(found) == MANY
         assert page.total == page.facets["labels"]["owl"] == MANY
         assert await _scanned(indexer, SITE, Scope(BUCKET)) == [each["key"] for each in documents]
+
+    # Whose index it is, and who else uses it.
+
+    async def test_calls_overlap(self, filled: Indexer) -> None:
+        """Many calls at once, of all kinds, are each answered as if they were alone."""
+        documents = [document(f"overlap/{number}.jpg", {"owl": 0.5}) for number in range(CALLS)]
+        answers: list[tuple[object, object]] = []
+
+        async def change(number: int) -> None:
+            (outcome,) = await filled.apply([Upsert(documents[number])])
+            answers.append((outcome.error, None))
+
+        async def ask() -> None:
+            answers.append((await filled.get([KIT["id"]]), {KIT["id"]: KIT}))
+            answers.append(((await filled.search(SearchRequest(query=parse("fox")))).total, 2))
+            answers.append((await _scanned(filled, SITE, Scope("attic")), [ATTIC["key"]]))
+            answers.append((await filled.known(["animal"]), {"animal"}))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(CALLS):
+                tasks.start_soon(change, number)
+                tasks.start_soon(ask)
+
+        assert [answer for answer, _ in answers] == [expected for _, expected in answers]
+        assert len(await filled.get([each["id"] for each in documents])) == CALLS
+
+    async def test_the_event_loop_turns(self, connect: Connect) -> None:
+        """No call blocks the event loop while it works: neither on a large batch nor on a large answer."""
+        documents = [document(f"many/{number:05}.jpg", {"owl": 0.5}) for number in range(CALLS * 10)]
+        async with Pulse() as pulse:
+            await anyio.sleep(0.1)
+            async with connect() as indexer:
+                await indexer.setup(apply=True)
+                await indexer.apply([Upsert(each) for each in documents])
+                await indexer.get([each["id"] for each in documents])
+                await indexer.search(SearchRequest(query=parse("owl"), limit=1_000, facets=("labels",)))
+                await _scanned(indexer, SITE, Scope(BUCKET))
+                await indexer.count(SITE, Scope(BUCKET))
+                await indexer.known(["owl"])
+                await indexer.suggest("o")
+                await indexer.index_id()
+                assert [check async for check in indexer.checks()]
+
+        assert pulse.longest <= MAX_STILL, "a call blocks the event loop: run what blocks in a thread"
+
+    async def test_a_second_process_uses_the_index(self, second: SecondProcess, connect: Connect) -> None:
+        """While the index is open here, another process opens it, sees what was confirmed, and changes it."""
+        with second:
+            async with connect() as indexer:
+                await indexer.setup(apply=True)
+                await indexer.apply([Upsert(KIT), Upsert(ATTIC)])
+                seen: dict[str, Any] = {}
+
+                async def run() -> None:
+                    seen.update(await second.run())
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(run)
+                    for number in range(CALLS):
+                        await indexer.apply([Upsert(document(f"first/{number}.jpg", {"owl": 0.5}))])
+
+                assert seen == {"ids": sorted([KIT["id"], ATTIC["id"]]), "total": 2, "index": await indexer.index_id()}
+                assert await indexer.get([KIT["id"], ATTIC["id"]]) == {KIT["id"]: KIT}
+                keys = [f"{name}/{number}.jpg" for name in ("first", "second") for number in range(CALLS)]
+                assert await _scanned(indexer, SITE, Scope(BUCKET)) == sorted([*keys, KIT["key"]])
+
+    async def test_index_id_stays(self, filled: Indexer, connect: Connect) -> None:
+        """It is the same for every instance, and whatever is written."""
+        first = await filled.index_id()
+        await filled.apply([Delete(document["id"]) for document in CORPUS.values()])
+        async with connect() as other:
+            assert first == await other.index_id() == await filled.index_id() != ""
+
+    async def test_index_id_tells_a_new_index(self, filled: Indexer, delete_index: Callable[[], None]) -> None:
+        """An index that was deleted is empty, is written to again, and has another id."""
+        first = await filled.index_id()
+        await anyio.to_thread.run_sync(delete_index)
+        assert await filled.get([KIT["id"]]) == {}
+        assert await filled.index_id() != first
+        await filled.apply([Upsert(ATTIC)])
+
+        assert await filled.index_id() not in {first, ""}
+        assert await filled.get([KIT["id"], ATTIC["id"]]) == {ATTIC["id"]: ATTIC}
+
+    # Words.
+
+    async def test_known(self, filled: Indexer) -> None:
+        """Texts are known that equal a whole term, or a word of a key; nothing else is."""
+        known = {"kit fox", "fox", "animal", "creme brulee", "creme", "zoo", "2024", "01", "\U0001f98a"}
+        unknown = {"fo", "foxe", "kit fox 01", "wildlife", "canon", "zoo kit", ""}
+
+        assert await filled.known(sorted(known | unknown)) == known
+        assert await filled.known(["nosuchword"]) == frozenset()
+        assert await filled.known([]) == frozenset()
+
+    async def test_known_follows_changes(self, filled: Indexer) -> None:
+        """What only a replaced or deleted document had is not known any more."""
+        await filled.apply([Upsert(document(KIT["key"], {"puma": 0.5})), Delete(LOCKED["id"])])
+
+        assert await filled.known(["puma", "animal", "owl", "locked"]) == {"puma", "animal"}
+
+    async def test_suggest(self, indexer: Indexer) -> None:
+        """Terms with the prefix come: those of most documents first, then alphabetically, at most the limit."""
+        labels = ("red fox", "redstart", "red panda", "red fox", "redshank", "fox red", "red panda", "red fox")
+        await indexer.apply([Upsert(document(f"{number}.jpg", {each: 0.5})) for number, each in enumerate(labels)])
+
+        assert list(await indexer.suggest("red")) == ["red", "red fox", "red panda", "redshank", "redstart"]
+        assert list(await indexer.suggest("red ")) == ["red fox", "red panda"]
+        assert list(await indexer.suggest("red", 2)) == ["red", "red fox"]
+        assert list(await indexer.suggest("", 1)) == ["red"]
+        assert list(await indexer.suggest("red", 0)) == []
+        assert list(await indexer.suggest("ed")) == []
+
+    async def test_suggest_follows_changes(self, indexer: Indexer) -> None:
+        """What is deleted is neither suggested nor counted."""
+        labels = ("red fox", "red fox", "red panda", "redshank")
+        documents = [document(f"{number}.jpg", {each: 0.5}) for number, each in enumerate(labels)]
+        await indexer.apply([Upsert(each) for each in documents])
+        await indexer.apply([Delete(documents[0]["id"]), Delete(documents[3]["id"])])
+
+        assert list(await indexer.suggest("red ")) == ["red fox", "red panda"]
+        assert list(await indexer.suggest("redsh")) == []
 
     # Scanning.
 

@@ -13,7 +13,7 @@ from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Scor
 from imgtag.testing.conformance.conditions import queries
 from imgtag.testing.conformance.corpus import ATTIC, BERNARD, CORPUS, DOG, KIT, LOCKED, direction, document
 from imgtag.testing.conformance.service import ServiceConformance
-from imgtag.testing.evaluate import ranked
+from imgtag.testing.evaluate import rank_documents
 from imgtag.types.document import Document
 from imgtag.types.folding import normalise
 
@@ -176,7 +176,7 @@ class SearchConformance(ServiceConformance):
         """Whatever is combined, hits and order are those of the reference in ``imgtag.testing.evaluate``."""
         for query in queries(seed=1, count=RANDOM):
             page = await filled.search(SearchRequest(query=query, limit=100))
-            assert _names(page.hits) == _names(ranked(query, CORPUS.values())), query
+            assert _names(page.hits) == _names(rank_documents(query, CORPUS.values())), query
             assert page.total == len(page.hits)
 
     async def test_long_values(self, indexer: Indexer) -> None:
@@ -237,6 +237,14 @@ class SearchConformance(ServiceConformance):
         page = await filled.search(SearchRequest(query=parse("")))
 
         assert _names(page.hits) == ["kit", "attic", "locked", "plain", "percent", "dessert", "dog", "bernard"]
+
+    async def test_order_of_equals(self, indexer: Indexer) -> None:
+        """What is equal otherwise comes by the bytes of its key, then of its bucket."""
+        names = [("b", "b"), ("b", "a"), ("\u00e9", "a"), ("a", "b"), ("a", "a"), ("c", "a")]
+        await indexer.apply([Upsert(document(key, {"owl": 0.5}, bucket=bucket)) for key, bucket in names])
+        for query in (parse(""), parse("owl")):
+            hits = (await indexer.search(SearchRequest(query=query))).hits
+            assert [(hit["key"], hit["bucket"]) for hit in hits] == sorted(names), query.text
 
     async def test_pages(self, filled: Indexer) -> None:
         """Pages follow on each other without gap or overlap, and each knows the number of all."""

@@ -39,10 +39,11 @@ class ServiceConformance(AsyncSuite):
                 assert service is not None
 
     async def test_checks_are_findings(self, connect: Connect) -> None:
-        """Checks say what was looked at and what was seen; a failed one has a hint."""
+        """Checks name what they look at and what they see; there is at least one, and a failed one has a hint."""
         async with connect() as service:
             checks = [check async for check in service.checks()]
 
+        assert checks, "a plugin without checks hides what is wrong"
         assert all(isinstance(check, Check) and check.check and check.message for check in checks)
         assert all(check.ok or check.hint for check in checks)
 
