@@ -18,7 +18,9 @@ SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECT
 
 # For --hypothesis-profile: fewer examples while you work; the same examples for every mutant.
 settings.register_profile("check", max_examples=25)
-settings.register_profile("mutation", derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
+settings.register_profile(
+    "mutation", max_examples=30, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
+)
 
 
 @pytest.fixture

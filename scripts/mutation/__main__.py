@@ -52,13 +52,24 @@ def try_module(path: str) -> tuple[list[str], int]:
     """The mutants that survive, and how many there were."""
     stage = STAGE / Path(path).stem
     source = lay(stage, path)
+    record = stage / "mutants" / f"{source}.meta"
+    if record.exists():
+        forget_survivors(record)
     with (stage / "log.txt").open("w") as log:
         mutmut(stage, "run", "--max-children", "2", log=log)
-    ends: dict[str, int | None] = json.loads((stage / "mutants" / f"{source}.meta").read_text())["exit_code_by_key"]
+    ends: dict[str, int | None] = json.loads(record.read_text())["exit_code_by_key"]
     survivors = [name for name, code in ends.items() if code not in NOTICED]
     for name in survivors:
         mutmut(stage, "show", name)
     return survivors, len(ends)
+
+
+def forget_survivors(record: Path) -> None:
+    """Have them tried again: by new tests."""
+    results = json.loads(record.read_text())
+    ends = results["exit_code_by_key"]
+    results["exit_code_by_key"] = {name: code if code in NOTICED else None for name, code in ends.items()}
+    record.write_text(json.dumps(results))
 
 
 def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
@@ -99,6 +110,8 @@ do_not_mutate_patterns = ['log\\.(debug|info|warning|error|exception)\\(']
 pytest_add_cli_args_test_selection = {json.dumps(tests)}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutation"]
 use_git_change_detection = false
+timeout_multiplier = 5
+timeout_constant = 2
 """
 
 

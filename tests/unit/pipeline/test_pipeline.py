@@ -10,6 +10,7 @@ import pytest
 
 from imgtag.errors import ConfigError, EventError, ModelError, PluginError, Unavailable
 from imgtag.plugin.source import SourceFeatures
+from imgtag.stages.annotate import WriteLimit
 from imgtag.testing.source import MemorySource
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
@@ -341,7 +342,7 @@ async def test_whatever_happens_index_and_objects_agree_in_the_end(bench, seed):
                 bench.store.copy(key, f"{BUCKET}/{chance.choice(keys)}")
 
     act(20)
-    bench.limit._most = 1000
+    bench.limit = WriteLimit(1000)
     bench.store.before_rewrite(lambda: chance.random() < 0.3 and act(), times=20)
     bench.store.between_read_and_write(lambda: chance.random() < 0.3 and act(), times=20)
     bench.store.faults.fail(Unavailable(), times=3)

@@ -143,6 +143,28 @@ def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
     assert (Label("kit fox", 0.61) in found.labels) == (layout == "single")
 
 
+def test_a_number_under_a_name_without_the_prefix_is_the_users() -> None:
+    user = {"quality": "0.50", "x-imgtag_fox": "0.50"}
+
+    assert MetadataCodec().split(user) == (Entries(), user)
+
+
+def test_an_equals_sign_that_a_proxy_decoded_belongs_to_the_label() -> None:
+    assert MetadataCodec().split({LABELS: "e=mc2=0.50"})[0].labels == (Label("e=mc2", 0.5),)
+
+
+def test_labels_as_tags_have_the_names_and_values_of_entries() -> None:
+    codec = MetadataCodec(prefix="ai.", decimals=3)
+
+    assert codec.label_tags(TYPICAL) == {
+        "ai.kit+fox": "0.610",
+        "ai.red+fox": "0.270",
+        "ai.grey+fox": "0.110",
+        "ai.coyote": "0.100",
+        "ai.white+wolf": "0.100",
+    }
+
+
 def test_both_layouts_are_read_whatever_is_written() -> None:
     for layout, other in (LAYOUTS, LAYOUTS[::-1]):
         written = MetadataCodec(layout=layout).pack(TYPICAL, {}, limit=None).metadata

@@ -1,0 +1,253 @@
+"""What does not answer, what keeps failing, and what that costs the rest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from imgtag.errors import DocumentError, EventError, Unavailable
+from imgtag.flow.backoff import Backoff
+from imgtag.pipeline import PipelineLimits
+from imgtag.plugin.source import SourceFeatures
+from imgtag.stages.index import IndexUnavailable
+from imgtag.testing.source import MemorySource
+from imgtag.types.event import Hint, Intent
+from imgtag.types.ref import ObjectRef
+
+from .conftest import BUCKET, picture
+
+pytestmark = pytest.mark.anyio
+
+FOX = ObjectRef(BUCKET, "fox.jpg")
+LONG = Backoff(first=3600.0, maximum=3600.0)
+"""What is tried again is tried again after the test."""
+
+
+def limited(bench, **limits):
+    """A pipeline with other limits."""
+    return replace(
+        bench.pipeline(), limits=PipelineLimits(**{"concurrency": 4, "drain": 0.0, "backoff": LONG} | limits)
+    )
+
+
+async def run_until(pipeline, true) -> None:
+    """Run until something is so, and then stop at once."""
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline.run, anyio.Event())
+            while not true():
+                await anyio.sleep(0.001)
+            tasks.cancel_scope.cancel("seen")
+
+
+async def letters(bench):
+    return [letter async for letter in bench.source.dead.list()]
+
+
+# The index
+
+
+async def test_what_the_index_knows_is_not_guessed_while_it_is_down(bench):
+    """An object that is gone may have a document: without an answer nothing is concluded, and its deletion waits."""
+    bench.indexer.faults.fail(Unavailable("no route"), on="get")
+
+    with pytest.raises(IndexUnavailable, match="no route"):
+        await bench.reconciler()(Hint(ref=FOX))
+    bench.admitted = lambda _: False
+    bench.indexer.faults.fail(Unavailable("no route"), on="get")
+    with pytest.raises(IndexUnavailable, match="no route"):
+        await bench.reconciler()(Hint(ref=FOX))
+
+
+async def test_a_deletion_is_made_up_for_when_the_index_is_back(bench):
+    """Parked, so that labelling goes on meanwhile."""
+    bench.source.features = SourceFeatures(parks=True)
+    bench.store.put(FOX, picture("red fox"))
+    await bench.work_off()
+    assert bench.document(FOX.key) is not None
+    bench.source = MemorySource(features=SourceFeatures(parks=True))
+    bench.store.notify = bench.source.send
+    bench.indexer.faults.fail(Unavailable(), times=2)
+    bench.store.delete(FOX)
+    await bench.work_off()
+
+    assert bench.document(FOX.key) is None
+    assert [True] == [hint.parked and hint.removed for hint in bench.source.published]
+
+
+async def test_a_hint_that_cannot_be_parked_comes_again(bench):
+    """Where publishing fails too nothing is acknowledged."""
+    bench.source.features = SourceFeatures(parks=True)
+    bench.indexer.faults.fail(Unavailable(), times=2)
+    bench.source.faults.fail(Unavailable("no stream"), on="publish")
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.notify = None
+
+    await bench.work_off()
+
+    assert 1 == len(bench.source.naked)
+    assert [] == bench.source.published
+    assert 1 == bench.count("imgtag_retries_total", code="unavailable")
+    assert bench.document(FOX.key) is not None
+
+
+async def test_what_waits_for_the_index_alone_holds_back_nothing(bench):
+    """A parked hint that fails again waits by itself; other keys are labelled meanwhile."""
+    bench.source.features = SourceFeatures(parks=True)
+    pipeline = limited(bench, concurrency=1)
+    bench.indexer.faults.fail(Unavailable(), times=None)
+    bench.source.send(Hint(ref=FOX, parked=True))
+    bench.store.put(f"{BUCKET}/other.jpg", picture("kit fox"))
+
+    await run_until(pipeline, lambda: bench.source.published)
+
+    assert [picture("kit fox")] == bench.pool.asked
+    assert [FOX] == [delivery.hints[0].ref for delivery, _ in bench.source.naked]
+
+
+async def test_a_document_that_the_index_refuses_is_a_dead_letter(bench):
+    """It would be refused again."""
+    bench.store.put(FOX, picture("red fox"))
+    await bench.work_off()
+    bench.store.notify = None
+    bench.indexer.refused = dict.fromkeys(bench.indexer.documents, DocumentError("too long", code="too_long"))
+    bench.indexer.documents.clear()
+    bench.source = MemorySource()
+    bench.source.send(Hint(ref=FOX))
+    await bench.work_off()
+
+    assert [(FOX, "too_long", "too long")] == [(each.ref, each.code, each.reason) for each in await letters(bench)]
+    assert 1 == len(bench.source.acked)
+    assert [] == bench.source.naked
+
+
+# Everything else
+
+
+async def test_while_the_store_is_down_nothing_more_is_pulled(bench):
+    """Other sidecars may be able to work on it."""
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=None)
+    for number in range(9):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+
+    with anyio.move_on_after(0.2):
+        await limited(bench, concurrency=2).run(anyio.Event())
+
+    # Two were in work, and the next one was already next in line.
+    assert 1 <= bench.store.faults.count("open") <= 3
+    assert bench.source.faults.count("nak") == bench.store.faults.count("open")
+
+
+async def test_a_key_that_waits_keeps_no_slot_from_the_others(bench, everything):
+    """A resync goes on although one of its keys is tried again and again."""
+    bench.store.notify = None
+    bench.store.put(f"{BUCKET}/1.jpg", picture("unknown label"))
+    bench.store.put(f"{BUCKET}/2.jpg", picture("red fox"))
+    bench.source.send(resync=everything)
+
+    # One of the two slots is taken by whoever waits for the next delivery.
+    await run_until(limited(bench, concurrency=2), lambda: bench.document("2.jpg"))
+
+    assert [picture("unknown label"), picture("red fox")] == bench.pool.asked
+    assert [] == bench.source.acked
+
+
+async def test_pauses_grow_with_every_try(bench):
+    """Each about twice as long as the one before it, up to the longest."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.source.send(Hint(ref=FOX))
+    bench.source.finish()
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=4)
+    with anyio.fail_after(10):
+        await limited(bench, backoff=Backoff(first=0.008, maximum=0.03), drain=5).run(anyio.Event())
+
+    pauses = [delay for _, delay in bench.source.naked]
+    assert 4 == len(pauses)
+    for pause, full in zip(pauses, (0.008, 0.016, 0.03, 0.03), strict=True):
+        assert full / 2 <= pause <= full
+    assert bench.document(FOX.key) is not None
+
+
+async def test_nothing_is_given_up_without_a_dead_letter(bench):
+    """A message that is no notification stays where it is until its letter is kept."""
+    bench.source.send(problem=EventError("no JSON", payload=b"{"))
+    bench.source.dead.faults.fail(Unavailable("no room"), on="put", times=2)
+
+    await bench.work_off()
+
+    assert [b"{"] == [letter.payload for letter in await letters(bench)]
+    assert (2, 1) == (len(bench.source.naked), len(bench.source.acked))
+    assert 2 == bench.count("imgtag_retries_total", code="unavailable")
+
+
+async def test_a_bug_is_forgotten_when_the_key_is_done(bench):
+    """Three in a row set it aside, not three in a week."""
+    bench.store.notify = None
+    pipeline = bench.pipeline()
+    classify, outcomes = (
+        bench.pool.classify,
+        [RuntimeError(), RuntimeError(), None, RuntimeError(), RuntimeError(), None],
+    )
+
+    async def flaky(data, limits):
+        if error := outcomes.pop(0):
+            raise error
+        return await classify(data, limits)
+
+    bench.pool.classify = flaky
+    for name in ("red fox", "kit fox"):
+        bench.store.put(FOX, picture(name))
+        bench.source.broker.finished = False
+        bench.source.send(Hint(ref=FOX))
+        bench.source.finish()
+        with anyio.fail_after(10):
+            await pipeline.run(anyio.Event())
+
+    assert [] == outcomes
+    assert [] == await letters(bench)
+    assert ["kit fox"] == bench.document(FOX.key)["labels"]
+
+
+async def test_a_bug_is_told_with_its_key_and_its_traceback(bench, caplog):
+    """So that it can be mended; the letter says what it was."""
+    bench.store.put(FOX, picture("unknown label"))
+
+    await bench.work_off()
+
+    (letter,) = await letters(bench)
+    assert "ValueError: tuple.index(x): x not in tuple" == letter.reason
+    records = [record for record in caplog.records if record.message == "unexpected_error"]
+    assert [(BUCKET, "fox.jpg", logging.ERROR)] * 3 == [(each.bucket, each.key, each.levelno) for each in records]
+    assert all(record.exc_info[0] is ValueError for record in records)
+
+
+async def test_a_shared_key_is_looked_at_until_a_look_changes_nothing(bench):
+    """Another sidecar may have indexed something older meanwhile."""
+    bench.source.features = SourceFeatures(shared=True)
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.notify = None
+
+    def hide() -> None:
+        bench.store.put(FOX, picture("kit fox"))
+
+    bench.indexer.faults.when("apply.applied", hide)
+    await bench.work_off()
+
+    assert ["kit fox"] == bench.document(FOX.key)["labels"]
+    assert 3 == bench.store.faults.count("open")
+    assert 1 == len(bench.source.acked)
+
+
+async def test_a_retry_and_a_relabelling_are_never_answered_from_memory(bench):
+    """Somebody asked for them."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.source.send(Hint(ref=FOX, etag="e", sequencer="1", intent=Intent.STALE))
+    bench.source.send(Hint(ref=FOX, etag="e", sequencer="1", intent=Intent.STALE))
+
+    await bench.work_off()
+
+    assert 3 == bench.store.faults.count("open")
