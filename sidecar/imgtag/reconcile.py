@@ -31,7 +31,7 @@ from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotator
 from imgtag.stages.classify import EntryBuilder, Vocabularies
-from imgtag.stages.compare import may_pass, require_right
+from imgtag.stages.compare import may_pass, require_right_bucket
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
@@ -124,7 +124,7 @@ class Reconciler:
                 if body is None:
                     # A removal event is proof enough; without one, an empty bucket may be that of a wrong server.
                     if index.document is not None and not hint.removed:
-                        await require_right(self.store, hint.ref.bucket)
+                        await require_right_bucket(self.store, hint.ref.bucket)
                     return await self.delete_document(hint.ref, index, Result.ABSENT)
                 inspected = inspect(body.state, policy.codec)
                 look = Look(self, hint, index, policy, model, shadow, inspected)

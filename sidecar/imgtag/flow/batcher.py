@@ -21,24 +21,24 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Joins calls into batches: those of ``linger`` seconds, and those that come while a batch is under way."""
+    """Joins single calls into batches: those within ``linger`` seconds, and those that arrive while a batch runs."""
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], most: int, linger: float = 0.0
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], max_items: int, linger: float = 0.0
     ) -> None:
         self._run = run
-        self._most = most
+        self._max_items = max_items
         self._linger = linger
         self._waiting: list[_Waiting[Item, Answer]] = []
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._line = anyio.Lock(fast_acquire=True)
 
     async def __call__(self, item: Item) -> Answer:
         """The answer to ``item``; raises what its batch raised."""
         mine: _Waiting[Item, Answer] = _Waiting(item)
         self._waiting.append(mine)
-        async with self._turn:
+        async with self._line:
             while not mine.ready.is_set():
-                if self._linger and len(self._waiting) < self._most:
+                if self._linger and len(self._waiting) < self._max_items:
                     await anyio.sleep(self._linger)
                 await self._flush()
         if mine.error is not None:
@@ -46,14 +46,14 @@ class Batcher(Generic[Item, Answer]):
         return mine.answer  # type: ignore[return-value]
 
     async def _flush(self) -> None:
-        batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-        # The batch is everybody's: who happens to carry it may be cancelled, the others are not.
+        batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
+        # The batch belongs to all of its callers: the one that runs it may be cancelled while the others wait.
         with anyio.CancelScope(shield=True):
             try:
                 answers = await self._run([one.item for one in batch])
                 for one, answer in zip(batch, answers, strict=True):
                     one.answer = answer
-            except Exception as error:  # noqa: BLE001 - raised again in each of those who wait
+            except Exception as error:  # noqa: BLE001 - raised again in every caller
                 for one in batch:
                     one.error = error
             for one in batch:

@@ -9,18 +9,18 @@ import anyio
 
 
 class ByteBudget:
-    """Bytes in flight: a picture waits in its turn until there is room for it; one larger than all goes alone."""
+    """Limits the bytes in flight: an image waits in line for room, and one larger than the total goes alone."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._used = 0
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._line = anyio.Lock(fast_acquire=True)
         self._freed = anyio.Event()
 
     @asynccontextmanager
     async def reserve(self, count: int) -> AsyncIterator[None]:
         """Hold ``count`` bytes."""
-        async with self._turn:
+        async with self._line:
             while self._used and self._used + count > self._total:
                 await self._freed.wait()
             self._used += count

@@ -1,4 +1,4 @@
-"""Bytes -> what the model says, and the entries made of it."""
+"""Inference -> the entries that go on the object."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from imgtag.workers.answers import Inference
 
 
 class Vocabularies:
-    """What a model says under each policy; made once."""
+    """The vocabulary of each model under each policy, made once."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, str], Vocabulary] = {}
+        self._cache: dict[tuple[str, str], Vocabulary] = {}
 
     def __call__(self, model: ModelInfo, policy: LabelPolicy) -> Vocabulary:
-        """The vocabulary of this model and policy."""
+        """The labels that this model can give under this policy."""
         key = (model.id, policy.digest)
-        if key not in self._made:
-            self._made[key] = model.vocabulary(policy)
-        return self._made[key]
+        if key not in self._cache:
+            self._cache[key] = model.vocabulary(policy)
+        return self._cache[key]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryBuilder:
-    """Who writes entries: site, and what of a picture may be said."""
+    """Builds entries for objects of one site; position and the rest of EXIF can be left out."""
 
     site: str
     gps: bool = True
     exif: bool = True
 
-    def build(self, state: ObjectState, inference: Inference, model: ModelInfo, said: Vocabulary) -> Entries:
-        """Labels, mark, facts, raw and vector of one picture, before what has no room is dropped."""
+    def build(self, state: ObjectState, inference: Inference, model: ModelInfo, vocabulary: Vocabulary) -> Entries:
+        """Labels, mark, facts, raw scores and vector of one image; the codec later drops what does not fit."""
         facts = replace(inference.facts, modified=int(state.modified)).without(gps=self.gps, exif=self.exif)
         mark = Mark(
             model=model.id,
-            rules=said.digest,
+            rules=vocabulary.digest,
             content=inference.content,
             etag=state.etag,
             etag_after=state.etag,
@@ -51,15 +51,15 @@ class EntryBuilder:
             version=state.version,
             at=int(time.time()),
         )
-        labels = said.labels_to_write(inference.raw)
+        labels = vocabulary.labels_to_write(inference.raw)
         vec = Vector(model.projection, inference.vec) if model.projection and inference.vec else None
         return Entries(labels=labels, mark=mark, facts=facts, raw=inference.raw, vec=vec)
 
-    def rebuild(self, state: ObjectState, entries: Entries, mark: Mark, raw: Raw, said: Vocabulary) -> Entries:
-        """The entries of a picture with labels made anew of the scores that were kept of it."""
+    def rebuild(self, state: ObjectState, entries: Entries, mark: Mark, raw: Raw, vocabulary: Vocabulary) -> Entries:
+        """The entries of a labelled image with labels selected again from its kept scores."""
         mark = replace(
             mark,
-            rules=said.digest,
+            rules=vocabulary.digest,
             etag=state.etag,
             etag_after=state.etag,
             owner=owner_digest(self.site, state.ref),
@@ -67,4 +67,4 @@ class EntryBuilder:
             at=int(time.time()),
         )
         facts = entries.facts and entries.facts.without(gps=self.gps, exif=self.exif)
-        return replace(entries, labels=said.labels_to_write(raw), mark=mark, facts=facts)
+        return replace(entries, labels=vocabulary.labels_to_write(raw), mark=mark, facts=facts)

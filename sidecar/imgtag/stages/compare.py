@@ -9,50 +9,50 @@ from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.types.document import Document
 from imgtag.types.event import Hint
-from imgtag.types.ref import Listed, ObjectRef, Scope
+from imgtag.types.ref import ObjectRef, Scope
 
 _PASSING_CODES = frozenset({"permission", "read_only"})
 """Refusals that end without a new ETag: an admin grants a permission, or mounts the folder writable."""
 
 
 async def find_differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
-    """A hint for each object that the index lacks or knows with another ETag, and for each document without object.
+    """Yield a hint for each object that the index lacks or knows with another ETag, and for each orphaned document.
 
-    Objects that were refused for a reason that may have passed are hinted at as well.
+    Objects that were refused for a reason that may have passed are included.
 
-    Both sides come in the order of their keys, so that memory does not grow with their number. An empty
-    index has nothing to lose: there a bucket that is doubtful is taken for empty.
+    Both sides come in the order of their keys, so memory does not grow with their number. An empty index has
+    nothing to lose: then a bucket that shows nothing is believed to be empty. Raises BucketAbsent.
     """
     documents = aiter(indexer.scan(site, scope, fields=("etag", "code")))
     document = await anext(documents, None)
     if document is not None:
-        await require_right(store, scope.bucket)
+        await require_right_bucket(store, scope.bucket)
     try:
         async for listed in store.list(scope):
-            while document is not None and _key(document) < listed.ref.key.encode():
-                yield _gone(scope, document)
+            while document is not None and document["key"].encode() < listed.ref.key.encode():
+                yield _removal(scope, document)
                 document = await anext(documents, None)
             same = document is not None and document["key"] == listed.ref.key
             known = same and document is not None and document["etag"] == listed.etag
             if not known or (document is not None and may_pass(store, document)):
-                yield _changed(listed)
+                yield Hint(ref=listed.ref)
             if same:
                 document = await anext(documents, None)
     except BucketAbsent:
         if document is not None:
             raise
     while document is not None:
-        yield _gone(scope, document)
+        yield _removal(scope, document)
         document = await anext(documents, None)
 
 
 def may_pass(store: Store, document: Document) -> bool:
-    """Whether the object was refused for a reason outside of its content, and the store tells when that is over."""
+    """Whether the object was refused for a reason outside its content that the store reports when it is over."""
     return store.features.tells_refusals and document.get("code") in _PASSING_CODES
 
 
-async def require_right(store: Store, bucket: str) -> None:
-    """Raises BucketAbsent where the bucket shows nothing, and so may be one of the same name on the wrong server."""
+async def require_right_bucket(store: Store, bucket: str) -> None:
+    """Raise BucketAbsent if the bucket shows nothing: it may be one of the same name on the wrong server."""
     if store.features.sure_when_empty:
         return
     async for _ in store.list(Scope(bucket)):
@@ -60,13 +60,5 @@ async def require_right(store: Store, bucket: str) -> None:
     raise BucketAbsent(f"{bucket} is empty, and the index knows of objects in it")
 
 
-def _key(document: Document) -> bytes:
-    return str(document["key"]).encode()
-
-
-def _gone(scope: Scope, document: Document) -> Hint:
+def _removal(scope: Scope, document: Document) -> Hint:
     return Hint(ref=ObjectRef(scope.bucket, document["key"]), removed=True)
-
-
-def _changed(listed: Listed) -> Hint:
-    return Hint(ref=listed.ref)

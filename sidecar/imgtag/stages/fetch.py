@@ -7,8 +7,10 @@ from imgtag.plugin.store import Body
 
 
 async def fetch(body: Body, limit: int) -> bytes:
-    """All bytes of the object. Raises Unreadable where they cannot be had or are too many, Conflict where they are
-    no longer those of its state.
+    """All bytes of the object.
+
+    Raises Unreadable if they cannot be read or exceed ``limit``, Conflict if the object has changed since it was
+    opened.
     """
     state = body.state
     if state.unreadable:
