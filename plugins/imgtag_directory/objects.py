@@ -232,6 +232,7 @@ class Objects:
             size=status.st_size,
             modified=status.st_mtime,
             content_type=media_type(ref.key),
+            revision=str(status.st_ctime_ns),  # the kernel sets it at every change, and no user can
             **known,  # type: ignore[arg-type]
         )
 

@@ -82,6 +82,9 @@ def parse_state(
         metadata={name: decode_words(value) for name, value in native.raw.items()},
         tags=tags,
         version=None if version == "null" else version,
+        revision=modified if version == "null" else version,
+        # A composite checksum ("...-2") is of the parts' checksums, not of the bytes.
+        sha256=sha256 if "-" not in (sha256 := plain.get("x-amz-checksum-sha256", "-")) else None,
         readonly=next((code for code in _locks(plain) if code not in write_on), None),
         unreadable=_unreadable_code(plain, is_minio=native.is_minio),
         native=native,

@@ -13,9 +13,10 @@ all this one function:
 from __future__ import annotations
 
 import logging
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import anyio
@@ -36,14 +37,16 @@ from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
+from imgtag.stages.receive import OwnWrites
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
 from imgtag.types.image_formats import is_image
 from imgtag.types.labels import Raw
-from imgtag.types.mark import content_digest
+from imgtag.types.mark import content_digest, encode_digest, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.result import Result
+from imgtag.types.signature import Trust
 from imgtag.workers.generations import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -95,6 +98,7 @@ class Reconciler:
     budget: ByteBudget
     metrics: Metrics
     health: Health
+    own_writes: OwnWrites
     vocabularies: Vocabularies = field(default_factory=Vocabularies)
 
     async def __call__(self, hint: Hint) -> Outcome:
@@ -164,7 +168,7 @@ class Look:
         too_large_to_tell = self.inspected.image is None and self.inspected.state.size > self.policy.max_bytes
         if self.inspected.image is False or too_large_to_tell:
             return await self.reconciler.delete_document(self.hint.ref, self.index, Result.SKIPPED)
-        if self.inspected.holds and not self._wants_relabel:
+        if self._is_believed and not self._wants_relabel:
             return await self._index_marked()
         if self.hint.intent is Intent.NORMAL and self._is_checkpointed(self.index.document):
             return Outcome(result=Result.CURRENT)
@@ -184,7 +188,7 @@ class Look:
                 await opened.aclose()  # the connection is free again while the picture is classified
                 if self.inspected.image is None and not is_image(data):
                     return await parts.delete_document(state.ref, self.index, Result.SKIPPED)
-                labelled_before = self.inspected.holds or await self._is_made_from(data)
+                labelled_before = self._is_believed or await self._is_made_from(data)
                 if labelled_before and not self._wants_relabel:
                     return await self._index_marked()
                 entries, raw = (self._relabel() if labelled_before else None), None
@@ -194,6 +198,8 @@ class Look:
                     result = Result.LABELLED
                 with parts.metrics.stage("annotate"), parts.health.calls("store"):
                     annotated = await parts.annotator.annotate(state, self.inspected.user, entries, policy, data)
+                if annotated.written:
+                    parts.own_writes.remember(annotated.state)
                 await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
                 if raw is not None:
                     await self._compare_with_shadow(raw, data)
@@ -217,7 +223,10 @@ class Look:
         """
         if self._is_stale:
             self.reconciler.metrics.stale.inc()
-        document = self._document(self.inspected.state, self.inspected.entries)
+        entries = self.inspected.entries
+        if self.inspected.trust is Trust.LABELS and not self._is_believed:
+            entries = replace(entries, raw=None)  # in the first format they are not signed: labels must do
+        document = self._document(self.inspected.state, entries)
         if self.index.document == document:
             return Outcome(result=Result.CURRENT)
         await self.reconciler.upsert(document)
@@ -235,7 +244,7 @@ class Look:
     def _relabel(self) -> Entries | None:
         """Entries by the present rules from the scores that this model gave; None where these were not kept."""
         mark, raw = self.inspected.entries.mark, self.inspected.entries.raw
-        if mark is None or raw is None or mark.model != self._vocabulary.model:
+        if mark is None or raw is None or self.inspected.trust is not Trust.ALL or mark.model != self._vocabulary.model:
             return None
         builder = self.reconciler.entry_builder
         return builder.rebuild(self.inspected.state, self.inspected.entries, mark, raw, self._vocabulary)
@@ -257,9 +266,15 @@ class Look:
 
     def _document(self, state: ObjectState, entries: Entries, problem: Problem | None = None) -> Document:
         """The document, in the vocabulary of the model that labelled the object where that model is known."""
-        info = self.model.info
+        info, known = self.model.info, self.model.known
         if entries.mark:
-            info = self.model.known.get(entries.mark.model, info)
+            info = known.get(entries.mark.model, info)
+        if not self.policy.codec.keys:
+            # Without a key anybody can write a mark, so no label name is indexed that no model here has: each new name
+            # takes one of the 65,535 fields of a Meilisearch index for good.
+            names = self._vocabulary.labels.keys() | self._vocabulary.ancestors.keys()
+            names |= {name for each in known.values() for name in each.known()}
+            entries = replace(entries, labels=tuple(label for label in entries.labels if label.name in names))
         return build_document(
             self.reconciler.site,
             state,
@@ -271,12 +286,12 @@ class Look:
         )
 
     async def _is_made_from(self, data: bytes) -> bool:
-        """Whether a genuine mark was made from these bytes although the ETag differs.
+        """Whether a genuine mark was made from these bytes.
 
-        So it is with a store that changes ETags, with a copy, and with a second upload of the same file.
+        The ETag may differ: with a store that changes ETags, with a copy, and with a second upload of the same file.
         """
         mark = self.inspected.entries.mark
-        if mark is None or not self.inspected.genuine:
+        if mark is None or not self.inspected.is_genuine:
             return False
         return mark.content == await anyio.to_thread.run_sync(content_digest, data)
 
@@ -289,6 +304,31 @@ class Look:
             return False
         return document["status"] in {"refused", "failed"} or self.policy.strategy in _MARKLESS or "code" in document
 
+    @cached_property
+    def _is_believed(self) -> bool:
+        """Whether the mark proves, without the bytes, that these labels belong to this content.
+
+        With a key, an ETag is a hint and not a proof: two files can have one MD5, and a file's time can be set back.
+        What proves it is that nobody wrote on the object since a sidecar did: as this process remembers it, or as the
+        document says that was indexed after that write. A checksum that the store computed itself does as well.
+        """
+        state, mark, document = self.inspected.state, self.inspected.entries.mark, self.index.document
+        if mark is None or not self.inspected.etag_matches:
+            return False
+        if not self.policy.codec.keys:
+            return True
+        if self.inspected.trust is Trust.NONE or mark.owner != owner_digest(self.reconciler.site, state.ref):
+            return False
+        indexed = document is not None and (document["etag"], document.get("labelled")) == (state.etag, mark.at)
+        if self.inspected.trust is Trust.UNSIGNED:
+            return indexed  # from before there was a key; a forged mark has no such document
+        indexed_revision = document.get("revision") if document is not None and indexed else None
+        return (
+            self.reconciler.own_writes.is_unchanged(state)
+            or (indexed_revision is not None and indexed_revision == state.revision)
+            or (state.sha256 is not None and encode_digest(b64decode(state.sha256)) == mark.content)
+        )
+
     @property
     def _wants_relabel(self) -> bool:
         return self.hint.intent is Intent.STALE and self._is_stale
@@ -296,6 +336,8 @@ class Look:
     @property
     def _is_stale(self) -> bool:
         mark = self.inspected.entries.mark
+        if mark is not None and self.inspected.trust is not Trust.ALL:
+            return True  # the signature is missing or of the first format: labelling again signs everything
         return mark is not None and (mark.model, mark.rules) != (self._vocabulary.model, self._vocabulary.digest)
 
     @cached_property

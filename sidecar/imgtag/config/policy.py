@@ -99,7 +99,7 @@ class PolicyResolver:
                 decimals=labels.decimals,
                 layout=labels.layout,
                 keep=frozenset(labels.keep),
-                key=labels.mark_key.get_secret_value().encode() if labels.mark_key else None,
+                keys=split_keys(labels.mark_key.get_secret_value()) if labels.mark_key else (),
             ),
             limits=PictureLimits(
                 pixels=limits.max_pixels,
@@ -111,6 +111,11 @@ class PolicyResolver:
             strategy=writeback.strategy,
             settle=writeback.settle,
         )
+
+
+def split_keys(text: str) -> tuple[bytes, ...]:
+    """The mark keys of a setting or a file, one a line: the first signs, all verify."""
+    return tuple(line.strip().encode() for line in text.splitlines() if line.strip())
 
 
 def takes_everything(config: Config) -> bool:

@@ -34,7 +34,7 @@ from imgtag.stages.classify import EntryBuilder
 from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
-from imgtag.stages.receive import is_own_write
+from imgtag.stages.receive import OwnWrites
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
@@ -126,7 +126,7 @@ class Sidecar:
 
     def _make_pipeline(self, source: Source, store: Store, indexer: Indexer, generations: ModelGenerations) -> Pipeline:
         site, settings, document = self.config.site.name, self.config.pipeline, self.config.document
-        resolver = PolicyResolver(self.config)
+        resolver, own_writes = PolicyResolver(self.config), OwnWrites()
         return Pipeline(
             source=source,
             reconcile=Reconciler(
@@ -141,9 +141,10 @@ class Sidecar:
                 budget=ByteBudget(settings.bytes_in_flight),
                 metrics=self.metrics,
                 health=self.health,
+                own_writes=own_writes,
             ),
             find_differences=lambda scope: find_differences(store, indexer, site, scope),
-            is_own_write=lambda hint: is_own_write(hint, site, resolver.general.codec),
+            is_own_write=lambda hint: own_writes.reports(hint, site, (resolver(hint.ref) or resolver.general).codec),
             metrics=self.metrics,
             limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=self._make_backoff()),
             health=self.health,

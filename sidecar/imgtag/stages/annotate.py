@@ -56,6 +56,7 @@ class Annotated:
     state: ObjectState
     entries: Entries
     problem: Problem | None = None
+    written: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,7 @@ class Annotator:
             self.metrics.writes_refused.labels(error.code).inc()
             return Annotated(state=state, entries=kept, problem=Problem.of(error))
         self.metrics.writes.inc()
-        return Annotated(state=written, entries=readable)
+        return Annotated(state=written, entries=readable, written=True)
 
 
 def _tagging(state: ObjectState, entries: Entries, policy: ObjectPolicy) -> Rewrite:

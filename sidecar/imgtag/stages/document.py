@@ -66,6 +66,7 @@ def build_document(
         "size": state.size,
         "etag": state.etag,
         "modified": modified,
+        "revision": state.revision,
         # What became of it.
         "status": (problem and problem.status) or ("labelled" if said.labels or said.ancestors else "unlabelled"),
         "code": problem and problem.code,

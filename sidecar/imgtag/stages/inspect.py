@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from imgtag.types.image_formats import SUFFIXES
 from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectState
+from imgtag.types.signature import Trust
 
 _GENERIC_TYPES = frozenset({
     "", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "application/binary",
@@ -31,28 +32,33 @@ _DATA_SUFFIXES = frozenset({
 class Inspected:
     """An object with our entries and the user's told apart.
 
-    ``genuine``: a mark is there and ours. ``holds``: and it was made from the content that is there.
-    ``image``: True or False by content type or suffix; None where only its first bytes can tell.
+    ``trust``: how far our entries can be believed. ``image``: True or False by content type or suffix; None where
+    only its first bytes can tell.
     """
 
     state: ObjectState
     entries: Entries
     user: Mapping[str, str]
-    genuine: bool
+    trust: Trust
     image: bool | None
 
     @property
-    def holds(self) -> bool:
+    def is_genuine(self) -> bool:
+        """Whether a mark is there and a sidecar of this site wrote it, here or on an object that was copied."""
+        return self.trust in {Trust.LABELS, Trust.ALL}
+
+    @property
+    def etag_matches(self) -> bool:
+        """Whether the mark expects the ETag that is there."""
         mark = self.entries.mark
-        return self.genuine and mark is not None and mark.etag_after == self.state.etag
+        return mark is not None and mark.etag_after == self.state.etag
 
 
 def inspect(state: ObjectState, codec: MetadataCodec) -> Inspected:
     """Read the headers of an object."""
     entries, user = codec.split(state.metadata)
-    return Inspected(
-        state=state, entries=entries, user=user, genuine=codec.genuine(entries), image=_is_called_image(state)
-    )
+    trust = codec.verify(entries, state.metadata)
+    return Inspected(state=state, entries=entries, user=user, trust=trust, image=_is_called_image(state))
 
 
 def _is_called_image(state: ObjectState) -> bool | None:

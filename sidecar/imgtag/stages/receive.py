@@ -3,25 +3,71 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 from imgtag.types.event import Hint, Intent
 from imgtag.types.mark import owner_digest
 from imgtag.types.metadata import MetadataCodec
-from imgtag.types.ref import ObjectRef
+from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.signature import Trust
 
 MAX_REMEMBERED = 10_000
-"""Keys whose last processed event is remembered."""
+"""Keys whose last event or write is remembered."""
 
 
-def is_own_write(hint: Hint, site: str, codec: MetadataCodec) -> bool:
-    """Whether the event reports our own write: a genuine mark for this very object, with the ETag that we expect."""
-    if hint.metadata is None or hint.removed or hint.intent is not Intent.NORMAL:
-        return False
-    entries, _ = codec.split(hint.metadata)
-    mark = entries.mark
-    if mark is None or mark.owner != owner_digest(site, hint.ref) or not codec.genuine(entries):
-        return False
-    return hint.etag is not None and hint.etag.strip('"') == mark.etag_after.strip('"')
+@dataclass(frozen=True, kw_only=True)
+class _Write:
+    """A write of ours; ``event`` identifies the one event that reported it, once that has come."""
+
+    etag: str
+    revision: str | None
+    version: str | None
+    event: tuple[str | None, str, str] | None = None
+
+
+class OwnWrites:
+    """Remembers what this process wrote on objects.
+
+    A mark with the right ETag is no proof of the content: whoever makes two files of one MD5, or sets a file's time
+    back, can carry a genuine mark over to other bytes. What this process wrote itself it knows without reading.
+    """
+
+    def __init__(self, max_keys: int = MAX_REMEMBERED) -> None:
+        self._max_keys = max_keys
+        self._writes: OrderedDict[ObjectRef, _Write] = OrderedDict()
+
+    def remember(self, state: ObjectState) -> None:
+        """The object as it was directly after our write."""
+        self._put(state.ref, _Write(etag=state.etag, revision=state.revision, version=state.version))
+
+    def is_unchanged(self, state: ObjectState) -> bool:
+        """Whether nobody has written on the object since we did."""
+        write = self._writes.get(state.ref)
+        return write is not None and (write.etag, write.revision) == (state.etag, state.revision)
+
+    def reports(self, hint: Hint, site: str, codec: MetadataCodec) -> bool:
+        """Whether the event reports a write of ours: a genuine mark for this very object, and a write we remember.
+
+        One write has one event, which may come several times: another event of the same write is somebody else's.
+        """
+        write, event = self._writes.get(hint.ref), _identity(hint)
+        if not codec.keys or write is None or event is None or hint.metadata is None:
+            return False
+        if (write.etag.strip('"'), write.version) != ((hint.etag or "").strip('"'), hint.version or write.version):
+            return False
+        entries, _ = codec.split(hint.metadata)
+        if codec.verify(entries, hint.metadata) is not Trust.ALL or entries.mark is None:
+            return False
+        if entries.mark.owner != owner_digest(site, hint.ref) or write.event not in {None, event}:
+            return False
+        self._put(hint.ref, replace(write, event=event))
+        return True
+
+    def _put(self, ref: ObjectRef, write: _Write) -> None:
+        self._writes[ref] = write
+        self._writes.move_to_end(ref)
+        if len(self._writes) > self._max_keys:
+            self._writes.popitem(last=False)
 
 
 class Recent:

@@ -331,6 +331,7 @@ def _state(ref: ObjectRef, version: Version) -> ObjectState:
         metadata=dict(version.metadata),
         tags=dict(version.tags),
         version=version.id,
+        revision=str(version.moment),
         readonly=version.readonly,
         unreadable=version.unreadable,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,6 @@ from imgtag.types.facts import LATEST
 from imgtag.types.packed import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from imgtag.types.labels import Label
     from imgtag.types.ref import ObjectRef
 
 _DIGEST = 16
@@ -23,15 +19,16 @@ _DIGEST = 16
 
 def content_digest(data: bytes) -> str:
     """The first 128 bits of the SHA-256 of an object's bytes, base64url."""
-    return _text(sha256(data).digest())
+    return encode_digest(sha256(data).digest())
 
 
 def owner_digest(site: str, ref: ObjectRef) -> str:
     """Which object of which site a mark was made for."""
-    return _text(sha256(f"{site}\0{ref.bucket}\0{ref.key}".encode()).digest()[:9])
+    return encode_digest(sha256(f"{site}\0{ref.bucket}\0{ref.key}".encode()).digest()[:9])
 
 
-def _text(digest: bytes) -> str:
+def encode_digest(digest: bytes) -> str:
+    """Its first 128 bits, base64url without padding."""
     return urlsafe_b64encode(digest[:_DIGEST]).rstrip(b"=").decode()
 
 
@@ -39,8 +36,9 @@ def _text(digest: bytes) -> str:
 class Mark:
     """Says that the labels beside it were made from ``content``.
 
-    ``etag`` is the one seen, ``etag_after`` the one expected after the write; ``version`` the source
-    version where there is one; ``at`` seconds since 1970.
+    ``etag`` is the one seen, ``etag_after`` the one expected after the write; ``version`` the source version where
+    there is one; ``at`` seconds since 1970. ``signature`` is made by `imgtag.types.signature` over everything that the
+    sidecar wrote on the object.
     """
 
     model: str
@@ -54,16 +52,17 @@ class Mark:
     signature: str = ""
 
     def encode(self) -> str:
-        return pack({**self._fields(), "s": self.signature})
+        """One line that ``decode`` reads."""
+        return pack({**self.unsigned_fields(), "s": self.signature})
 
-    def _fields(self) -> dict[str, str]:
-        after = "" if self.etag_after == self.etag else self.etag_after
+    def unsigned_fields(self) -> dict[str, str]:
+        """Everything but the signature, in the order of the line."""
         return {
             "m": self.model,
             "r": self.rules,
             "c": self.content,
             "e": self.etag,
-            "x": after,
+            "x": "" if self.etag_after == self.etag else self.etag_after,
             "o": self.owner,
             "t": str(self.at),
             "v": self.version or "",
@@ -71,9 +70,12 @@ class Mark:
 
     @classmethod
     def decode(cls, text: str) -> Mark | None:
-        """None where ``text`` is no mark."""
+        """None where ``text`` is not a mark."""
         fields = unpack(text)
-        if fields is None or not {"m", "r", "c", "e", "o", "t"} <= fields.keys() or not _seconds(fields["t"]):
+        if fields is None or not {"m", "r", "c", "e", "o", "t"} <= fields.keys():
+            return None
+        at = fields["t"]
+        if not (at.isascii() and at.isdigit() and len(at) <= 12 and int(at) <= LATEST):
             return None
         return cls(
             model=fields["m"],
@@ -82,26 +84,7 @@ class Mark:
             etag=fields["e"],
             etag_after=fields.get("x") or fields["e"],
             owner=fields["o"],
-            at=int(fields["t"]),
+            at=int(at),
             version=fields.get("v") or None,
             signature=fields.get("s", ""),
         )
-
-    def signed(self, labels: Iterable[Label], key: bytes | None) -> Mark:
-        """With an HMAC over everything above and the labels; without one where there is no key."""
-        return replace(self, signature=self._sign(labels, key) if key else "")
-
-    def genuine(self, labels: Iterable[Label], key: bytes | None) -> bool:
-        """Whether it is ours. Without a key every mark is believed."""
-        # As bytes: a forged signature may hold what compare_digest takes of text only in ASCII.
-        said = self.signature.encode(errors="replace")
-        return not key or hmac.compare_digest(said, self._sign(labels, key).encode())
-
-    def _sign(self, labels: Iterable[Label], key: bytes) -> str:
-        said = [f"{label.name}={label.confidence:.6f}" for label in labels]
-        text = "\n".join([pack(self._fields()), *said])
-        return _text(hmac.digest(key, text.encode(errors="replace"), "sha256"))
-
-
-def _seconds(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 12 and int(text) <= LATEST

@@ -14,6 +14,7 @@ from imgtag.errors import WriteRefused
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name, name_to_label, parse_confidence
 from imgtag.types.mark import Mark
+from imgtag.types.signature import Trust, sign, verify
 from imgtag.types.vector import Vector
 
 if TYPE_CHECKING:
@@ -46,22 +47,32 @@ class Packed:
 
 @dataclass(frozen=True, kw_only=True)
 class MetadataCodec:
-    """Writes and reads entries. ``keep`` names the optional ones that are written; ``key`` signs marks."""
+    """Writes and reads entries. ``keep`` names the optional ones that are written.
+
+    The first of ``keys`` signs what is written; each of them verifies. Without keys every mark is believed.
+    """
 
     prefix: str = "imgtag_"
     decimals: int = 2
     layout: Layout = "names"
     keep: frozenset[str] = frozenset({"facts", "raw", "vec"})
-    key: bytes | None = None
+    keys: tuple[bytes, ...] = ()
 
     def split(self, metadata: Mapping[str, str]) -> tuple[Entries, dict[str, str]]:
         """Our entries and the user's. What we cannot read of ours is as if absent; it is never the user's."""
-        others = {name: value for name, value in metadata.items() if name not in RESERVED}
-        named = {name: self._label(name, value) for name, value in others.items()}
-        user = {name: value for name, value in others.items() if named[name] is None}
-        labels = [*filter(None, named.values()), *_listed(metadata.get(LABELS, ""))]
+        labels, user = [], {}
+        for name, value in metadata.items():
+            if (label := self._read_label(name, value)) is not None:
+                labels.append(label)
+            elif name not in RESERVED:
+                user[name] = value
+        for item in filter(None, metadata.get(LABELS, "").split(",")):
+            name, _, value = item.rpartition("=")
+            confidence = parse_confidence(value)
+            if name and confidence is not None:
+                labels.append(Label(name_to_label(name), confidence))
         entries = Entries(
-            labels=_ranked({label.name: label for label in labels}.values()),
+            labels=_rank({label.name: label for label in labels}.values()),
             mark=Mark.decode(metadata.get(MARK, "")),
             facts=Facts.decode(metadata.get(FACTS, "")),
             raw=Raw.decode(metadata[RAW]) if RAW in metadata else None,
@@ -69,23 +80,34 @@ class MetadataCodec:
         )
         return entries, user
 
-    def genuine(self, entries: Entries) -> bool:
-        """Whether the mark is there and ours."""
-        return entries.mark is not None and entries.mark.genuine(entries.labels, self.key)
+    def verify(self, entries: Entries, metadata: Mapping[str, str]) -> Trust:
+        """How far ``entries``, which were read from ``metadata``, can be believed."""
+        written = {
+            name: value
+            for name, value in metadata.items()
+            if name != MARK and (name in RESERVED or self._read_label(name, value) is not None)
+        }
+        return verify(entries.mark, entries.labels, written, self.keys)
 
     def pack(self, entries: Entries, user: Mapping[str, str], *, limit: int | None, overhead: int = 0) -> Packed:
         """What fits beside the user's entries: vec goes first, then facts, raw, the labels by priority, weakest first.
 
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
-        wanted = self._beside(user, self._kept(entries))
+        wanted = self._round(entries)
+        if self.layout == "names":  # never over an entry that the user has for something else
+            free = (label for label in wanted.labels if self.prefix + label_to_name(label.name) not in user)
+            wanted = replace(wanted, labels=tuple(free))
         for candidate in [wanted, *_shorter(wanted)]:
-            sealed = self._sealed(candidate)
-            metadata = {**user, **self._encode(sealed)}
+            metadata, sealed = {**user, **self._encode(candidate)}, candidate
+            if candidate.mark:
+                written = {name: value for name, value in metadata.items() if name not in user}
+                mark = replace(candidate.mark, signature=sign(candidate.mark, written, self.keys))
+                metadata[MARK], sealed = mark.encode(), replace(candidate, mark=mark)
             if limit is None or _size(metadata, overhead) <= limit:
                 return Packed(metadata=metadata, entries=sealed)
         raise WriteRefused(
-            f"the object's own metadata leave no room for labels ({_size(user, overhead)} of {limit} bytes)",
+            f"the object's own metadata leaves no room for labels ({_size(user, overhead)} of {limit} bytes)",
             code="metadata_full",
         )
 
@@ -96,73 +118,52 @@ class MetadataCodec:
         }
 
     def kept(self, entries: Entries) -> Entries:
-        """The entries as they would be written where there is room for all."""
-        return self._sealed(self._kept(entries))
+        """The entries as they would be written on an object with room for all."""
+        return self.pack(entries, {}, limit=None).entries
 
-    def _kept(self, entries: Entries) -> Entries:
+    def _round(self, entries: Entries) -> Entries:
         """As a reader will find them, so that a document made of them now is the one that is made of them later."""
         rounded = (replace(label, confidence=round(label.confidence, self.decimals)) for label in entries.labels)
         return replace(
             entries,
-            labels=_ranked(label for label in rounded if label.confidence > 0),
+            labels=_rank(label for label in rounded if label.confidence > 0),
             facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
             raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
             vec=entries.vec if "vec" in self.keep else None,
         )
 
-    def _beside(self, user: Mapping[str, str], entries: Entries) -> Entries:
-        """Without the labels whose names the user has taken for something else."""
-        if self.layout == "single":
-            return entries
-        free = (label for label in entries.labels if self.prefix + label_to_name(label.name) not in user)
-        return replace(entries, labels=tuple(free))
-
-    def _sealed(self, entries: Entries) -> Entries:
-        mark = entries.mark
-        return replace(entries, mark=mark.signed(entries.labels, self.key) if mark else None)
-
     def _encode(self, entries: Entries) -> dict[str, str]:
-        optional = {
-            FACTS: entries.facts.encode() if entries.facts else "",
-            RAW: entries.raw.encode() if entries.raw else "",
-            VEC: entries.vec.encode() if entries.vec else "",
-            MARK: entries.mark.encode() if entries.mark else "",
-        }
-        return {**self._label_entries(entries.labels), **{name: value for name, value in optional.items() if value}}
-
-    def _label_entries(self, labels: tuple[Label, ...]) -> dict[str, str]:
-        encoded = {label_to_name(label.name): f"{label.confidence:.{self.decimals}f}" for label in labels}
+        """All entries but the mark."""
+        encoded = {label_to_name(label.name): f"{label.confidence:.{self.decimals}f}" for label in entries.labels}
         if self.layout == "names":
-            return {self.prefix + name: value for name, value in encoded.items()}
-        return {LABELS: ",".join(f"{name}={value}" for name, value in encoded.items())} if encoded else {}
+            written = {self.prefix + name: value for name, value in encoded.items()}
+        else:
+            written = {LABELS: ",".join(f"{name}={value}" for name, value in encoded.items())}
+        written[FACTS] = entries.facts.encode() if entries.facts else ""
+        written[RAW] = entries.raw.encode() if entries.raw else ""
+        written[VEC] = entries.vec.encode() if entries.vec else ""
+        return {name: value for name, value in written.items() if value}
 
-    def _label(self, name: str, value: str) -> Label | None:
-        """The label of an entry; None where the entry is none of ours."""
+    def _read_label(self, name: str, value: str) -> Label | None:
+        """The label of an entry; None where the entry is not one of ours."""
         confidence = parse_confidence(value)
-        label = name.removeprefix(self.prefix) if name.startswith(self.prefix) else ""
-        return Label(name_to_label(label), confidence) if label and confidence is not None else None
+        encoded = name.removeprefix(self.prefix) if name.startswith(self.prefix) else ""
+        return Label(name_to_label(encoded), confidence) if encoded and confidence is not None else None
 
 
-def _ranked(labels: Iterable[Label]) -> tuple[Label, ...]:
+def _rank(labels: Iterable[Label]) -> tuple[Label, ...]:
     return tuple(sorted(labels, key=lambda label: (-label.confidence, label.name)))
 
 
 def _shorter(entries: Entries) -> Iterator[Entries]:
+    """What is given up for room, step by step."""
     yield replace(entries, vec=None)
     yield replace(entries, vec=None, facts=None)
     bare = replace(entries, vec=None, facts=None, raw=None)
-    worth = sorted(bare.labels, key=lambda label: -label.priority)
-    for count in range(len(worth), -1, -1):
-        yield replace(bare, labels=_ranked(worth[:count]))
+    by_priority = sorted(bare.labels, key=lambda label: -label.priority)
+    for count in range(len(by_priority), -1, -1):
+        yield replace(bare, labels=_rank(by_priority[:count]))
 
 
 def _size(metadata: Mapping[str, str], overhead: int) -> int:
     return sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
-
-
-def _listed(text: str) -> Iterator[Label]:
-    for item in filter(None, text.split(",")):
-        name, _, value = item.rpartition("=")
-        confidence = parse_confidence(value)
-        if name and confidence is not None:
-            yield Label(name_to_label(name), confidence)

@@ -59,6 +59,11 @@ class ObjectState:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     version: str | None = None
+    revision: str | None = None
+    """Changes with every write of the object, also of its metadata alone: its version, the time of its last change.
+    None where the store cannot tell."""
+    sha256: str | None = None
+    """SHA-256 of the bytes, base64, where the store computed it itself over the whole object."""
     readonly: str | None = None
     """Code that says why nothing may be written on it (``retention``, ``legal_hold``, ``replica``)."""
     unreadable: str | None = None

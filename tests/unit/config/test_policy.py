@@ -97,7 +97,7 @@ writeback = { strategy = "none" }
     assert first is not None
     assert (0, 5, 0.3) == (first.rule, first.labels.top_k, first.labels.threshold)
     assert config.labels.mark_key
-    assert config.labels.mark_key.get_secret_value().encode() == first.codec.key
+    assert (config.labels.mark_key.get_secret_value().encode(),) == first.codec.keys
     assert (2**20, 1000, "auto") == (first.max_bytes, first.limits.pixels, first.strategy)
     assert second is not None
     assert (1, 7, "none") == (second.rule, second.labels.top_k, second.strategy)

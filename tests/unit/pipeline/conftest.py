@@ -26,7 +26,7 @@ from imgtag.stages.classify import EntryBuilder
 from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
-from imgtag.stages.receive import is_own_write
+from imgtag.stages.receive import OwnWrites
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.source import MemorySource
 from imgtag.testing.store import MemoryStore
@@ -101,7 +101,7 @@ class Bench:
     pool: TablePool = field(default_factory=TablePool)
     metrics: Metrics = field(default_factory=Metrics)
     health: Health = field(default_factory=Health)
-    codec: MetadataCodec = field(default_factory=MetadataCodec)
+    codec: MetadataCodec = field(default_factory=lambda: MetadataCodec(keys=(b"key",)))
     policy: LabelPolicy = field(default_factory=LabelPolicy)
     strategy: str = "auto"
     shadow: TablePool | None = None
@@ -111,6 +111,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.limit = WriteLimit()
+        self.own_writes = OwnWrites()
 
     def reconciler(self) -> Reconciler:
         return Reconciler(
@@ -125,6 +126,7 @@ class Bench:
             budget=ByteBudget(10_000),
             metrics=self.metrics,
             health=self.health,
+            own_writes=self.own_writes,
         )
 
     def policy_of(self, ref: ObjectRef) -> ObjectPolicy | None:
@@ -144,7 +146,7 @@ class Bench:
             source=source or self.source,
             reconcile=self.reconciler(),
             find_differences=lambda scope: find_differences(self.store, self.indexer, SITE, scope),
-            is_own_write=lambda hint: is_own_write(hint, SITE, self.codec),
+            is_own_write=lambda hint: self.own_writes.reports(hint, SITE, self.codec),
             metrics=self.metrics,
             limits=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, maximum=0.05), drain=drain),
             health=self.health,

@@ -122,7 +122,7 @@ def test_fields_stand_in_one_order_and_absent_ones_are_left_out() -> None:
 def test_decoded_entries_give_the_bytes_that_fresh_ones_gave(
     entries: Entries, modified: float, gps: bool, exif: bool
 ) -> None:
-    codec = MetadataCodec(key=b"key")
+    codec = MetadataCodec(keys=(b"key",))
     facts = replace(entries.facts, modified=int(modified)) if entries.facts else None
     packed = codec.pack(replace(entries, facts=facts), {"license": "2"}, limit=2048, overhead=0)
     found, user = codec.split(packed.metadata)

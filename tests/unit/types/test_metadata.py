@@ -14,6 +14,7 @@ from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name
 from imgtag.types.mark import Mark
 from imgtag.types.metadata import FACTS, LABELS, MARK, RAW, RESERVED, VEC, Entries, Layout, MetadataCodec
+from imgtag.types.signature import Trust
 from imgtag.types.vector import Vector
 
 from . import strategies as some
@@ -46,7 +47,7 @@ def size(metadata: dict[str, str], overhead: int = 0) -> int:
 
 @given(some.entries, layouts, st.none() | st.binary(min_size=1))
 def test_entries_come_back(entries: Entries, layout: Layout, key: bytes | None) -> None:
-    codec = MetadataCodec(layout=layout, key=key)
+    codec = MetadataCodec(layout=layout, keys=(key,) if key else ())
     packed = codec.pack(entries, {}, limit=None)
 
     found, user = codec.split(packed.metadata)
@@ -54,12 +55,12 @@ def test_entries_come_back(entries: Entries, layout: Layout, key: bytes | None) 
     assert found == packed.entries == codec.kept(entries)
     assert replace(found, mark=entries.mark) == entries
     assert user == {}
-    assert codec.genuine(found)
+    assert codec.verify(found, packed.metadata) is Trust.ALL
 
 
 @given(some.entries, layouts)
 def test_names_and_values_are_what_headers_can_carry(entries: Entries, layout: Layout) -> None:
-    metadata = MetadataCodec(layout=layout, key=KEY).pack(entries, {}, limit=None).metadata
+    metadata = MetadataCodec(layout=layout, keys=(KEY,)).pack(entries, {}, limit=None).metadata
     for name, value in metadata.items():
         assert set(name) <= TOKEN
         assert value.isascii()
@@ -71,7 +72,7 @@ def test_names_and_values_are_what_headers_can_carry(entries: Entries, layout: L
 def test_the_budget_is_kept_and_the_user_loses_nothing(
     entries: Entries, metadata: dict[str, str], layout: Layout, limit: int, overhead: int
 ) -> None:
-    codec = MetadataCodec(layout=layout, key=KEY)
+    codec = MetadataCodec(layout=layout, keys=(KEY,))
     _, user = codec.split(metadata)
     try:
         packed = codec.pack(entries, user, limit=limit, overhead=overhead)
@@ -85,7 +86,7 @@ def test_the_budget_is_kept_and_the_user_loses_nothing(
     assert size(dict(packed.metadata), overhead) <= limit
     assert left == user
     assert found == packed.entries
-    assert codec.genuine(found)
+    assert codec.verify(found, packed.metadata) is Trust.ALL
 
 
 def test_vec_goes_first_then_facts_then_raw_then_the_weakest_labels() -> None:
@@ -131,7 +132,7 @@ def test_no_room_at_all_is_refused_with_the_numbers() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
     user = {"imgtag_kit+fox": "my favourite", "imgtag_": "0.5", "imgtag_note": "0.00", "license": "2"}
-    codec = MetadataCodec(layout=layout, key=KEY)
+    codec = MetadataCodec(layout=layout, keys=(KEY,))
     assert codec.split(user) == (Entries(), user)
 
     packed = codec.pack(TYPICAL, user, limit=None)
@@ -139,7 +140,7 @@ def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
 
     assert left == user
     assert found == packed.entries
-    assert codec.genuine(found)
+    assert codec.verify(found, packed.metadata) is Trust.ALL
     assert (Label("kit fox", 0.61) in found.labels) == (layout == "single")
 
 
@@ -194,7 +195,7 @@ def test_what_is_switched_off_is_not_written() -> None:
 
 
 def test_a_typical_object_takes_less_than_a_kilobyte() -> None:
-    metadata = dict(MetadataCodec(key=KEY).pack(TYPICAL, {}, limit=None).metadata)
+    metadata = dict(MetadataCodec(keys=(KEY,)).pack(TYPICAL, {}, limit=None).metadata)
     assert size(metadata) < 1000
 
 
@@ -217,40 +218,41 @@ def test_a_typical_object_takes_less_than_a_kilobyte() -> None:
     ],
 )
 def test_hostile_values_are_as_if_absent(name: str, value: str) -> None:
-    codec = MetadataCodec(key=KEY)
+    codec = MetadataCodec(keys=(KEY,))
     entries, user = codec.split({name: value, "license": "2"})
     assert user == {"license": "2"}
-    assert not codec.genuine(entries)
+    assert codec.verify(entries, {name: value}) in {Trust.NONE, Trust.UNSIGNED}
     codec.pack(entries, user, limit=None)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(RESERVED)) | some.names, st.text()))
 def test_whatever_stands_there_is_read(metadata: dict[str, str]) -> None:
-    codec = MetadataCodec(key=KEY)
+    codec = MetadataCodec(keys=(KEY,))
     entries, user = codec.split(metadata)
-    codec.genuine(entries)
+    assert codec.verify(entries, metadata) in Trust
     assert codec.split(codec.pack(entries, user, limit=None).metadata) == (codec.kept(entries), user)
 
 
 @given(st.integers(min_value=0), st.integers(32, 126).map(chr))
 def test_a_changed_byte_of_mark_or_labels_is_noticed(place: int, char: str) -> None:
-    codec = MetadataCodec(key=KEY, layout="single")
+    codec = MetadataCodec(keys=(KEY,), layout="single")
     packed = codec.pack(TYPICAL, {}, limit=None)
     for name in (MARK, LABELS):
         value = packed.metadata[name]
         at = place % len(value)
         changed = {**packed.metadata, name: value[:at] + char + value[at + 1 :]}
         entries, _ = codec.split(changed)
-        assert entries == packed.entries or not codec.genuine(entries)
+        assert entries == packed.entries or codec.verify(entries, changed) is not Trust.ALL
 
 
 def test_a_mark_copied_to_other_labels_is_noticed() -> None:
-    codec = MetadataCodec(key=KEY)
+    codec = MetadataCodec(keys=(KEY,))
     metadata = dict(codec.pack(TYPICAL, {}, limit=None).metadata)
     metadata[f"imgtag_{label_to_name('puppy')}"] = "0.99"
-    assert not codec.genuine(codec.split(metadata)[0])
-    assert MetadataCodec().genuine(codec.split(metadata)[0]), "without a key every mark is believed"
-    assert not MetadataCodec().genuine(Entries(mark=None))
+    entries, _ = codec.split(metadata)
+    assert codec.verify(entries, metadata) is Trust.NONE
+    assert MetadataCodec().verify(entries, metadata) is Trust.ALL, "without a key every mark is believed"
+    assert MetadataCodec().verify(Entries(mark=None), {}) is Trust.NONE
 
 
 def test_a_mark_of_the_year_ten_thousand_is_none() -> None:

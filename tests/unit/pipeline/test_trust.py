@@ -1,0 +1,178 @@
+"""What is believed of an object that carries labels, and what is read again first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from imgtag.stages.receive import OwnWrites
+from imgtag.types.event import Hint, Intent
+from imgtag.types.labels import Raw
+from imgtag.types.mark import Mark
+from imgtag.types.metadata import MARK, RAW, MetadataCodec
+from imgtag.types.ref import ObjectRef
+from imgtag.types.result import Result
+
+from .conftest import BUCKET, SITE, Bench, picture
+
+pytestmark = pytest.mark.anyio
+
+FOX = ObjectRef(BUCKET, "fox.jpg")
+COPY = ObjectRef(BUCKET, "copy.jpg")
+OLD = MetadataCodec()
+
+
+async def look(bench: Bench, ref: ObjectRef = FOX, **more: object) -> Result:
+    return (await bench.reconciler()(Hint(ref=ref, **more))).result
+
+
+def forget(bench: Bench) -> None:
+    """As after a restart, or in another sidecar."""
+    bench.own_writes = OwnWrites()
+
+
+async def labelled(bench: Bench) -> dict[str, str]:
+    """The metadata of a fox that was labelled."""
+    bench.store.put(FOX, picture("red fox"))
+    assert Result.LABELLED == await look(bench)
+    return dict(bench.metadata(FOX.key))
+
+
+async def test_other_bytes_of_the_same_etag_are_classified(bench):
+    """Two files of one MD5: a genuine mark is carried over with the upload of the second."""
+    metadata = await labelled(bench)
+    etag = bench.store.peek(str(FOX)).etag
+    bench.store.put(FOX, picture("kit fox"), metadata=metadata, etag=etag)
+
+    assert Result.LABELLED == await look(bench)
+    assert ["kit fox"] == bench.document(FOX.key)["labels"]
+
+
+async def test_other_bytes_under_a_copied_mark_are_classified(bench):
+    """The same on another key: a copy is believed once its bytes were read."""
+    metadata = await labelled(bench)
+    etag = bench.store.peek(str(FOX)).etag
+    bench.store.put(COPY, picture("kit fox"), metadata=metadata, etag=etag)
+
+    assert Result.LABELLED == await look(bench, COPY)
+    assert ["kit fox"] == bench.document(COPY.key)["labels"]
+
+
+async def test_a_copy_is_read_once_and_not_classified(bench):
+    """Nothing is inferred and nothing written; afterwards the index answers for it."""
+    metadata = await labelled(bench)
+    bench.store.put(COPY, picture("red fox"), metadata=metadata)
+
+    assert Result.REINDEXED == await look(bench, COPY)
+    assert (1, 1) == (len(bench.pool.asked), bench.count("imgtag_writes_total"))
+    assert metadata == bench.metadata(COPY.key)
+
+
+async def test_what_this_process_wrote_is_not_read_again(bench):
+    """Nor is what the index knows of a write by another sidecar, or before a restart."""
+    await labelled(bench)
+    read = bench.count("imgtag_bytes_read_total")
+
+    assert Result.CURRENT == await look(bench)
+    forget(bench)
+    assert Result.CURRENT == await look(bench)
+    assert read == bench.count("imgtag_bytes_read_total")
+
+
+async def test_with_the_index_gone_a_marked_object_is_read_once(bench):
+    """No inference and no write; its new document then speaks for it."""
+    await labelled(bench)
+    forget(bench)
+    bench.indexer.documents.clear()
+
+    assert Result.REINDEXED == await look(bench)
+    read = bench.count("imgtag_bytes_read_total")
+    assert Result.CURRENT == await look(bench)
+    assert (1, read) == (len(bench.pool.asked), bench.count("imgtag_bytes_read_total"))
+
+
+async def test_the_event_of_another_write_is_not_answered(bench):
+    """One write has one event: the upload of other bytes with the same mark and ETag has its own."""
+    metadata = await labelled(bench)
+    state, codec = bench.store.peek(str(FOX)), bench.codec
+    event = Hint(ref=FOX, etag=state.etag, sequencer="7", metadata=metadata)
+
+    assert bench.own_writes.reports(event, SITE, codec)
+    assert bench.own_writes.reports(event, SITE, codec), "a doubled event is the same event"
+    assert not bench.own_writes.reports(replace(event, sequencer="8"), SITE, codec)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"etag": '"other"'},
+        {"metadata": None},
+        {"metadata": {}},
+        {"ref": COPY},
+        {"sequencer": None},
+        {"removed": True},
+        {"version": "another"},
+        {"intent": Intent.RETRY},
+    ],
+)
+async def test_only_an_event_that_is_certainly_ours_is_answered(bench, changed):
+    """Everything that an event of our own write says is compared."""
+    metadata = await labelled(bench)
+    event = Hint(ref=FOX, etag=bench.store.peek(str(FOX)).etag, sequencer="7", metadata=metadata)
+
+    assert not bench.own_writes.reports(replace(event, **changed), SITE, bench.codec)
+
+
+async def test_without_a_key_nothing_is_answered_from_an_event(bench):
+    """Anybody can write a mark then."""
+    bench.codec = OLD
+    metadata = await labelled(bench)
+    event = Hint(ref=FOX, etag=bench.store.peek(str(FOX)).etag, sequencer="7", metadata=metadata)
+
+    assert not bench.own_writes.reports(event, SITE, bench.codec)
+
+
+async def test_without_a_key_only_labels_of_known_models_are_indexed(bench):
+    """Invented names would fill the fields of an index for good."""
+    bench.codec = OLD
+    metadata = await labelled(bench)
+    bench.store.put(FOX, picture("red fox"), metadata={**metadata, "imgtag_invented": "0.99", "imgtag_kit+fox": "0.80"})
+
+    assert Result.REINDEXED == await look(bench)
+    assert {"red fox": 0.9, "kit fox": 0.8} == bench.document(FOX.key)["scores"]
+
+
+async def test_marks_from_before_there_was_a_key_hold_where_the_index_knows_them(bench):
+    """An upgrade that makes a key does not label a store again; asked for, it signs."""
+    key, bench.codec = bench.codec, OLD
+    await labelled(bench)
+    bench.codec = key
+    forget(bench)
+
+    assert Result.CURRENT == await look(bench)
+    assert 1 == bench.count("imgtag_stale_total")
+    assert Result.LABELLED == await look(bench, intent=Intent.STALE)
+    assert "s=2." in bench.metadata(FOX.key)[MARK]
+
+
+async def test_an_unsigned_mark_that_the_index_does_not_know_is_forged(bench):
+    """Whoever may only upload cannot have anything believed."""
+    key, bench.codec = bench.codec, OLD
+    metadata = await labelled(bench)
+    bench.codec = key
+    mark = Mark.decode(metadata[MARK])
+    forged = {**metadata, MARK: replace(mark, at=mark.at + 1).encode(), "imgtag_puppy": "0.99"}
+    bench.store.put(FOX, picture("red fox"), metadata=forged)
+
+    assert Result.LABELLED == await look(bench)
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+
+
+async def test_forged_scores_do_not_become_labels(bench):
+    """Raw scores are signed; changed rules use only what is."""
+    metadata = await labelled(bench)
+    bench.store.put(FOX, picture("red fox"), metadata={**metadata, RAW: Raw(((2, 1.0),)).encode()})
+
+    await look(bench, intent=Intent.STALE)
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
