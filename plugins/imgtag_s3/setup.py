@@ -31,7 +31,7 @@ class NotificationsUnsupported(ImgtagError):
 
     default_hint = (
         "Configure them at the server: versitygw takes --event-nats-url and --event-nats-topic. A store without any "
-        "needs `imgtag backfill` from a timer. `imgtag doctor --send` shows whether an upload is noticed."
+        "cannot be watched by this version. `imgtag doctor --send` shows whether an upload is noticed."
     )
 
 
