@@ -1,8 +1,7 @@
-"""The parts of a running sidecar, made from the configuration."""
+"""Makes the parts of a running sidecar from the configuration."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,38 +15,49 @@ from imgtag.plugin.service import Service
 from imgtag.plugin.source import NotificationTarget, Source
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
+from imgtag.plugin_guard import GuardedPart, map_foreign_errors
+from imgtag.plugin_loader import load_factory, require_members, require_worker
+from imgtag.workers.capacity import read_capacity
 from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
 
 
 def make_source(config: Config) -> Source:
     """The configured source, not yet entered."""
-    return cast("Source", _make(config, config.require("source")))
+    return cast("Source", _make(config, config.require("source"), Source))
 
 
 def make_store(config: Config, notification_target: NotificationTarget | None = None) -> Store:
     """The configured store, not yet entered. ``notification_target`` is needed only to set it up."""
-    return cast("Store", _make(config, config.require("store"), notification_target=notification_target))
+    return cast("Store", _make(config, config.require("store"), Store, notification_target=notification_target))
 
 
 def make_indexer(config: Config) -> Indexer:
     """The configured indexer, not yet entered."""
-    return cast("Indexer", _make(config, config.require("indexer")))
+    return cast("Indexer", _make(config, config.require("indexer"), Indexer))
 
 
 def parts(config: Config) -> dict[Kind, Callable[[], Service]]:
-    """How to make those parts that are configured, in the order in which a sidecar starts them."""
-    found: dict[Kind, Callable[[], Service]] = {
+    """How to make the configured parts, in the order in which a sidecar starts them."""
+    makers: dict[Kind, Callable[[], Service]] = {
         "indexer": partial(make_indexer, config),
         "store": partial(make_store, config),
         "source": partial(make_source, config),
     }
-    return {kind: make for kind, make in found.items() if config.chosen(kind)}
+    return {kind: make for kind, make in makers.items() if config.chosen(kind)}
 
 
 def worker_count(config: Config) -> int:
-    """One worker a core that we may run on, unless the configuration says otherwise."""
-    return config.pipeline.workers or len(os.sched_getaffinity(0))
+    """The configured number of workers, else what this machine or container has room for."""
+    return config.pipeline.workers or read_capacity().workers(config.pipeline.worker_memory)
+
+
+def describe_workers(config: Config) -> str:
+    """How many workers there will be, and why, as a person reads it."""
+    if config.pipeline.workers:
+        return f"workers: {config.pipeline.workers}, as configured"
+    capacity, memory = read_capacity(), config.pipeline.worker_memory
+    return f"workers: {capacity.workers(memory)}, limited by {capacity.describe(memory)}"
 
 
 def worker_terms(config: Config) -> WorkerTerms:
@@ -61,10 +71,16 @@ def make_pool(
     models: Sequence[ModelSpec] | None = None,
     known: Sequence[ModelSpec] = (),
 ) -> WorkerPool:
-    """The workers of the default model, or of these, not yet started. Raises ModelError, Unavailable."""
+    """Workers for the default model, or for these, not yet started. Raises ModelError, PluginError, Unavailable."""
+    require_worker(config.require("classifier").spec)
     specs = models or [ModelResolver(config).resolve()]
     return WorkerPool(specs, count or worker_count(config), terms=worker_terms(config), known=known)
 
 
-def _make(config: Config, chosen: SelectedPlugin, **told: Any) -> object:
-    return chosen.spec.load()(chosen.settings, replace(config.context(), **told))
+def _make(config: Config, plugin: SelectedPlugin, protocol: type, **context: Any) -> Any:
+    """The plugin's part, guarded: what it raises without the core knowing it becomes PluginError with its name."""
+    factory = load_factory(plugin.spec)
+    with map_foreign_errors(plugin.spec):
+        part = factory(plugin.settings, replace(config.context(), **context))
+    require_members(plugin.spec, part, protocol)
+    return GuardedPart(part, plugin.spec)

@@ -1,4 +1,4 @@
-"""Which plugins there are: those that installed distributions announce, and those dropped into a directory.
+"""Finds plugins: those that installed distributions announce, and those dropped into a directory.
 
 A plugin that cannot be used is a record with the reason, never a traceback.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from imgtag.errors import PluginError
-from imgtag.plugin.spec import API_VERSION, KINDS, Kind, PluginSpec
-from imgtag.plugin_loader import import_path
+from imgtag.plugin.spec import KINDS, Kind, PluginSpec
+from imgtag.plugin_loader import describe, find_factory_fault, find_fault, import_path
 
 Status = Literal["ok", "broken", "refused", "conflict"]
 
@@ -35,9 +35,9 @@ GROUPS: Mapping[Kind, str] = {
 class PluginRecord:
     """A plugin that was found, usable or not.
 
-    ``kind`` is None where a drop-in was not even imported. ``origin`` is distribution and version, or
-    a path. ``entry`` is what `import_entry` needs, in this process or in another: ``module:attribute``,
-    for a drop-in with the path of its file or folder in the place of the module.
+    ``kind`` is None for a drop-in that was not imported or names no known kind. ``origin`` is distribution and
+    version, or a path. ``entry`` is what `import_entry` needs, in any process: ``module:attribute``, for a drop-in
+    with the path of its file or folder instead of the module.
     """
 
     kind: Kind | None
@@ -50,7 +50,7 @@ class PluginRecord:
 
     @property
     def summary(self) -> str:
-        """What the plugin says of itself; empty where that is not known."""
+        """The plugin's own summary; empty where it is unknown."""
         return self.spec.summary if self.spec else ""
 
 
@@ -69,36 +69,43 @@ class Registry:
         return {record.name: record.spec for record in self.of(kind) if record.status == "ok" and record.spec}
 
     def record(self, kind: Kind, name: str) -> PluginRecord:
-        """The record of a plugin that can be used. Raises PluginError that says why there is none."""
+        """The record of a usable plugin. Raises PluginError that says why there is none."""
         named = [record for record in self.records if record.name == name and record.kind in {kind, None}]
         usable = [record for record in named if record.status == "ok"]
         if usable:
             return usable[0]
         if named:
             raise PluginError(f"the {kind} plugin {name!r} is {named[0].status}: {named[0].reason}")
-        near = suggestion(name, self.usable(kind), cutoff=0.5)  # the names are short: s3 for s4
-        raise PluginError(f"there is no {kind} plugin {name!r}{near}")
+        near = suggestion(name, self.usable(kind), cutoff=0.5)  # names are short: s3 for s4
+        # A drop-in that was not imported may be the one that is meant: its name is that of its file.
+        unread = "".join(f"; {r.origin} is {r.status}: {r.reason}" for r in self.records if r.kind is None)
+        raise PluginError(f"there is no {kind} plugin {name!r}{near or unread}")
 
     def find(self, kind: Kind, name: str) -> PluginSpec:
-        """The spec of a plugin that can be used. Raises PluginError as `record` does."""
+        """The spec of a usable plugin. Raises PluginError as `record` does."""
         spec = self.record(kind, name).spec
         assert spec is not None, "records that are ok have a spec"
         return spec
 
 
 def suggestion(word: str, among: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """``; did you mean `x`?`` for the nearest of ``among``, or nothing when none is near."""
+    """``; did you mean `x`?`` for the nearest of ``among``, or nothing where none is near."""
     near = get_close_matches(word, list(among), n=1, cutoff=cutoff)
     return f"; did you mean `{near[0]}`?" if near else ""
 
 
-def discover(drop_ins: Path | None = None) -> Registry:
-    """Look at installed distributions, and at the directory if one is given."""
-    found = [*_installed(), *(_dropped(drop_ins) if drop_ins else ())]
-    return Registry(tuple(_marked_conflicts(found)))
+def discover(drop_ins: Path | None = None, *, verify: bool = False) -> Registry:
+    """Find the plugins of installed distributions, and those in the directory if one is given.
+
+    ``verify`` also imports their factories, which takes time, to see whether that works.
+    """
+    records = [*_find_installed(), *(_find_dropped(drop_ins) if drop_ins else ())]
+    if verify:
+        records = [_verify(record) for record in records]
+    return Registry(tuple(_mark_conflicts(records)))
 
 
-def _installed() -> Iterator[PluginRecord]:
+def _find_installed() -> Iterator[PluginRecord]:
     for kind in KINDS:
         for point in entry_points(group=GROUPS[kind]):
             yield _from_entry_point(kind, point)
@@ -111,25 +118,32 @@ def _from_entry_point(kind: Kind, point: EntryPoint) -> PluginRecord:
         with _quiet_import():
             spec = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
-        return replace(record, status="broken", reason=_why(error))
-    return _judged(record, spec)
+        return replace(record, status="broken", reason=describe(error))
+    return _validate(record, spec)
 
 
-def _judged(record: PluginRecord, spec: object) -> PluginRecord:
-    """The record with its spec, or with the reason why that is none."""
+def _validate(record: PluginRecord, spec: object) -> PluginRecord:
+    """The record with its spec, or with the reason why that cannot be used."""
     if not isinstance(spec, PluginSpec):
-        reason = f"{record.entry} is no PluginSpec but {type(spec).__name__}"
-    elif spec.api != API_VERSION:
-        reason = f"made for plugin API {spec.api}, this sidecar has {API_VERSION}"
-    elif (spec.kind, spec.name) != (record.kind, record.name):
+        reason = f"{record.entry} is not a PluginSpec, its type is {type(spec).__name__}"
+        return replace(record, status="broken", reason=reason)
+    reason = find_fault(spec)
+    if not reason and (spec.kind, spec.name) != (record.kind, record.name):
         reason = f"announced as {record.kind} {record.name!r}, but its spec says {spec.kind} {spec.name!r}"
-    else:
-        return replace(record, spec=spec)
-    return replace(record, status="broken", reason=reason)
+    return replace(record, status="broken", reason=reason) if reason else replace(record, spec=spec)
 
 
-def _dropped(directory: Path) -> Iterator[PluginRecord]:
-    """The records of a drop-in directory; the directory itself is one where it may not be used."""
+def _verify(record: PluginRecord) -> PluginRecord:
+    if record.spec is None:
+        return record
+    with _quiet_import():
+        reason = find_factory_fault(record.spec)
+    return replace(record, status="broken", reason=reason, spec=None) if reason else record
+
+
+def _find_dropped(directory: Path) -> Iterator[PluginRecord]:
+    """The records of a drop-in directory; one for the directory itself where it cannot be used."""
+    directory = directory.absolute()  # so that a relative one shows which folder it was relative to
     whole = PluginRecord(kind=None, name=directory.name, origin=str(directory), entry=str(directory))
     if reason := _unsafe([directory, *directory.glob("__pycache__")]):
         yield replace(whole, status="refused", reason=reason)
@@ -137,7 +151,7 @@ def _dropped(directory: Path) -> Iterator[PluginRecord]:
     try:
         members = sorted(path.absolute() for path in directory.iterdir() if _is_plugin(path))
     except OSError as error:
-        yield replace(whole, status="broken", reason=_why(error))
+        yield replace(whole, status="broken", reason=describe(error))
         return
     for path in members:
         yield from _from_path(path)
@@ -158,32 +172,35 @@ def _from_path(path: Path) -> Iterator[PluginRecord]:
         with _quiet_import():
             module = import_path(path)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
-        yield replace(record, status="broken", reason=_why(error))
+        yield replace(record, status="broken", reason=describe(error))
         return
     specs = {name: value for name, value in vars(module).items() if isinstance(value, PluginSpec)}
     if not specs:
-        yield replace(record, status="broken", reason="the module has no attribute that is a PluginSpec")
+        yield replace(record, status="broken", reason="the module has no PluginSpec among its attributes")
     for attribute, spec in specs.items():
-        yield _judged(replace(record, kind=spec.kind, name=spec.name, entry=f"{path}:{attribute}"), spec)
+        announced = replace(record, entry=f"{path}:{attribute}")
+        if spec.kind in KINDS:
+            announced = replace(announced, kind=spec.kind, name=str(spec.name))
+        yield _validate(announced, spec)
 
 
 def _unsafe(paths: Iterable[Path]) -> str:
-    """Why nothing from these paths may be run: what others can write, others can run as us."""
+    """Why nothing from these paths may run: whoever can write it could run code as us."""
     for path in paths:
         try:
             state = path.stat()
         except OSError as error:
-            return _why(error)
+            return describe(error)
         if state.st_uid not in {0, os.geteuid()}:
-            return f"{path} belongs to user {state.st_uid}, neither to root nor to the user that runs this"
+            return f"{path} belongs to user {state.st_uid}, who is neither root nor the user that runs this"
         if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return f"{path} can be written by its group or by everybody; run: chmod go-w {path}"
+            return f"{path} is writable by its group or by everybody; run: chmod go-w {path}"
     return ""
 
 
 @contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Import without prints among our results, and without bytecode that a wide umask would make unsafe."""
+    """Import without output among our results, and without bytecode files that a wide umask would make unsafe."""
     before = sys.dont_write_bytecode
     sys.dont_write_bytecode = True
     try:
@@ -193,16 +210,8 @@ def _quiet_import() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _why(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return "ends the process when it is imported"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _marked_conflicts(records: Sequence[PluginRecord]) -> Iterator[PluginRecord]:
-    """The records in order of kind and name; of several usable ones with one name, none is taken."""
+def _mark_conflicts(records: Sequence[PluginRecord]) -> Iterator[PluginRecord]:
+    """The records by kind and name; of several usable ones with the same name, none is used."""
 
     def place(record: PluginRecord) -> tuple[int, str]:
         return (KINDS.index(record.kind) if record.kind else len(KINDS), record.name)

@@ -70,6 +70,14 @@ def drop(tmp_path: Path) -> Drop:
     return put
 
 
+def test_a_drop_in_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Where a plugin is missed, with the whole path: a relative one follows the working directory."""
+    with pytest.raises(
+        PluginError, match=f"there is no store plugin 'acme'; {tmp_path}/none is refused: .*No such file"
+    ):
+        discover(tmp_path / "none").find("store", "acme")
+
+
 def good(name: str = "acme", kind: str = "store", module: str = "acme_plugin") -> str:
     return GOOD.format(name=name, kind=kind, module=module)
 
@@ -98,13 +106,23 @@ def test_installed_plugin_is_found(install: Install) -> None:
     ("source", "reason"),
     [
         ("import acme_is_not_there", "ModuleNotFoundError: No module named 'acme_is_not_there'"),
-        ("import sys; sys.exit(3)", "ends the process when it is imported"),
+        ("import sys; sys.exit(3)", "it exits when it is imported"),
         ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
-        ("SPEC = 3", "acme_plugin:SPEC is no PluginSpec but int"),
+        ("SPEC = 3", "acme_plugin:SPEC is not a PluginSpec, its type is int"),
         ("OTHER = 3", "AttributeError: module 'acme_plugin' has no attribute 'SPEC'"),
         (good(name="other"), "announced as store 'acme', but its spec says store 'other'"),
         (good(kind="source"), "announced as store 'acme', but its spec says source 'acme'"),
         (good().replace("summary=", "api=2, summary="), "made for plugin API 2, this sidecar has 1"),
+        (good(kind="widget"), "its kind is 'widget'; the kinds are source, store, classifier, indexer"),
+        (
+            good(name="Bad Name"),
+            "its name is 'Bad Name'; use letters, digits, `-` and `_`, as in the name of a table",
+        ),
+        (
+            good().replace("summary=", "settings=dict, summary="),
+            "its settings class dict does not derive from imgtag.plugin.Settings, so typing errors would pass",
+        ),
+        (good(module="acme").replace(":make", ""), """its factory is 'acme'; write "module:attribute\""""),
     ],
 )
 def test_broken_plugin_is_a_record(install: Install, source: str, reason: str) -> None:
@@ -114,6 +132,55 @@ def test_broken_plugin_is_a_record(install: Install, source: str, reason: str) -
     (record,) = found("acme")
 
     assert ("broken", reason, None) == (record.status, record.reason, record.spec)
+
+
+def test_an_unknown_kind_of_a_drop_in_is_a_record(drop: Drop) -> None:
+    """By the name of its file, after all others."""
+    folder = drop("acme_odd.py", good(kind="widget", module="acme_odd"))
+
+    (record,) = found("acme_odd", folder)
+
+    assert (None, "broken") == (record.kind, record.status)
+    assert "its kind is 'widget'" in record.reason
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (good(module="acme_none"), "cannot import the factory acme_none:make of the store plugin 'acme'"),
+        (good().replace(":make", ":nothing"), "has no attribute 'nothing'"),
+        (good() + "make = 3\n", "the factory acme_plugin:make of the store plugin 'acme' cannot be called"),
+    ],
+)
+def test_a_factory_that_cannot_be_used_is_found_when_asked_for(install: Install, source: str, reason: str) -> None:
+    """Imported only then, for it takes time."""
+    install(source)
+
+    assert "ok" == found("acme")[0].status
+    (record,) = [record for record in discover(verify=True).records if record.name == "acme"]
+    assert "broken" == record.status
+    assert reason in record.reason
+
+
+@pytest.mark.parametrize(
+    ("runs", "classify", "reason"),
+    [
+        (
+            "main",
+            "def classify(self, images): ...",
+            'has runs="main", but this version',
+        ),
+        ("worker", "async def classify(self, images): ...", "is a coroutine, but workers call plain functions"),
+    ],
+)
+def test_a_classifier_that_is_not_for_workers(install: Install, runs: str, classify: str, reason: str) -> None:
+    """Which is not supported yet, and told before a picture fails over it."""
+    source = good(kind="classifier").replace("summary=", f'runs="{runs}", summary=').partition("def make")[0]
+    install(f"{source}class make:\n    {classify}\n", group="imgtag.classifiers")
+
+    (record,) = [record for record in discover(verify=True).records if record.name == "acme"]
+
+    assert reason in record.reason
 
 
 def test_what_a_plugin_prints_is_no_result(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +235,7 @@ def run_python(script: str) -> str:
     ("name", "source", "reason"),
     [
         ("acme_bad.py", "syntax error", "SyntaxError"),
-        ("acme_bad.py", "x = 1", "the module has no attribute that is a PluginSpec"),
+        ("acme_bad.py", "x = 1", "the module has no PluginSpec among its attributes"),
         ("json.py", good(), "there is already a module 'json': rename the file"),
     ],
 )

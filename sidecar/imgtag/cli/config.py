@@ -1,10 +1,11 @@
-"""`imgtag config`: check, show, example."""
+"""``imgtag config``: check, show, example."""
 
 from __future__ import annotations
 
 import click
 
 from imgtag.cli.main import CONFIGURATION, DONE, App, pass_app
+from imgtag.cli.terminal import escape
 
 
 @click.group("config")
@@ -15,8 +16,9 @@ def command() -> None:
 @command.command("check")
 @pass_app
 def check(app: App) -> int:
-    """Print everything that is wrong, as `file: key: message`; connects to nothing."""
-    from imgtag.config.check import check_run  # noqa: PLC0415  (`example` needs none of it)
+    """Print every problem as `file: key: message`; connects to nothing."""
+    from imgtag.assembly import describe_workers  # noqa: PLC0415  (`example` needs none of these)
+    from imgtag.config.check import check_run  # noqa: PLC0415
     from imgtag.config.findings import InvalidConfig  # noqa: PLC0415
 
     try:
@@ -25,29 +27,30 @@ def check(app: App) -> int:
     except InvalidConfig as error:
         findings = error.findings
     for finding in findings:
-        click.echo(str(finding))
+        click.echo(escape(str(finding)))
     if findings:
         return CONFIGURATION
     click.echo(f"{config.path or 'environment and defaults'}: ok")
+    click.echo(describe_workers(config), err=True)
     if config.store is None:
-        click.echo("No store is configured, so `imgtag run` would have nothing to do.", err=True)
+        click.echo("No store is configured, so `imgtag run` has nothing to do.", err=True)
     return DONE
 
 
 @command.command("show")
 @pass_app
 def show(app: App) -> None:
-    """Print the configuration in force, with who set each value; secrets are masked."""
+    """Print the effective configuration, and where each value comes from; secrets are masked."""
     from imgtag.config.render import show as render  # noqa: PLC0415
 
     click.echo(render(app.load()), nl=False)
 
 
 @command.command("example")
-@click.option("--small", is_flag=True, help="Only what is needed to begin.")
+@click.option("--small", is_flag=True, help="Only what is needed to get started.")
 @pass_app
 def example(app: App, *, small: bool) -> None:
-    """Print a configuration with every setting, its default, and what it means."""
+    """Print a configuration with every setting, its default and its meaning."""
     from imgtag.config.load import plugins  # noqa: PLC0415
     from imgtag.config.render import example as render  # noqa: PLC0415
 

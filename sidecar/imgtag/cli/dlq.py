@@ -1,8 +1,7 @@
-"""``imgtag dlq``: the work that was given up."""
+"""``imgtag dlq``: dead letters, the work that imgtag gave up."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -12,6 +11,7 @@ import click
 from imgtag.assembly import make_source
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.prompts import confirm
+from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
 from imgtag.plugin.source import Source
 from imgtag.types.dead_letter import DeadLetter
@@ -20,15 +20,15 @@ from imgtag.types.event import Hint, Intent
 
 @click.group(name="dlq")
 def command() -> None:
-    """List, retry or drop the work that was given up (dead letters)."""
+    """List, retry or drop dead letters: work that imgtag gave up."""
 
 
 @command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="One letter a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter.")
 @pass_app
 def list_letters(app: App, *, as_json: bool) -> int:
-    """What was given up, and why."""
-    letters = anyio.run(_letters, app.load())
+    """List what imgtag gave up, and why."""
+    letters = anyio.run(_list, app.load())
     for letter in letters:
         click.echo(_as_json(letter) if as_json else _as_text(letter))
     if not letters and not as_json:
@@ -38,59 +38,59 @@ def list_letters(app: App, *, as_json: bool) -> int:
 
 @command.command()
 @click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
 @pass_app
 def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
-    """Try again, also where the object did not change. Whoever runs on this source does it."""
-    count = anyio.run(_replay, app.load(), _wanted(ids, everything=everything))
-    click.echo(f"{count} will be tried again", err=True)
+    """Retry, even if the object has not changed. A running sidecar does the work."""
+    count = anyio.run(_replay, app.load(), _select_ids(ids, everything=everything))
+    click.echo(f"{count} will be retried", err=True)
     return 0
 
 
 @command.command()
 @click.argument("ids", metavar="ID...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_app
 def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
-    """Forget dead letters. Their objects stay as they are: unlabelled, and searchable by status:failed."""
+    """Drop dead letters. Their objects stay as they are: unlabelled, and found by status:failed."""
     config = app.load()
-    chosen = anyio.run(_chosen, config, _wanted(ids, everything=everything))
-    for letter in chosen:
+    letters = anyio.run(_find, config, _select_ids(ids, everything=everything))
+    for letter in letters:
         click.echo(_as_text(letter), err=True)
-    confirm(f"forget these {len(chosen)} dead letters?", yes=yes)
-    click.echo(f"{anyio.run(_drop, config, chosen)} forgotten", err=True)
+    confirm(f"drop these {len(letters)} dead letters?", yes=yes)
+    click.echo(f"{anyio.run(_drop, config, letters)} dropped", err=True)
     return 0
 
 
-def _wanted(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | None:
-    """The ids asked for; None for all of them."""
+def _select_ids(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | None:
+    """The ids that were given; None for --all. Raises UsageError."""
     if everything == bool(ids):
-        raise click.UsageError("name the ids that `imgtag dlq list` shows, or say --all")
+        raise click.UsageError("give ids that `imgtag dlq list` shows, or --all")
     return None if everything else frozenset(ids)
 
 
-async def _letters(config: Config) -> list[DeadLetter]:
+async def _list(config: Config) -> list[DeadLetter]:
     async with make_source(config) as source:
         return [letter async for letter in source.dead.list()]
 
 
-async def _chosen(config: Config, wanted: frozenset[str] | None) -> list[DeadLetter]:
+async def _find(config: Config, ids: frozenset[str] | None) -> list[DeadLetter]:
     async with make_source(config) as source:
-        return await _pick(source, wanted)
+        return await _find_in(source, ids)
 
 
-async def _pick(source: Source, wanted: frozenset[str] | None) -> list[DeadLetter]:
+async def _find_in(source: Source, ids: frozenset[str] | None) -> list[DeadLetter]:
     letters = [letter async for letter in source.dead.list()]
-    missing = sorted((wanted or frozenset()) - {letter.id for letter in letters})
+    missing = sorted((ids or frozenset()) - {letter.id for letter in letters})
     if missing:
         raise click.UsageError(f"there is no dead letter {missing[0]}; `imgtag dlq list` shows them")
-    return [letter for letter in letters if wanted is None or letter.id in wanted]
+    return [letter for letter in letters if ids is None or letter.id in ids]
 
 
-async def _replay(config: Config, wanted: frozenset[str] | None) -> int:
+async def _replay(config: Config, ids: frozenset[str] | None) -> int:
     async with make_source(config) as source:
-        letters = [letter for letter in await _pick(source, wanted) if letter.ref is not None]
+        letters = [letter for letter in await _find_in(source, ids) if letter.ref is not None]
         await source.publish([Hint(ref=letter.ref, intent=Intent.RETRY) for letter in letters if letter.ref])
         return await source.dead.drop([letter.id for letter in letters])
 
@@ -101,7 +101,7 @@ async def _drop(config: Config, letters: Sequence[DeadLetter]) -> int:
 
 
 def _as_json(letter: DeadLetter) -> str:
-    said = {
+    fields = {
         "id": letter.id,
         "bucket": letter.ref.bucket if letter.ref else None,
         "key": letter.ref.key if letter.ref else None,
@@ -109,9 +109,9 @@ def _as_json(letter: DeadLetter) -> str:
         "reason": letter.reason,
         "at": datetime.fromtimestamp(letter.at, UTC).isoformat(timespec="seconds"),
     }
-    return json.dumps(said, ensure_ascii=False)
+    return to_json(fields)
 
 
 def _as_text(letter: DeadLetter) -> str:
     at = datetime.fromtimestamp(letter.at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"{letter.id}  {at}  {letter.ref or '(no object)'}  {letter.code}: {letter.reason}"
+    return escape(f"{letter.id}  {at}  {letter.ref or '(no object)'}  {letter.code}: {letter.reason}")

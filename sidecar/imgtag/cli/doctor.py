@@ -1,8 +1,7 @@
-"""``imgtag doctor``: look at everything that the sidecar depends on."""
+"""``imgtag doctor``: check everything that the sidecar depends on."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -11,26 +10,27 @@ import anyio
 import click
 from anyio.abc import TaskStatus
 
-from imgtag.assembly import make_indexer, make_pool, make_source, make_store, parts
-from imgtag.cli.address import address
+from imgtag.assembly import make_indexer, make_source, make_store, parts
 from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
+from imgtag.cli.terminal import escape, escape_lines, to_json
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import unknown
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import BucketAbsent, ImgtagError
-from imgtag.jobs.round_trip import Parcel, Road
+from imgtag.jobs.labelling import open_labeller
+from imgtag.jobs.round_trip import RoundTrip, Targets, choose_ref
 from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
 from imgtag.types.ref import Scope
 
-_SEE = "See `imgtag config example`."
+_HINT = "`imgtag config example` shows every setting."
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="One check a line.")
-@click.option("--send", is_flag=True, help="Then send a picture of our own through a running sidecar, and remove it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check.")
+@click.option("--send", is_flag=True, help="Then send a test image through a running sidecar, and remove it.")
 @click.option(
     "--to", metavar="BUCKET/FOLDER", default="", help="Where --send puts it. Default: where a rule admits it."
 )
@@ -44,97 +44,134 @@ _SEE = "See `imgtag config example`."
 )
 @pass_app
 def command(app: App, *, as_json: bool, send: bool, to: str, patience: float) -> int:
-    """Check configuration, model, store, source and index. Changes nothing, but for the picture that --send sends."""
+    """Check configuration, model, store, source and index. Nothing is changed, except by the image of --send."""
     config = app.load()
     if to and not send:
-        raise click.UsageError("--to goes with --send")
+        raise click.UsageError("--to needs --send")
     report = Report(as_json=as_json)
     anyio.run(_examine, config, report)
     if send and anyio.run(_send, config, report, to, patience):
         return INTERRUPTED
-    return 0 if report.well else FAILED
+    return 0 if report.ok else FAILED
 
 
 @dataclass
 class Report:
-    """Prints checks; ``well`` while none has failed."""
+    """Prints checks; ``ok`` while none has failed."""
 
     as_json: bool
-    well: bool = True
+    ok: bool = True
 
-    def tell(self, check: Check) -> None:
-        """A check that was done."""
-        click.echo(json.dumps(asdict(check), ensure_ascii=False) if self.as_json else _as_text(check))
-        self.well = self.well and check.ok
+    def add(self, check: Check) -> None:
+        """Print one check."""
+        click.echo(to_json(asdict(check)) if self.as_json else _as_text(check))
+        self.ok = self.ok and check.ok
 
 
-async def _examine(config: Config, report: Report) -> None:
-    async for check in examine(config):
-        report.tell(check)
+def _as_text(check: Check) -> str:
+    line = escape(f"{'ok  ' if check.ok else 'FAIL'}  {check.check}: {check.message}")
+    return f"{line}\n      hint: {escape_lines(check.hint)}" if check.hint and not check.ok else line
 
 
 async def _send(config: Config, report: Report, to: str, patience: float) -> bool:
-    """Send a parcel; whether that was interrupted."""
+    """Send the test image; returns whether that was interrupted."""
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             await tasks.start(_cancel_on_signal, scope)
             try:
-                await _deliver(config, report, to, patience)
+                await _take_round_trip(config, report, to, patience)
             except ImgtagError as error:
-                report.tell(Check(check="put", ok=False, message=error.message, hint=error.hint))
+                report.add(Check(check="put", ok=False, message=error.message, hint=error.hint))
         tasks.cancel_scope.cancel("sent")
     return scope.cancel_called
 
 
 async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-    """However many signals come, what was put is removed first."""
+    """However many signals come, the test image is removed first."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
             scope.cancel("interrupted")
 
 
-async def _deliver(config: Config, report: Report, to: str, patience: float) -> None:
+async def _take_round_trip(config: Config, report: Report, to: str, patience: float) -> None:
     async with make_indexer(config) as indexer, make_store(config) as store, make_source(config) as source:
-        ref = address(config, to, () if config.rules else await store.buckets())
-        resolver = PolicyResolver(config)
-        policy = resolver(ref) or resolver.general
-        written = policy.strategy != "none"
-        road = Road(site=config.site.name, store=store, source=source, indexer=indexer, written=written)
-        await Parcel(ref, road, patience=patience + policy.settle, tell=report.tell, say=_say).send()
+        ref = choose_ref(config, to, () if config.rules else await store.buckets())
+        resolve = PolicyResolver(config)
+        policy = resolve(ref) or resolve.general
+        targets = Targets(
+            site=config.site.name, store=store, source=source, indexer=indexer, written=policy.strategy != "none"
+        )
+        round_trip = RoundTrip(
+            ref,
+            targets,
+            patience=patience + policy.settle,
+            report=report.add,
+            tell=lambda text: click.echo(escape(text), err=True),
+        )
+        await round_trip.run()
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+async def _examine(config: Config, report: Report) -> None:
+    async for check in examine(config):
+        report.add(check)
 
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, in the order in which a sidecar starts."""
-    for check in _configuration(config):
+    for check in _check_configuration(config):
         yield check
     if config.classifier:
-        yield await _model(config)
+        yield await _check_model(config)
     for kind, make in parts(config).items():
-        for check in await _part(kind, make):
+        async for check in _check_part(kind, make):
             yield check
     if config.indexer and config.store:
-        async for check in _agreement(config):
+        async for check in _check_agreement(config):
             yield check
 
 
-async def _agreement(config: Config) -> AsyncIterator[Check]:
-    """Whether a bucket of which the index knows objects shows none: a wrong endpoint, a lost mount."""
+def _check_configuration(config: Config) -> Iterator[Check]:
+    findings = list(check_run(config))
+    if not findings:
+        yield Check(check="configuration", ok=True, message=str(config.path or "environment and defaults"))
+    for finding in findings:
+        yield Check(check="configuration", ok=False, message=str(finding), hint=_HINT)
+
+
+async def _check_model(config: Config) -> Check:
+    try:
+        async with open_labeller(config, pictures=1) as labeller:
+            info = labeller.info()
+    except ImgtagError as error:
+        return Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
+    findings = "".join(f"; {finding}" for finding in unknown(config, info.known()))
+    return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
+
+
+async def _check_part(kind: Kind, make: Callable[[], Service]) -> AsyncIterator[Check]:
+    """The checks of one plugin; that it cannot be entered, or fails, is a failed check."""
+    try:
+        async with make() as part:
+            async for check in part.checks():
+                yield check
+    except ImgtagError as error:
+        yield Check(check=kind, ok=False, message=error.message, hint=error.hint or _HINT)
+
+
+async def _check_agreement(config: Config) -> AsyncIterator[Check]:
+    """Whether a bucket with indexed objects appears empty: a wrong endpoint, or a share that is not mounted."""
     try:
         async with make_indexer(config) as indexer, make_store(config) as store:
             for bucket in await store.buckets():
                 scope = Scope(bucket)
                 count = await indexer.count(config.site.name, scope)
                 if count and await _is_empty(store, scope):
-                    message = f"the index knows {count:,} objects of {bucket}, and the store shows none"
+                    message = f"the index has {count:,} objects of {bucket}, but the store shows none"
                     hint = "Nothing is deleted. Check the endpoint, or mount the folder."
                     yield Check(check="agreement", ok=False, message=message, hint=hint)
     except ImgtagError:
-        return  # said by the checks of the part itself
+        return  # reported by the checks of the part itself
 
 
 async def _is_empty(store: Store, scope: Scope) -> bool:
@@ -144,36 +181,3 @@ async def _is_empty(store: Store, scope: Scope) -> bool:
     except BucketAbsent:
         pass
     return True
-
-
-def _configuration(config: Config) -> Iterator[Check]:
-    where = str(config.path or "environment and defaults")
-    findings = list(check_run(config))
-    if not findings:
-        yield Check(check="configuration", ok=True, message=where)
-    for finding in findings:
-        yield Check(check="configuration", ok=False, message=str(finding), hint=_SEE)
-
-
-async def _model(config: Config) -> Check:
-    try:
-        async with make_pool(config, 1) as pool:
-            info = pool.info
-    except ImgtagError as error:
-        return Check(check="classifier", ok=False, message=error.message, hint=error.hint or _SEE)
-    strange = "".join(f"; {finding}" for finding in unknown(config, info.known()))
-    return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{strange}")
-
-
-async def _part(kind: Kind, make: Callable[[], Service]) -> list[Check]:
-    """The checks of one plugin; one that cannot even be entered is a check that failed."""
-    try:
-        async with make() as part:
-            return [check async for check in part.checks()]
-    except ImgtagError as error:
-        return [Check(check=kind, ok=False, message=error.message, hint=error.hint or _SEE)]
-
-
-def _as_text(check: Check) -> str:
-    line = f"{'ok  ' if check.ok else 'FAIL'}  {check.check}: {check.message}"
-    return f"{line}\n      hint: {check.hint}" if check.hint and not check.ok else line

@@ -1,175 +1,116 @@
-"""``imgtag label``: what the model says of some pictures. Writes nothing on any object."""
+"""``imgtag label``: print what the model sees on some pictures."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import click
 
-from imgtag.assembly import make_pool, make_store, worker_count
+from imgtag.assembly import make_store
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
-from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError, Unreadable
-from imgtag.labels.vocabulary import Vocabulary
+from imgtag.jobs.labelling import Labeller, Labelling, Picture, file_picture, object_picture, open_labeller
 from imgtag.plugin.store import Store
-from imgtag.stages.fetch import fetch
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
-from imgtag.workers.pool import WorkerPool
+
+_HINT = "REF is an existing file, or BUCKET/KEY in the configured store."
 
 
 @click.command(name="label")
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @pass_app
 def command(app: App, refs: tuple[str, ...], *, as_json: bool) -> int:
-    """Say what is on pictures: files, or BUCKET/KEY in the configured store. Writes nothing on them."""
-    objects = any(not Path(ref).exists() for ref in refs)
-    return 1 if anyio.run(_label_all, Labeller(app.load()), Answers(refs, as_json=as_json), objects) else 0
+    """Classify images and print their labels: files, or BUCKET/KEY in the configured store. Nothing is written."""
+    return anyio.run(_label, app.load(), refs, as_json)
 
 
-async def _label_all(labeller: Labeller, answers: Answers, objects: bool) -> int:  # noqa: FBT001
-    """Label everything; ``objects``: some of it is in the store. Returns how many failed."""
-    config = labeller.config
-    workers = min(len(answers.refs), worker_count(config))
+async def _label(config: Config, refs: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001
     async with AsyncExitStack() as stack:
-        labeller.pool = await stack.enter_async_context(make_pool(config, workers))
-        if objects and config.store:
-            labeller.store = await stack.enter_async_context(make_store(config))
-        slots = anyio.Semaphore(workers + 1)
-        async with anyio.create_task_group() as tasks:
-            for place in range(len(answers.refs)):
-                await slots.acquire()
-                tasks.start_soon(answers.add, place, labeller, slots)
-    return answers.failed
+        labeller = await stack.enter_async_context(open_labeller(config, pictures=len(refs)))
+        store = None
+        if config.store and not all([await anyio.Path(ref).exists() for ref in refs]):
+            store = await stack.enter_async_context(make_store(config))
+        report = _Report(labeller, store, refs, as_json=as_json)
+        await labeller.for_each(range(len(refs)), report.add)
+    return 1 if report.failed else 0
 
 
-class Seen(NamedTuple):
-    """What is on a picture."""
+class _Report:
+    """Prints answers in the order of the arguments, as soon as all before them are printed."""
 
-    labels: tuple[Label, ...]
-    ancestors: tuple[Label, ...]
-
-
-class Labeller:
-    """Labels one REF after the other."""
-
-    pool: WorkerPool
-    store: Store | None = None
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self._policy = PolicyResolver(config).general
-
-    async def label(self, ref: str) -> Seen:
-        """What is on a picture. Raises what is wrong with it."""
-        data = await self._read(ref)
-        raw = (await self.pool.classify(data, self._policy.limits)).raw
-        return Seen(self.vocabulary.select_labels(raw, decimals=4), self.vocabulary.ancestors_of(raw, decimals=4))
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """What the model says under the general rules."""
-        return self.pool.info.vocabulary(self._policy.labels)
-
-    def shown(self, seen: Seen) -> Iterator[str]:
-        """``red fox (58.52% likely)``, in the model's own spelling; what stands above on one dim line."""
-        for label in seen.labels:
-            yield f"{self.vocabulary.labels[label.name].display} ({label.confidence:.2%} likely)"
-        if seen.ancestors:
-            above = (
-                f"{self.vocabulary.ancestors[label.name].display} {label.confidence:.2f}" for label in seen.ancestors
-            )
-            yield click.style(", ".join(above), dim=True)
-
-    async def _read(self, ref: str) -> bytes:
-        path = Path(ref)
-        if await anyio.to_thread.run_sync(path.exists):
-            return await anyio.to_thread.run_sync(self._read_file, path)
-        return await self._read_object(ref)
-
-    def _read_file(self, path: Path) -> bytes:
-        if not path.is_file():
-            raise Unreadable(f"{path} is no file", code="no_file", hint="Name files; a shell expands FOLDER/*.jpg.")
-        try:
-            if path.stat().st_size > self._policy.max_bytes:
-                raise Unreadable(f"{path.stat().st_size:,} bytes are over the limit", code="too_large")
-            return path.read_bytes()
-        except OSError as error:
-            raise Unreadable(f"{path} cannot be read: {error.strerror}", code="permission") from error
-
-    async def _read_object(self, ref: str) -> bytes:
-        hint = "REF is a file that exists, or BUCKET/KEY in the configured store."
-        if self.store is None:
-            raise Unreadable(f"there is no file {ref}, and no store is configured", code="absent", hint=hint)
-        try:
-            parsed = ObjectRef.parse(ref)
-        except ValueError as error:
-            raise Unreadable(f"there is no file {ref}", code="absent", hint=hint) from error
-        async with self.store.open(parsed) as body:
-            if body is None:
-                raise Unreadable(f"there is no file and no object {ref}", code="absent", hint=hint)
-            return await fetch(body, self._policy.max_bytes)
-
-
-class Answers:
-    """Prints answers in the order of the arguments, as soon as they are there."""
-
-    def __init__(self, refs: tuple[str, ...], *, as_json: bool) -> None:
-        self.refs = refs
-        self._ready: dict[int, str] = {}
-        self._titled = len(refs) > 1
-        self._as_json = as_json
-        self._next = 0
+    def __init__(self, labeller: Labeller, store: Store | None, refs: tuple[str, ...], *, as_json: bool) -> None:
         self.failed = 0
+        self._labeller, self._store, self._refs, self._as_json = labeller, store, refs, as_json
+        self._vocabulary = labeller.vocabulary()
+        self._ready: dict[int, str] = {}
+        self._next = 0
 
-    async def add(self, place: int, labeller: Labeller, slots: anyio.Semaphore) -> None:
-        """Label the picture of this place and print what can be printed."""
-        self._ready[place] = await self._answer(self.refs[place], labeller)
-        slots.release()
+    async def add(self, place: int) -> None:
+        """Label the picture at this place, and print what can be printed."""
+        self._ready[place] = await self._answer(self._refs[place])
         while self._next in self._ready:
             click.echo(self._ready.pop(self._next))
             self._next += 1
 
-    async def _answer(self, ref: str, labeller: Labeller) -> str:
+    async def _answer(self, ref: str) -> str:
         start = time.perf_counter()
         try:
-            seen = await labeller.label(ref)
+            picture = await self._find(ref)
+            labelling = await self._labeller.label(await picture.read(), decimals=4)
         except ImgtagError as error:
             self.failed += 1
-            return self._refusal(ref, error)
-        milliseconds = (time.perf_counter() - start) * 1000
-        if self._as_json:
-            return self._as_object(ref, seen, labeller.pool.info.id, milliseconds)
-        return self._text(ref, list(labeller.shown(seen)) or ["nothing that the model is sure of"])
+            if self._as_json:
+                facts = {"code": error.code, "message": error.message, "hint": error.hint}
+                return to_json({"ref": ref, "error": facts})
+            hint = [f"hint: {escape(error.hint)}"] if error.hint else []
+            return self._text(ref, [f"not labelled: {escape(error.message)}", *hint])
+        if not self._as_json:
+            return self._text(ref, list(self._lines(labelling)) or ["no label with enough confidence"])
+        return to_json(
+            {
+                "ref": ref,
+                "labels": to_list(labelling.labels),
+                "ancestors": to_list(labelling.ancestors),
+                "model": self._labeller.info().id,
+                "ms": round((time.perf_counter() - start) * 1000, 1),
+            }
+        )
+
+    async def _find(self, ref: str) -> Picture:
+        max_bytes = self._labeller.max_bytes
+        if await anyio.Path(ref).exists():
+            return file_picture(Path(ref), max_bytes)
+        if self._store is None:
+            raise Unreadable(f"there is no file {ref}, and no store is configured", code="absent", hint=_HINT)
+        try:
+            return object_picture(self._store, ObjectRef.parse(ref), max_bytes)
+        except ValueError as error:
+            raise Unreadable(f"there is no file {ref}", code="absent", hint=_HINT) from error
 
     def _text(self, ref: str, lines: list[str]) -> str:
-        return "\n".join([f"{ref}:", *(f"  {line}" for line in lines)] if self._titled else lines)
+        return "\n".join([f"{escape(ref)}:", *(f"  {line}" for line in lines)] if len(self._refs) > 1 else lines)
 
-    def _as_object(self, ref: str, seen: Seen, model: str, milliseconds: float) -> str:
-        said: dict[str, Any] = {
-            "ref": ref,
-            "labels": _as_list(seen.labels),
-            "ancestors": _as_list(seen.ancestors),
-            "model": model,
-            "ms": round(milliseconds, 1),
-        }
-        return json.dumps(said, ensure_ascii=False)
-
-    def _refusal(self, ref: str, error: ImgtagError) -> str:
-        if self._as_json:
-            said = {"code": error.code, "message": error.message, "hint": error.hint}
-            return json.dumps({"ref": ref, "error": said}, ensure_ascii=False)
-        return self._text(ref, [f"not labelled: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])])
+    def _lines(self, labelling: Labelling) -> Iterator[str]:
+        """``red fox (58.52% likely)``, in the model's own spelling; the ancestors on one dim line."""
+        for label in labelling.labels:
+            yield f"{escape(self._vocabulary.labels[label.name].display)} ({label.confidence:.2%} likely)"
+        if labelling.ancestors:
+            names = (
+                f"{escape(self._vocabulary.ancestors[label.name].display)} {label.confidence:.2f}"
+                for label in labelling.ancestors
+            )
+            yield click.style(", ".join(names), dim=True)
 
 
-def _as_list(labels: tuple[Label, ...]) -> list[dict[str, Any]]:
+def to_list(labels: tuple[Label, ...]) -> list[dict[str, Any]]:
+    """Labels as --json has them."""
     return [{"label": label.name, "confidence": label.confidence} for label in labels]

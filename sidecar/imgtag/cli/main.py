@@ -1,4 +1,4 @@
-"""The command `imgtag`: finds the command that is wanted, and says in plain words what went wrong."""
+"""The command `imgtag`: runs a command, and explains in plain words what went wrong."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imgtag import __version__
+from imgtag.cli.terminal import escape, escape_lines, prepare_streams, require_utf8_mode
 from imgtag.errors import ConfigError, ImgtagError
 
 if TYPE_CHECKING:
@@ -22,26 +23,26 @@ if TYPE_CHECKING:
 DONE, FAILED, USAGE, CONFIGURATION, INTERRUPTED = 0, 1, 2, 78, 130
 
 COMMANDS = {
-    "run": "Label what the source reports, until stopped.",
-    "label": "Classify pictures and print their labels; nothing is written.",
+    "run": "Label new images, as the source reports them, until stopped.",
+    "label": "Classify images and print their labels; nothing is written.",
     "search": "Search the index.",
-    "similar": "Find pictures that look like one.",
-    "demo": "Label sample pictures in a temporary folder and search them.",
-    "setup": "Make what is missing on the servers (index, stream, notifications), or take it back.",
+    "similar": "Find images that look like one.",
+    "demo": "Label sample images in a temporary folder and search them.",
+    "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
-    "policy": "Print the least permissions that the sidecar needs on its servers.",
-    "status": "Show how a running sidecar is, again and again.",
-    "dlq": "List, retry or drop the work that was given up.",
+    "policy": "Print the minimum permissions that the sidecar needs on its servers.",
+    "status": "Show the live status of a running sidecar.",
+    "dlq": "List, retry or drop dead letters.",
     "config": "Check or show the configuration, or print an example.",
     "models": "List, add, choose, try, calibrate and compare models.",
-    "plugins": "List the plugins that were found.",
+    "plugins": "List the available plugins.",
 }
-"""A command's module is imported only when it is run, so its line of help stands here."""
+"""A command's module is imported only when the command runs, so its help line is here."""
 
 
 @dataclass
 class App:
-    """What the options before the command say; filled in when they are read."""
+    """The options before the command."""
 
     config_file: Path | None = None
     verbose: int = 0
@@ -85,13 +86,16 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="imgtag")
 @pass_app
 def cli(app: App, config_file: Path | None, verbose: int) -> None:
-    """Label the images of an S3-compatible store beside the store, and make them searchable."""
+    """Label the images of an S3-compatible store, beside the store, and make them searchable."""
     app.config_file, app.verbose = config_file, verbose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code. A command may return one itself, None is 0."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run a command, by default the one of the process; returns the exit code. A command may return one, None is 0."""
+    if arguments is None:
+        require_utf8_mode()
+        arguments = sys.argv[1:]
+    prepare_streams()
     app = App()
     try:
         code = cli.main(list(arguments), prog_name="imgtag", standalone_mode=False, obj=app)
@@ -101,66 +105,64 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.Abort as error:  # Ctrl-C, or a question that was answered with no
         return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else FAILED
-    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the last one to catch: all becomes words)
-        return _failed(error, verbose=app.verbose > 0)
+    except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001  (the last resort: everything is explained)
+        return _report(error, verbose=app.verbose > 0)
     return code if isinstance(code, int) else DONE
 
 
-def _failed(error: BaseException, *, verbose: bool) -> int:
-    """Say what went wrong; errors that several tasks raised together are said one by one."""
-    causes = list(_single(error))
+def _report(error: BaseException, *, verbose: bool) -> int:
+    """Explain what went wrong; errors that several tasks raised together are explained one by one."""
+    causes = list(_flatten(error))
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         return INTERRUPTED
     if any(isinstance(cause, BrokenPipeError) for cause in causes):
-        return _broken_pipe()
+        # The reader has enough; without this the interpreter would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     if verbose:
-        traceback.print_exception(error, file=sys.stderr)
-    for line in dict.fromkeys(line for cause in causes for line in _lines(cause)):
+        click.echo(escape_lines("".join(traceback.format_exception(error))), err=True, nl=False)
+    for line in dict.fromkeys(line for cause in causes for line in _explain(cause)):
         click.echo(line, err=True)
     return CONFIGURATION if any(isinstance(cause, ConfigError) for cause in causes) else FAILED
 
 
-def _single(error: BaseException) -> Iterator[BaseException]:
+def _flatten(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
-            yield from _single(part)
+            yield from _flatten(part)
     else:
         yield error
 
 
-def _lines(error: BaseException) -> Iterator[str]:
-    """The error, what it came from, and what can be done."""
-    if isinstance(error, ImgtagError):
-        yield from (f"imgtag: {line}" for line in error.message.splitlines())
-        yield from (f"caused by: {_words(cause)}" for cause in _chain(error))
-        if error.hint:
-            yield f"hint: {error.hint}"
+def _explain(error: BaseException) -> Iterator[str]:
+    """The error, its causes, and what to do about it; messages may quote strangers."""
+    if isinstance(error, ConfigError):  # one line for each finding
+        yield from (f"imgtag: {escape(line)}" for line in error.message.splitlines())
+    elif isinstance(error, ImgtagError):
+        yield f"imgtag: {escape(error.message)}"
     else:
-        yield f"imgtag: internal error: {_words(error)}"
-        yield from (f"caused by: {_words(cause)}" for cause in _chain(error))
+        yield f"imgtag: internal error: {_describe(error)}"
+    yield from (f"caused by: {_describe(cause)}" for cause in _causes(error))
+    if not isinstance(error, ImgtagError):
         yield "hint: Run it again as `imgtag -v ...` for the traceback, and report that."
+    elif error.hint:
+        yield f"hint: {escape_lines(error.hint)}"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     seen = {id(error)}
-    following = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
-def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+def _describe(error: BaseException) -> str:
+    text = escape(" ".join(str(error).split()))
     if isinstance(error, ImgtagError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _broken_pipe() -> int:
-    """Whoever read our results has enough; the interpreter must not complain when it flushes at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return FAILED
 
 
 if __name__ == "__main__":

@@ -1,32 +1,30 @@
-"""`imgtag plugins`: what was found, and why something was not taken."""
+"""``imgtag plugins``: the plugins that were found, and what is wrong with those that cannot be used."""
 
 from __future__ import annotations
 
-import json
+import shutil
+import sys
 
 import click
 
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.terminal import escape, to_json
 from imgtag.config.load import plugins
 from imgtag.registry import PluginRecord
 
 
 @click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per plugin.")
 @pass_app
 def command(app: App, *, as_json: bool) -> None:
-    """List the plugins that were found, and why one of them cannot be used."""
-    records = plugins(app.config_file).records
+    """List the available plugins, and why one of them cannot be used."""
+    records = plugins(app.config_file, verify=True).records
     if as_json:
         for record in records:
-            click.echo(json.dumps(_fields(record)))
+            fields = ("kind", "name", "summary", "status", "reason")
+            click.echo(to_json({name: getattr(record, name) for name in fields}))
     else:
         _print_table(records)
-
-
-def _fields(record: PluginRecord) -> dict[str, str | None]:
-    names = ("kind", "name", "summary", "status", "reason")
-    return {name: getattr(record, name) for name in names}
 
 
 def _print_table(records: tuple[PluginRecord, ...]) -> None:
@@ -35,8 +33,15 @@ def _print_table(records: tuple[PluginRecord, ...]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table("kind", "name", "status", "from", "what it is, or what is wrong", box=box.SIMPLE_HEAD)
+    table = Table("kind", "name", "status", "from", "description or problem", box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        column.overflow = "fold"  # a path or a reason that was cut helps nobody
     for record in records:
         cells = (record.kind or "?", record.name, record.status, record.origin, record.reason or record.summary)
-        table.add_row(*map(Text, cells), style=None if record.status == "ok" else "red")
-    Console().print(table)
+        table.add_row(*(Text(escape(cell)) for cell in cells), style=None if record.status == "ok" else "red")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+    Console(width=width).print(table)
+
+
+_UNLIMITED = 100_000
+"""Columns, where no terminal has to show the table: nothing is wrapped."""

@@ -1,4 +1,4 @@
-"""Asking before much is changed."""
+"""Ask before changing much."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import click
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless the answer was given; where nobody can be asked, refuse. Raises UsageError, Abort."""
+    """Ask, unless ``yes``; without a terminal, refuse. Raises UsageError, Abort."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("nothing was done: this needs --yes where there is nobody to ask")
+        raise click.UsageError("nothing was changed: without a terminal to ask on, this needs --yes")
     click.confirm(question, abort=True, err=True)

@@ -12,13 +12,13 @@ from imgtag.config.check import require_run
 @click.command(name="run")
 @pass_app
 def command(app: App) -> int:
-    """Label what the source reports, until stopped.
+    """Label new images, as the source reports them, until stopped.
 
-    SIGTERM and Ctrl-C finish what was begun; a second one stops at once. SIGHUP reads the configuration again.
+    SIGTERM and Ctrl-C finish work in progress; a second one stops at once. SIGHUP reloads the configuration.
     """
     config = app.load()
     require_run(config)
-    from imgtag.ops import logs  # noqa: PLC0415  (a wrong configuration is told without waiting for it)
+    from imgtag.ops import logs  # noqa: PLC0415  (a wrong configuration is reported without waiting for these)
     from imgtag.service.sidecar import Sidecar  # noqa: PLC0415
     from imgtag.service.supervision import Interrupted, supervise  # noqa: PLC0415
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -10,41 +9,51 @@ from typing import Any
 import anyio
 import click
 
-from imgtag.assembly import make_indexer, make_pool
+from imgtag.assembly import make_indexer
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.terminal import escape, print_key, to_json
 from imgtag.config.configuration import Config
-from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError, QueryError
+from imgtag.jobs.labelling import open_labeller
 from imgtag.models.display_names import DisplayNames, LabelNames
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest
 from imgtag.query import Query, parse
 from imgtag.types.document import Document
 from imgtag.types.folding import fold
 
-_PAGE = 1000
-_ALIKE = 2
-"""Letters that a mistyped word has right at its beginning."""
+MAX_PAGE = 1000
+"""Hits of one request; no server refuses so many."""
+_PREFIX = 2
+"""Letters at the beginning of a mistyped word that are assumed to be right."""
 _HIDDEN = {"scores", "_vectors"}
 
 
 # `-dog` is a word of the query, not an option.
 @click.command(name="search", context_settings={"ignore_unknown_options": True})
 @click.argument("words", metavar="QUERY...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--json", "as_json", is_flag=True, help="One document a line.")
-@click.option("--keys", is_flag=True, help="Only BUCKET/KEY, one a line.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="At most so many hits.")
+@click.option("--json", "as_json", is_flag=True, help="Print one document per line.")
+@click.option("--keys", is_flag=True, help="Print only BUCKET/KEY, one per line.")
+@click.option("-0", "zero", is_flag=True, help="End each line of --keys with a NUL byte, for keys with line breaks.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Maximum number of hits.")
 @pass_app
-def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, limit: int) -> int:
+def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int) -> int:
     """Search by label and more: fox, kit_fox@0.4, "kit fox", -dog, bucket:NAME, after:2024, near:46.5,7.9,10km.
 
-    Every word narrows; OR widens. An object is found by its labels and by the words of its key.
+    Every word narrows the result; OR widens it. Objects match by their labels and by the words of their key.
     """
     config = app.load()
-    query = understood(words)
-    return anyio.run(_search, config, query, limit, "json" if as_json else "keys" if keys else "table")
+    query = parse_query(words)
+    return anyio.run(_search, config, query, limit, output_form(as_json=as_json, keys=keys, zero=zero))
 
 
-def understood(words: Sequence[str]) -> Query:
+def output_form(*, as_json: bool, keys: bool, zero: bool) -> str:
+    """The form that the options ask for, as `print_hits` takes it. Raises UsageError."""
+    if as_json and (keys or zero):
+        raise click.UsageError("--json does not go with --keys or -0")
+    return "json" if as_json else "keys0" if zero else "keys" if keys else "table"
+
+
+def parse_query(words: Sequence[str]) -> Query:
     """The query that was typed. Raises UsageError, with a caret under the place."""
     try:
         return parse(" ".join(words))
@@ -54,44 +63,45 @@ def understood(words: Sequence[str]) -> Query:
 
 async def _search(config: Config, query: Query, limit: int, form: str) -> int:
     async with make_indexer(config) as indexer:
-        page = await _page(indexer, query, limit)
+        page = await _fetch_page(indexer, query, limit)
         if form == "table":
-            _say_more(page, query, await _unknown(config, indexer, query, page))
+            _print_summary(page, query, await _find_unknown_words(config, indexer, query, page))
         print_hits(page.hits, form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0
 
 
-async def _page(indexer: Indexer, query: Query, limit: int) -> Page:
-    """The first ``limit`` hits, fetched in parts that no server refuses."""
-    first = await indexer.search(SearchRequest(query=query, limit=min(limit, _PAGE)))
+async def _fetch_page(indexer: Indexer, query: Query, limit: int) -> Page:
+    """The first ``limit`` hits."""
+    first = await indexer.search(SearchRequest(query=query, limit=min(limit, MAX_PAGE)))
     hits = list(first.hits)
     while len(hits) < min(limit, first.total):
-        part = await indexer.search(SearchRequest(query=query, limit=min(limit - len(hits), _PAGE), offset=len(hits)))
-        if not part.hits:
+        rest = min(limit - len(hits), MAX_PAGE)
+        part = await indexer.search(SearchRequest(query=query, limit=rest, offset=len(hits)))
+        if not part.hits:  # documents were deleted meanwhile
             break
         hits += part.hits
     return Page(hits=hits, total=first.total)
 
 
 def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, LabelNames]) -> None:
-    """Print documents as ``json``, ``keys`` or a ``table``; it shows their similarity where they have one.
+    """Print documents as ``json``, ``keys``, ``keys0`` or a ``table``, which shows their similarity if they have one.
 
-    ``names`` is how a table shows labels, by model.
+    ``names`` is how a table displays labels, by model.
     """
     if form == "json":
         for hit in hits:
-            click.echo(json.dumps(shown(hit), ensure_ascii=False))
-    elif form == "keys":
+            click.echo(to_json(public_fields(hit)))
+    elif form in {"keys", "keys0"}:
         for hit in hits:
-            click.echo(f"{hit['bucket']}/{hit['key']}")
+            print_key(f"{hit['bucket']}/{hit['key']}", end=b"\0" if form == "keys0" else b"\n")
     elif hits:
-        _table(hits, names)
+        _print_table(hits, names)
 
 
-def shown(document: Document) -> dict[str, Any]:
-    """The document as people and scripts get it: labels with their confidence instead of scores and vectors."""
-    kept = {name: value for name, value in document.items() if name not in _HIDDEN}
-    return {**kept, "labels": _labels(document)}
+def public_fields(document: Document) -> dict[str, Any]:
+    """The document as --json has it: labels with their confidence instead of scores and vectors."""
+    fields = {name: value for name, value in document.items() if name not in _HIDDEN}
+    return {**fields, "labels": _labels(document)}
 
 
 def _labels(document: Document) -> Mapping[str, float]:
@@ -99,46 +109,46 @@ def _labels(document: Document) -> Mapping[str, float]:
     return {label: scores.get(label, 0.0) for label in document.get("labels", ())}
 
 
-def _table(hits: Sequence[Document], names: Mapping[str, LabelNames]) -> None:
+def _print_table(hits: Sequence[Document], names: Mapping[str, LabelNames]) -> None:
     from rich.console import Console  # noqa: PLC0415  (--json and --keys need no table)
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     table = Table(box=None, pad_edge=False)
-    alike = ("similarity",) if "similarity" in hits[0] else ()
-    for name in (*alike, "object", "labels", "when"):
+    extra = ("similarity",) if "similarity" in hits[0] else ()
+    for name in (*extra, "object", "labels", "when"):
         table.add_column(name, overflow="fold")
     for hit in hits:
-        # Keys and labels are strangers' words: as Text, no markup in them is obeyed.
-        texts = (f"{hit['bucket']}/{hit['key']}", said(hit, names), str(hit.get("when_day", "")))
-        table.add_row(*(f"{hit[name]:.2f}" for name in alike), *map(Text, texts))
+        # As Text, so that no markup in the words of strangers is obeyed.
+        texts = (escape(f"{hit['bucket']}/{hit['key']}"), describe_labels(hit, names), str(hit.get("when_day", "")))
+        table.add_row(*(f"{hit[name]:.2f}" for name in extra), *map(Text, texts))
     console.print(table)
 
 
-def said(hit: Document, names: Mapping[str, LabelNames] | None = None) -> str:
-    """The labels of a document as its model shows them, or why it has none."""
+def describe_labels(hit: Document, names: Mapping[str, LabelNames] | None = None) -> str:
+    """The labels of a document as its model displays them, or why it has none; escaped."""
     if hit["status"] in {"refused", "failed"}:
-        return f"{hit['status']}: {hit.get('reason', hit.get('code', ''))}"
-    shown = (names or {}).get(hit.get("model", ""), {})
-    labels = (f"{shown.get(label, label)} {confidence:.2f}" for label, confidence in _labels(hit).items())
-    return ", ".join(labels) or "unlabelled"
+        return escape(f"{hit['status']}: {hit.get('reason', hit.get('code', ''))}")
+    display = (names or {}).get(hit.get("model", ""), {})
+    labels = (f"{display.get(label, label)} {confidence:.2f}" for label, confidence in _labels(hit).items())
+    return escape(", ".join(labels)) or "unlabelled"
 
 
-def _say_more(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) -> None:
-    shown_count = len(page.hits)
-    more = f", the first {shown_count} are shown (--limit)" if shown_count < page.total else ""
+def _print_summary(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) -> None:
+    count = len(page.hits)
+    more = f", showing the first {count} (--limit)" if count < page.total else ""
     click.echo(f"{page.total} found{more}", err=True)
     for word, near in unknown.items():
-        instead = f"; did you mean {', '.join(near)}?" if near else ""
-        click.echo(f"nothing is known as {word!r}{instead}", err=True)
+        suggestions = f"; did you mean {', '.join(map(escape, near))}?" if near else ""
+        click.echo(f"no label or keyword matches {escape(repr(word))}{suggestions}", err=True)
     if not page.total and not unknown and not query.mentions:
-        click.echo("hint: `imgtag search` alone shows everything that is labelled", err=True)
+        click.echo("hint: `imgtag search` without a query shows everything that is labelled", err=True)
 
 
-async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
-    """The words of the query that neither the index nor the model knows, with the nearest that there are."""
-    if page.total:
+async def _find_unknown_words(config: Config, indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:
+    """The words of the query that neither the index nor the model knows, with the nearest that exist."""
+    if page.total or not query.mentions:
         return {}
     known = await indexer.known([fold(word) for word in query.mentions])
     missing = [word for word in query.mentions if fold(word) not in known]
@@ -146,7 +156,7 @@ async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -
         return {}
     labels = await _model_labels(config)
     terms = labels | {word for label in labels for word in label.split()}
-    near = {word: await indexer.suggest(fold(word)[:_ALIKE], _PAGE) for word in missing}
+    near = {word: await indexer.suggest(fold(word)[:_PREFIX], MAX_PAGE) for word in missing}
     return {
         word: get_close_matches(fold(word), {*near[word], *terms}, n=3, cutoff=0.7)
         for word in missing
@@ -155,11 +165,11 @@ async def _unknown(config: Config, indexer: Indexer, query: Query, page: Page) -
 
 
 async def _model_labels(config: Config) -> frozenset[str]:
-    """What the model can say, folded; nothing where it does not load, which `imgtag doctor` says better."""
+    """All labels that the model can give, folded; none where it does not load, which `imgtag doctor` explains."""
     if config.classifier is None:
         return frozenset()
     try:
-        async with make_pool(config, 1) as pool:
-            return pool.info.vocabulary(PolicyResolver(config).general.labels).names()
+        async with open_labeller(config, pictures=1) as labeller:
+            return labeller.vocabulary().names()
     except ImgtagError:
         return frozenset()

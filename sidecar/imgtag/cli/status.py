@@ -1,4 +1,4 @@
-"""``imgtag status``: a live view of a running sidecar."""
+"""``imgtag status``: the live status of a running sidecar."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imgtag.cli.main import FAILED, App, pass_app
+from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
 from imgtag.config.schema import parse_listen
 from imgtag.errors import ImgtagError, Unavailable
@@ -20,27 +21,35 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _TIMEOUT = 5.0
-_SHOWN = 8
-"""Troubles that are shown."""
-_LARGEST = 1 << 20
+_MAX_WARNINGS = 8
+"""That are shown."""
+_MAX_ANSWER = 1 << 20
+"""Bytes."""
 
 Snapshot = Mapping[str, Any]
 
 
 @click.command(name="status")
-@click.option("--url", metavar="URL", default="", help="Where it listens. Default: `listen` under [ops].")
-@click.option("--once", is_flag=True, help="Show it once, as also where nobody looks; else again and again.")
-@click.option("--json", "as_json", is_flag=True, help="Once, as one JSON object.")
-@click.option("--check", is_flag=True, help="Only end with 0 where it lives, else with 1; for health checks.")
-@click.option("--every", metavar="SECONDS", type=click.FloatRange(min=0.2), default=1.0, show_default=True)
+@click.option("--url", metavar="URL", default="", help="Where the sidecar listens. Default: `listen` under [ops].")
+@click.option("--once", is_flag=True, help="Show it once. Default without a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--check", is_flag=True, help="Only exit with 0 if it is live, else with 1; for health checks.")
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.2),
+    default=1.0,
+    show_default=True,
+    help="Time between updates.",
+)
 @pass_app
 def command(app: App, *, url: str, once: bool, as_json: bool, check: bool, every: float) -> int:
-    """Show how a running sidecar is, until Ctrl-C: rates, what waits, how each part is, the newest troubles."""
+    """Show the live status of a running sidecar until Ctrl-C: rates, backlog, each part, recent warnings."""
     status = _Status(url or _url(app.load()))
     if check:
-        return _checked(status)
+        return _check(status)
     if as_json:
-        click.echo(json.dumps(status.get(), ensure_ascii=False))
+        click.echo(to_json(status.get()))
     elif once or not sys.stdout.isatty():
         _print(status.get(), None)
     else:
@@ -49,7 +58,7 @@ def command(app: App, *, url: str, once: bool, as_json: bool, check: bool, every
 
 
 class _Status:
-    """What the sidecar at this URL says."""
+    """Asks the sidecar at this URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -59,43 +68,42 @@ class _Status:
         import urllib3  # noqa: PLC0415
         from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
-        hint = "Does `imgtag run` run there? Is `listen` under [ops] the same? Another address: --url."
+        hint = "Is `imgtag run` running there, with the same `listen` under [ops]? For another address use --url."
         try:
             with urllib3.PoolManager(retries=False, timeout=_TIMEOUT) as pool:
                 answer = pool.request("GET", self._url + path, preload_content=False)
-                said = json.loads(answer.read(_LARGEST))
+                content = json.loads(answer.read(_MAX_ANSWER))
         except (HTTPError, ValueError, OSError) as error:
-            raise Unavailable(f"nothing answers at {self._url}{path}", hint=hint) from error
-        if not isinstance(said, dict) or (path == "/status" and "objects" not in said):
-            raise Unavailable(f"what answers at {self._url} is no sidecar, or one of another version", hint=hint)
-        return said
+            raise Unavailable(f"no answer from {self._url}{path}", hint=hint) from error
+        if not isinstance(content, dict) or (path == "/status" and "objects" not in content):
+            raise Unavailable(f"{self._url} is not a sidecar, or has another version", hint=hint)
+        return content
 
 
 def _url(config: Config) -> str:
     if not config.ops.listen:
-        raise Unavailable(
-            "`listen` under [ops] is empty", hint="Nothing can be asked then. Set it, or name another --url."
-        )
+        raise Unavailable("`listen` under [ops] is empty, so there is nothing to ask", hint="Set it, or use --url.")
     host, port = parse_listen(config.ops.listen)
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not to be listened on
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - we do not listen on it
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _checked(status: _Status) -> int:
+def _check(status: _Status) -> int:
     try:
         live = status.get("/livez")
     except ImgtagError as error:
-        click.echo(error.message, err=True)
+        click.echo(escape(error.message), err=True)
         return FAILED
-    for part, said in live["parts"].items():
-        click.echo(f"{part}: {said}", err=True)
+    for part, problem in live["parts"].items():
+        click.echo(escape(f"{part}: {problem}"), err=True)
     return 0 if live["ok"] else FAILED
 
 
 def _live(status: _Status, every: float) -> None:
-    """Until Ctrl-C; what does not answer for a while is waited for."""
+    """Until Ctrl-C, also while the sidecar does not answer."""
     from rich.console import Console  # noqa: PLC0415
     from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     with Live(console=Console(), auto_refresh=False, screen=False) as live:
         before: Snapshot | None = None
@@ -105,7 +113,7 @@ def _live(status: _Status, every: float) -> None:
                 live.update(_view(now, before), refresh=True)
                 before = now
             except Unavailable as error:
-                live.update(f"{error.message}; {error.hint}", refresh=True)
+                live.update(Text(escape(f"{error.message}; {error.hint}")), refresh=True)
                 before = None
             time.sleep(every)
 
@@ -117,7 +125,7 @@ def _print(now: Snapshot, before: Snapshot | None) -> None:
 
 
 def _view(now: Snapshot, before: Snapshot | None) -> RenderableType:
-    """Rates are of the time since ``before``, else since the start."""
+    """Rates are since ``before``, else since the start."""
     from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -125,13 +133,16 @@ def _view(now: Snapshot, before: Snapshot | None) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _lines(now, before):
         table.add_row(Text(name, style="bold"), Text(value))
-    well = now["ready"] and now["live"]
+    healthy = now["ready"] and now["live"]
     head = Text(f"imgtag {now['version']}, site {now['site']}: ")
-    head.append("ready" if well else "NOT READY", style="green" if well else "red")
-    parts = [Text(f"  {name}: {said or 'ok'}", style="" if said else "dim") for name, said in now["parts"].items()]
-    troubles = [Text(line, style="yellow") for line in _troubles(now)]
+    head.append("ready" if healthy else "NOT READY", style="green" if healthy else "red")
+    parts = [
+        Text(escape(f"  {name}: {problem or 'ok'}"), style="" if problem else "dim")
+        for name, problem in now["parts"].items()
+    ]
+    warnings = [Text(escape(line), style="yellow") for line in _warnings(now)]
     return Group(
-        head, *parts, Text(), table, *([Text("\nnewest troubles", style="bold"), *troubles] if troubles else [])
+        head, *parts, Text(), table, *([Text("\nrecent warnings", style="bold"), *warnings] if warnings else [])
     )
 
 
@@ -142,10 +153,10 @@ def _lines(now: Snapshot, before: Snapshot | None) -> Iterator[tuple[str, str]]:
     yield "rate", f"{_rate(now, before):.1f} objects/s"
     yield "waiting", f"{now['backlog']:,.0f} at the source, {now['queue']:,.0f} here"
     yield "latency", _latency(now["latency"])
-    yield "in work", ", ".join(f"{name} {stage['in_flight']:.0f}" for name, stage in _busy(now)) or "nothing"
-    yield "writes", f"{now['writes']:,.0f}" + _more(", not written on: ", now["writes_refused"])
-    yield "given up", _counts(now["dead_letters"]) or "none"
-    yield "tried again", _counts(now["retries"]) or "none"
+    yield "in progress", ", ".join(f"{name} {stage['in_flight']:.0f}" for name, stage in _busy(now)) or "nothing"
+    yield "writes", f"{now['writes']:,.0f}" + _more(", refused: ", now["writes_refused"])
+    yield "dead letters", _counts(now["dead_letters"]) or "none"
+    yield "retries", _counts(now["retries"]) or "none"
     yield "workers replaced", _counts(now["worker_restarts"]) or "none"
     yield "memory", f"{now['memory'] / 1e6:,.0f} MB in the main process"
 
@@ -161,29 +172,29 @@ def _busy(now: Snapshot) -> Iterator[tuple[str, Mapping[str, float]]]:
     yield from ((name, stage) for name, stage in now["stages"].items() if stage.get("in_flight"))
 
 
-def _latency(said: Mapping[str, Any]) -> str:
-    """Up to which bound half and nearly all took, from the event of a picture until it was indexed."""
-    buckets = {float(bound): count for bound, count in said["buckets"].items()}
+def _latency(latency: Mapping[str, Any]) -> str:
+    """Within which bound half and nearly all objects were indexed, counted from their event."""
+    buckets = {float(bound): count for bound, count in latency["buckets"].items()}
     total = max(buckets.values(), default=0)
     if not total:
-        return "not known yet"
+        return "unknown yet"
     half, most = (min(bound for bound, count in buckets.items() if count >= share * total) for share in (0.5, 0.99))
     return f"half within {_span(half)}, 99 % within {_span(most)}"
 
 
-def _troubles(now: Snapshot) -> Iterator[str]:
-    for trouble in now["troubles"][-_SHOWN:]:
-        moment = datetime.fromtimestamp(trouble["at"], UTC).astimezone().strftime("%H:%M:%S")
-        fields = [f"{name}={value}" for name, value in trouble.items() if name not in {"at", "level", "event"}]
-        yield f"{moment} {trouble['level']} {trouble['event']} {' '.join(fields)}".rstrip()
+def _warnings(now: Snapshot) -> Iterator[str]:
+    for warning in now["troubles"][-_MAX_WARNINGS:]:
+        moment = datetime.fromtimestamp(warning["at"], UTC).astimezone().strftime("%H:%M:%S")
+        fields = [f"{name}={value}" for name, value in warning.items() if name not in {"at", "level", "event"}]
+        yield f"{moment} {warning['level']} {warning['event']} {' '.join(fields)}".rstrip()
 
 
-def _counts(said: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {count:,.0f}" for name, count in said.items())
+def _counts(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {count:,.0f}" for name, count in counts.items())
 
 
-def _more(head: str, said: Mapping[str, float]) -> str:
-    return f"{head}{_counts(said)}" if said else ""
+def _more(head: str, counts: Mapping[str, float]) -> str:
+    return f"{head}{_counts(counts)}" if counts else ""
 
 
 def _span(seconds: float) -> str:

@@ -27,13 +27,18 @@ class Overlay:
         self.findings: list[Finding] = []
         for name in sorted(env):
             if name.startswith(PREFIX) and name != CONFIG:
-                self._take(name, env[name], keys)
+                self._add(name, env[name], keys)
 
-    def _take(self, name: str, text: str, keys: Table) -> None:
+    def _add(self, name: str, text: str, keys: Table) -> None:
         path = _path(name, keys)
         node = descend(keys, path) if path else None
         if node is None:
-            self._refuse(name, "unknown setting" + _meant(name, keys))
+            self._refuse(name, "unknown setting" + _suggest(name, keys))
+            return
+        if not text and not (isinstance(node, Leaf) and node.may_be_empty):
+            # Compose and shell scripts pass unset variables on as empty ones. Taken as they are, an empty path is the
+            # working directory and an empty name is another server.
+            self._refuse(name, "is empty: give it a value, or unset the variable")
             return
         try:
             value = _value(text, node)
@@ -64,8 +69,8 @@ def merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
             below[key] = value
 
 
-def _meant(name: str, keys: Table) -> str:
-    """What was meant, judged without the beginning that all names share."""
+def _suggest(name: str, keys: Table) -> str:
+    """The nearest name, compared without the prefix that all names share."""
     near = suggestion(name.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in variables(keys)))
     return near.replace("`", f"`{PREFIX}", 1)
 
@@ -94,7 +99,7 @@ def _value(text: str, node: Leaf | Table) -> Any:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"is no JSON: {error.msg} at character {error.pos + 1}") from None
+            raise ValueError(f"is not valid JSON: {error.msg} at character {error.pos + 1}") from None
     if structured and not (isinstance(node, Leaf) and node.scalar):
         raise ValueError('is a list or a table: write it as JSON, such as ["a", "b"] or {"key": "value"}')
     return text

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from imgtag.config.check import check
 from imgtag.config.configuration import Config, Origins, SelectedPlugin
 from imgtag.config.credentials import read_secrets, secret_folders, secrets_in
-from imgtag.config.environment import CONFIG, Overlay, merge
+from imgtag.config.environment import CONFIG, SOURCE, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import key_lines
 from imgtag.config.schema import Core, Plugins, State
@@ -27,6 +27,7 @@ from imgtag.registry import Registry, discover, suggestion
 
 PATHS = (Path("/etc/imgtag/imgtag.toml"), Path("imgtag.toml"))
 MASK = "********"
+_NO_HOME = "this user has no home folder: set `dir` under [state], $STATE_DIRECTORY or $XDG_STATE_HOME"
 
 _Model = TypeVar("_Model", bound=Settings)
 
@@ -57,11 +58,18 @@ def load(
 
 
 def plugins(
-    path: Path | None = None, *, env: Mapping[str, str] | None = None, paths: Sequence[Path] = PATHS
+    path: Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    paths: Sequence[Path] = PATHS,
+    verify: bool = False,
 ) -> Registry:
-    """The plugins that a configuration can choose from, whether or not it is valid otherwise."""
+    """The plugins that a configuration can choose from, whether or not it is valid otherwise.
+
+    ``verify`` also imports their factories.
+    """
     env = os.environ if env is None else env
-    return discover(_drop_ins(read(path, env=env, paths=paths), env))
+    return discover(_drop_ins(read(path, env=env, paths=paths), env), verify=verify)
 
 
 def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = PATHS) -> Text:
@@ -69,7 +77,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
     named = path or (Path(env[CONFIG]) if env.get(CONFIG) else None)
     for candidate in (named,) if named else paths:
         try:
-            content = candidate.read_text(encoding="utf-8")
+            content = candidate.read_text(encoding="utf-8-sig")  # Windows editors write a byte order mark
             return Text(candidate, content, tomllib.loads(content))
         except FileNotFoundError:
             if named:
@@ -84,15 +92,17 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
 
 
 def state_dir(section: State, env: Mapping[str, str], *, user: int) -> Path:
-    """Where state is kept, for the process of this user id."""
+    """Where state is kept, for the process of this user id. Raises InvalidConfig where no rule gives a folder."""
     if section.dir:
         return section.dir
     if directory := env.get("STATE_DIRECTORY"):
         return Path(directory.split(":")[0])  # systemd gives all of several, the first is ours
     if user == 0:
         return Path("/var/lib/imgtag")
-    home = env.get("XDG_STATE_HOME")
-    return Path(home or "~/.local/state").expanduser() / "imgtag"
+    try:
+        return Path(env.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "imgtag"
+    except RuntimeError:  # a container's user often has neither $HOME nor a passwd entry
+        raise InvalidConfig([Finding(SOURCE, "state.dir", _NO_HOME)], hint="") from None
 
 
 class _Reading:

@@ -55,8 +55,10 @@ def _listen(text: str) -> str:
 
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 """Bytes; also written with a unit."""
-Traces = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
-Listen = Annotated[str, AfterValidator(_listen)]
+MAY_BE_EMPTY = "may_be_empty"
+"""In the annotation of a setting: empty has a meaning, so that a variable of the environment may be empty, too."""
+Traces = Annotated[str, Field(pattern=r"^(https?://\S+)?$"), MAY_BE_EMPTY]
+Listen = Annotated[str, AfterValidator(_listen), MAY_BE_EMPTY]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Glob = Annotated[str, Field(min_length=1)]
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -169,7 +171,8 @@ class Pipeline(Limits):
         default=None,
         ge=1,
         le=1024,
-        description="Number of processes that decode and classify. Default: one for each core.",
+        description="Number of processes that decode and classify. Default: one per core, fewer under a CPU quota or where "
+        "memory would not hold `worker_memory` for each. `imgtag config check` shows the number.",
         examples=[4],
     )
     concurrency: int = Field(default=32, ge=1, le=4096, description="Number of objects in progress at a time.")

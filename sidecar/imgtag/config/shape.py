@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, Union, get_args, get_or
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from imgtag.config.schema import Core
+from imgtag.config.schema import MAY_BE_EMPTY, Core
 from imgtag.plugin.spec import FROM_FILE, KINDS, Settings
 from imgtag.registry import Registry
 
@@ -33,6 +33,8 @@ class Leaf:
     """Numbers, words and the like are among its values."""
     items: Table | None = None
     """The keys of each table, where it is a list of tables."""
+    may_be_empty: bool = False
+    """An empty value has a meaning, so an empty variable may set it."""
     removed: str = ""
     """For a key of earlier versions: what the finding says about it."""
 
@@ -57,6 +59,8 @@ def table(model: type[BaseModel]) -> Table:
         if isinstance(node, Leaf) and is_credential and name + FILE not in model.model_fields:
             found[name] = replace(node, from_file=True)
             found[name + FILE] = Leaf()
+        elif isinstance(node, Leaf) and MAY_BE_EMPTY in field.metadata:
+            found[name] = replace(node, may_be_empty=True)
     if issubclass(model, Settings):
         found |= {name: Leaf(removed=message) for name, message in model.removed.items()}
     return found

@@ -1,31 +1,40 @@
-"""Fits the temperature of a model on labelled pictures, and says what that is worth.
+"""Fit the temperature of a model on labelled pictures, and measure what that gains.
 
-The temperature is the one that makes the labels likeliest (least mean negative log likelihood). What it is worth is
-measured on pictures that it was not fitted on, by cross-validation: on the same pictures it would flatter itself.
+The temperature is the one that makes the labels most likely (least mean negative log likelihood). Its gain is measured
+by cross-validation, on pictures that it was not fitted on: on the same pictures it would look better than it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 
-from imgtag.errors import ImgtagError
+from imgtag.errors import ImgtagError, ModelError
+from imgtag.jobs.labelling import Labeller, file_picture, find_pictures
 from imgtag.models.temperature import apply_temperature
+from imgtag.plugin.classifier import ModelInfo
+from imgtag.registry import suggestion
+from imgtag.types.labels import identity
 
-LEAST = 100
-"""Pictures; with fewer the temperature is mostly chance."""
-LEAST_LABELS = 5
-LEAST_RIGHT = 0.2
-"""Share of pictures whose best class is theirs; less means that the labels are not this model's."""
-_COOLEST, _HOTTEST = 0.05, 20.0
+MIN_PICTURES = 100
+"""With fewer, the temperature is mostly chance."""
+MIN_LABELS = 5
+MIN_ACCURACY = 0.2
+"""Share of pictures that the model names right; less means that the labels are not this model's."""
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _FOLDS = 5
 _BINS = 10
 _STEPS = 60
 _GOLDEN = (5**0.5 - 1) / 2
-_LEAST = 1e-12
+_SEED = 1
+"""Of the order of pictures: folds must not be folders."""
+_MIN_PROBABILITY = 1e-12
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +47,7 @@ class TooFew(ImgtagError):
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How honest confidences are: expected calibration error, mean confidence of the best class, log likelihood."""
+    """How honest confidences are: expected calibration error, mean of the best class, mean log likelihood."""
 
     error: float
     confidence: float
@@ -47,7 +56,7 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The temperature, and how honest the model was before and would be after; ``accuracy`` stays as it is."""
+    """The temperature, and how honest the model is without it and with it; ``accuracy`` does not change."""
 
     temperature: float
     pictures: int
@@ -60,34 +69,35 @@ class Calibration:
 def calibrate(probabilities: NDArray[np.float32], truth: Sequence[int]) -> Calibration:
     """Fit on probabilities [pictures, classes] at temperature 1 and the true class of each picture. Raises TooFew."""
     classes = np.asarray(truth)
-    _require(probabilities, classes)
+    _require_enough(probabilities, classes)
     right = probabilities.argmax(axis=1) == classes
-    after = _crossed(probabilities, classes)
     return Calibration(
-        temperature=round(_fitted(probabilities, classes), 3),
+        temperature=round(_fit(probabilities, classes), 3),
         pictures=len(classes),
         labels=len(np.unique(classes)),
         accuracy=float(right.mean()),
-        before=_quality(probabilities, classes),
-        after=_quality(after, classes),
+        before=_measure(probabilities, classes),
+        after=_measure(_cross_validate(probabilities, classes), classes),
     )
 
 
-def _require(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> None:
-    hint = "Make one folder for each label and put pictures of it there that the model was not trained on."
-    if len(classes) < LEAST:
-        raise TooFew(f"{len(classes)} labelled pictures are too few to calibrate by: {LEAST} at least", hint=hint)
-    if len(np.unique(classes)) < LEAST_LABELS:
-        raise TooFew(f"pictures of {len(np.unique(classes))} labels are too few: of {LEAST_LABELS} at least", hint=hint)
+def _require_enough(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> None:
+    hint = "Make one folder per label, with pictures that the model was not trained on."
+    if len(classes) < MIN_PICTURES:
+        message = f"{len(classes)} labelled pictures are too few: calibration needs at least {MIN_PICTURES}"
+        raise TooFew(message, hint=hint)
+    if (labels := len(np.unique(classes))) < MIN_LABELS:
+        message = f"pictures of {labels} labels are too few: calibration needs at least {MIN_LABELS} labels"
+        raise TooFew(message, hint=hint)
     right = float((probabilities.argmax(axis=1) == classes).mean())
-    if right < LEAST_RIGHT:
-        message = f"the model names only {right:.0%} of these pictures as their folders do"
+    if right < MIN_ACCURACY:
+        message = f"the model agrees with the folder names for only {right:.0%} of the pictures"
         raise TooFew(message, hint="Are the folders named after this model's labels? `imgtag models show` lists them.")
 
 
-def _fitted(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> float:
-    """By golden section over the logarithm: the likelihood has one hump."""
-    low, high = np.log(_COOLEST), np.log(_HOTTEST)
+def _fit(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> float:
+    """Golden-section search over the logarithm: the likelihood has a single maximum."""
+    low, high = np.log(_MIN_TEMPERATURE), np.log(_MAX_TEMPERATURE)
     for _ in range(_STEPS):
         left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
         if _loss(probabilities, classes, float(np.exp(left))) < _loss(probabilities, classes, float(np.exp(right))):
@@ -103,20 +113,20 @@ def _loss(probabilities: NDArray[np.float32], classes: NDArray[np.int_], tempera
 
 def _likelihood(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> float:
     given = probabilities[np.arange(len(classes)), classes].astype(np.float64)
-    return float(np.log(np.maximum(given, _LEAST)).mean())
+    return float(np.log(np.maximum(given, _MIN_PROBABILITY)).mean())
 
 
-def _crossed(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> NDArray[np.float32]:
-    """Each picture at the temperature that the other folds give."""
+def _cross_validate(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> NDArray[np.float32]:
+    """Each picture at the temperature fitted on the other folds."""
     result = np.empty_like(probabilities)
     folds = np.arange(len(classes)) % _FOLDS
     for fold in range(_FOLDS):
         inside = folds == fold
-        result[inside] = apply_temperature(probabilities[inside], _fitted(probabilities[~inside], classes[~inside]))
+        result[inside] = apply_temperature(probabilities[inside], _fit(probabilities[~inside], classes[~inside]))
     return result
 
 
-def _quality(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> Quality:
+def _measure(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> Quality:
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == classes).astype(np.float64)
     return Quality(
@@ -127,7 +137,68 @@ def _quality(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> Q
 
 
 def _expected_error(confidence: Floats, right: Floats) -> float:
-    """Between confidence and share of right ones, in bins of as many pictures each."""
-    parts = np.array_split(np.argsort(confidence, kind="stable"), _BINS)
-    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts if len(part)]
+    """Mean distance between confidence and accuracy, in bins of equally many pictures."""
+    bins = np.array_split(np.argsort(confidence, kind="stable"), _BINS)
+    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in bins if len(part)]
     return float(sum(gaps) / len(confidence))
+
+
+@dataclass
+class LabelledFolder:
+    """A folder of folders, each named after a label. ``complaints`` say what was left out and why."""
+
+    folder: Path
+    complaints: list[str] = field(default_factory=list)
+
+    def find(self, info: ModelInfo) -> list[tuple[Path, int]]:
+        """Pictures with the number of their class, shuffled. Raises ModelError where no folder is a label. Blocking."""
+        numbers = _class_numbers(info)
+        pictures: list[tuple[Path, int]] = []
+        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+            number = numbers.get(identity(folder.name.replace("_", " ")))
+            if number is None:
+                near = suggestion(identity(folder.name), numbers)
+                self.complaints.append(f"skipped {folder.name}: {info.name} has no such label{near}")
+            else:
+                pictures += [(path, number) for path in find_pictures(folder)]
+        if not pictures:
+            message = f"no folder in {self.folder} is named after a label of {info.name} and has pictures"
+            hint = "Use one folder per label: FOLDER/red fox/*.jpg. `imgtag models show` lists labels."
+            raise ModelError(message, hint=hint)
+        random.Random(_SEED).shuffle(pictures)  # noqa: S311 - no secret
+        return pictures
+
+
+async def calibrate_on_folder(
+    labeller: Labeller, folder: LabelledFolder, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> Calibration:
+    """Fit on the pictures of a folder; ``progress`` gets how many are classified, and of how many. Raises TooFew."""
+    info = labeller.info()
+    pictures = await anyio.to_thread.run_sync(folder.find, info)
+    rows: list[NDArray[np.float32] | None] = [None] * len(pictures)
+    done = 0
+
+    async def classify(place: int) -> None:
+        nonlocal done
+        path, _ = pictures[place]
+        try:
+            rows[place] = await labeller.probabilities(await file_picture(path, labeller.max_bytes).read())
+        except ImgtagError as error:
+            folder.complaints.append(f"skipped {path}: {error.message}")
+        done += 1
+        progress(done, len(pictures))
+
+    await labeller.for_each(range(len(pictures)), classify)
+    pairs = [(row, truth) for row, (_, truth) in zip(rows, pictures, strict=True) if row is not None]
+    matrix = np.array([row for row, _ in pairs], np.float32).reshape(len(pairs), len(info.labels))
+    # What the manifest says already is undone: the fit starts from what the model itself gives.
+    return calibrate(apply_temperature(matrix, 1 / info.temperature), [truth for _, truth in pairs])
+
+
+def _class_numbers(info: ModelInfo) -> Mapping[str, int]:
+    """The class of each label by its identity, by how it is displayed and by its synonyms."""
+    numbers: dict[str, int] = {}
+    for place, display in enumerate(info.display):
+        for name in (display, *info.taxonomy.class_terms(place).synonyms):
+            numbers.setdefault(identity(name), place)
+    return numbers | {label: place for place, label in enumerate(info.labels)}

@@ -1,23 +1,29 @@
-"""A picture of our own that goes through everything, and is removed again.
+"""A test picture that goes through every part of a running sidecar, and is removed again.
 
-put        -> the object is there
-labelled   -> a sidecar has heard of it and has written on it (or its document is there already)
+put        -> the object exists
+labelled   -> a sidecar was notified and has written on it (or its document exists already)
 found      -> the index has its document
 removed    -> every version of it, and its document, are gone
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import PurePosixPath
+from secrets import token_hex
 from typing import TypeVar
 
 import anyio
 
-from imgtag.errors import BucketAbsent, Conflict, ImgtagError, Unavailable, WriteRefused
+from imgtag.config.configuration import Config
+from imgtag.config.policy import PolicyResolver
+from imgtag.errors import BucketAbsent, ConfigError, Conflict, ImgtagError, Unavailable, WriteRefused
+from imgtag.flow.backoff import Backoff
 from imgtag.plugin.indexer import Delete, Indexer
 from imgtag.plugin.service import Check
 from imgtag.plugin.source import Source
@@ -25,21 +31,23 @@ from imgtag.plugin.store import Store
 from imgtag.types.document import Document, document_id
 from imgtag.types.event import Hint
 from imgtag.types.metadata import MARK
-from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.ref import ObjectRef, ObjectState, Scope
 
-_FIRST, _MOST, _GROWTH = 0.01, 0.1, 1.5
-"""Seconds between two looks, at first and at most, and how they grow."""
-_UNDER_WAY = 0.5
-"""Seconds for which a write of a sidecar may still be on its way when the object is removed."""
-_SETUP = "Run `imgtag setup`, and let `imgtag run` run with this configuration."
+_POLL = Backoff(first=0.02, most=0.1)
+_IN_FLIGHT = 0.5
+"""Seconds for which a sidecar's write may still be in flight after the object was removed."""
+_SETUP = "Run `imgtag setup`, and start `imgtag run` with this configuration."
 _LOG = "See the log of `imgtag run`, and `imgtag dlq list`."
+_FIXED_FOLDERS = re.compile(r"(?:[^*?]*/)?")
+"""The folders of a glob that come before its first wildcard."""
+_SUFFIX = ".jpg"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Road:
-    """What it goes through, all entered; ``written``: whether labels are written on objects there."""
+class Targets:
+    """The parts that it goes through, all entered; ``written``: whether labels are written on objects there."""
 
     site: str
     store: Store
@@ -48,224 +56,254 @@ class Road:
     written: bool = True
 
 
-class Untold(ImgtagError):
-    """Nobody was told of it: the work was done as soon as we gave the hint."""
+class NotNotified(ImgtagError):
+    """No sidecar was notified: the work was done as soon as we published the hint ourselves."""
 
     default_hint = (
-        "Are there notifications for this key (`imgtag setup` makes them), to the subject of [source]? A MinIO that "
-        "was started within the last seconds does not notify yet; a folder that is polled takes a while: --patience."
+        "Does the store notify of this key (`imgtag setup` configures it), on the subject of [source]? A MinIO that "
+        "was started seconds ago does not notify yet; a folder that is polled takes a while: --patience."
     )
 
 
-class Unworked(ImgtagError):
-    """Nobody works on hints."""
+class NotProcessed(ImgtagError):
+    """No sidecar processes hints."""
 
-    default_hint = f"Is `imgtag run` running, with this configuration? {_LOG}"
-
-
-class Unlabelled(ImgtagError):
-    """It was worked on, and not as it should be."""
-
-    default_hint = f"docs/reference/what-is-kept.md tells what the code means. {_LOG}"
+    default_hint = f"Is `imgtag run` running with this configuration? {_LOG}"
 
 
-class Unfound(ImgtagError):
-    """The index does not know of it."""
+class NotLabelled(ImgtagError):
+    """It was processed, but not labelled as it should be."""
+
+    default_hint = f"docs/reference/what-is-kept.md explains the code. {_LOG}"
+
+
+class NotIndexed(ImgtagError):
+    """The index has no document of it."""
 
     default_hint = f"Does `imgtag run` have the same [site] and [indexer]? {_LOG}"
 
 
-class Unremoved(ImgtagError):
-    """It is still there."""
+class NotRemoved(ImgtagError):
+    """The object, or its document, still exists."""
 
 
-class Parcel:
-    """``patience``: seconds that a hop may take. ``tell`` gets each hop as a check, ``say`` what takes long."""
+def choose_ref(config: Config, to: str, buckets: tuple[str, ...]) -> ObjectRef:
+    """A fresh key below ``to`` (BUCKET or BUCKET/FOLDER), or where the first rule admits one.
+
+    ``buckets`` are those of the store, for rules that name none. Raises ConfigError where no rule admits it.
+    """
+    resolve = PolicyResolver(config)
+    name = f"imgtag-doctor-{token_hex(4)}"
+    scopes = [_parse_scope(to)] if to else list(_rule_scopes(config)) or [Scope(bucket) for bucket in buckets]
+    for scope in scopes:
+        for suffix in _suffixes(config):
+            ref = ObjectRef(scope.bucket, f"{scope.prefix}{name}{suffix}")
+            if resolve(ref):
+                return ref
+    raise ConfigError(
+        f"no rule admits {name}{_SUFFIX} in {', '.join(map(str, scopes)) or 'any bucket'}",
+        hint="Name a place that [[rules]] include and do not exclude: `imgtag doctor --send --to BUCKET/FOLDER`.",
+    )
+
+
+def _parse_scope(to: str) -> Scope:
+    bucket, _, folder = to.removeprefix("s3://").partition("/")
+    return Scope(bucket, folder if not folder or folder.endswith("/") else f"{folder}/")
+
+
+def _rule_scopes(config: Config) -> Iterator[Scope]:
+    for rule in config.rules:
+        for glob in rule.include:
+            yield Scope(rule.bucket, _FIXED_FOLDERS.match(glob)[0])  # type: ignore[index]  # it always matches
+
+
+def _suffixes(config: Config) -> list[str]:
+    """Ours first, then those that the rules ask for: the picture is recognised by its content, not by its name."""
+    suffixes = (PurePosixPath(glob).suffix for rule in config.rules for glob in rule.include)
+    return list(dict.fromkeys([_SUFFIX, *(suffix for suffix in suffixes if not set(suffix) & set("*?"))]))
+
+
+class RoundTrip:
+    """Sends the picture. ``patience``: seconds that a step may take.
+
+    ``report`` gets each step as a check, ``tell`` what takes long.
+    """
 
     def __init__(
-        self, ref: ObjectRef, road: Road, *, patience: float, tell: Callable[[Check], None], say: Callable[[str], None]
+        self,
+        ref: ObjectRef,
+        targets: Targets,
+        *,
+        patience: float,
+        report: Callable[[Check], None],
+        tell: Callable[[str], None],
     ) -> None:
         self.ref = ref
-        self._id = document_id(road.site, ref)
-        self._road = road
+        self._id = document_id(targets.site, ref)
+        self._targets = targets
         self._patience = patience
+        self._report = report
         self._tell = tell
-        self._say = say
-        self._at = ""
-        self._laps: dict[str, float] = {}
+        self._step = ""
+        self._durations: dict[str, float] = {}
         self._label = ""
-        self._there = self._hinted = False
+        self._exists = self._hinted = False
 
-    async def send(self) -> None:
-        """All hops, as far as it comes. However it ends, also when it is cancelled, the object is removed."""
+    async def run(self) -> None:
+        """Take all steps, as far as it gets. However it ends, even when cancelled, the object is removed."""
         try:
-            sent = await self._told(self._deliver)
-            removed = self._there and await self._told(self._remove)
+            delivered = await self._attempt(self._deliver)
+            removed = self._exists and await self._attempt(lambda: self._take_step("removed", self._remove))
         except BaseException:
             with anyio.CancelScope(shield=True):
-                if self._there:
-                    await self._told(self._abandon)
+                if self._exists:
+                    await self._attempt(lambda: self._take_step("removed", self._withdraw))
             raise
-        if sent and removed:
-            self._total()
+        if delivered and removed:
+            steps = ", ".join(f"{name} {duration:.0f}" for name, duration in self._durations.items())
+            total = sum(duration for name, duration in self._durations.items() if name != "removed")
+            self._report(Check(check="sent", ok=True, message=f"{self._label} after {total:.0f} ms: {steps}"))
 
-    async def _told(self, work: Callable[[], Awaitable[None]]) -> bool:
-        """Whether it went well; what did not is told as the hop where it was."""
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether it succeeded; an error is reported as the step that it happened in."""
         try:
             await work()
         except ImgtagError as error:
-            self._tell(Check(check=self._at, ok=False, message=error.message, hint=error.hint or _LOG))
+            self._report(Check(check=self._step, ok=False, message=error.message, hint=error.hint or _LOG))
             return False
         return True
 
     async def _deliver(self) -> None:
-        await self._hop("put", self._put)
-        if self._road.written:
-            await self._hop("labelled", self._labelled)
-        await self._hop("found", self._found)
+        await self._take_step("put", self._put)
+        if self._targets.written:
+            await self._take_step("labelled", self._wait_for_labels)
+        await self._take_step("found", self._wait_for_document)
 
-    async def _remove(self) -> None:
-        await self._hop("removed", self._removed)
-
-    async def _abandon(self) -> None:
-        await self._hop("removed", self._withdrawn)
-
-    async def _hop(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
-        """``work`` returns what came of it."""
-        self._at, start = name, time.perf_counter()
-        came = await work()
-        self._laps[name] = (time.perf_counter() - start) * 1000
-        self._tell(Check(check=name, ok=True, message=f"{came}, {self._laps[name]:.0f} ms"))
-
-    def _total(self) -> None:
-        laps = ", ".join(f"{name} {lap:.0f}" for name, lap in self._laps.items())
-        after = sum(lap for name, lap in self._laps.items() if name != "removed")
-        self._tell(Check(check="sent", ok=True, message=f"{self._label} after {after:.0f} ms: {laps}"))
+    async def _take_step(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
+        """``work`` returns what it achieved."""
+        self._step, start = name, time.perf_counter()
+        result = await work()
+        self._durations[name] = (time.perf_counter() - start) * 1000
+        self._report(Check(check=name, ok=True, message=f"{result}, {self._durations[name]:.0f} ms"))
 
     async def _put(self) -> str:
         data = await anyio.to_thread.run_sync(picture)
-        self._there = True  # until the contrary is certain: an answer may be lost
+        self._exists = True  # until the contrary is certain: the answer may be lost
         try:
-            await self._road.store.create(self.ref, data, "image/jpeg")
+            await self._targets.store.create(self.ref, data, "image/jpeg")
         except (Conflict, WriteRefused, BucketAbsent):
-            self._there = False
+            self._exists = False
             raise
         return str(self.ref)
 
-    async def _labelled(self) -> str:
-        if await self._until(self._written) is None:
-            raise await self._diagnosis(self._written)
-        return "labels are on it"
+    async def _wait_for_labels(self) -> str:
+        if await self._poll(self._find_labels) is None:
+            raise await self._diagnose(self._find_labels)
+        return "labels are written"
 
-    async def _found(self) -> str:
-        document = await self._until(self._documented)
+    async def _wait_for_document(self) -> str:
+        document = await self._poll(self._find_document)
         if document is None:
-            message = f"it is labelled, and after {self._patience:g} s the index has no document of it"
-            raise Unfound(message) if self._road.written else await self._diagnosis(self._documented)
-        self._label = _label(document)
+            message = f"it is labelled, but after {self._patience:g} s the index has no document of it"
+            raise NotIndexed(message) if self._targets.written else await self._diagnose(self._find_document)
+        if "top_label" in document:
+            self._label = f"{document['top_label']} ({document['top_confidence']:.2f})"
+        else:
+            self._label = "no label with enough confidence"
         return self._label
 
-    async def _removed(self) -> str:
+    async def _remove(self) -> str:
         await self._erase()
         try:
-            await self._forgotten()
+            await self._wait_for_removal()
         except Unavailable as error:
-            message = f"{self.ref} is gone; whether its document is, is not known: {error.message}"
-            raise Unremoved(message, hint=error.hint) from error
+            message = f"{self.ref} is gone, but its document may still exist: {error.message}"
+            raise NotRemoved(message, hint=error.hint) from error
         return "object and document are gone"
 
-    async def _forgotten(self) -> None:
-        """Wait until the document is gone, too. Raises Untold, Unworked."""
-        if self._hinted:  # whoever was not told of the one is not told of the other
+    async def _wait_for_removal(self) -> None:
+        """Wait until the document is gone as well. Raises NotNotified, NotProcessed."""
+        if self._hinted:  # a sidecar that was not notified of the upload is not notified of the removal either
             await self._publish(removed=True)
-        if not await self._until(self._gone):
-            error = await self._diagnosis(self._gone, removed=True)
-            await self._road.indexer.apply([Delete(self._id)])  # where nobody else has: the object is gone for good
+        if not await self._poll(self._is_gone):
+            error = await self._diagnose(self._is_gone, removed=True)
+            await self._targets.indexer.apply([Delete(self._id)])  # since no sidecar does it
             raise error
 
-    async def _withdrawn(self) -> str:
-        """Removed without waiting for what becomes of it: a sidecar is told, and does the rest."""
-        self._say(f"interrupted: removing {self.ref}")
+    async def _withdraw(self) -> str:
+        """Remove the object without waiting for its document: a sidecar is told, and deletes that."""
+        self._tell(f"interrupted: removing {self.ref}")
         await self._erase()
-        await anyio.sleep(_UNDER_WAY)
-        await self._gone()
+        await anyio.sleep(_IN_FLIGHT)
+        await self._is_gone()
         with suppress(Unavailable):
             await self._publish(removed=True)
         return "the object is gone"
 
     async def _erase(self) -> None:
         try:
-            await self._road.store.erase(self.ref)
+            await self._targets.store.erase(self.ref)
         except ImgtagError as error:
             hint = f"Remove {self.ref} by hand, with all its versions. {error.hint}".rstrip()
-            raise Unremoved(f"{self.ref} could not be removed: {error.message}", hint=hint) from error
-        self._there = False
+            raise NotRemoved(f"cannot remove {self.ref}: {error.message}", hint=hint) from error
+        self._exists = False
 
-    async def _diagnosis(self, look: Callable[[], Awaitable[object]], *, removed: bool = False) -> ImgtagError:
-        """Why nothing comes of it: it is tried whether something does when a sidecar is told directly."""
+    async def _diagnose(self, look: Callable[[], Awaitable[object]], *, removed: bool = False) -> ImgtagError:
+        """Why nothing happens: try whether anything does once a sidecar gets a hint from us."""
         wait = f"{self._patience:g} s"
-        self._say(f"{self._at}: nothing within {wait}; a sidecar is told directly, and has another {wait}")
+        self._tell(f"{self._step}: nothing within {wait}; sending a hint to the sidecar and waiting another {wait}")
         try:
-            if missing := await self._road.source.setup(apply=False):  # publishing would make it
-                return Unworked(f"nothing within {wait}; missing, or set otherwise: {missing[0].what}", hint=_SETUP)
+            if missing := await self._targets.source.setup(apply=False):  # publishing would create it
+                return NotProcessed(f"nothing within {wait}; missing or different: {missing[0].what}", hint=_SETUP)
             await self._publish(removed=removed)
         except Unavailable as error:
-            hint = error.hint or Unworked.default_hint
-            return Unworked(f"nothing within {wait}, and no sidecar can be told: {error.message}", hint=hint)
-        if await self._until(look):
-            return Untold(f"nothing within {wait}, and at once when a sidecar was told directly: the store told nobody")
-        return Unworked(f"nothing within {wait}, nor within {wait} after a hint: nobody works on the hints")
+            hint = error.hint or NotProcessed.default_hint
+            return NotProcessed(f"nothing within {wait}, and the hint cannot be sent: {error.message}", hint=hint)
+        if await self._poll(look):
+            return NotNotified(f"nothing within {wait}, but at once after a hint: the store did not notify the sidecar")
+        return NotProcessed(f"nothing within {wait}, nor within {wait} after a hint: no sidecar processes hints")
 
     async def _publish(self, *, removed: bool) -> None:
-        await self._road.source.publish([Hint(ref=self.ref, removed=removed, at=time.time())])
+        await self._targets.source.publish([Hint(ref=self.ref, removed=removed, at=time.time())])
         self._hinted = True
 
-    async def _until(self, look: Callable[[], Awaitable[T | None]]) -> T | None:
-        """The first that ``look`` gives, in time; else None."""
-        pause = _FIRST
+    async def _poll(self, look: Callable[[], Awaitable[T | None]]) -> T | None:
+        """The first true result of ``look`` in time, else None."""
+        attempt = 0
         with anyio.move_on_after(self._patience):
-            while not (found := await look()):
-                await anyio.sleep(pause)
-                pause = min(_MOST, pause * _GROWTH)
-            return found
+            while not (result := await look()):
+                attempt += 1
+                await anyio.sleep(_POLL.delay(attempt))
+            return result
         return None
 
-    async def _written(self) -> ObjectState | Document | None:
-        """Labelled, by what is on the object; the document comes last, so with it nothing more will be written."""
-        state = await self._road.store.stat(self.ref)
+    async def _find_labels(self) -> ObjectState | Document | None:
+        """The object once labels are written on it; its document counts too, as nothing is written after that."""
+        state = await self._targets.store.stat(self.ref)
         if state is None:
-            raise Unlabelled(
-                "somebody else has removed it", hint="Is there a rule or a program that deletes new files?"
-            )
+            hint = "Is there a rule or a program that deletes new files?"
+            raise NotLabelled("somebody else has removed it", hint=hint)
         if MARK in state.metadata or state.tags:
             return state
-        with suppress(Unavailable):  # of the index, which is the next hop
-            return await self._documented()
+        with suppress(Unavailable):  # of the index, which is the next step
+            return await self._find_document()
         return None
 
-    async def _documented(self) -> Document | None:
-        """The document. Raises Unlabelled where it says that something is wrong."""
-        document = await self._document()
+    async def _find_document(self) -> Document | None:
+        """The document. Raises NotLabelled where it says that something went wrong."""
+        document = (await self._targets.indexer.get([self._id])).get(self._id)
         if document is not None and "code" in document:
-            done = "labelled, and nothing is written on it" if document["status"] == "labelled" else document["status"]
-            raise Unlabelled(f"{done}: {document['code']}: {document.get('reason', '')}")
+            labelled = document["status"] == "labelled"
+            status = "labelled, but nothing was written on it" if labelled else document["status"]
+            raise NotLabelled(f"{status}: {document['code']}: {document.get('reason', '')}")
         return document
 
-    async def _gone(self) -> bool:
-        if await self._road.store.stat(self.ref) is not None:  # a sidecar was just writing it
+    async def _is_gone(self) -> bool:
+        if await self._targets.store.stat(self.ref) is not None:  # a sidecar was writing it at that moment
             await self._erase()
-        return await self._document() is None
-
-    async def _document(self) -> Document | None:
-        return (await self._road.indexer.get([self._id])).get(self._id)
-
-
-def _label(document: Document) -> str:
-    if "top_label" not in document:
-        return "no label that is sure enough"
-    return f"{document['top_label']} ({document['top_confidence']:.2f})"
+        return self._id not in await self._targets.indexer.get([self._id])
 
 
 def picture() -> bytes:
-    """What is sent: a digital clock, made by scripts/clock.py."""
+    """The test picture: a digital clock, made by scripts/clock.py."""
     return files(__package__).joinpath("clock.jpg").read_bytes()

@@ -116,12 +116,15 @@ class ModelResolver:
         return [Path(spec.settings[self.settings.name]) for spec in specs.values()]
 
     def locate(self, name: str) -> Path | None:
-        """The manifest or file that a name stands for; None for a built-in model. Raises UnknownModel."""
+        """The manifest or file that a name stands for; None for a built-in model. Raises ModelError."""
         settings = self.settings
         if path := self.repository.find(name):
             return path
         if "/" in name or name.endswith(settings.suffix):
-            return Path(name).expanduser().absolute()
+            try:
+                return Path(name).expanduser().absolute()
+            except RuntimeError as error:
+                raise ModelError(f"{name}: {error}", hint="Write the path without `~`.") from error
         if name in settings.builtin:
             return None
         known = [*settings.builtin, *(record.name for record in self.repository.list())]

@@ -48,7 +48,7 @@ def test_one_policy(file, capsys):
 
     assert "# Permissions of the sidecar's user" in capsys.readouterr().out
     assert 78 == main(["--config", file, "policy", "meilisearch"])
-    assert "Configured are sqlite, s3, nats." in capsys.readouterr().err
+    assert "Configured: sqlite, s3, nats." in capsys.readouterr().err
 
 
 def test_failed_checks_have_hints(file, capsys):

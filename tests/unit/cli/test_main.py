@@ -166,7 +166,7 @@ def test_help_imports_no_command(arguments: list[str]) -> None:
     code, out, _ = python("-c", script)
 
     assert 0 == code
-    assert "['imgtag.cli', 'imgtag.cli.main', 'imgtag.errors']" == out.splitlines()[-1]
+    assert "['imgtag.cli', 'imgtag.cli.main', 'imgtag.cli.terminal', 'imgtag.errors']" == out.splitlines()[-1]
     if arguments == ["--help"]:
         assert all(f"  {name} " in out for name in COMMANDS)
 

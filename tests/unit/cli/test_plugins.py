@@ -13,7 +13,9 @@ from imgtag.cli.main import main
 
 GOOD = """
 from imgtag.plugin.spec import PluginSpec
-SPEC = PluginSpec(name="acme", kind="store", summary="For [tests].", factory="acme_good:x")
+SPEC = PluginSpec(name="acme", kind="store", summary="For [tests].", factory="acme_good:make")
+
+def make(settings, context): ...
 """
 
 
@@ -53,3 +55,11 @@ def test_table_is_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: py
     out = capsys.readouterr().out
     assert "For [tests]." in out
     assert "RuntimeError: no GPU" in out
+
+
+def test_nothing_is_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """However narrow a terminal would be: each plugin is one line, with its whole path."""
+    assert 0 == main(["plugins"])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert any(f"{tmp_path}/drop-ins/acme_broken.py" in line and "RuntimeError: no GPU" in line for line in lines)

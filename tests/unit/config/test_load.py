@@ -105,7 +105,12 @@ def test_environment_alone_can_say_everything(registry: Registry) -> None:
         ("IMGTAG_RULES__0__BUCKET", "x", "unknown setting"),
         ("IMGTAG_", "x", "unknown setting"),
         ("IMGTAG_PORT", "tcp://10.0.0.1:80", "unknown setting"),
-        ("IMGTAG_RULES", "[{", "is no JSON"),
+        ("IMGTAG_RULES", "[{", "is not valid JSON"),
+        ("IMGTAG_STATE__DIR", "", "is empty: give it a value, or unset the variable"),
+        ("IMGTAG_STORE__S3__ACCESS_KEY", "", "is empty"),
+        ("IMGTAG_STORE__S3__SECRET_KEY", "", "is empty"),
+        ("IMGTAG_LABELS__TOP_K", "", "is empty"),
+        ("IMGTAG_RULES", "", "is empty"),
         ("IMGTAG_RULES", "b", "is a list or a table: write it as JSON"),
         ("IMGTAG_LABELS", "5", "is a list or a table: write it as JSON"),
     ],
@@ -134,6 +139,25 @@ def test_what_concerns_one_model_moved_to_its_manifest(tmp_path: Path, name: str
 
     with pytest.raises(InvalidConfig, match=f"moved to the model's manifest: set `(input\\.)?{name}` in the .toml"):
         load(path, env={})
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user has no passwd entry: the state folder by the other rules, else a finding that names them."""
+    nobody = 4_000_000_000
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: nobody)
+    assert Path("/x/imgtag") == state_dir(State(), {"XDG_STATE_HOME": "/x"}, user=nobody)
+
+    with pytest.raises(InvalidConfig, match=r"state\.dir: this user has no home folder: set `dir` under \[state\]"):
+        state_dir(State(), {}, user=nobody)
+
+
+def test_a_byte_order_mark_is_no_setting(tmp_path: Path, registry: Registry) -> None:
+    """Windows editors begin a file with one."""
+    path = tmp_path / "imgtag.toml"
+    path.write_bytes(b'\xef\xbb\xbf[site]\r\nname = "attic"\r\n')
+
+    assert "attic" == load(path, env={}, registry=registry).site.name
 
 
 def test_everything_wrong_is_said_at_once(findings: Findings) -> None:

@@ -58,7 +58,7 @@ def test_labels_of_another_model_are_refused() -> None:
     """Where the model is nearly always wrong, the folders are not its labels."""
     probabilities = np.eye(10, dtype=np.float32)[np.arange(200) % 10]
 
-    with pytest.raises(TooFew, match="names only 0% of these pictures"):
+    with pytest.raises(TooFew, match="agrees with the folder names for only 0%"):
         calibrate(probabilities, [(place + 1) % 10 for place in range(200)])
 
 

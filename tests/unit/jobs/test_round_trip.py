@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from imgtag.errors import BucketAbsent, Unavailable, Undecodable, WriteRefused
-from imgtag.jobs.round_trip import Parcel, Road, picture
+from imgtag.jobs.round_trip import RoundTrip, Targets, picture
 from imgtag.plugin.service import Change
 from imgtag.plugin.source import SourceFeatures
 from imgtag.testing.indexer import MemoryIndexer
@@ -28,7 +28,7 @@ from unit.pipeline.conftest import BUCKET, SITE, Bench, TablePool
 pytestmark = pytest.mark.anyio
 
 REF = ObjectRef(BUCKET, "imgtag-doctor-00000000.jpg")
-HOPS = ["put", "labelled", "found", "removed", "sent"]
+STEPS = ["put", "labelled", "found", "removed", "sent"]
 
 
 class FoxPool(TablePool):
@@ -45,7 +45,7 @@ class FoxPool(TablePool):
 
 
 class Post:
-    """A sidecar in memory, and what a parcel that goes through it tells."""
+    """A sidecar in memory, and what a round trip that goes through it tells."""
 
     def __init__(self, versioning="enabled"):
         store = MemoryStore()
@@ -56,11 +56,11 @@ class Post:
         self.told = []
         self.said = []
 
-    def parcel(self, patience=10.0):
+    def round_trip(self, patience=10.0):
         bench = self.bench
         written = bench.strategy != "none"
-        road = Road(site=SITE, store=bench.store, source=bench.source, indexer=bench.indexer, written=written)
-        return Parcel(REF, road, patience=patience, tell=self.told.append, say=self.said.append)
+        targets = Targets(site=SITE, store=bench.store, source=bench.source, indexer=bench.indexer, written=written)
+        return RoundTrip(REF, targets, patience=patience, report=self.told.append, tell=self.said.append)
 
     @asynccontextmanager
     async def running(self):
@@ -73,10 +73,10 @@ class Post:
 
     async def send(self, patience=10.0):
         async with self.running():
-            await self.parcel(patience).send()
+            await self.round_trip(patience).run()
 
     @property
-    def hops(self):
+    def steps(self):
         return [check.check for check in self.told]
 
     @property
@@ -97,12 +97,12 @@ def post():
 
 
 @pytest.mark.parametrize("versioning", ["unversioned", "enabled", "suspended"])
-async def test_all_hops(versioning):
+async def test_all_steps(versioning):
     """Each with its milliseconds, the label that was found, and a total at the end."""
     post = Post(versioning)
     await post.send()
 
-    assert HOPS == post.hops
+    assert STEPS == post.steps
     assert all(check.ok for check in post.told)
     assert all(check.message.endswith(" ms") for check in post.told[:4])
     assert post.told[2].message.startswith("red fox (0.90), ")
@@ -114,21 +114,21 @@ async def test_all_hops(versioning):
 
 
 async def test_what_is_not_written_on_is_not_waited_for(post):
-    """Where the rules index only, the hop is left out."""
+    """Where the rules index only, the step is left out."""
     post.bench.strategy = "none"
     await post.send()
 
-    assert ["put", "found", "removed", "sent"] == post.hops
+    assert ["put", "found", "removed", "sent"] == post.steps
     assert all(check.ok for check in post.told)
     post.assert_nothing_is_left()
 
 
 async def test_nobody_works(post):
     """Without a sidecar nothing comes of a hint either, and that is what is told."""
-    await post.parcel(patience=0.1).send()
+    await post.round_trip(patience=0.1).run()
 
-    assert ["put", "labelled", "removed"] == post.hops
-    assert "nobody works on the hints" in post.failed.message
+    assert ["put", "labelled", "removed"] == post.steps
+    assert "no sidecar processes hints" in post.failed.message
     assert "imgtag run" in post.failed.hint
     assert [REF, REF] == [hint.ref for hint in post.bench.source.published]
     assert 1 == len(post.said)
@@ -143,16 +143,16 @@ async def test_the_store_tells_nobody(post, strategy):
     await post.send(patience=0.3)
 
     assert ("found" if strategy == "none" else "labelled") == post.failed.check
-    assert "the store told nobody" in post.failed.message
+    assert "the store did not notify the sidecar" in post.failed.message
     assert "imgtag setup" in post.failed.hint
-    assert "removed" == post.hops[-1]
+    assert "removed" == post.steps[-1]
     post.assert_nothing_is_left()
 
 
 async def test_no_sidecar_can_be_told(post):
     """Where hints do not wait for anybody, whoever is told nothing says why."""
     post.bench.source.faults.fail(Unavailable("no sidecar listens", hint="Start one."), on="publish", times=None)
-    await post.parcel(patience=0.1).send()
+    await post.round_trip(patience=0.1).run()
 
     assert "no sidecar listens" in post.failed.message
     assert "Start one." == post.failed.hint
@@ -162,9 +162,9 @@ async def test_no_sidecar_can_be_told(post):
 async def test_nobody_has_ever_worked(post):
     """Where the source is not even set up nothing is published, for that would make it."""
     post.bench.source.setup = lambda *, apply: _changes(Change(what="stream imgtag-test"))
-    await post.parcel(patience=0.1).send()
+    await post.round_trip(patience=0.1).run()
 
-    assert "missing, or set otherwise: stream imgtag-test" in post.failed.message
+    assert "missing or different: stream imgtag-test" in post.failed.message
     assert "imgtag setup" in post.failed.hint
     assert [] == post.bench.source.published
     post.assert_nothing_is_left()
@@ -181,7 +181,7 @@ async def test_a_picture_that_cannot_be_labelled(post):
 
     assert "failed: memory: the worker has no memory" == post.failed.message
     assert "dlq list" in post.failed.hint
-    assert ["put", "labelled", "removed"] == post.hops
+    assert ["put", "labelled", "removed"] == post.steps
     post.assert_nothing_is_left()
 
 
@@ -190,7 +190,7 @@ async def test_nothing_may_be_written_on_it(post):
     post.bench.store.faults.fail(WriteRefused("it may not be written on", code="permission"), on="rewrite", times=None)
     await post.send()
 
-    assert "labelled, and nothing is written on it: permission: it may not be written on" == post.failed.message
+    assert "labelled, but nothing was written on it: permission: it may not be written on" == post.failed.message
     post.assert_nothing_is_left()
 
 
@@ -198,11 +198,11 @@ async def test_the_index_is_another_one(post):
     """Labelled, and not found where we look: somebody else's settings."""
     async with post.running():
         post.bench.indexer = MemoryIndexer()
-        await post.parcel(patience=0.3).send()
+        await post.round_trip(patience=0.3).run()
 
     assert "found" == post.failed.check
     assert "[indexer]" in post.failed.hint
-    assert ["put", "labelled", "found", "removed"] == post.hops
+    assert ["put", "labelled", "found", "removed"] == post.steps
 
 
 async def test_the_index_is_down(post):
@@ -210,13 +210,13 @@ async def test_the_index_is_down(post):
     post.bench.indexer.faults.fail(Unavailable("the index does not answer"), times=None)
     post.bench.store.after_rewrite(post.bench.store.faults.mend)
     async with post.running():
-        parcel = post.parcel(patience=1)
-        await parcel.send()
+        round_trip = post.round_trip(patience=1)
+        await round_trip.run()
 
-    assert ["put", "labelled", "found", "removed"] == post.hops
+    assert ["put", "labelled", "found", "removed"] == post.steps
     assert {
         "found": "the index does not answer",
-        "removed": f"{REF} is gone; whether its document is, is not known: the index does not answer",
+        "removed": f"{REF} is gone, but its document may still exist: the index does not answer",
     } == {check.check: check.message for check in post.told if not check.ok}
     assert () == post.bench.store.versions(REF)
 
@@ -224,7 +224,7 @@ async def test_the_index_is_down(post):
 async def test_somebody_else_removes_it(post):
     """It is told, and waited for no longer."""
     post.bench.store.faults.when("stat", lambda: post.bench.store.delete(REF))
-    await post.parcel().send()
+    await post.round_trip().run()
 
     assert "somebody else" in post.failed.message
     post.assert_nothing_is_left()
@@ -238,9 +238,9 @@ async def test_somebody_else_removes_it(post):
 async def test_what_was_not_put_is_not_removed(post, error):
     """The reason is told, and nothing more is done."""
     post.bench.store.faults.fail(error, on="create")
-    await post.parcel().send()
+    await post.round_trip().run()
 
-    assert ["put"] == post.hops
+    assert ["put"] == post.steps
     assert error.message == post.failed.message
     assert error.hint == post.failed.hint
     assert 0 == post.bench.store.faults.count("erase")
@@ -257,7 +257,7 @@ async def test_what_may_have_been_put_is_removed(post):
     post.bench.store.create = create
     await post.send()
 
-    assert ["put", "removed"] == post.hops
+    assert ["put", "removed"] == post.steps
     assert "the answer was lost" == post.failed.message
     post.assert_nothing_is_left()
 
@@ -267,8 +267,8 @@ async def test_what_cannot_be_removed_is_named(post):
     post.bench.store.faults.fail(WriteRefused("denied", hint="Permit it."), on="erase", times=None)
     await post.send()
 
-    assert ["put", "labelled", "found", "removed"] == post.hops
-    assert f"{REF} could not be removed: denied" == post.failed.message
+    assert ["put", "labelled", "found", "removed"] == post.steps
+    assert f"cannot remove {REF}: denied" == post.failed.message
     assert f"Remove {REF} by hand, with all its versions. Permit it." == post.failed.hint
 
 
@@ -278,7 +278,7 @@ async def test_a_write_under_way_is_removed_too(post):
     store.faults.when("erase", lambda: store.faults.when("stat", lambda: store.put(REF, b"late")))
     await post.send()
 
-    assert HOPS == post.hops
+    assert STEPS == post.steps
     assert 2 == store.faults.count("erase")
     post.assert_nothing_is_left()
 
@@ -289,32 +289,32 @@ async def test_the_removal_is_told_to_nobody(post):
     await post.send(patience=0.3)
 
     assert "removed" == post.failed.check
-    assert "the store told nobody" in post.failed.message
+    assert "the store did not notify the sidecar" in post.failed.message
     post.assert_nothing_is_left()
 
 
 async def test_the_sidecar_ends_meanwhile(post):
     """A document that nobody removes any more goes all the same."""
     async with post.running():
-        parcel = post.parcel(patience=0.3)
+        round_trip = post.round_trip(patience=0.3)
         post.bench.store.faults.when("erase", lambda: setattr(post.bench.source, "send", lambda *_: None))
         post.bench.store.faults.when("erase", lambda: setattr(post.bench.store, "notify", None))
-        await parcel.send()
+        await round_trip.run()
 
     assert "removed" == post.failed.check
-    assert "nobody works" in post.failed.message
+    assert "no sidecar processes hints" in post.failed.message
     post.assert_nothing_is_left()
 
 
 async def test_interrupted(post):
     """Whenever it is cancelled, the object goes, and a sidecar is told."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(post.parcel().send)
+        tasks.start_soon(post.round_trip().run)
         while not post.bench.store.versions(REF):
             await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()
 
-    assert ["put", "removed"] == post.hops
+    assert ["put", "removed"] == post.steps
     assert [True] == [hint.removed for hint in post.bench.source.published]
     assert f"interrupted: removing {REF}" == post.said[-1]
     post.assert_nothing_is_left()

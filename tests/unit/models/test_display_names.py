@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtag.cli.search import said
+from imgtag.cli.search import describe_labels
 from imgtag.models.display_names import DisplayNames
 
 CAT = {"status": "labelled", "model": "m@1", "labels": ["egyptian cat"], "scores": {"egyptian cat": 0.351}}
@@ -18,9 +18,9 @@ def test_labels_are_shown_as_their_model_shows_them(tmp_path: Path) -> None:
     names.add({"m@1": {"egyptian cat": "Egyptian cat"}})
     names.add({"m@2": {"egyptian cat": "EGYPTIAN CAT"}})
 
-    assert "Egyptian cat 0.35" == said(CAT, names.load())
-    assert "EGYPTIAN CAT 0.35" == said({**CAT, "model": "m@2"}, names.load())
-    assert "egyptian cat 0.35" == said({**CAT, "model": "m@3"}, names.load())
+    assert "Egyptian cat 0.35" == describe_labels(CAT, names.load())
+    assert "EGYPTIAN CAT 0.35" == describe_labels({**CAT, "model": "m@2"}, names.load())
+    assert "egyptian cat 0.35" == describe_labels({**CAT, "model": "m@3"}, names.load())
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"\xff", b'{"m@1"'])

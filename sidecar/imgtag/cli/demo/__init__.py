@@ -16,7 +16,7 @@ from rich.text import Text
 from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.demo.output import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
 from imgtag.cli.demo.samples import SAMPLES, Sample
-from imgtag.cli.search import said
+from imgtag.cli.search import describe_labels
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unavailable
@@ -83,7 +83,7 @@ async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping
     await show_labels(console, indexer, names)
     await _attributes(console, store, SAMPLES[0])
     for query in SEARCHES:
-        found = [Text(f"  {hit['key']}  ({said(hit, names)})") for hit in await hits(indexer, query)]
+        found = [Text(f"  {hit['key']}  ({describe_labels(hit, names)})") for hit in await hits(indexer, query)]
         console.print(Text(f"\n$ imgtag search {query}", style="bold"))
         console.print(*(found or [Text("  nothing")]), sep="\n")
 

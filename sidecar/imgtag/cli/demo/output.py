@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from imgtag.cli.demo.samples import SAMPLES, copy_samples
-from imgtag.cli.search import said
+from imgtag.cli.search import describe_labels
+from imgtag.cli.terminal import escape
 from imgtag.models.display_names import LabelNames
 from imgtag.plugin.indexer import Indexer, SearchRequest
 from imgtag.query import parse
@@ -62,7 +63,7 @@ async def show_labels(console: Console, indexer: Indexer, names: Mapping[str, La
     """A table of all labelled pictures; ``names`` is how each model shows its labels."""
     table = Table("picture", "labels", "taken", title="What the index knows", title_justify="left")
     for hit in await hits(indexer, ""):
-        table.add_row(Text(hit["key"]), Text(said(hit, names)), str(hit["when_day"]))
+        table.add_row(Text(escape(hit["key"])), Text(describe_labels(hit, names)), str(hit["when_day"]))
     console.print(table)
 
 
@@ -80,4 +81,4 @@ def _news(found: list[Document], known: dict[str, str]) -> Iterator[str]:
     for hit in found:
         if known.get(hit["id"]) != hit["etag"]:
             known[hit["id"]] = hit["etag"]
-            yield f"  {hit['key']}: {said(hit)}"
+            yield f"  {escape(hit['key'])}: {describe_labels(hit)}"

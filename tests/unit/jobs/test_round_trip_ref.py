@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from imgtag.cli.address import address
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import ConfigError
+from imgtag.jobs.round_trip import choose_ref
 
 S3 = '[store.s3]\nendpoint = "http://127.0.0.1:9000"\naccess_key = "a"\nsecret_key = "b"\n'
 
@@ -48,7 +48,7 @@ def configured(tmp_path):
 )
 def test_admitted(configured, rules, to, expected):
     """The folders that a rule names literally, its suffix where it asks for one, and what is asked for."""
-    ref = address(configured(S3 + rules), to, ())
+    ref = choose_ref(configured(S3 + rules), to, ())
 
     assert re.fullmatch(re.escape(expected).replace("NAME", "imgtag-doctor-[0-9a-f]{8}"), str(ref))
 
@@ -64,7 +64,7 @@ def test_admitted(configured, rules, to, expected):
 def test_not_admitted(configured, rules, to, said):
     """It is said where it was tried, and how another place is given."""
     with pytest.raises(ConfigError, match=f"no rule admits imgtag-doctor-.* {said}$") as error:
-        address(configured(S3 + rules), to, ())
+        choose_ref(configured(S3 + rules), to, ())
 
     assert "--to BUCKET/FOLDER" in error.value.hint
 
@@ -72,7 +72,7 @@ def test_not_admitted(configured, rules, to, said):
 def test_a_folder_without_rules(configured, tmp_path):
     """The root itself; no name is given twice."""
     config = configured(f'[store.directory]\nroot = "{tmp_path}/pictures"\n')
-    first, second = [address(config, "", ("pictures",)) for _ in range(2)]
+    first, second = [choose_ref(config, "", ("pictures",)) for _ in range(2)]
 
     assert first.bucket == "pictures"
     assert "/" not in first.key
