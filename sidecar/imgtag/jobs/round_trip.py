@@ -33,7 +33,7 @@ from imgtag.types.event import Hint
 from imgtag.types.metadata import MARK
 from imgtag.types.ref import ObjectRef, ObjectState, Scope
 
-_POLL = Backoff(first=0.02, most=0.1)
+_POLL = Backoff(first=0.02, maximum=0.1)
 _IN_FLIGHT = 0.5
 """Seconds for which a sidecar's write may still be in flight after the object was removed."""
 _SETUP = "Run `imgtag setup`, and start `imgtag run` with this configuration."
