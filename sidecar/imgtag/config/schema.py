@@ -171,8 +171,8 @@ class Pipeline(Limits):
         default=None,
         ge=1,
         le=1024,
-        description="Number of processes that decode and classify. Default: one per core, fewer under a CPU quota or where "
-        "memory would not hold `worker_memory` for each. `imgtag config check` shows the number.",
+        description="Number of processes that decode and classify. Default: one per core, fewer under a CPU quota or "
+        "where memory would not hold `worker_memory` for each. `imgtag config check` shows the number.",
         examples=[4],
     )
     concurrency: int = Field(default=32, ge=1, le=4096, description="Number of objects in progress at a time.")
