@@ -46,7 +46,7 @@ def test_store_without_notifications(open_store, apply):
     assert change.undo is None
     assert "photos, scans: the store has no API for notifications" in change.what
     assert "--event-nats-url" in change.hint
-    assert "imgtag backfill" in change.hint
+    assert "cannot be watched" in change.hint
 
 
 def test_doctor_of_a_store_without_notifications(open_store):
