@@ -163,7 +163,7 @@ def test_damaged_pictures_are_set_aside_and_replayed(site, photographs):
     listed = site.run("dlq", "list")
     assert "cut.jpg" in listed
     assert "is cut off" in listed
-    assert "no picture" in listed
+    assert "not_an_image" in listed
 
     site.run("dlq", "replay", "--all")
     wait_until(lambda: "cut.jpg" in site.run("dlq", "list"), 30)

@@ -7,6 +7,7 @@ import click
 
 from imgtag.cli.main import App, pass_app
 from imgtag.config.check import require_run
+from imgtag.config.mark_key import create_mark_key
 
 
 @click.command(name="run")
@@ -18,6 +19,10 @@ def command(app: App) -> int:
     """
     config = app.load()
     require_run(config)
+    if config.labels.mark_key is None and config.require("store").name == "directory":
+        # A folder has one sidecar, so its first start can make the key; sidecars of one bucket must share theirs.
+        create_mark_key(config.state_dir)
+        config = app.load()
     from imgtag.ops import logs  # noqa: PLC0415  (a wrong configuration is reported without waiting for these)
     from imgtag.service.sidecar import Sidecar  # noqa: PLC0415
     from imgtag.service.supervision import Interrupted, supervise  # noqa: PLC0415

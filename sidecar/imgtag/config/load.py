@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from imgtag.config.check import check
@@ -19,6 +19,7 @@ from imgtag.config.credentials import read_secrets, secret_folders, secrets_in
 from imgtag.config.environment import CONFIG, SOURCE, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import key_lines
+from imgtag.config.mark_key import read_mark_key
 from imgtag.config.schema import Core, Plugins, State
 from imgtag.config.shape import FILE, Leaf, Table, descend, shape, table
 from imgtag.errors import PluginError
@@ -144,10 +145,15 @@ class _Reading:
         return self.checked(core, chosen)
 
     def checked(self, core: Core, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
+        state = state_dir(core.state, self.env, user=os.geteuid())
+        labels = core.labels
+        if labels.mark_key is None and (stored := read_mark_key(state)):
+            labels = labels.model_copy(update={"mark_key": SecretStr(stored)})
         config = Config(
-            **{name: getattr(core, name) for name in Core.model_fields},
+            **{name: getattr(core, name) for name in Core.model_fields if name != "labels"},
             **{str(kind): choice for kind, choice in chosen.items()},
-            state_dir=state_dir(core.state, self.env, user=os.geteuid()),
+            labels=labels,
+            state_dir=state,
             registry=self.registry,
             origins=self.origins,
         )

@@ -1,0 +1,31 @@
+"""The key that signs marks, kept in the state folder where the configuration names none."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_urlsafe
+
+from imgtag.errors import Unavailable
+from imgtag.files.writing import write_atomically
+
+FILE = "mark_key"
+"""In the state folder; readable by its owner alone. One key a line: the first signs, all verify."""
+
+
+def read_mark_key(state_dir: Path) -> str | None:
+    """The content of the file; None where there is none, or another user's command cannot read it. Blocking."""
+    with suppress(OSError, UnicodeDecodeError):
+        return (state_dir / FILE).read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def create_mark_key(state_dir: Path) -> Path:
+    """Create the file with a new random key. Blocking; raises Unavailable where it cannot be written."""
+    path = state_dir / FILE
+    try:
+        write_atomically(path, f"{token_urlsafe(32)}\n".encode())
+    except OSError as error:
+        hint = "Make the folder writable, set `dir` under [state], or set `mark_key_file` under [labels]."
+        raise Unavailable(f"the mark key cannot be stored: {path}: {error.strerror}", hint=hint) from error
+    return path
