@@ -26,6 +26,7 @@ from imgtag_s3.setup import (
     resolve_targets,
 )
 from imgtag_s3.versions import NULL
+from imgtag_s3.writeback import REFUSED_HINT
 
 _NO_UPLOAD = "00000000-0000-0000-0000-000000000000"
 _MAX_SKEW = 60.0
@@ -56,6 +57,12 @@ class NamesLost(ImgtagError):
     default_hint = 'Set [labels] layout = "single", or in nginx: underscores_in_headers on; ignore_invalid_headers off;'
 
 
+class NotWritten(ImgtagError):
+    """The store cannot be written to without risk, so objects are only indexed."""
+
+    default_hint = REFUSED_HINT
+
+
 class StoreChecks:
     """Reads, and writes nowhere but in a temporary bucket."""
 
@@ -67,7 +74,7 @@ class StoreChecks:
         self._probe = probe
         self._settings = settings
         self._bucket_names = context.buckets
-        self._writes_tags = "tags" in context.strategies
+        self._strategies = context.strategies
 
     def run(self) -> Iterator[Check]:
         """The server first: where it does not respond, nothing else is checked."""
@@ -146,7 +153,7 @@ class StoreChecks:
                 "DELETE", bucket, absent, query={"uploadId": _NO_UPLOAD}
             ),
         }
-        if self._writes_tags:
+        if "tags" in self._strategies:
             requests["s3:PutObjectTagging"] = lambda: self._client.send(
                 "PUT", bucket, absent, query={"tagging": ""}, body=b"<Tagging><TagSet></TagSet></Tagging>"
             )
@@ -218,9 +225,14 @@ class StoreChecks:
         return "names with `_`, `+` and `%` arrive unchanged"
 
     def _try_writeback(self) -> str:
-        put = self._probe.honours_if_match()
-        without = "put, atomic by If-Match" if put else "refused: the store does not honour If-Match"
-        return f"objects without versions: {without}; with versions: copy, verified afterwards"
+        condition = self._probe.if_match()
+        if condition.atomic:
+            return f"objects without versions: put, {condition.describe()}; with versions: copy, verified afterwards"
+        if self._strategies & {"auto", "put"}:
+            plain = [bucket for bucket in self._bucket_names if not self._buckets.versioning(bucket).status]
+            if plain:
+                raise NotWritten(f"objects in {', '.join(plain)} are indexed, not written: {condition.describe()}")
+        return f"objects without versions: none is written, {condition.describe()}; with versions: copy"
 
 
 @contextmanager

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from secrets import token_hex
 from threading import Lock
+from typing import Any
 
 from imgtag.errors import WriteRefused
+from imgtag.files.writing import write_atomically
 from imgtag_s3.client import Client
 from imgtag_s3.errors import NoResponse, S3Error, map_request_error
+from imgtag_s3.races import KEYS, RaceResult, run_races
 from imgtag_s3.settings import S3StoreSettings
 
 _KEY = "probe"
@@ -19,24 +26,54 @@ _NAMES = {"imgtag_red+fox": "0.59", "imgtag_caf%c3%a9": "0.10", "imgtag-labels":
 
 _MAX_AGE = 3600.0
 """Seconds after which a probe's bucket must be the leftover of a crash."""
+_KEEP_SECONDS = 30 * 86_400
+"""How long a result is kept. Most servers do not report their version, so an update alone would not be noticed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IfMatch:
+    """What If-Match on PutObject is worth. ``at``: when it was tested; 0 where the settings say it."""
+
+    honoured: bool
+    races: RaceResult = field(default_factory=RaceResult)
+    at: float = 0.0
+
+    @property
+    def atomic(self) -> bool:
+        """Whether no newer upload and no deletion can be lost by a write with it."""
+        return self.honoured and not any(self.races.lost.values())
+
+    def describe(self) -> str:
+        """In words, with the figures of the races."""
+        if not self.honoured:
+            return "the store does not honour If-Match"
+        if not self.at:
+            return "If-Match is atomic, as [store.s3] if_match says"
+        verdict = "atomic" if self.atomic else "honoured but not atomic"
+        return f"If-Match is {verdict}: lost {self.races.describe()}, {datetime.fromtimestamp(self.at, UTC):%Y-%m-%d}"
 
 
 class Probe:
-    """Results are kept for the life of the process."""
+    """Results are kept for the life of the process; that about If-Match also in the state folder."""
 
-    def __init__(self, client: Client, settings: S3StoreSettings) -> None:
+    def __init__(self, client: Client, settings: S3StoreSettings, state_dir: Path) -> None:
         self._client = client
+        self._endpoint = settings.endpoint
         self._prefix = settings.probe_prefix
-        self._if_match = settings.if_match
+        self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
+        self._path = state_dir / "s3-probe.json"
         self._lock = Lock()
         self.leftovers: list[str] = []
         """Temporary buckets that could not be removed."""
 
-    def honours_if_match(self) -> bool:
-        """Whether a PutObject whose If-Match names another ETag is refused. Raises WriteRefused, Unavailable."""
+    def if_match(self) -> IfMatch:
+        """Whether a PutObject whose If-Match names another ETag is refused, atomically.
+
+        Tested once for each endpoint and server version, which takes seconds. Raises WriteRefused, Unavailable.
+        """
         with self._lock:
             if self._if_match is None:
-                self._if_match = self._try_if_match()
+                self._if_match = self._find_if_match()
             return self._if_match
 
     def lost_names(self) -> tuple[str, ...]:
@@ -53,19 +90,58 @@ class Probe:
             if bucket.creation_date and time.time() - bucket.creation_date.timestamp() > _MAX_AGE:
                 self._remove(bucket.name)
 
-    def _try_if_match(self) -> bool:
+    def _find_if_match(self) -> IfMatch:
         try:
+            server = self._server()
+            if kept := self._read(server):
+                return kept
             with self._temporary_bucket() as bucket:
                 self._client.send("PUT", bucket, _KEY, body=b"old")
-                return self._tells_etags_apart(bucket)
+                honoured = self._tells_etags_apart(bucket)
+                races = run_races(self._client, bucket) if honoured else RaceResult()
         except S3Error as error:
             if not error.denied:
                 raise map_request_error(error) from error
             raise WriteRefused(
                 "cannot tell whether the store honours If-Match: no bucket may be created to test it",
                 code="if_match_unknown",
-                hint=f"Set [store.s3] if_match, or permit s3:CreateBucket, PutObject and GetObject on {self._prefix}*.",
+                hint="Set [store.s3] if_match, or permit s3:CreateBucket, PutObject, GetObject and DeleteObject on "
+                f"{self._prefix}*.",
             ) from error
+        result = IfMatch(honoured=honoured, races=races, at=time.time())
+        # Without a state folder it is tested again after a restart, which is no reason to write nothing.
+        with suppress(OSError):
+            record = {**self._records(), self._endpoint: {"server": server, **asdict(result)}}
+            write_atomically(self._path, json.dumps(record).encode())
+        return result
+
+    def _server(self) -> str:
+        """The server, with its version where it reports one."""
+        try:
+            name = self._client.send("GET").headers.get("Server", "")
+        except S3Error as error:
+            name = error.server
+        if name.startswith("MinIO"):
+            with suppress(Exception):  # only administrators are told the version
+                return f"{name} {json.loads(self._client.admin_info())['servers'][0]['version']}"
+        return name
+
+    def _read(self, server: str) -> IfMatch | None:
+        """The result that is kept for this endpoint and server; None where there is none, or an old one."""
+        record = self._records().get(self._endpoint)
+        try:
+            if record is None or record["server"] != server or time.time() - record["at"] > _KEEP_SECONDS:
+                return None
+            return IfMatch(honoured=record["honoured"], races=RaceResult(**record["races"]), at=record["at"])
+        except (KeyError, TypeError):
+            return None
+
+    def _records(self) -> Mapping[str, Any]:
+        try:
+            records = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return records if isinstance(records, dict) else {}
 
     def _tells_etags_apart(self, bucket: str) -> bool:
         """A wrong ETag must be refused and the right one accepted: some servers refuse every If-Match."""
@@ -105,7 +181,8 @@ class Probe:
 
     def _remove(self, bucket: str) -> None:
         try:
-            self._client.send("DELETE", bucket, _KEY)
+            for key in (_KEY, *KEYS):
+                self._client.send("DELETE", bucket, key)
             self._client.send("DELETE", bucket)
         except (S3Error, NoResponse):
             self.leftovers.append(bucket)

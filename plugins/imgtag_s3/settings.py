@@ -52,7 +52,9 @@ class S3StoreSettings(Settings):
     )
     if_match: bool | None = Field(
         default=None,
-        description="Whether the server honours If-Match on PutObject. Default: tested once, in a temporary bucket.",
+        description="Whether a newer upload or deletion is safe from a PutObject with If-Match. Default: tested in a "
+        "temporary bucket by some hundred races, once for each endpoint and server version; the state folder keeps the "
+        "result for 30 days.",
     )
     write_on: frozenset[ProtectedKind] = Field(
         default=frozenset(),

@@ -61,7 +61,7 @@ class S3Store(ServiceBase):
         self._is_minio = True
         self._limiter = CapacityLimiter(settings.connections)
         buckets, versions = Buckets(self._client), Versions(self._client, context.site)
-        probe = Probe(self._client, settings)
+        probe = Probe(self._client, settings, context.state_dir)
         self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on)
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
         self._sample = SampleObjects(self._client, buckets, versions, self._reader)

@@ -1,7 +1,7 @@
 """Writing metadata on an object and leaving everything else of it as it was.
 
 an object with versions, whose next write makes another -> copy     then ours must lie on its source
-one without, where the server honours If-Match          -> put
+one without, where the server's If-Match is atomic       -> put
 anything else                                           -> refused
 """
 
@@ -20,7 +20,7 @@ from imgtag_s3.buckets import Buckets, Versioning
 from imgtag_s3.client import Client
 from imgtag_s3.errors import NoResponse, S3Error, map_write_error
 from imgtag_s3.multipart import Part
-from imgtag_s3.probe import Probe
+from imgtag_s3.probe import IfMatch, Probe
 from imgtag_s3.reader import Reader
 from imgtag_s3.state import LOCK_MODE, META, SSE, Native
 from imgtag_s3.tags import merge_tags, write_tags
@@ -32,6 +32,10 @@ MAX_METADATA, METADATA_OVERHEAD = 2048, len(META)
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html; MinIO counts the prefix too.
 """
+REFUSED_HINT = (
+    'Turn on versioning of the bucket, or index without writing ([writeback] strategy = "none"). '
+    "Where nobody overwrites or deletes new objects: [store.s3] if_match = true."
+)
 _MAX_REREAD = 256 << 20
 """Bytes of an object that is read again here, where the caller has not read it."""
 
@@ -44,7 +48,7 @@ def choose_strategy(
     versioning: Versioning,
     *,
     versions: Callable[[], list[Version]],
-    if_match: Callable[[], bool],
+    if_match: Callable[[], IfMatch],
 ) -> Strategy:
     """How this object can be written without harm. Raises WriteRefused where it cannot."""
     makes_version = versioning.makes_version(state.ref.key)
@@ -54,12 +58,9 @@ def choose_strategy(
         )
     if wanted == "copy" or (wanted == "auto" and makes_version):
         return "copy"
-    if not if_match():
-        raise WriteRefused(
-            "the store does not honour If-Match, so a newer upload could be lost",
-            code="if_match",
-            hint='Turn on versioning of the bucket, or index without writing: [writeback] strategy = "none".',
-        )
+    condition = if_match()
+    if not condition.atomic:
+        raise WriteRefused(f"a newer upload could be lost: {condition.describe()}", code="if_match", hint=REFUSED_HINT)
     return "put"
 
 
@@ -116,7 +117,7 @@ class Writer:
             state,
             self._buckets.versioning(bucket, plain=state.version is None),
             versions=lambda: self._versions.list_versions(state.ref),
-            if_match=self._probe.honours_if_match,
+            if_match=self._probe.if_match,
         )
         if LOCK_MODE not in state.native.headers and self._buckets.locks_by_default(bucket):
             raise WriteRefused("the bucket would put it under a retention that it does not have", code="retention")

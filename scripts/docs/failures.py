@@ -39,7 +39,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "tags_unknown": "The sidecar may not read the tags, so a write could lose them.",
             "acl_unknown": "The sidecar may not read the ACL, so a write could lose it.",
             "version_lost": "A write would replace an older version, because the bucket creates no more versions.",
-            "if_match": "No versions, and the store does not honour If-Match: a newer upload could be lost.",
+            "if_match": "No versions, and the store's If-Match is ignored or not atomic: an upload could be lost.",
             "if_match_unknown": "Unknown whether the store honours If-Match, and no bucket may be created to test it.",
             "storage_class": "The server does not accept the storage class that it reported.",
             "metadata_full": "The object's own metadata leaves no room for a mark.",

@@ -143,7 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "PUT":
             self._put(objects, key, data)
         elif self.command == "DELETE":
-            objects.pop(key, None)
+            with self.tiny.lock:
+                objects.pop(key, None)
             self._send(204)
         elif key not in objects:
             self._refuse(404, "NoSuchKey")

@@ -42,11 +42,17 @@ def _sweep(client):
             client.send("DELETE", name)
 
 
-def _store(minio, folder, names, said, tags=True):
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory):
+    """Shared, so that races are run once."""
+    return tmp_path_factory.mktemp("state")
+
+
+def _store(minio, folder, state_dir, names, said, tags=True):
     """A store as a user who has this policy alone, and labels as tags besides."""
     mine = _user(minio, folder, f"u{uuid4().hex[:10]}", json.dumps(said)) | {"if_match": None}
     strategies = frozenset({"auto", "tags"} if tags else {"auto"})
-    context = PluginContext(site="home", state_dir=folder, buckets=tuple(names), strategies=strategies)
+    context = PluginContext(site="home", state_dir=state_dir, buckets=tuple(names), strategies=strategies)
     return SPEC.load()(SPEC.settings(**minio.settings | mine), context)
 
 
@@ -55,23 +61,23 @@ def _failed(portal, store):
         return [check for check in PortalStore(portal, entered).checks() if not check.ok]
 
 
-def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds, tmp_path):
+def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds, tmp_path, state_dir):
     """There is no target here for `imgtag setup` to name."""
     said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
 
-    failed = _failed(portal, _store(minio, tmp_path, kinds, said))
+    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, said))
 
     assert [f"notifications {name}" for name in kinds] == [check.check for check in failed]
     assert not [check for check in failed if "not permitted" in check.message]
 
 
 @pytest.mark.parametrize(("place", "action"), ALL, ids=[f"{place}-{action[3:]}" for place, action in ALL])
-def test_each_action_is_missed(portal, minio, kinds, tmp_path, place, action):
+def test_each_action_is_missed(portal, minio, kinds, tmp_path, state_dir, place, action):
     """Doctor fails without it, and says which one it is."""
     said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
     said["Statement"][place]["Action"].remove(action)
 
-    failed = _failed(portal, _store(minio, tmp_path, kinds, said))
+    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, said))
 
     told = " ".join(
         f"{check.message} {check.hint}"
@@ -88,12 +94,14 @@ def test_labels_as_tags_need_one_more(connect):
 
 
 @pytest.mark.parametrize("versioning", [None, "Enabled"])
-def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, versioning):
+def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, state_dir, versioning):
     """Labels on plain, tagged and multipart objects; tags stay; the picture of `doctor --send` comes and goes."""
     bucket = make_bucket(versioning)
     bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
     bucket.put_parts("b.jpg", [bytes(5 << 20), b"end"])
-    store = _store(minio, tmp_path, [bucket.name], json.loads(build_policy([bucket.name], "imgtag-probe-")), tags=False)
+    store = _store(
+        minio, tmp_path, state_dir, [bucket.name], json.loads(build_policy([bucket.name], "imgtag-probe-")), tags=False
+    )
 
     with portal.wrap_async_context_manager(store) as entered:
         user = PortalStore(portal, entered)

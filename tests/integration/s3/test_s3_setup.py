@@ -28,7 +28,7 @@ def test_doctor_is_content(portal, connect, make_bucket, client):
     checks = _checks(portal, connect([bucket.name], if_match=None))
 
     assert [check.check for check in checks.values() if not check.ok] == [f"notifications {bucket.name}"]
-    assert "put, atomic" in checks["writeback"].message
+    assert "put, If-Match is atomic: lost 0 of " in checks["writeback"].message
     assert "enabled" in checks[f"versioning {bucket.name}"].message
     assert b"imgtag-probe-" not in client.send("GET").data
     assert not list(bucket.versions("imgtag-probe"))

@@ -16,9 +16,9 @@ def open_store(tmp_path):
     """Starts a server and enters a store on it: keyword arguments are settings; returns a function that calls it."""
     with start_blocking_portal() as portal, ExitStack() as stack:
 
-        def start(server, buckets=(), **settings):
+        def start(server, buckets=(), strategies=frozenset(), **settings):
             tiny = stack.enter_context(server)
-            context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets)
+            context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets, strategies=strategies)
             store = SPEC.load()(SPEC.settings(**tiny.settings | settings), context)
             stack.enter_context(portal.wrap_async_context_manager(store))
 

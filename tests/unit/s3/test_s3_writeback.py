@@ -8,6 +8,7 @@ from imgtag_s3 import xml
 from imgtag_s3.acl import grant_headers
 from imgtag_s3.buckets import Versioning
 from imgtag_s3.client import copy_source
+from imgtag_s3.probe import IfMatch
 from imgtag_s3.state import Native
 from imgtag_s3.versions import Version, hidden_versions
 from imgtag_s3.writeback import build_headers, choose_strategy
@@ -49,7 +50,9 @@ def test_choice(wanted, versioning, version, below, if_match, chosen):
     state = _state(version=version)
     versions = _versions(version or "null", *below)
     try:
-        strategy = choose_strategy(wanted, state, versioning, versions=lambda: versions, if_match=lambda: if_match)
+        strategy = choose_strategy(
+            wanted, state, versioning, versions=lambda: versions, if_match=lambda: IfMatch(honoured=if_match)
+        )
     except WriteRefused as refused:
         strategy = refused.code
 

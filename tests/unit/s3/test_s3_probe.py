@@ -1,0 +1,112 @@
+"""If-Match is believed only where it loses no race, and the answer is kept."""
+
+import json
+
+import pytest
+
+from imgtag.errors import WriteRefused
+from imgtag.plugin.store import Rewrite
+from imgtag.types.ref import ObjectRef
+from imgtag_s3 import SPEC
+from imgtag_s3.client import Client
+from imgtag_s3.probe import Probe
+from servers.tiny_s3 import TinyS3
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """Makes probes of a server, each as after a restart."""
+
+    def make(server):
+        settings = SPEC.settings(**server.settings)
+        return Probe(Client(settings), settings, tmp_path)
+
+    return make
+
+
+def test_if_match_that_is_atomic(tiny, probe):
+    """Hundreds of races of each kind are run and none is lost; nothing is left of them."""
+    with tiny:
+        found = probe(tiny).if_match()
+
+    assert found.atomic
+    assert found.races.run == {"deletions": 180, "overwrites": 60, "conditional writes": 60}
+    assert sum(found.races.lost.values()) == 0
+    assert tiny.buckets == {}
+
+
+def test_if_match_that_is_checked_before_the_lock(probe):
+    """A server that lets a write through beside a deletion or an upload is found out."""
+    with TinyS3(gap=0.002) as server:
+        found = probe(server).if_match()
+
+    assert found.honoured
+    assert not found.atomic
+    assert "honoured but not atomic" in found.describe()
+    assert all(found.races.lost[kind] for kind in ("deletions", "overwrites", "conditional writes"))
+
+
+def test_if_match_that_is_ignored(probe):
+    """Then no races are needed."""
+    with TinyS3(if_match=False) as server:
+        found = probe(server).if_match()
+
+    assert (found.atomic, found.races.run) == (False, {})
+
+
+def test_result_is_kept(probe, tmp_path):
+    """Another process does not test again, until the server has another version, or the result is a month old."""
+    with TinyS3(if_match=False) as tiny:
+        first = probe(tiny).if_match()
+        tiny.sent.clear()
+        assert probe(tiny).if_match() == first
+        assert tiny.sent == [("GET", "/")]
+
+        tiny.server = "TinyS3/2"
+        second = probe(tiny).if_match()
+        assert second.at > first.at
+
+        file = tmp_path / "s3-probe.json"
+        records = json.loads(file.read_text())
+        records[tiny.settings["endpoint"]]["at"] -= 31 * 86_400
+        file.write_text(json.dumps(records))
+        assert probe(tiny).if_match().at > second.at
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"x": 1}'])
+def test_file_that_is_not_a_result(probe, tmp_path, text):
+    """It is tested again, and the file is replaced."""
+    with TinyS3(if_match=False) as tiny:
+        (tmp_path / "s3-probe.json").write_text(text.replace("x", tiny.settings["endpoint"]))
+        assert not probe(tiny).if_match().atomic
+        assert tiny.settings["endpoint"] in json.loads((tmp_path / "s3-probe.json").read_text())
+
+
+def test_a_store_that_loses_races_is_not_written(open_store):
+    """Its objects are refused with a code and the figures, unless the settings say that it is safe."""
+    server = TinyS3(gap=0.002)
+    server.put("photos", "a.jpg", b"bytes")
+    ref = ObjectRef("photos", "a.jpg")
+    call = open_store(server, buckets=("photos",), strategies=frozenset({"auto"}))
+    change = Rewrite(state=call("stat", ref), metadata={"imgtag_red+fox": "0.59"}, body=b"bytes")
+    with pytest.raises(WriteRefused) as refused:
+        call("rewrite", change)
+    check = {check.check: check for check in call("checks")}["writeback"]
+
+    assert refused.value.code == "if_match"
+    assert "deletions" in refused.value.message
+    assert not check.ok
+    assert "deletions" in check.message
+    assert "if_match = true" in check.hint
+    assert server.buckets["photos"]["a.jpg"].headers == {"content-type": "image/jpeg"}
+
+
+def test_the_settings_override_the_test(open_store):
+    """An administrator who knows better is believed, and nothing is tested."""
+    server = TinyS3(gap=0.002)
+    server.put("photos", "a.jpg", b"bytes")
+    call = open_store(server, if_match=True)
+    change = Rewrite(state=call("stat", ObjectRef("photos", "a.jpg")), metadata={"imgtag_a": "0.5"}, body=b"bytes")
+
+    assert dict(call("rewrite", change).metadata) == {"imgtag_a": "0.5"}
+    assert list(server.buckets) == ["photos"]
