@@ -32,6 +32,17 @@ def import_entry(entry: str) -> PluginSpec:
     return spec
 
 
+def find_code(entry: str) -> tuple[str, ...]:
+    """The drop-in that an entry names, or the folders and the file of the installed package; nothing is imported."""
+    place = entry.rpartition(":")[0]
+    if os.sep in place:
+        return (place,)
+    spec = find_spec(place.partition(".")[0])
+    if spec is None:
+        return ()
+    return tuple(spec.submodule_search_locations or filter(None, [spec.origin]))
+
+
 def import_path(path: Path) -> ModuleType:
     """Import a drop-in under its own name, so that its spec's factory can name it.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from imgtag.config.configuration import Config, SelectedPlugin
 from imgtag.config.findings import InvalidConfig
 from imgtag.errors import ModelError
+from imgtag.models.manifest import find_model_files
 from imgtag.models.repository import ModelRepository
 from imgtag.models.snapshots import ModelSnapshots
 from imgtag.models.spec import ModelSpec
@@ -76,14 +77,17 @@ class ModelResolver:
         Raises ModelError where there is no such model.
         """
         values = self._classifier.settings.model_dump()
+        files: tuple[Path, ...] = ()
         if self.has_model_files:
             values[self.settings.name] = name or self.default
             path = self.locate(name or self.default)
             if path is not None:
-                values[self.settings.name] = str(self.snapshots.take(path) if snapshot else path)
+                path = self.snapshots.take(path) if snapshot else path
+                values[self.settings.name] = str(path)
+                files = find_model_files(path, self.settings.suffix).all
         given = {key: value for key, value in values.items() if value is not None}
         checked = self._classifier.spec.settings.model_validate(given)
-        return ModelSpec(entry=self._classifier.entry, settings=checked.model_dump(mode="json"))
+        return ModelSpec(entry=self._classifier.entry, settings=checked.model_dump(mode="json"), files=files)
 
     def resolve_all(self) -> Mapping[str, ModelSpec]:
         """Every model that the configuration names, as a snapshot, by that name.

@@ -9,6 +9,8 @@ from imgtag.types.packed import pack, unpack
 
 EARLIEST, LATEST = -62_135_596_800, 253_402_300_799
 """The first second of the year 1 and the last one of 9999, counted from 1970: calendars and charts go no further."""
+MAX_CAMERA = 64
+"""Characters of a camera's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Facts:
             width=_number(fields.get("w", ""), 2**31),
             height=_number(fields.get("h", ""), 2**31),
             taken=_time(fields.get("t", "")),
-            camera=fields.get("c") or None,
+            camera=_camera(fields.get("c", "")),
             lat=lat,
             lng=lng,
             modified=_number(fields.get("m", ""), LATEST),
@@ -77,6 +79,10 @@ def _time(text: str) -> int | None:
         seconds = _number(text[1:], -EARLIEST)
         return None if seconds is None else -seconds
     return _number(text, LATEST)
+
+
+def _camera(text: str) -> str | None:
+    return text if 0 < len(text) <= MAX_CAMERA and text.isprintable() else None
 
 
 def _number(text: str, most: int) -> int | None:

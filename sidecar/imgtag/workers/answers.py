@@ -19,13 +19,25 @@ from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw, identity
 from imgtag.types.vector import decode_values, is_projection
+from imgtag.workers.confinement import WORKER_FEATURES
 from imgtag.workers.frames import FrameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-_CODE = re.compile(r"[a-z0-9_]{1,40}")
-_DIGEST = re.compile(r"[A-Za-z0-9_-]{22}")
+REFUSAL_CODES = frozenset(
+    {
+        "classifier",
+        "memory",
+        "metadata_too_large",
+        "too_many_frames",
+        "too_many_pixels",
+        "too_many_scans",
+        "truncated",
+        "unsupported_format",
+    }
+)
+"""Codes that a worker may give to a refusal, which metrics and documents carry. Any other becomes that of its kind."""
 _VARIANT = re.compile(r"[0-9a-f]{0,8}")
 _FLOAT = 4
 """Bytes."""
@@ -36,6 +48,8 @@ MAX_MESSAGE = 500
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """What a worker says of a picture; ``decode`` and ``infer`` in seconds, ``vec`` as in `Vector.values`.
+
+    ``content`` is the digest of the picture's bytes. The sidecar makes it itself: it signs it.
 
     ``all_probabilities`` has those of all classes, float32, where these were asked for.
     """
@@ -49,12 +63,12 @@ class Inference:
     all_probabilities: bytes | None = None
 
 
-def parse_inference(answer: Mapping[str, Any], classes: int) -> Inference:
-    """The scores of a picture, by a model of so many classes."""
+def parse_inference(answer: Mapping[str, Any], classes: int, content: str) -> Inference:
+    """The scores of a picture with this digest, by a model of so many classes."""
     with _refusing_nonsense():
         raw = Raw.decode(answer["raw"]) if answer["raw"] else Raw(())
         facts = Facts.decode(answer["facts"])
-        if raw is None or facts is None or not _DIGEST.fullmatch(answer["content"]):
+        if raw is None or facts is None:
             raise ValueError
         if any(number >= classes for number, _ in raw.classes):
             raise ValueError
@@ -62,12 +76,21 @@ def parse_inference(answer: Mapping[str, Any], classes: int) -> Inference:
         return Inference(
             raw=raw,
             facts=facts,
-            content=answer["content"],
+            content=content,
             decode=decode,
             infer=infer,
             vec=_decode_vec(answer["vec"]),
             all_probabilities=_decode_floats(answer.get("all_probabilities"), classes),
         )
+
+
+def parse_confinement(answer: Mapping[str, Any]) -> frozenset[str]:
+    """What confines the worker, said before anything could take it over."""
+    with _refusing_nonsense():
+        granted = frozenset(answer["confinement"])
+        if not granted <= set(WORKER_FEATURES):
+            raise ValueError
+        return granted
 
 
 def parse_refusal(answer: Mapping[str, Any]) -> ImgtagError | None:
@@ -150,7 +173,8 @@ def _parse_error(
         return None
     with _refusing_nonsense():
         said = answer["error"]
-        code = said["code"] if _CODE.fullmatch(said["code"]) else None
+        (code,) = _require_texts([said["code"]])
+        code = code if code in REFUSAL_CODES else ""
         kind = kinds.get(said["type"], otherwise)
         return kind(_to_printable(said["message"]), hint=_to_printable(said["hint"]), code=code)
 

@@ -14,6 +14,7 @@ from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unr
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.breaker import Breaker
 from imgtag.models.spec import ModelSpec
+from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.answers import Inference
 from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
@@ -40,6 +41,8 @@ class _Request:
     """The bytes of an image, and how to classify them."""
 
     data: bytes
+    content: str
+    """The digest of the bytes."""
     model: ModelSpec
     all_probabilities: bool
 
@@ -74,6 +77,8 @@ class WorkerPool:
         self._large = anyio.Lock()
         self._deaths = Breaker(_RESTART_BACKOFF)
         self._closed = False
+        self.confinement: frozenset[str] = frozenset()
+        """What confines the workers (`imgtag.workers.confinement`), once the pool is entered."""
 
     @property
     def info(self) -> ModelInfo:
@@ -86,8 +91,11 @@ class WorkerPool:
         return tuple(worker.pid for worker in self._alive)
 
     async def __aenter__(self) -> Self:
-        """Start the first worker and wait for it; the others follow. Raises ModelError, PluginError, Unavailable."""
+        """Start the first worker and wait for it; the others follow. Raises ConfigError, ModelError, PluginError,
+        Unavailable.
+        """
         worker = await self._start_worker()
+        self.confinement = worker.confinement
         try:
             # It loads every model once, so that `infos` is complete and a broken model is found now.
             for model in self._models:
@@ -133,7 +141,12 @@ class WorkerPool:
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
         modest = replace(limits, memory=min(limits.memory, MODEST_MEMORY))
-        request = _Request(data=data, model=model or self._models[0], all_probabilities=all_probabilities)
+        request = _Request(
+            data=data,
+            content=await anyio.to_thread.run_sync(content_digest, data),
+            model=model or self._models[0],
+            all_probabilities=all_probabilities,
+        )
         try:
             return await self._classify_with_retries(request, modest)
         except Unreadable as error:
@@ -162,7 +175,7 @@ class WorkerPool:
         await self._ensure_loaded(worker, request.model)
         header = {"limits": asdict(limits), "all_probabilities": request.all_probabilities}
         try:
-            inference = await worker.ask(request.model, header, request.data, limits.seconds)
+            inference = await worker.ask(request.model, header, request.data, request.content, limits.seconds)
         except ImgtagError:
             self._release(worker)
             raise
@@ -238,7 +251,7 @@ class WorkerPool:
 
     async def _start_worker(self) -> Worker:
         try:
-            worker = await Worker.start(self._terms, self._models[0])
+            worker = await Worker.start(self._terms, self._models[0], self._models[1:])
         except WorkerDied as error:
             raise _start_error(error) from error
         try:

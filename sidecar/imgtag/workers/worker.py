@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -10,17 +11,19 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import UNIXSocketStream
 
-from imgtag.errors import ModelError
+from imgtag.errors import ConfigError, ModelError
 from imgtag.models.spec import ModelSpec
 from imgtag.workers import answers, frames
+from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from imgtag.plugin.classifier import ModelInfo
 
@@ -30,6 +33,8 @@ CHUNK = 1 << 16
 MAX_ANSWER = 1 << 20
 MAX_START = 60.0
 """Seconds that a worker may take to load its model."""
+MAX_LOAD = 4 << 30
+"""Bytes of address space that loading one model may add; runtimes reserve far more than they use."""
 MAX_REAP = 2.0
 """Seconds until a process that has closed its socket has ended."""
 _ENVIRONMENT = {
@@ -66,11 +71,15 @@ class WorkerDied(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTerms:
-    """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold."""
+    """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold.
+
+    With ``require_confinement``, there is none where the kernel cannot confine it.
+    """
 
     memory: int = 768 << 20
     nice: int = 5
     models: int = 1
+    require_confinement: bool = False
 
 
 class Worker:
@@ -81,6 +90,8 @@ class Worker:
         self._stream = stream
         self._terms = terms
         self._held: dict[ModelSpec, ModelInfo] = {}
+        self.confinement: frozenset[str] = frozenset()
+        """Those of `WORKER_FEATURES` that are in force, once it is started."""
 
     @property
     def pid(self) -> int:
@@ -96,16 +107,20 @@ class Worker:
         return self._held
 
     @classmethod
-    async def start(cls, terms: WorkerTerms, model: ModelSpec) -> Self:
-        """Start a process and load the model in it. Raises ModelError, PluginError, WorkerDied."""
+    async def start(cls, terms: WorkerTerms, model: ModelSpec, others: Sequence[ModelSpec] = ()) -> Self:
+        """Start a process and load the model in it; it can load the others later.
+
+        Raises ConfigError where the required confinement is missing, ModelError, PluginError, WorkerDied.
+        """
         try:
             # Shielded: a process that was started is one that somebody must end.
             with anyio.CancelScope(shield=True):
-                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms).result)
+                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms, [model, *others]).result)
                 worker = cls(process, await UNIXSocketStream.from_socket(ours), terms)
         except OSError as error:
             raise WorkerDied(f"no process can be started: {error.strerror}") from error
         try:
+            await worker._await_confinement()
             await worker.load(model)
         except BaseException:
             await worker.end()
@@ -120,12 +135,12 @@ class Worker:
         old = list(self._held)[: len(self._held) + 1 - self._terms.models]
         for each in old:
             del self._held[each]
-        order = {"entry": model.entry, "settings": model.settings, "memory": self._terms.memory}
+        order = {"load": model.key, "entry": model.entry, "settings": model.settings}
         try:
+            await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory + MAX_LOAD)
             with anyio.fail_after(MAX_START):
-                declaration = await self._exchange(
-                    {"load": model.key, "drop": [each.key for each in old], **order}, b""
-                )
+                declaration = await self._exchange({"drop": [each.key for each in old], **order}, b"")
+            await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory)
             error = answers.parse_failure(declaration)
             if error:
                 raise error
@@ -138,8 +153,13 @@ class Worker:
             raise ModelError(f"the classifier {model.entry} does not say what its model is") from error
         return self._held[model]
 
-    async def ask(self, model: ModelSpec, header: frames.Header, body: bytes, seconds: float) -> answers.Inference:
-        """One picture, by a model that it holds. Raises Unreadable, Undecodable; WorkerDied (it must then be ended)."""
+    async def ask(
+        self, model: ModelSpec, header: frames.Header, body: bytes, content: str, seconds: float
+    ) -> answers.Inference:
+        """One picture with the digest ``content``, by a model that it holds.
+
+        Raises Unreadable, Undecodable; WorkerDied (it must then be ended).
+        """
         info = self._held[model] = self._held.pop(model)
         try:
             with anyio.fail_after(seconds):
@@ -147,7 +167,7 @@ class Worker:
             error = answers.parse_refusal(answer)
             if error:
                 raise error
-            return answers.parse_inference(answer, len(info.labels))
+            return answers.parse_inference(answer, len(info.labels), content)
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except _BROKEN as error:
@@ -162,6 +182,32 @@ class Worker:
             self._process.kill()
             await self._stream.aclose()
             await anyio.to_thread.run_sync(self._reap)
+
+    async def _await_confinement(self) -> None:
+        """Wait until it has given up its rights: before that, it is sent nothing that could misuse them."""
+        try:
+            with anyio.fail_after(MAX_START):
+                self.confinement = answers.parse_confinement(await self._receive())
+        except TimeoutError as error:
+            raise WorkerDied(f"the worker did not start within {MAX_START:g} s", "worker_timeout") from error
+        except (*_BROKEN, frames.FrameError) as error:
+            raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
+        missing = missing_features(self.confinement)
+        if missing and self._terms.require_confinement:
+            message = f"`require_confinement` under [pipeline]: the kernel does not grant {' and '.join(missing)} here"
+            raise ConfigError(message, hint=CONFINEMENT_HINT)
+
+    def _limit_memory(self, more: int) -> None:
+        """At most ``more`` bytes of address space beyond what is mapped now.
+
+        Set from here, as seccomp forbids the worker to change it. A worker that has ended is heard of when it is asked.
+        """
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+            _, hard = resource.prlimit(self.pid, resource.RLIMIT_AS)
+            wanted = pages * resource.getpagesize() + more
+            soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
 
     async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
         head = frames.encode(header, len(body))
@@ -197,12 +243,16 @@ class Worker:
             self._process.wait(MAX_REAP)
 
 
-def _spawn(terms: WorkerTerms) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(terms: WorkerTerms, models: Sequence[ModelSpec]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-I", "-m", "imgtag.workers.child", str(theirs.fileno()), str(os.getpid())],
+                [
+                    *(sys.executable, "-I", "-m", "imgtag.workers.child"),
+                    *(str(theirs.fileno()), str(os.getpid())),
+                    *dict.fromkeys(path for model in models for path in model.readable),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from imgtag.types.facts import EARLIEST, LATEST, Facts
+from imgtag.types.facts import EARLIEST, LATEST, MAX_CAMERA, Facts
 from imgtag.types.labels import Label, Raw, identity
 from imgtag.types.mark import Mark
 from imgtag.types.metadata import RESERVED, Entries
@@ -21,7 +21,7 @@ facts = st.builds(
     width=st.none() | st.integers(0, 2**31),
     height=st.none() | st.integers(0, 2**31),
     taken=st.none() | st.integers(EARLIEST, LATEST),
-    camera=st.none() | texts.filter(bool),
+    camera=st.none() | texts.filter(lambda text: 0 < len(text) <= MAX_CAMERA and text.isprintable()),
     modified=st.none() | st.integers(0, LATEST),
 ) | st.builds(Facts, lat=st.floats(-90, 90), lng=st.floats(-180, 180))
 marks = st.builds(

@@ -407,7 +407,7 @@ async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str
 
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "MAX_START", 0.01)
-    with pytest.raises(Unavailable, match=r"did not load its model within 0.01 s"):
+    with pytest.raises(Unavailable, match=r"did not start within 0.01 s"):
         async with WorkerPool([COLOURS], 1):
             pytest.fail("it must not start")
 

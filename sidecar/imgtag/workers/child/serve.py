@@ -12,10 +12,8 @@ import numpy as np
 from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
 from imgtag.plugin_loader import import_entry
 from imgtag.types.labels import RAW_CLASSES, Raw
-from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
-from imgtag.workers.child.confinement import lift_memory, limit_memory
 from imgtag.workers.child.decode import decode
 
 if TYPE_CHECKING:
@@ -74,13 +72,10 @@ def small(vector: NDArray[np.float32]) -> bytes:
 def _loaded(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, Any]:
     for key in order["drop"]:
         held.pop(key, None)
-    lift_memory()
     try:
         classifier = held[order["load"]] = build(order)
     except ImgtagError as error:
         return refusal(error)
-    finally:
-        limit_memory(int(order["memory"]))
     return hello(classifier)
 
 
@@ -111,7 +106,6 @@ def _inference(
     answer = {
         "raw": _best(scores.probabilities, len(classifier.info.labels)).encode(),
         "facts": decoded.facts.encode(),
-        "content": content_digest(data),
         "vec": "" if scores.vector is None else b64encode(small(scores.vector)).decode(),
         "decode": between - start,
         "infer": end - between,
