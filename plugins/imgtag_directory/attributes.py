@@ -84,8 +84,8 @@ class Attributes:
         return dict(record.get("metadata", {}))
 
 
-def has_attributes(path: Path) -> bool:
-    """Whether the file system of ``path`` has `user.*` attributes; determined by reading only."""
+def has_attributes(path: Path | int) -> bool:
+    """Whether the file system of a path or an open file has `user.*` attributes; determined by reading only."""
     try:
         os.getxattr(path, f"{NAMESPACE}{MARK}")
     except OSError as error:

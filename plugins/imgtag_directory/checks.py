@@ -16,6 +16,7 @@ from imgtag_directory.watch import LIMIT_REACHED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imgtag.plugin import Listed
     from imgtag_directory.root import Root
     from imgtag_directory.walk import Walk
 
@@ -27,7 +28,7 @@ ROOT_HINT = "Look at it as the user that the sidecar runs as: is it mounted, and
 WATCHES_HINT = "Raise `fs.inotify.max_user_watches` (`sysctl`); every folder needs one."
 
 
-def store_checks(root: Root, walk: Walk) -> list[Check]:
+def store_checks(root: Root, walk: Walk[Listed]) -> list[Check]:
     """The root, what is readable there, and where labels will go. Blocking."""
     try:
         with root.open() as folder:
@@ -88,7 +89,7 @@ def _labels_check(root: Root, *, writable: bool) -> Check:
     return Check(check="attributes", ok=True, message="no extended attributes here, so labels go to the state folder")
 
 
-def _skipped_checks(walk: Walk) -> Iterator[Check]:
+def _skipped_checks(walk: Walk[Listed]) -> Iterator[Check]:
     if walk.unnamed:
         message = f"{len(walk.unnamed)} names are not UTF-8 and are skipped, such as {min(walk.unnamed)}"
         yield Check(check="names", ok=False, message=message, hint="Rename them, for instance with `convmv`.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgtag.errors import BucketAbsent, Conflict, Unreadable, WriteRefused
 from imgtag.plugin import Listed, ObjectRef, ObjectState
+from imgtag_directory.attributes import has_attributes
 from imgtag_directory.errors import (
     DENIED,
     GONE,
@@ -21,6 +22,7 @@ from imgtag_directory.errors import (
 )
 from imgtag_directory.keys import is_key
 from imgtag_directory.media import media_type
+from imgtag_directory.own_writes import OWN_WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -121,6 +123,23 @@ class Objects:
         """Like ``look``, by key alone. Raises BucketAbsent, Unavailable."""
         return self._at(key, lambda folder: self.look(folder, key))
 
+    def fingerprint(self, folder: int, key: str) -> tuple[str, str] | None:
+        """The key with what changes if the object does, or the permission to read or write it; None as for ``look``."""
+        status = _stat(folder, key)
+        if status is None or not self._is_object(status, key):
+            return None
+        return key, f"{etag_of(status)} {status.st_mode:o} {status.st_uid} {status.st_gid}"
+
+    def is_own_write(self, key: str) -> bool:
+        """Whether the sidecar itself was the last to change the file or its attributes."""
+        status = self._at(key, lambda folder: _stat(folder, key))
+        return status is not None and OWN_WRITES.include(status)
+
+    def is_linked(self, key: str) -> bool:
+        """Whether the file has more than one name, here or elsewhere."""
+        status = self._at(key, lambda folder: _stat(folder, key))
+        return status is not None and status.st_nlink > 1
+
     def rewrite(self, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState:
         """Write metadata on the very file of ``state``. Raises Conflict, WriteRefused, Unavailable."""
         opened = self.open(state.ref)
@@ -173,7 +192,8 @@ class Objects:
             raise WriteRefused(f"{state.ref} cannot be opened", code=opened.state.unreadable)
         key = state.ref.key
         try:
-            self._attributes.write(opened.file, key, state.etag, metadata, verify=opened.require_unchanged)
+            with OWN_WRITES.writing(opened.file):
+                self._attributes.write(opened.file, key, state.etag, metadata, verify=opened.require_unchanged)
         except OSError as error:
             raise map_write_error(state.ref, error) from error
         again = self.open(state.ref)
@@ -185,13 +205,19 @@ class Objects:
         return again.state
 
     def _at(self, key: str, look: Callable[[int], T | None]) -> T | None:
-        """What ``look`` returns for the folder of a key; None if the key cannot exist."""
+        """What ``look`` returns for the folder of a key; None if the key cannot exist.
+
+        Raises Unreadable in a folder below the root that may not be entered: whether the object exists is unknown, and
+        waiting would not help. Once the folder may be entered, the source hints at what is in it.
+        """
         try:
             with self._root.folder(_folder(key) if is_key(key) else "") as folder:
                 return look(folder) if is_key(key) else None
         except OSError as error:
             if error.errno in GONE:
                 return None
+            if error.errno in DENIED and _folder(key):
+                raise Unreadable(f"the folder of {key} may not be entered", code=PERMISSION) from error
             raise map_read_error(key, error) from error
 
     def _open_in(self, folder: int, ref: ObjectRef) -> Opened | None:
@@ -220,7 +246,11 @@ class Objects:
             os.close(file)
             return None
         metadata = self._attributes.read(file, ref.key, etag_of(status))
-        readonly = READ_ONLY if os.fstatvfs(file).f_flag & os.ST_RDONLY else None
+        readonly = None
+        if os.fstatvfs(file).f_flag & os.ST_RDONLY:
+            readonly = READ_ONLY
+        elif not os.access(f"/proc/self/fd/{file}", os.W_OK, effective_ids=True) and has_attributes(file):
+            readonly = PERMISSION  # without attributes, labels go to a record, for which the file need not be writable
         return Opened(self._state(ref, status, metadata=metadata, readonly=readonly), file)
 
     def _state(self, ref: ObjectRef, status: os.stat_result, **known: object) -> ObjectState:

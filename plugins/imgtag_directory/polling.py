@@ -14,20 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from imgtag.plugin import Listed
     from imgtag_directory.settling import Settling
 
 PAGE = 1000
 Row: TypeAlias = tuple[str, str]
-"""Key and ETag."""
+"""Key and fingerprint."""
 
 
 class PollingWatcher:
     """Compares each listing with the one before, which is kept in a file: memory does not grow with the folder."""
 
-    def __init__(
-        self, walk: Callable[[], Iterator[Listed]], settling: Settling, state_dir: Path, *, every: float
-    ) -> None:
+    def __init__(self, walk: Callable[[], Iterator[Row]], settling: Settling, state_dir: Path, *, every: float) -> None:
         self._walk = walk
         self._settling = settling
         self._state_dir = state_dir
@@ -64,7 +61,7 @@ class PollingWatcher:
         self._next = time.monotonic() + self._every
 
     def _changes(self, listing: IO[bytes]) -> Iterator[None]:
-        now = _write(((item.ref.key, item.etag) for item in self._walk()), listing)
+        now = _write(self._walk(), listing)
         keys = differing(_read(self._before), now) if self._before is not None else (None for _ in now)
         while page := list(islice(keys, PAGE)):
             for key in filter(None, page):
@@ -75,8 +72,8 @@ class PollingWatcher:
 def differing(before: Iterator[Row], now: Iterator[Row]) -> Iterator[str | None]:
     """For each key of two sorted listings: the key if they differ, else None."""
     for key, rows in groupby(merge(before, now), key=itemgetter(0)):
-        etags = [etag for _, etag in rows]
-        yield None if len(etags) == 2 and etags[0] == etags[1] else key
+        prints = [fingerprint for _, fingerprint in rows]
+        yield None if len(prints) == 2 and prints[0] == prints[1] else key
 
 
 def _write(rows: Iterator[Row], file: IO[bytes]) -> Iterator[Row]:
@@ -88,5 +85,5 @@ def _write(rows: Iterator[Row], file: IO[bytes]) -> Iterator[Row]:
 def _read(file: IO[bytes]) -> Iterator[Row]:
     file.seek(0)
     for line in file:
-        key, etag = json.loads(line)
-        yield key, etag
+        key, fingerprint = json.loads(line)
+        yield key, fingerprint

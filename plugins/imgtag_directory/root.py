@@ -76,10 +76,15 @@ class Root:
             return False
 
     def leads_out(self, key: str) -> bool:
-        """Whether the link at ``key`` leads to a file outside the root. Nothing is opened."""
+        """Whether the link at ``key`` leads to a file outside the root, as far as we may see. Nothing is opened."""
         real = os.path.realpath(self.path)
         target = os.path.realpath(os.path.join(real, key))  # noqa: PTH118
-        return Path(target).is_file() and os.path.commonpath((real, target)) != real
+        if os.path.commonpath((real, target)) == real:
+            return False
+        try:
+            return Path(target).is_file()
+        except OSError:
+            return False
 
     @contextmanager
     def _opened(self) -> Iterator[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from imgtag.errors import BucketAbsent, Unavailable
+from imgtag.errors import BucketAbsent, Unavailable, Unreadable
 from imgtag.plugin import Hint, Listed, ObjectRef, Scope
 
 if TYPE_CHECKING:
@@ -25,36 +25,51 @@ class _Waiting:
     due: float
     pause: float
     etag: str | None = None
+    only_attributes: bool = False
+    in_place: bool = False
 
 
 class Settling:
     """Turns changes in a watched folder into hints, each once its file has stopped changing.
 
     A file has if it is the same after a pause as before; a hint for a file that is gone is given at once. So what the
-    changes were need not be known, only where. ``note`` may be called from any one thread; ``take`` looks at files, and
-    must not run twice at a time. Too many changes at once become a resync. ``root_absent`` is set if the root did not
-    exist when files were looked at: the changes that waited are forgotten.
+    changes were need not be known, only where. ``note`` may be called from any thread; ``take`` looks at files, and
+    must not run twice at a time. Changes of attributes alone (who owns a file, who may read it) are given out unless
+    ``is_own_write`` says that the sidecar made them. A file that was changed in place and has other names
+    (``is_linked``) leads to a resync, because inotify reports only the name that was used. Too many changes at once
+    become a resync, too. ``root_absent`` is set if the root did not exist when files were looked at: the changes that
+    waited are forgotten.
     """
 
     def __init__(
-        self, bucket: str, settle: float, find: Callable[[str], Listed | None], *, limit: int = MAX_CHANGES
+        self,
+        bucket: str,
+        settle: float,
+        find: Callable[[str], Listed | None],
+        *,
+        is_own_write: Callable[[str], bool] = lambda _: False,
+        is_linked: Callable[[str], bool] = lambda _: False,
+        limit: int = MAX_CHANGES,
     ) -> None:
         self._bucket = bucket
         self._settle = settle
         self._find = find
+        self._is_own_write = is_own_write
+        self._is_linked = is_linked
         self._limit = limit
-        self._news: deque[tuple[str, float]] = deque()
+        self._news: deque[tuple[str, _Waiting]] = deque()
         self._scopes: deque[Scope] = deque()
         self._waiting: dict[str, _Waiting] = {}
         self._due: list[tuple[float, str]] = []
         self.root_absent = False
 
-    def note(self, key: str, *, closed: bool = False) -> None:
-        """This key has changed; ``closed``: its writer has finished."""
-        if len(self._news) < self._limit:
-            self._news.append((key, self._settle * CLOSED_FACTOR if closed else self._settle))
-        else:
-            self.note_scope()
+    def note(self, key: str, *, closed: bool = False, in_place: bool = False) -> None:
+        """This key has changed; ``closed``: its writer has finished; ``in_place``: perhaps an existing file."""
+        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR if closed else self._settle, in_place=in_place))
+
+    def note_attributes(self, key: str) -> None:
+        """The attributes of this key have changed, and perhaps nothing else."""
+        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR, only_attributes=True, in_place=True))
 
     def note_scope(self, prefix: str = "") -> None:
         """Something below this prefix has changed, and it is not known what."""
@@ -78,6 +93,12 @@ class Settling:
                 self.root_absent = True
         return taken
 
+    def _add(self, key: str, waiting: _Waiting) -> None:
+        if len(self._news) < self._limit:
+            self._news.append((key, waiting))
+        else:
+            self.note_scope()
+
     def forget(self) -> None:
         """Forget all changes: a resync will find them."""
         self._news.clear()
@@ -87,8 +108,13 @@ class Settling:
     def _accept_news(self) -> None:
         now = time.monotonic()
         for _ in range(len(self._news)):
-            key, pause = self._news.popleft()
-            self._schedule(key, _Waiting(now, pause))
+            key, waiting = self._news.popleft()
+            waiting.due = now
+            older = self._waiting.get(key)
+            if older is not None and waiting.only_attributes:  # its writer may not have finished
+                waiting.pause, waiting.only_attributes = older.pause, older.only_attributes
+            waiting.in_place = waiting.in_place or (older is not None and older.in_place)
+            self._schedule(key, waiting)
         if len(self._waiting) > self._limit:
             self.forget()
             self.note_scope()
@@ -106,19 +132,26 @@ class Settling:
                 return key
         return None
 
-    def _look(self, key: str) -> Iterator[Hint]:
+    def _look(self, key: str) -> Iterator[Hint | Scope]:
         waiting = self._waiting.pop(key)
         ref = ObjectRef(self._bucket, key)
         try:
             listed = self._find(key)
+            is_ours = listed is not None and waiting.only_attributes and self._is_own_write(key)
+            is_linked = listed is not None and waiting.in_place and not is_ours and self._is_linked(key)
         except BucketAbsent:
             raise
-        except Unavailable:
+        except (Unavailable, Unreadable):
             yield Hint(ref=ref, at=time.time())
             return
         if listed is None:
             yield Hint(ref=ref, removed=True, at=time.time())
+        elif is_ours:
+            return
         elif listed.etag == waiting.etag:
             yield Hint(ref=ref, etag=listed.etag, at=time.time())
+            if is_linked:
+                yield Scope(self._bucket)
         else:
-            self._schedule(key, _Waiting(time.monotonic() + waiting.pause, waiting.pause, listed.etag))
+            waiting.due, waiting.etag = time.monotonic() + waiting.pause, listed.etag
+            self._schedule(key, waiting)

@@ -49,7 +49,7 @@ class Body:
 class DirectoryStore(ServiceBase):
     """The one bucket is the root; ``Objects`` says what its objects are, ``Attributes`` where their metadata is."""
 
-    features = StoreFeatures()
+    features = StoreFeatures(tells_refusals=True)
 
     def __init__(self, settings: DirectoryStoreSettings, context: PluginContext) -> None:
         self._root = Root(settings.root, settings.marker)
@@ -123,8 +123,8 @@ class DirectoryStore(ServiceBase):
         for check in await self._run(lambda: store_checks(self._root, self._walk())):
             yield check
 
-    def _walk(self) -> Walk:
-        return Walk(self._root, self._objects)
+    def _walk(self) -> Walk[Listed]:
+        return Walk(self._root, self._objects.look)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)

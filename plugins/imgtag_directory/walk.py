@@ -5,43 +5,43 @@ from __future__ import annotations
 import logging
 import os
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgtag_directory.errors import DENIED, GONE, map_read_error
 from imgtag_directory.keys import is_utf8, is_visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from imgtag.plugin import Listed
-    from imgtag_directory.objects import Objects
     from imgtag_directory.root import Root
 
 PAGE = 1000
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Walk:
-    """Walks the root, holding the names of one folder per level and no descriptor between two objects.
+class Walk(Generic[T]):
+    """Walks the root, and gives what ``look`` says of each name in an open folder.
 
-    A folder is sorted by its name with a `/`, so `a.jpg` comes before `a/1.jpg`. Python orders text by code points,
-    which is the order of its UTF-8 bytes. Folders that cannot be read are skipped, logged and kept in ``denied``;
-    names that are not UTF-8 are kept in ``unnamed``.
+    It holds the names of one folder per level and no descriptor between two objects. A folder is sorted by its name
+    with a `/`, so `a.jpg` comes before `a/1.jpg`. Python orders text by code points, which is the order of its UTF-8
+    bytes. Folders that cannot be read are skipped, logged and kept in ``denied``; names that are not UTF-8 are kept in
+    ``unnamed``.
     """
 
-    def __init__(self, root: Root, objects: Objects) -> None:
+    def __init__(self, root: Root, look: Callable[[int, str], T | None]) -> None:
         self._root = root
-        self._objects = objects
+        self._look = look
         self.denied: set[str] = set()
         self.unnamed: set[str] = set()
 
-    def objects(self, prefix: str = "", after: str = "") -> Iterator[Listed]:
+    def objects(self, prefix: str = "", after: str = "") -> Iterator[T]:
         """Objects whose keys begin with ``prefix`` and sort after ``after``. Raises BucketAbsent, Unavailable."""
         with self._root.open():
             pass
         yield from self._below("", prefix, after)
 
-    def _below(self, folder: str, prefix: str, after: str) -> Iterator[Listed]:
+    def _below(self, folder: str, prefix: str, after: str) -> Iterator[T]:
         keys = sorted(key for key in self._keys(folder) if _may_contain(key, prefix, after))
         for is_folder, group in groupby(keys, key=lambda key: key.endswith("/")):
             if is_folder:
@@ -50,15 +50,14 @@ class Walk:
             else:
                 yield from self._files(folder, list(group))
 
-    def _files(self, folder: str, keys: list[str]) -> Iterator[Listed]:
+    def _files(self, folder: str, keys: list[str]) -> Iterator[T]:
         for start in range(0, len(keys), PAGE):
             try:
                 with self._root.folder(folder) as opened:
-                    listings = [self._objects.look(opened, key) for key in keys[start : start + PAGE]]
+                    listings = [self._look(opened, key) for key in keys[start : start + PAGE]]
             except OSError as error:
-                if error.errno in GONE:
-                    return
-                raise map_read_error(folder or self._root.path, error) from error
+                self._skip(folder, error)
+                return
             yield from filter(None, listings)
 
     def _keys(self, folder: str) -> list[str]:
@@ -67,7 +66,8 @@ class Walk:
             with self._root.folder(folder) as opened, os.scandir(opened) as entries:
                 return [key for entry in entries if (key := self._key(folder, entry))]
         except OSError as error:
-            return self._skip(folder, error)
+            self._skip(folder, error)
+            return []
 
     def _key(self, folder: str, entry: os.DirEntry[str]) -> str | None:
         if not is_utf8(entry.name):
@@ -77,15 +77,15 @@ class Walk:
             return None
         return f"{folder}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{folder}{entry.name}"
 
-    def _skip(self, folder: str, error: OSError) -> list[str]:
+    def _skip(self, folder: str, error: OSError) -> None:
+        """A folder that is gone, or may not be read. Raises Unavailable for anything else."""
         if error.errno in GONE:
-            return []
+            return
         if error.errno not in DENIED or not folder:
             raise map_read_error(folder or self._root.path, error) from error
         if folder not in self.denied:
             self.denied.add(folder)
-            log.warning("folder_unreadable", extra={"folder": folder})
-        return []
+            log.warning("folder_unreadable", extra={"folder": folder, "reason": error.strerror})
 
 
 def _may_contain(key: str, prefix: str, after: str) -> bool:

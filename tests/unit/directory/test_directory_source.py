@@ -4,31 +4,35 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import multiprocessing
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import run
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
 import pytest
-from watchdog.observers.api import ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter
-from watchdog.observers.inotify_c import InotifyConstants, InotifyFD
+from watchdog.observers.inotify_c import InotifyFD
 
 from imgtag.errors import ConfigError
 from imgtag.plugin.spec import PluginContext
 from imgtag.plugin.store import Rewrite
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef
-from imgtag_directory.inotify import EVENTS
+from imgtag_directory.inotify import FolderTree
 from imgtag_directory.settings import DirectorySourceSettings
 from imgtag_directory.source import DirectorySource
 from imgtag_directory.store import DirectoryStore
+from unit.directory.walker import serve
 
 pytestmark = pytest.mark.anyio
 Make = Callable[..., DirectorySource]
@@ -41,6 +45,12 @@ def filled(root: Path) -> Path:
     """The root with something in it, so that it is believed."""
     (root / "here.jpg").write_bytes(b"1")
     return root
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Each gets the name of the other at once: https://man7.org/linux/man-pages/man2/rename.2.html."""
+    if ctypes.CDLL(None).renameat2(-100, bytes(one), -100, bytes(other), 2):
+        pytest.skip("the file system cannot exchange names")
 
 
 async def test_first_comes_a_resync(source: Make, filled: Path, listen: Listen) -> None:
@@ -152,6 +162,103 @@ async def test_a_folder_goes_and_another_comes(source: Make, filled: Path, liste
 
         assert ["in/sub/c.jpg"] == heard.keys
         assert ["gone/b.jpg"] == heard.removed
+
+
+async def test_two_folders_are_exchanged(source: Make, filled: Path, listen: Listen) -> None:
+    """Both are watched under their new names, what was in them is compared, and the watcher ends without a trouble."""
+    for name in ("one", "two"):
+        (filled / name / "deep").mkdir(parents=True)
+        (filled / name / "deep" / f"{name}.jpg").write_bytes(b"1")
+    async with listen(source()) as heard:
+        await heard.until(lambda: bool(heard.resyncs))
+        exchange(filled / "one", filled / "two")
+        await heard.until(lambda: {"one/deep/two.jpg", "two/deep/one.jpg"} <= set(heard.keys))
+        await heard.until(lambda: {"photos/one/", "photos/two/"} <= set(heard.resyncs))
+        for name in ("one", "two"):
+            (filled / name / "deep" / "new.jpg").write_bytes(b"1")
+            (filled / name / "new.jpg").write_bytes(b"1")
+        expected = {f"{name}/{key}" for name in ("one", "two") for key in ("new.jpg", "deep/new.jpg")}
+        await heard.until(lambda: expected <= set(heard.keys))
+
+        assert [WHOLE] == [scope for scope in heard.resyncs if scope == WHOLE]
+
+
+async def test_a_file_with_two_names(source: Make, filled: Path, listen: Listen) -> None:
+    """What is written through one name has changed under the other as well, so all is compared."""
+    (filled / "sub").mkdir()
+    os.link(filled / "here.jpg", filled / "sub" / "again.jpg")
+    async with listen(source()) as heard:
+        await heard.until(lambda: heard.resyncs == [WHOLE])
+        (filled / "here.jpg").write_bytes(b"22")
+        await heard.until(lambda: heard.keys == ["here.jpg"] and heard.resyncs == [WHOLE, WHOLE])
+
+
+@pytest.mark.parametrize("watch", ["inotify", "poll"])
+async def test_changed_permissions(source: Make, filled: Path, listen: Listen, watch: str) -> None:
+    """A file that may be read or written by others now is looked at again."""
+    async with listen(source(watch=watch, poll=0.1)) as heard:
+        await heard.until(lambda: heard.resyncs == [WHOLE])
+        (filled / "here.jpg").chmod(0o640)
+        await heard.until(lambda: heard.keys == ["here.jpg"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
+async def test_a_folder_that_opens_for_its_owner(
+    source: Make, filled: Path, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that may not be read is logged; once it may be, it is compared and watched."""
+    (filled / "album").mkdir()
+    (filled / "album" / "a.jpg").write_bytes(b"1")
+    (filled / "album").chmod(0)
+    async with listen(source()) as heard:
+        await heard.until(lambda: "folder_unreadable" in caplog.messages)
+        (filled / "album").chmod(0o700)
+        await heard.until(lambda: "photos/album/" in heard.resyncs and "album/a.jpg" in heard.keys)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
+def test_a_folder_of_another_user() -> None:
+    """As `cp -a` and rsync make them: private until it is filled. Then its files come, and later ones too."""
+    with TemporaryDirectory() as base:
+        Path(base).chmod(0o711)
+        root = Path(base) / "photos"
+        root.mkdir()
+        (Path(base) / "state").mkdir()
+        os.chown(Path(base) / "state", 65534, -1)
+        (root / "anchor.jpg").write_bytes(b"1")
+        ours, theirs = multiprocessing.get_context("fork").Pipe()
+        process = multiprocessing.get_context("fork").Process(target=serve, args=(theirs, 65534), daemon=True)
+        process.start()
+        ours.send(str(root))
+        until_indexed(ours, {"anchor.jpg"})
+        (root / "album").mkdir(mode=0o700)
+        time.sleep(0.3)
+        (root / "album" / "a.jpg").write_bytes(b"1")
+        until_indexed(ours, {"anchor.jpg"})
+        (root / "album").chmod(0o755)
+        until_indexed(ours, {"anchor.jpg", "album/a.jpg"})
+        (root / "album" / "b.jpg").write_bytes(b"1")
+        (root / "album" / "b.jpg").chmod(0o600)
+        until_indexed(ours, {"anchor.jpg", "album/a.jpg", "album/b.jpg"}, unreadable={"album/b.jpg"})
+        (root / "album" / "b.jpg").chmod(0o644)
+        until_indexed(ours, {"anchor.jpg", "album/a.jpg", "album/b.jpg"})
+        ours.send("stop")
+        assert ours.recv() == "stopped"
+        ours.send(None)
+        process.join(10)
+        assert process.exitcode == 0
+
+
+def until_indexed(sidecar: Connection, keys: AbstractSet[str], unreadable: AbstractSet[str] = frozenset()) -> None:
+    """Wait until the sidecar's index has exactly these keys, some of them as unreadable."""
+    deadline = time.monotonic() + 20
+    while True:
+        sidecar.send("index")
+        index = sidecar.recv()
+        if index.keys() == keys and {key for key, state in index.items() if state[1]} == unreadable:
+            return
+        assert time.monotonic() < deadline, index
+        time.sleep(0.02)
 
 
 async def test_names_that_do_not_count(source: Make, filled: Path, listen: Listen) -> None:
@@ -286,14 +393,14 @@ async def test_the_limit_of_inotify(
 ) -> None:
     """Where the root, or only a folder below it, can no longer be watched, the source polls and says so."""
     (filled / "sub").mkdir()
-    add = InotifyFD._get_or_create_watch
+    add = FolderTree._add
 
-    def limited(self: InotifyFD, path: bytes, *rest: Any) -> Any:
-        if path.endswith(folder.encode()):
+    def limited(self: FolderTree, prefix: str) -> Any:
+        if f"photos/{prefix}".endswith(f"{folder}/"):
             raise OSError(errno.ENOSPC, "inotify watch limit reached")
-        return add(self, path, *rest)
+        return add(self, prefix)
 
-    monkeypatch.setattr(InotifyFD, "_get_or_create_watch", limited)
+    monkeypatch.setattr(FolderTree, "_add", limited)
     made = source(poll=0.1)
     async with listen(made) as heard:
         await heard.until(lambda: bool(heard.resyncs))
@@ -402,15 +509,6 @@ def test_needs_a_root(state_dir: Path) -> None:
     """Without a root of its own and without a folder as the store there is nothing to watch."""
     with pytest.raises(ConfigError):
         DirectorySource(DirectorySourceSettings(), PluginContext(site="test", state_dir=state_dir))
-
-
-def test_attributes_are_not_subscribed(filled: Path) -> None:
-    """The kernel is not even asked for changes of attributes."""
-    watch = ObservedWatch(str(filled), recursive=True, event_filter=EVENTS)
-    emitter = InotifyEmitter(None, watch, event_filter=EVENTS, inotify_fd=object())  # type: ignore[arg-type]
-    mask = emitter.get_event_mask_from_filter()
-
-    assert 0 == mask & (InotifyConstants.IN_ATTRIB | InotifyConstants.IN_OPEN | InotifyConstants.IN_MODIFY)
 
 
 async def test_created_objects_are_heard_of_once(

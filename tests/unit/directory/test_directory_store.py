@@ -440,7 +440,7 @@ UNPRIVILEGED = textwrap.dedent(
     import anyio
     import anyio._backends._asyncio
     import concurrent.futures.thread
-    from imgtag.errors import Unavailable, Unreadable, WriteRefused
+    from imgtag.errors import Unreadable, WriteRefused
     from imgtag.plugin.spec import PluginContext
     from imgtag.plugin.store import Rewrite
     from imgtag.types.ref import ObjectRef, Scope
@@ -460,6 +460,7 @@ UNPRIVILEGED = textwrap.dedent(
             else:
                 raise AssertionError
         state = await store.stat(ObjectRef("photos", "others.jpg"))
+        assert state.readonly == "permission", state
         try:
             await store.rewrite(Rewrite(state=state, metadata={"imgtag-mark": "1"}))
         except WriteRefused as error:
@@ -468,7 +469,13 @@ UNPRIVILEGED = textwrap.dedent(
             raise AssertionError
         try:
             await store.stat(ObjectRef("photos", "closed/a.jpg"))
-        except Unavailable as error:
+        except Unreadable as error:
+            assert error.code == "permission"
+        else:
+            raise AssertionError
+        try:
+            await store.stat(ObjectRef("photos", "listed/a.jpg"))
+        except Unreadable as error:
             assert error.code == "permission"
         else:
             raise AssertionError
@@ -499,6 +506,9 @@ def without_permission(root: Path) -> None:
     (root / "others.jpg").chmod(0o644)
     (root / "closed").mkdir(mode=0o700)
     (root / "closed" / "a.jpg").write_bytes(b"1")
+    (root / "listed").mkdir()
+    (root / "listed" / "a.jpg").write_bytes(b"1")
+    (root / "listed").chmod(0o744)
     paths = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED, str(root)],
