@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A base for the image where no registry of images can be reached: a small Debian with Python, from where this machine
-# has its own packages. Needs root and debootstrap. ENGINE is podman or docker; TARBALL is kept, and taken the next time.
+# Build a base image where no image registry is reachable: a small Debian with Python, from this machine's own package
+# mirror. Needs root and debootstrap. ENGINE is podman or docker; TARBALL is kept and reused the next time.
 set -euo pipefail
 name=${1:-localhost/imgtag-base}
 suite=${SUITE:-bookworm}
@@ -8,7 +8,7 @@ engine=${ENGINE:-$(command -v podman || command -v docker)}
 aside=$(mktemp --directory)
 trap 'rm --recursive --force "$aside"' EXIT
 
-# Empty where this is no Debian; debootstrap then looks by itself.
+# Prints nothing on other systems than Debian; debootstrap then chooses a mirror.
 mirror() {
   apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(SITE)' |
     awk '$1 == "Debian" && $2 == "main" && $3 !~ /security$/ && !found { print $3; found = 1 }'
@@ -16,7 +16,7 @@ mirror() {
 
 bootstrap() {
   local root=$aside/root
-  # In a namespace of its own: what it mounts goes with it, however it ends.
+  # In its own mount namespace, so that its mounts disappear however it ends.
   # shellcheck disable=SC2046 # no mirror, no argument
   unshare --mount debootstrap --variant=minbase --include=python3,python3-venv "$suite" "$root" $(mirror) >&2
   find "$root/var/cache/apt" "$root/var/lib/apt/lists" -type f -delete

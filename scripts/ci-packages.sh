@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need besides Python: the packages of the list beside this script. Needs root and a Debian.
+# Install the packages that the tests need besides Python, from the list beside this script. Needs root and Debian.
 set -eu
 list=$(sed 's/#.*//' "$(dirname "$0")/ci-packages.txt")
 missing=$(for name in $list; do dpkg-query -Wf '${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed || echo "$name"; done)

@@ -1,6 +1,6 @@
-"""Draws the picture that `imgtag doctor --send` puts into the store: a digital clock, one of ImageNet's classes.
+"""Draw the test image of `imgtag doctor --send`: a digital clock, one of the classes of ImageNet.
 
-`python scripts/clock.py` writes it where the package has it.
+`python scripts/clock.py` writes it into the package.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ SIZE = 320
 LIT, CASE, TABLE = "#ff3020", "#0a0a0a", "#3b3b3b"
 SEGMENTS = {"0": "abcdef", "1": "bc", "2": "abged", "8": "abcdefg"}
 DIGITS = ((38, "1"), (99, "2"), (176, "0"), (237, "8"))
-"""Where each begins, in pixels from the left."""
+"""Left edge in pixels, and the digit."""
 TOP, WIDTH, HEIGHT, BAR = 112, 45, 96, 8
 
 
 def draw() -> Image.Image:
-    """The picture: RGB, flat colours and no font, so that it is the same on every machine."""
+    """Return the image: RGB, flat colours and no font, so that it is the same on every machine."""
     picture = Image.new("RGB", (SIZE, SIZE), TABLE)
     pen = ImageDraw.Draw(picture)
     pen.rounded_rectangle((16, 80, 304, 240), 16, fill=CASE)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The servers and tools that tests run against: found on PATH, or built with Go into `.tools/bin`.
+"""Servers and tools for the tests: found on PATH, or built with Go into `.tools/bin`.
 
 python scripts/servers.py install [NAME...]
 python scripts/servers.py where NAME
@@ -21,15 +21,15 @@ FOLDER = Path(__file__).parent.parent / ".tools" / "bin"
 
 
 class NoGo(Exception):
-    """There is nothing to build with."""
+    """Go is not installed."""
 
 
 @dataclass(frozen=True)
 class Server:
     """A Go program. ``command`` is the name that `go install` gives it.
 
-    MinIO's release tags are no semantic versions, so those two are pinned by pseudo-version. What cannot be installed
-    without replacements of its dependencies has a ``module`` folder, whose go.mod has the version too.
+    MinIO's release tags are not semantic versions, so its two programs are pinned by pseudo-version. A program with
+    replaced dependencies has a ``module`` folder, whose go.mod contains the version too.
     """
 
     package: str
@@ -39,7 +39,7 @@ class Server:
     flags: tuple[str, ...] = ()
 
     def install(self, gobin: str) -> None:
-        """Build it into a folder. Raises CalledProcessError."""
+        """Build the program in a folder. Raises CalledProcessError."""
         package = self.package if self.module else f"{self.package}@{self.version}"
         environment = {**os.environ, "GOBIN": gobin, "CGO_ENABLED": "0"}
         command = ["go", "install", "-v", *self.flags, package]
@@ -47,7 +47,7 @@ class Server:
 
 
 def _kubernetes(command: str) -> Server:
-    """A program of a Kubernetes control plane. Its version is stamped, as clients read it from the server."""
+    """Return a control plane program with a stamped version, because clients read the version from the server."""
     version, names = "v1.34.2", "k8s.io/component-base/version"
     stamp = f"-s -w -X {names}.gitVersion={version} -X {names}.gitMajor=1 -X {names}.gitMinor=34"
     folder = Path(__file__).parent / "kubernetes"
@@ -66,39 +66,39 @@ SERVERS = {
 
 
 def find(name: str) -> Path | None:
-    """Where a server is: on PATH, else in `.tools/bin`; None where it is not installed.
+    """Return the path of a server: on PATH, otherwise in `.tools/bin`; None if it is not installed.
 
-    Programs of one module belong together by version, and are never those of somebody else.
+    Programs of one module must have the same version, so they never come from PATH.
     """
-    ours = name in SERVERS and SERVERS[name].module is not None
-    places = [str(FOLDER)] if ours else [os.environ.get("PATH", os.defpath), str(FOLDER)]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    return Path(found) if found else None
+    is_pinned = name in SERVERS and SERVERS[name].module is not None
+    places = [str(FOLDER)] if is_pinned else [os.environ.get("PATH", os.defpath), str(FOLDER)]
+    path = shutil.which(name, path=os.pathsep.join(places))
+    return Path(path) if path else None
 
 
 def install(name: str) -> Path:
-    """Where a server is; built first where it is not. Raises NoGo or CalledProcessError."""
+    """Return the path of a server; build it first if it is missing. Raises NoGo or CalledProcessError."""
     return find(name) or _build(name, SERVERS[name])
 
 
 def _build(name: str, server: Server) -> Path:
     if shutil.which("go") is None:
-        raise NoGo(f"{name} is neither on PATH nor in {FOLDER}, and there is no Go to build it with")
+        raise NoGo(f"{name} is neither on PATH nor in {FOLDER}, and Go is not installed")
     FOLDER.mkdir(parents=True, exist_ok=True)
     print(f"{name}: building {server.package} {server.version}", flush=True)
-    # Aside first: others may be looking for it meanwhile, and toxiproxy's own name says too little.
-    with tempfile.TemporaryDirectory(dir=FOLDER.parent) as aside:
-        server.install(aside)
-        return (Path(aside) / server.command).replace(FOLDER / name)
+    # Build in another folder first, because other processes may look for the program meanwhile; then rename it.
+    with tempfile.TemporaryDirectory(dir=FOLDER.parent) as folder:
+        server.install(folder)
+        return (Path(folder) / server.command).replace(FOLDER / name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0, or 1 where a server is missing and cannot be had."""
+    """Return the exit code: 0, or 1 if a server is missing and cannot be built."""
     parser = argparse.ArgumentParser(description="Servers for the integration tests.")
     commands = parser.add_subparsers(dest="command", required=True)
-    names = commands.add_parser("install", help="build what is missing").add_argument
-    names("names", nargs="*", metavar="NAME", help=f"of {', '.join(SERVERS)}; all by default")
-    commands.add_parser("where", help="print the path of one").add_argument("name", choices=list(SERVERS))
+    names = commands.add_parser("install", help="build missing servers").add_argument
+    names("names", nargs="*", metavar="NAME", help=f"one of {', '.join(SERVERS)}; default: all")
+    commands.add_parser("where", help="print the path of a server").add_argument("name", choices=list(SERVERS))
     options = parser.parse_args(arguments)
     if options.command == "where":
         return _where(options.name)
