@@ -82,12 +82,14 @@ class Health:
 
     def live(self) -> Report:
         """Whether every expected heartbeat came in time."""
-        return Report({name: self._silence(name) for name in self._within})
+        silences = {name: self._clock() - self._beats[name] for name in self._within}
+        return Report(
+            {
+                name: f"no progress for {silence:.0f} seconds" if silence > self._within[name] else ""
+                for name, silence in silences.items()
+            }
+        )
 
     def ready(self) -> Report:
         """Whether every component is ready."""
         return Report(dict(self._components) or {"service": "not started"})
-
-    def _silence(self, name: str) -> str:
-        silent = self._clock() - self._beats[name]
-        return f"no progress for {silent:.0f} seconds" if silent > self._within[name] else ""

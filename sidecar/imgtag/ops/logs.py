@@ -20,17 +20,34 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def configure(log_format: Format = "auto", level: str = "info", *, stream: TextIO | None = None) -> None:
-    """Log from now on in this format, from this level on; to stderr unless told otherwise."""
+    """Log in this format from this level on, to stderr unless ``stream`` says otherwise."""
     import structlog  # noqa: PLC0415  (a tenth of a second, which commands that do not log need not wait for)
+    from structlog import dev, processors, stdlib  # noqa: PLC0415
 
     stream = stream or sys.stderr
-    people = log_format == "console" or (log_format == "auto" and stream.isatty())
-    fields = _fields()
+    # Every record has its event, level, logger and time (RFC 3339, UTC).
+    fields: list[Processor] = [
+        stdlib.add_log_level,
+        stdlib.add_logger_name,
+        stdlib.PositionalArgumentsFormatter(),
+        processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        processors.StackInfoRenderer(),
+    ]
+    rendering: list[Processor] = [processors.format_exc_info, processors.JSONRenderer(default=str)]
+    if log_format == "console" or (log_format == "auto" and stream.isatty()):
+        rendering = [
+            dev.ConsoleRenderer(
+                colors=stream.isatty(),
+                exception_formatter=dev.plain_traceback,
+                timestamp_key="time",
+                repr_native_str=True,  # keys are strangers' text: no control character may reach the terminal
+            )
+        ]
     handler = _Handler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_leftovers, *fields],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(stream, people=people)],
+        stdlib.ProcessorFormatter(
+            foreign_pre_chain=[stdlib.ExtraAdder(), _drop_leftovers, *fields],
+            processors=[stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
@@ -38,46 +55,19 @@ def configure(log_format: Format = "auto", level: str = "info", *, stream: TextI
     root.setLevel(level.upper())
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level,
+            stdlib.filter_by_level,
             structlog.contextvars.merge_contextvars,
             *fields,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=stdlib.LoggerFactory(),
+        wrapper_class=stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
 
 
-def _without_leftovers(_logger: object, _method: str, record: EventDict) -> EventDict:
+def _drop_leftovers(_logger: object, _method: str, record: EventDict) -> EventDict:
     """Formatters of other handlers leave their results on a record, where they look like fields."""
     record.pop("message", None)
     record.pop("asctime", None)
     return record
-
-
-def _fields() -> list[Processor]:
-    """What every record has besides its event: level, logger and time (RFC 3339, UTC)."""
-    from structlog import processors, stdlib  # noqa: PLC0415
-
-    return [
-        stdlib.add_log_level,
-        stdlib.add_logger_name,
-        stdlib.PositionalArgumentsFormatter(),
-        processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        processors.StackInfoRenderer(),
-    ]
-
-
-def _rendering(stream: TextIO, *, people: bool) -> list[Processor]:
-    from structlog import dev, processors  # noqa: PLC0415
-
-    if not people:
-        return [processors.format_exc_info, processors.JSONRenderer(default=str)]
-    renderer = dev.ConsoleRenderer(
-        colors=stream.isatty(),
-        exception_formatter=dev.plain_traceback,
-        timestamp_key="time",
-        repr_native_str=True,  # keys are strangers' words: no control character reaches the terminal
-    )
-    return [renderer]

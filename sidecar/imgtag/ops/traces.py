@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgtag import __version__
 from imgtag.errors import ConfigError
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
 
 _HINT = "Install the extra: pip install 'imgtag-sidecar[otel]', or leave `traces` under [ops] out."
 
@@ -28,7 +25,17 @@ class Traces:
         if not collector:
             yield
             return
-        provider = _provider(collector, site)
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+            raise ConfigError("[ops] traces is set, but OpenTelemetry is not installed", hint=_HINT)
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        resource = Resource.create({"service.name": "imgtag", "service.version": __version__, "imgtag.site": site})
+        provider = TracerProvider(resource=resource)
+        exporter = OTLPSpanExporter(endpoint=f"{collector.rstrip('/')}/v1/traces", timeout=5)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = provider.get_tracer("imgtag", __version__)
         try:
             yield
@@ -40,24 +47,6 @@ class Traces:
         """A span around what is done inside; a child of the one that it is in. An error is recorded in it."""
         if self._tracer is None:
             return nullcontext()
-        span: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, attributes=_named(attributes))
+        named = {f"imgtag.{key}": value for key, value in attributes.items()}
+        span: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, attributes=named)
         return span
-
-
-def _named(attributes: Mapping[str, str]) -> Mapping[str, str]:
-    return {f"imgtag.{name}": value for name, value in attributes.items()}
-
-
-def _provider(collector: str, site: str) -> TracerProvider:
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        raise ConfigError("[ops] traces is set, and OpenTelemetry is not installed", hint=_HINT)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-
-    resource = Resource.create({"service.name": "imgtag", "service.version": __version__, "imgtag.site": site})
-    provider = TracerProvider(resource=resource)
-    exporter = OTLPSpanExporter(endpoint=f"{collector.rstrip('/')}/v1/traces", timeout=5)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider

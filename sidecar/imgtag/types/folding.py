@@ -14,7 +14,8 @@ def fold(text: str) -> str:
 
 def words(text: str) -> tuple[str, ...]:
     """Split a text into its folded words, in their order, at whatever is neither letter nor digit."""
-    spaced = "".join(character if _in_word(character) else " " for character in _folded(text))
+    # Vowel signs are marks in Indic scripts, and belong to their words.
+    spaced = "".join(char if char.isalnum() or category(char).startswith("M") else " " for char in _folded(text))
     return tuple(_truncate(word, MAX_TERM) for word in spaced.split())
 
 
@@ -38,10 +39,6 @@ def _folded(text: str) -> str:
 
 def _bare(text: str) -> str:
     return "".join(character for character in normalize("NFKD", text) if not combining(character))
-
-
-def _in_word(character: str) -> bool:
-    return character.isalnum() or category(character).startswith("M")  # vowel signs are marks in Indic scripts
 
 
 def _truncate(text: str, limit: int) -> str:

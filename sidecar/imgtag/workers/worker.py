@@ -236,7 +236,10 @@ class Worker:
         code = self._process.poll()
         if code is None:
             return "it hangs"
-        return f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        if code >= 0:
+            return f"exit code {code}"
+        known = -code in {number.value for number in signal.Signals}
+        return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
 
     def _reap(self) -> None:
         with suppress(subprocess.TimeoutExpired):
@@ -266,10 +269,3 @@ def _spawn(terms: WorkerTerms, models: Sequence[ModelSpec]) -> tuple[subprocess.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, terms.nice)
     return process, ours
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
