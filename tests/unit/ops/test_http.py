@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import signal
 import socket
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
 import httpx
+import psutil
 import pytest
 from blockbuster import BlockingError
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from imgtag.errors import ConfigError
 from imgtag.ops.health import Health
-from imgtag.ops.http import application, serve
+from imgtag.ops.http import MAX_CONNECTIONS, MAX_REQUEST_WAIT, application, serve
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
@@ -22,7 +24,7 @@ from imgtag.ops.status import Status
 pytestmark = pytest.mark.anyio
 
 
-def app(health: Health) -> Starlette:
+def app(health: Health) -> ASGIApp:
     return application(Status(site="here", health=health, metrics=Metrics(), recent_warnings=RecentWarnings()))
 
 
@@ -87,3 +89,61 @@ async def test_stops_with_a_client_that_stays() -> None:
                 await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
                 await stream.receive()
                 group.cancel_scope.cancel()
+
+
+async def test_half_requests_use_up_nothing() -> None:
+    """Three hundred of them: connections stay few, somebody else is answered, and the half ones are closed in time."""
+    async with anyio.create_task_group() as group:
+        port = await group.start(serve, app(Health()), "127.0.0.1:0")
+        streams = []
+        for _ in range(300):
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            with suppress(anyio.BrokenResourceError):
+                await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nA: ")
+            streams.append(stream)
+        await anyio.sleep(0.2)
+        sockets = [each for each in psutil.Process().net_connections() if each.laddr.port == port]
+        assert MAX_CONNECTIONS >= sum(each.status == psutil.CONN_ESTABLISHED for each in sockets)
+
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            with anyio.fail_after(MAX_REQUEST_WAIT + 15):
+                while True:
+                    with suppress(httpx.HTTPError):
+                        if (await client.get("/livez")).status_code == 200:
+                            break
+                    await anyio.sleep(0.2)
+        for stream in streams:
+            await stream.aclose()
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        ("127.0.0.1:9464", True),
+        ("[::1]:9464", True),
+        ("[::1]", True),
+        ("10.1.2.3", True),
+        ("localhost:9464", True),
+        ("imgtag:9464", True),
+        ("imgtag.photos.svc:9464", True),
+        ("evil.example:9464", False),
+        ("127.0.0.1.evil.example", False),
+        ("svc.evil.example", False),
+    ],
+)
+async def test_a_public_name_is_refused(host, is_local) -> None:
+    """A page whose name is bound to this address anew would otherwise read the answers."""
+    transport = httpx.ASGITransport(app(Health()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        answer = await client.get("/livez", headers={"Host": host})
+    assert (200 if is_local else 421) == answer.status_code
+
+
+@pytest.mark.parametrize(("client", "status"), [("127.0.0.1", 200), ("::1", 200), ("10.1.2.3", 403)])
+async def test_status_is_for_this_machine(client, status) -> None:
+    """It shows keys and messages; probes and scrapers from elsewhere need none of it."""
+    transport = httpx.ASGITransport(app(Health()), client=(client, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as asking:
+        assert status == (await asking.get("/status")).status_code
+        assert 200 == (await asking.get("/livez")).status_code
