@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgtag.config.configuration import Config
@@ -21,7 +21,7 @@ KEYS = st.text(alphabet="ab/.*[\n", max_size=8)
 
 
 def matches(glob: str, key: str) -> bool:
-    return compile_glob(glob).fullmatch(key) is not None
+    return bool(compile_glob(glob).fullmatch(key))
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,28 @@ def test_without_rules_a_folder_is_taken_whole_and_a_store_not_at_all(load_text:
     assert resolver.general is resolver(ref)
     assert resolver.general.rule is None
     assert PolicyResolver(store)(ref) is None
+
+
+def _reference(glob: str, key: str) -> bool:
+    """Matched by the regular expression that the glob stands for."""
+    token = re.compile(r"((?:(?<=/)|\A)\*\*/)|(\*\*+)|(\*)|(\?)|([^*?]+)")
+    patterns = ("(?:.*/)?", ".*", "[^/]*", "[^/]")
+    parts = (re.escape(m[5]) if m[5] else patterns[m.lastindex - 1] for m in token.finditer(glob))
+    return re.fullmatch("".join(parts), key, re.DOTALL) is not None
+
+
+@given(st.text("ab/*?", max_size=12), st.text("ab/", max_size=12))
+@settings(max_examples=1000)
+def test_every_glob_means_its_regular_expression(glob: str, key: str) -> None:
+    """Whether it is matched by one or, with several wildcards, by an automaton."""
+    assert _reference(glob, key) == bool(compile_glob(glob).fullmatch(key))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "glob", ["**/*-*-*-*.jpg", "*a*a*a*a*a*b", "**a**a**a**b", "**/**/**/a/**/b", "?*?*?*?*b", "a**/**/**b"]
+)
+def test_no_key_takes_long(glob: str) -> None:
+    """A key of the greatest length that nearly matches: by backtracking each of these takes seconds to days."""
+    for key in ("a-" * 512, "a" * 1024, "a/" * 512, "-" * 1024):
+        assert not compile_glob(glob).fullmatch(f"{key}!")
