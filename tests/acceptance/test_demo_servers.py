@@ -59,7 +59,7 @@ def test_the_demo_with_servers_shows_commands_labels_and_searches(demo, tmp_path
 
     for expected in (
         "$ imgtag setup --yes",
-        "made: notify arn:minio:sqs::SAFE:nats",
+        "created: notify arn:minio:sqs::SAFE:nats",
         "$ mc cp --recursive",
         "CC BY 2.0",
     ):

@@ -28,7 +28,7 @@ def test_setup_makes_what_is_missing_and_says_so(running, user):
     assert "" == running.run("setup", stdin="")
     user.delete_bucket_notification("photos")
     assert "missing: notify arn:minio:sqs::FAST:nats" in running.run("setup", code=2, stdin="")
-    assert "made: notify" in running.run("setup", "--yes")
+    assert "created: notify" in running.run("setup", "--yes")
 
 
 def test_a_picture_put_into_minio_is_labelled_and_found(running, user, photographs):

@@ -101,7 +101,7 @@ def test_setup_that_is_killed_is_taken_back(configured, nats, index):
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
-        while b"make it?" not in shown:
+        while b"create these?" not in shown:
             shown += os.read(ours, 10_000)
         os.write(ours, b"y\n")
         wait_until(lambda: index.queue.tasks, 20)
@@ -124,9 +124,9 @@ def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path
     before = notified(user), streams(nats), set(index.indexes)
     said = configured.run("setup", "--yes", code=1).splitlines()
 
-    assert {"made: index images", "made: stream imgtag-local"} < set(said)
-    assert [line for line in said if line.startswith("NOT made: ")] == [
-        "NOT made: notify a target of new and removed objects in photos: no target is known"
+    assert {"created: index images", "created: stream imgtag-local"} < set(said)
+    assert [line for line in said if line.startswith("NOT created: ")] == [
+        "NOT created: notify a target of new and removed objects in photos: no target is known"
     ]
     assert "restart MinIO, run setup again" in "\n".join(said)
     (tmp_path / "queue").mkdir()
@@ -134,7 +134,7 @@ def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path
     minio.environment |= {name: value.replace("<folder>", str(tmp_path / "queue")) for name, value in lines.items()}
     minio.restart()
     wait_until(lambda: has_targets(minio), 20)
-    assert 2 == configured.run("setup", "--yes").count("made: notify")
+    assert 2 == configured.run("setup", "--yes").count("created: notify")
     assert 2 == len(notified(user))
 
     wait_until(lambda: put(user) or streams(nats)["imgtag-local"], 20)  # the notifier comes up later still

@@ -84,7 +84,7 @@ def test_the_hub_sees_a_site_and_the_site_needs_no_hub(servers, admin):
     """The hub sees the streams of the site, also again after it was down; meanwhile the site works."""
     hub, edge = servers["hub"], servers["edge7"]
     setup = admin.run(edge, "setup", "--yes", at_hub=False)
-    assert "made: stream imgtag-edge7" in setup.stdout, setup.stderr
+    assert "created: stream imgtag-edge7" in setup.stdout, setup.stderr
     wait_until(lambda: "stream" in passed_checks(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
     assert 0 == admin.run(hub, "dlq", "list").returncode
     hub.stop()

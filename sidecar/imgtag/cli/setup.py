@@ -1,137 +1,137 @@
-"""``imgtag setup``: make what is missing on the servers, and take it back."""
+"""``imgtag setup``: create missing server resources, or remove them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
-from pathlib import Path
 
 import anyio
 import click
 
 from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.prompts import confirm
+from imgtag.cli.terminal import escape, escape_lines
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import ImgtagError
-from imgtag.jobs.setup import Outcome, Setup
-from imgtag.jobs.setup_record import Entry
+from imgtag.jobs.setup import Setup, UndoResult
+from imgtag.jobs.setup_record import SetupEntry
 from imgtag.plugin.service import Change
 
-RUNNING = "Stop `imgtag run` first: it makes stream, consumers and index again. Labels stay on the pictures."
+STOP_FIRST = "Stop `imgtag run` first: it creates stream, consumers and index again. Labels stay on the images."
 
 
 @click.command(name="setup")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--remove", is_flag=True, help="Take back what setup made, and nothing else.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--remove", is_flag=True, help="Remove what setup created, and nothing else.")
 @pass_app
 def command(app: App, *, yes: bool, remove: bool) -> int:
-    """Make what is missing: index and settings, stream and consumer, notifications beside those that are there.
+    """Create what is missing: index and settings, stream and consumers, and notifications beside existing ones.
 
-    Shows it first, and asks. What cannot be made yet is told with what to do about it, the rest is made, and the exit
-    code is 1. So it is too where no target of notifications is known or configured: one run tells all that is missing.
+    Shows the changes first, and asks. If something cannot be created yet, setup says what to do about it, creates the
+    rest, and exits with 1. So it does if no notification target is known or configured: one run shows all that is
+    missing.
 
-    What is made is recorded in setup.json under [state] dir. --remove shows and takes back what is recorded there, but
-    for what somebody has changed since. What `imgtag run` or somebody by hand has made is left alone.
+    setup.json under [state] dir records what was created. --remove shows what is recorded there and removes it, except
+    for what somebody has changed since. It leaves alone what `imgtag run` or a person has created.
     """
     config = app.load()
     if remove:
         return _remove(config, yes=yes)
     require_run(config)
-    return _make(config, yes=yes)
+    return _create(config, yes=yes)
 
 
-def _make(config: Config, *, yes: bool) -> int:
-    installation = Setup(config)
-    missing = anyio.run(installation.plan)
+# The questions are asked outside of the event loop, which would keep Ctrl-C from ending them.
+
+
+def _create(config: Config, *, yes: bool) -> int:
+    setup = Setup(config)
+    missing = anyio.run(setup.plan)
     if not missing:
-        click.echo("everything is there", err=True)
+        click.echo("nothing is missing", err=True)
         return DONE
     for change in missing:
-        click.echo(f"missing: {change.what}")
+        click.echo(escape(f"missing: {change.what}"))
     if all(change.hint for change in missing):
         for change in missing:
-            _made(change)
+            _report(change)
         _advise(missing)
         return FAILED
-    told = frozenset[str]() if yes else _advise(missing)
+    advised = frozenset[str]() if yes else _advise(missing)
     click.echo(_warning(config), err=True)
-    confirm("make it?", yes=yes)
-    changes = anyio.run(_make_all, installation)
-    _advise(changes, told)
+    confirm("create these?", yes=yes)
+    changes = anyio.run(_create_all, setup)
+    _advise(changes, advised)
     return DONE if all(change.done for change in changes) else FAILED
 
 
-async def _make_all(installation: Setup) -> list[Change]:
-    """Each is said when it is made: what follows may fail."""
+async def _create_all(setup: Setup) -> list[Change]:
+    """Each change is reported when it is made, since the next one may fail."""
     changes = []
-    async for change in installation.make():
-        _made(change)
+    async for change in setup.create():
+        _report(change)
         changes.append(change)
     return changes
 
 
-def _made(change: Change) -> None:
-    click.echo(f"{'made' if change.done else 'NOT made'}: {change.what}")
+def _report(change: Change) -> None:
+    click.echo(escape(f"{'created' if change.done else 'NOT created'}: {change.what}"))
 
 
-def _advise(changes: Sequence[Change], told: Collection[str] = ()) -> frozenset[str]:
-    """What a person must do, each once: lines to copy, so they are results."""
-    hints = dict.fromkeys(change.hint for change in changes if change.hint and change.hint not in told)
+def _advise(changes: Sequence[Change], advised: Collection[str] = ()) -> frozenset[str]:
+    """Print what a person must do, each hint once; on stdout, since they are lines to copy."""
+    hints = dict.fromkeys(change.hint for change in changes if change.hint and change.hint not in advised)
     for hint in hints:
-        click.echo(hint)
+        click.echo(escape_lines(hint))
     return frozenset(hints)
 
 
 def _warning(config: Config) -> str:
-    """What an admin must know before the first picture is touched."""
-    names = dict.fromkeys(rule.bucket for rule in config.rules)
-    where = ", ".join(names) or "the folder"
+    """What an admin must know before the first image is touched."""
+    where = ", ".join(dict.fromkeys(rule.bucket for rule in config.rules)) or "the folder"
     if all(policy.strategy == "none" for policy in PolicyResolver(config).all()):
-        return f"Pictures in {where} will be indexed; nothing is written on them."
+        return f"Images in {where} will be indexed; nothing is written on them."
     return (
-        f"From now on the metadata of pictures in {where} are rewritten when `imgtag run` runs. "
-        'With [writeback] strategy = "none" they are only indexed.'
+        f"From now on, `imgtag run` rewrites the metadata of images in {where}. "
+        'With [writeback] strategy = "none" it only indexes them.'
     )
 
 
 def _remove(config: Config, *, yes: bool) -> int:
-    installation = Setup(config)
-    entries = anyio.run(installation.recorded)
+    setup = Setup(config)
+    entries = anyio.run(setup.recorded)
     if not entries:
-        click.echo(_nothing(installation.ledger.path, config.site.name), err=True)
+        message = (
+            f"nothing to remove: {setup.record.path} does not say that setup created anything for the site "
+            f"{config.site.name}. What `imgtag run` or a person has created is left alone."
+        )
+        click.echo(message, err=True)
         return DONE
-    found = anyio.run(partial(installation.undo, entries, apply=False))
-    _removed(found, "will remove")
-    going = [entry for entry, outcome in found if isinstance(outcome, Change) and not outcome.hint]
-    settled = [entry for entry, outcome in found if entry not in going and not isinstance(outcome, ImgtagError)]
-    done: list[tuple[Entry, Outcome]] = []
-    if going:
-        click.echo(RUNNING, err=True)
-        confirm("remove it?", yes=yes)
-        done = anyio.run(partial(installation.undo, going, apply=True))
-        _removed(done, "removed")
-    anyio.run(installation.forget, settled)
-    if errors := [outcome for _, outcome in [*found, *done] if isinstance(outcome, ImgtagError)]:
-        raise ExceptionGroup("not all could be removed", errors)
+    planned = anyio.run(partial(setup.undo, entries, apply=False))
+    _report_undo(planned, "will remove")
+    removable = [entry for entry, result in planned if isinstance(result, Change) and not result.hint]
+    settled = [entry for entry, result in planned if entry not in removable and not isinstance(result, ImgtagError)]
+    done: list[tuple[SetupEntry, UndoResult]] = []
+    if removable:
+        click.echo(STOP_FIRST, err=True)
+        confirm("remove these?", yes=yes)
+        done = anyio.run(partial(setup.undo, removable, apply=True))
+        _report_undo(done, "removed")
+    anyio.run(setup.forget, settled)
+    if errors := [result for _, result in [*planned, *done] if isinstance(result, ImgtagError)]:
+        raise ExceptionGroup("not everything was removed", errors)
     return DONE
 
 
-def _removed(outcomes: Sequence[tuple[Entry, Outcome]], verb: str) -> None:
-    for entry, outcome in outcomes:
-        if outcome is None:
-            click.echo(f"not there any more: {entry.what}", err=True)
-        elif isinstance(outcome, ImgtagError):
-            click.echo(f"cannot be removed: {entry.what}: {outcome.message}", err=True)
-        elif outcome.hint:
-            click.echo(f"stays: {outcome.what}: {outcome.hint}", err=True)
+def _report_undo(results: Sequence[tuple[SetupEntry, UndoResult]], verb: str) -> None:
+    for entry, result in results:
+        if result is None:
+            click.echo(escape(f"already gone: {entry.what}"), err=True)
+        elif isinstance(result, ImgtagError):
+            click.echo(escape(f"cannot remove {entry.what}: {result.message}"), err=True)
+        elif result.hint:
+            click.echo(escape(f"kept: {result.what}: {result.hint}"), err=True)
         else:
-            click.echo(f"{verb}: {outcome.what}")
-
-
-def _nothing(path: Path, site: str) -> str:
-    return (
-        f"nothing to remove: {path} has no record that setup made anything for the site {site}. "
-        "What `imgtag run` or somebody by hand has made is left alone."
-    )
+            click.echo(escape(f"{verb}: {result.what}"))

@@ -151,7 +151,9 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Site]:
 
 def test_what_was_made_is_removed(site: Site) -> None:
     """Notifications first, the index last; what was there before stays, and no record is left."""
-    assert [f"made: {name}" for name in ("index", "stream", "consumer", "notification")] == site.setup("--yes")[0][4:]
+    assert [f"created: {name}" for name in ("index", "stream", "consumer", "notification")] == site.setup("--yes")[0][
+        4:
+    ]
     assert ["index", "stream", "notification"] == site.recorded()
     assert 0o600 == site.ledger.stat().st_mode & 0o777
 
@@ -167,10 +169,10 @@ def test_what_was_made_is_removed(site: Site) -> None:
 def test_a_second_setup_adds(site: Site) -> None:
     """What it makes is recorded beside what the first one made; where nothing is missing, nothing is."""
     site.setup("--yes")
-    assert ([], "everything is there\n") == site.setup("--yes")
+    assert ([], "nothing is missing\n") == site.setup("--yes")
     things = json.loads(site.world.read_text())
     site.put({name: at for name, at in things.items() if name != "index"})
-    assert ["missing: index", "made: index"] == site.setup("--yes")[0]
+    assert ["missing: index", "created: index"] == site.setup("--yes")[0]
 
     assert ["stream", "notification", "index"] == site.recorded()
     assert ["notification", "stream", "index"] == [
@@ -227,11 +229,17 @@ def test_what_cannot_be_made_yet(site: Site) -> None:
     assert advice == site.setup(code=2)[0][4:]
     lines, talk = site.setup("--yes", code=1)
 
-    assert ["made: index", "NOT made: stream", "NOT made: consumer", "NOT made: notification", *advice] == lines[4:]
+    assert [
+        "created: index",
+        "NOT created: stream",
+        "NOT created: consumer",
+        "NOT created: notification",
+        *advice,
+    ] == lines[4:]
     assert "From now on" in talk
     assert ["index"] == site.recorded()
     lines, talk = site.setup(code=1)  # nothing to ask: nothing can be made
-    assert ("NOT made: stream", advice) == (lines[3], lines[6:])
+    assert ("NOT created: stream", advice) == (lines[3], lines[6:])
     assert "" == talk
 
 
@@ -241,7 +249,7 @@ def test_what_was_made_before_a_failure_is_said(site: Site) -> None:
 
     lines, talk = site.setup("--yes", code=1)
 
-    assert ["made: index"] == lines[4:]
+    assert ["created: index"] == lines[4:]
     assert "hint: Is it on?" in talk
     site.configure()
     assert "removed: index, with 3 things in it" in site.setup("--remove", "--yes")[0]
@@ -256,8 +264,8 @@ def test_what_is_gone_or_changed(site: Site) -> None:
     lines, talk = site.setup("--remove", "--yes")
 
     assert ["will remove: index, with 3 things in it", "removed: index, with 3 things in it"] == lines
-    assert "not there any more: notification\n" in talk
-    assert "stays: stream: somebody changed it\n" in talk
+    assert "already gone: notification\n" in talk
+    assert "kept: stream: somebody changed it\n" in talk
     assert (["theirs", "stream"], []) == (site.things(), site.recorded())
 
 
@@ -296,7 +304,7 @@ def test_a_server_that_is_away(site: Site) -> None:
     lines, talk = site.setup("--remove", "--yes", code=1)
 
     assert ["removed: notification", "removed: index"] == [line.partition(",")[0] for line in lines[2:]]
-    assert "cannot be removed: stream: the server does not answer" in talk
+    assert "cannot remove stream: the server does not answer" in talk
     assert "hint: Is it on?" in talk
     assert ["stream"] == site.recorded()
     site.configure()
