@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from imgtag.config.environment import PREFIX
 from imgtag.config.render import _example as shown_value
-from imgtag.config.schema import Core, parse_size
+from imgtag.config.schema import CoreSettings, parse_size
 from imgtag.config.shape import FILE, Leaf, alternatives
 from imgtag.config.shape import table as keys_of
 from imgtag.plugin.spec import KINDS, PluginSpec, Settings
@@ -38,7 +38,7 @@ _WORDS = {"integer": "whole number", "number": "number", "boolean": "true or fal
 
 def settings() -> str:
     """Return the page."""
-    own = Core.model_fields.items()
+    own = CoreSettings.model_fields.items()
     parts = [_section(f"[{name}]", name, type(field.default)) for name, field in own if _plain(field)]
     parts += [_section(f"[[{name}]]", name, _items(field)) for name, field in own if not _plain(field)]
     parts += [_plugin(spec) for spec in plugins()]
@@ -122,7 +122,9 @@ def _words(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
 
 
 def _named(reference: str) -> str:
-    return {"LabelShape": "labels", "Writeback": "writeback", "Limits": "pipeline"}[reference.rpartition("/")[2]]
+    return {"ObjectLabelSettings": "labels", "WritebackSettings": "writeback", "LimitSettings": "pipeline"}[
+        reference.rpartition("/")[2]
+    ]
 
 
 def _range(schema: Mapping[str, Any]) -> str:

@@ -44,7 +44,7 @@ def parts(config: Config) -> dict[Kind, Callable[[], Service]]:
         "store": partial(make_store, config),
         "source": partial(make_source, config),
     }
-    return {kind: make for kind, make in makers.items() if config.chosen(kind)}
+    return {kind: make for kind, make in makers.items() if config.selected(kind)}
 
 
 def worker_count(config: Config) -> int:

@@ -48,7 +48,7 @@ def test_a_new_configuration_is_taken_without_a_restart(site, photographs):
     ("more", "finding"),
     [
         ("[labels]\ntop_kk = 3", "labels.top_kk: unknown setting; did you mean `top_k`?"),
-        ("no toml", "no TOML"),
+        ("no toml", "not valid TOML"),
         ('[classifier.tflite]\nmodel = "/no/such.tflite"', "cannot be read"),
         ('[[rules]]\nbucket = "pictures"\nmodel = "birds"', "there is no model 'birds'"),
     ],

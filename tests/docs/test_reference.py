@@ -14,7 +14,7 @@ from docs.pages import ROOT, SITE, anchors
 from imgtag.cli.main import COMMANDS, cli
 from imgtag.config.environment import variables
 from imgtag.config.load import plugins
-from imgtag.config.schema import Core
+from imgtag.config.schema import CoreSettings
 from imgtag.config.shape import shape
 from imgtag.errors import ImgtagError
 from imgtag.ops.metrics import Metrics
@@ -58,7 +58,7 @@ def test_every_setting_has_its_variable_and_heading():
 
 def test_every_section_has_its_heading():
     """This includes lists of tables."""
-    assert {name.replace("_", "-") for name in Core.model_fields} <= anchors(SITE / "reference" / "settings.md")
+    assert {name.replace("_", "-") for name in CoreSettings.model_fields} <= anchors(SITE / "reference" / "settings.md")
 
 
 def test_every_metric_has_its_row():

@@ -33,7 +33,7 @@ from chart_support import (
 from imgtag import __version__
 from imgtag.cli.main import COMMANDS
 from imgtag.config.load import plugins
-from imgtag.config.schema import Pipeline
+from imgtag.config.schema import PipelineSettings
 from imgtag.config.shape import Leaf, is_secret, shape
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -215,7 +215,7 @@ def test_the_port_follows_the_configuration():
 
 def test_pods_live_longer_than_their_drain():
     """By default there are some seconds more than the sidecar takes to finish."""
-    assert values()["terminationGracePeriodSeconds"] >= Pipeline().drain + 10
+    assert values()["terminationGracePeriodSeconds"] >= PipelineSettings().drain + 10
 
 
 @pytest.mark.parametrize(("kind", "strategy"), [("claim", {"type": "Recreate"}), ("emptyDir", None)])

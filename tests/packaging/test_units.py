@@ -14,7 +14,7 @@ import pytest
 
 from imgtag.config.check import require_run
 from imgtag.config.load import load
-from imgtag.config.schema import Pipeline
+from imgtag.config.schema import PipelineSettings
 
 UNITS = Path(__file__).parents[2] / "systemd"
 NAMES = ("imgtag.service", "imgtag@.service")
@@ -73,7 +73,7 @@ def test_a_drain_is_waited_for():
     """systemd kills only what has not finished long after its own time for that."""
     stop = int(re.search(r"^TimeoutStopSec=(\d+)$", (UNITS / "imgtag.service").read_text(), re.MULTILINE)[1])
 
-    assert stop >= Pipeline().drain + 10
+    assert stop >= PipelineSettings().drain + 10
 
 
 def test_the_configuration_of_the_readme_is_one(tmp_path):

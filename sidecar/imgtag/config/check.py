@@ -1,4 +1,4 @@
-"""What is wrong with a configuration although each of its values is right."""
+"""Problems of a configuration whose values are each valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
-from imgtag.config.schema import Rule
+from imgtag.config.schema import RuleSettings
 from imgtag.plugin.spec import KINDS
 
 _OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels")
@@ -29,24 +29,24 @@ def check(config: Config) -> Iterator[Finding]:
 
 
 def check_run(config: Config) -> Iterator[Finding]:
-    """Findings that concern those commands that work on a store."""
-    yield from (config.missing(kind) for kind in KINDS if config.chosen(kind) is None)
+    """Findings that concern commands that work on a store."""
+    yield from (config.missing(kind) for kind in KINDS if config.selected(kind) is None)
     if config.store and not config.rules and not takes_everything(config):
         yield config.origins.finding(
             "rules",
-            f"there is no rule, and nothing of [store.{config.store.name}] is touched without one: write [[rules]] "
-            'with bucket = "NAME" for each bucket that is to be labelled',
+            f"there are no rules, so nothing in [store.{config.store.name}] is labelled: write [[rules]] "
+            'with bucket = "NAME" for each bucket to label',
         )
 
 
 def require_run(config: Config) -> None:
-    """Raises InvalidConfig with the findings of `check_run`, if there are any."""
+    """Raise InvalidConfig with the findings of `check_run`, if there are any."""
     if findings := list(check_run(config)):
         raise InvalidConfig(findings)
 
 
 def _everywhere(config: Config, section: str) -> Iterator[tuple[str, Any]]:
-    """A general section and what the rules have in its place, with their keys."""
+    """A general section and its counterparts in the rules, with their keys."""
     yield section, getattr(config, section)
     for place, rule in enumerate(config.rules):
         yield f"rules[{place}].{section}", getattr(rule, section)
@@ -56,7 +56,9 @@ def _labels(config: Config) -> Iterator[Finding]:
     for key, labels in _everywhere(config, "labels"):
         hidden = [name for name in _OWN_ENTRIES if name.startswith(labels.prefix)]
         if hidden:
-            yield config.origins.finding(f"{key}.prefix", f"labels could be taken for the sidecar's own `{hidden[0]}`")
+            yield config.origins.finding(
+                f"{key}.prefix", f"a label could be mistaken for the sidecar's own entry `{hidden[0]}`"
+            )
 
 
 def _sizes(config: Config) -> Iterator[Finding]:
@@ -67,24 +69,24 @@ def _sizes(config: Config) -> Iterator[Finding]:
             sizes[f"rules[{place}].limits"] = rule.limits.max_bytes
     for key, size in sizes.items():
         if size > room:
-            yield config.origins.finding(f"{key}.max_bytes", f"is more than bytes_in_flight, which is {room}")
+            yield config.origins.finding(f"{key}.max_bytes", f"exceeds bytes_in_flight, which is {room}")
     if config.pipeline.max_pixels * _BYTES_PER_PIXEL > config.pipeline.worker_memory:
-        yield config.origins.finding("pipeline.max_pixels", "such a picture does not fit into worker_memory")
+        yield config.origins.finding("pipeline.max_pixels", "an image of this size does not fit into worker_memory")
 
 
 def _times(config: Config) -> Iterator[Finding]:
     if config.pipeline.retry_first > config.pipeline.retry_max:
-        yield config.origins.finding("pipeline.retry_first", "is longer than retry_max")
+        yield config.origins.finding("pipeline.retry_first", "exceeds retry_max")
 
 
 def _writeback(config: Config) -> Iterator[Finding]:
-    """Strategies are about the S3 protocol; a folder has but one way to write."""
+    """Strategies are ways of the S3 protocol; a folder has only one way to write."""
     if config.store is None or config.store.name != "directory":
         return
     for key, writeback in _everywhere(config, "writeback"):
         if writeback.strategy not in {"auto", "none"}:
             yield config.origins.finding(
-                f"{key}.strategy", f'"{writeback.strategy}" is for S3; [store.directory] has "auto" and "none"'
+                f"{key}.strategy", f'"{writeback.strategy}" is for S3; [store.directory] supports "auto" and "none"'
             )
 
 
@@ -95,7 +97,7 @@ def _plugins(config: Config) -> Iterator[Finding]:
 
 
 def _models(config: Config) -> Iterator[Finding]:
-    """Whether a named model is there is looked at when it is used: `imgtag models add` needs a configuration, too."""
+    """Whether a named model exists is checked on use, because `imgtag models add` needs a configuration, too."""
     named = [
         (f"rules[{n}].{key}", getattr(rule, key)) for n, rule in enumerate(config.rules) for key in ("model", "shadow")
     ]
@@ -104,7 +106,7 @@ def _models(config: Config) -> Iterator[Finding]:
     for key, name in named:
         if name:
             yield config.origins.finding(
-                key, f"[classifier.{config.classifier.name}] has no models that could be named"
+                key, f"[classifier.{config.classifier.name}] has only one model, so a rule cannot name one"
             )
 
 
@@ -113,15 +115,15 @@ def _rule(config: Config, place: int) -> Iterator[Finding]:
     key = f"rules[{place}]"
     for name, globs in (("include", rule.include), ("exclude", rule.exclude)):
         if any(glob.startswith("/") for glob in globs):
-            yield config.origins.finding(f"{key}.{name}", "keys do not begin with `/`: leave it out")
+            yield config.origins.finding(f"{key}.{name}", "keys do not begin with `/`: remove it")
     for before, earlier in enumerate(config.rules[:place]):
         if _shadows(earlier, rule):
-            yield config.origins.finding(key, f"never matches: rules[{before}] takes all of it before")
+            yield config.origins.finding(key, f"unreachable: rules[{before}] already matches everything in it")
             return
 
 
-def _shadows(earlier: Rule, later: Rule) -> bool:
-    """Whether the earlier rule surely takes everything that the later one could; globs are not solved."""
+def _shadows(earlier: RuleSettings, later: RuleSettings) -> bool:
+    """Whether the earlier rule certainly matches everything that the later one does; globs are not solved."""
     return (
         earlier.bucket == later.bucket
         and set(earlier.exclude) <= set(later.exclude)

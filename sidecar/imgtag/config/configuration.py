@@ -1,4 +1,4 @@
-"""The configuration as it is used: the sections, the plugins that were chosen, and where each value came from."""
+"""The configuration in use: its sections, the selected plugins, and the origin of each value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from imgtag.config.environment import SOURCE
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import parent
-from imgtag.config.schema import Core
+from imgtag.config.schema import CoreSettings
 from imgtag.plugin.spec import Kind, PluginContext, PluginSpec, Settings
 from imgtag.registry import Registry
 
@@ -36,7 +36,7 @@ class Origins:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def finding(self, key: str, message: str) -> Finding:
-        """A finding at the place where the key, or the nearest table around it, is set."""
+        """A finding at the place where the key, or the nearest enclosing table, is set."""
         if key not in self.lines and any(_within(place, key) for place in self.names):
             return Finding(SOURCE, key, message)
         place = key
@@ -49,7 +49,7 @@ class Origins:
         return Finding(str(self.path or SOURCE), key, message)
 
     def source_of(self, key: str) -> str:
-        """Who set the key, or keys within it: a variable, a line of the file, or the default."""
+        """What set the key, or keys within it: a variable, a line of the file, or the default."""
         for place, name in self.names.items():
             if _within(place, key):
                 return name
@@ -63,8 +63,8 @@ def _within(place: str, key: str) -> bool:
     return place == key or place.startswith((f"{key}.", f"{key}["))
 
 
-class Config(Core):
-    """A valid configuration. A kind without a plugin is None; `require` raises where one is missing."""
+class Config(CoreSettings):
+    """A valid configuration. A kind without a plugin is None; `require` raises for it."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -78,25 +78,25 @@ class Config(Core):
 
     @property
     def path(self) -> Path | None:
-        """The file that was read, if there was one."""
+        """The file that was read, if any."""
         return self.origins.path
 
     @property
     def models_dir(self) -> Path:
-        """The folder of models."""
+        """The models folder."""
         return self.models.dir or self.state_dir / "models"
 
-    def chosen(self, kind: Kind) -> SelectedPlugin | None:
-        """The plugin of a kind, if there is one."""
-        found: SelectedPlugin | None = getattr(self, kind)
-        return found
+    def selected(self, kind: Kind) -> SelectedPlugin | None:
+        """The plugin of a kind, if any."""
+        plugin: SelectedPlugin | None = getattr(self, kind)
+        return plugin
 
     def require(self, kind: Kind) -> SelectedPlugin:
-        """The plugin of a kind. Raises InvalidConfig when none is configured."""
-        found = self.chosen(kind)
-        if found is None:
+        """The plugin of a kind. Raises InvalidConfig where none is configured."""
+        plugin = self.selected(kind)
+        if plugin is None:
             raise InvalidConfig([self.missing(kind)])
-        return found
+        return plugin
 
     def missing(self, kind: Kind) -> Finding:
         """The finding that no plugin of a kind is configured."""
@@ -109,13 +109,13 @@ class Config(Core):
 
     def _strategies(self) -> Iterator[str]:
         for rule in self.rules:
-            said = rule.writeback if "strategy" in rule.writeback.model_fields_set else self.writeback
-            yield said.strategy
+            writeback = rule.writeback if "strategy" in rule.writeback.model_fields_set else self.writeback
+            yield writeback.strategy
         if not self.rules:
             yield self.writeback.strategy
 
     def context(self) -> PluginContext:
-        """What plugins of the main process are told."""
+        """What plugins of the main process receive."""
         return PluginContext(
             site=self.site.name,
             state_dir=self.state_dir,

@@ -12,7 +12,7 @@ _LIMIT = 64 * 1024
 
 
 def secret_folders(env: Mapping[str, str], config: Path | None) -> tuple[Path, ...]:
-    """Where relative paths are looked for, in this order."""
+    """Where relative paths are looked up, in this order."""
     credentials = env.get("CREDENTIALS_DIRECTORY")
     beside = config.parent if config else Path()
     return (*([Path(credentials)] if credentials else []), beside)
@@ -21,7 +21,7 @@ def secret_folders(env: Mapping[str, str], config: Path | None) -> tuple[Path, .
 def read_secrets(
     values: dict[str, Any], keys: Table, folders: Sequence[Path], above: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Put the contents of the files that ``values`` name in their places; yields key and problem."""
+    """Replace the files that ``values`` name by their contents; yields key and problem."""
     for name, node in keys.items():
         key = f"{above}.{name}" if above else name
         if not isinstance(node, Leaf):
@@ -48,10 +48,10 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str
     """Replace one `x_file` by `x`; returns what is wrong, if anything is."""
     path = values.pop(name + FILE)
     if name in values:
-        return f"stands beside `{name}`: keep one of the two"
+        return f"conflicts with `{name}`: keep one of the two"
     values[name] = ""  # given, though its file may not be readable
     if not isinstance(path, str) or not path:
-        return "is the path of a file"
+        return "must be the path of a file"
     try:
         values[name] = _content(path, folders)
     except FileNotFoundError:

@@ -9,17 +9,17 @@ from importlib.resources import files
 
 from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding
-from imgtag.config.schema import LabelRule
+from imgtag.config.schema import LabelRuleSettings
 from imgtag.labels.rules import matches
 from imgtag.registry import suggestion
 from imgtag.types.labels import identity
 
 
 @cache
-def shipped() -> tuple[LabelRule, ...]:
+def shipped() -> tuple[LabelRuleSettings, ...]:
     """The rules of embarrassing.toml, which says why."""
     text = files("imgtag.config").joinpath("embarrassing.toml").read_text(encoding="utf-8")
-    return tuple(LabelRule.model_validate(rule) for rule in tomllib.loads(text)["label_rules"])
+    return tuple(LabelRuleSettings.model_validate(rule) for rule in tomllib.loads(text)["label_rules"])
 
 
 def unknown(config: Config, known: Collection[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""On which line of a TOML text a key stands."""
+"""Finds the line of each key in a TOML text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST = re.compile(r"(?:\.[^.\[\]]+|\[\d+\])$")
 def key_lines(text: str) -> Mapping[str, int]:
     """Line numbers by dotted key, tables of arrays as ``rules[0].bucket``.
 
-    Only for messages: what looks like a key within a text of several lines is taken for one.
+    Only for messages: what looks like a key inside a multi-line string counts as one.
     """
     lines: dict[str, int] = {}
     counts: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from imgtag.config.environment import CONFIG, SOURCE, Overlay, merge
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.lines import key_lines
 from imgtag.config.mark_key import read_mark_key
-from imgtag.config.schema import Core, Plugins, State
+from imgtag.config.schema import CoreSettings, PluginFolderSettings, StateSettings
 from imgtag.config.shape import FILE, Leaf, Table, descend, shape, table
 from imgtag.errors import PluginError
 from imgtag.plugin.spec import KINDS, Kind, Settings
@@ -49,7 +49,7 @@ def load(
     registry: Registry | None = None,
     paths: Sequence[Path] = PATHS,
 ) -> Config:
-    """The configuration of this file, else of the one that is found. Raises InvalidConfig with all findings.
+    """Load this file, else the first of the default ones. Raises InvalidConfig with all findings.
 
     ``registry`` is for tests; without it, it is discovered as the configuration says.
     """
@@ -74,7 +74,7 @@ def plugins(
 
 
 def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = PATHS) -> Text:
-    """Find and parse the file. Raises InvalidConfig when it cannot be read, or is no TOML."""
+    """Find and parse the file. Raises InvalidConfig where it cannot be read or is not TOML."""
     named = path or (Path(env[CONFIG]) if env.get(CONFIG) else None)
     for candidate in (named,) if named else paths:
         try:
@@ -92,7 +92,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
     return Text()
 
 
-def state_dir(section: State, env: Mapping[str, str], *, user: int) -> Path:
+def state_dir(section: StateSettings, env: Mapping[str, str], *, user: int) -> Path:
     """Where state is kept, for the process of this user id. Raises InvalidConfig where no rule gives a folder."""
     if section.dir:
         return section.dir
@@ -107,7 +107,7 @@ def state_dir(section: State, env: Mapping[str, str], *, user: int) -> Path:
 
 
 class _Reading:
-    """One way from the text to the configuration, collecting what is wrong."""
+    """From the text to the configuration, collecting everything that is wrong."""
 
     def __init__(self, text: Text, env: Mapping[str, str], registry: Registry) -> None:
         self.env, self.registry = env, registry
@@ -131,7 +131,7 @@ class _Reading:
 
     def config(self) -> Config:
         own = {key: value for key, value in self.values.items() if key not in KINDS}
-        core = self.validated(Core, own, "")
+        core = self.validated(CoreSettings, own, "")
         chosen = {kind: self.choice(kind) for kind in KINDS}
         store = chosen["store"]
         defaults: dict[Kind, str] = {"classifier": "tflite"}
@@ -144,13 +144,13 @@ class _Reading:
             raise InvalidConfig(sorted(self.findings, key=lambda finding: (finding.line is None, finding.line or 0)))
         return self.checked(core, chosen)
 
-    def checked(self, core: Core, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
+    def checked(self, core: CoreSettings, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
         state = state_dir(core.state, self.env, user=os.geteuid())
         labels = core.labels
         if labels.mark_key is None and (stored := read_mark_key(state)):
             labels = labels.model_copy(update={"mark_key": SecretStr(stored)})
         config = Config(
-            **{name: getattr(core, name) for name in Core.model_fields if name != "labels"},
+            **{name: getattr(core, name) for name in CoreSettings.model_fields if name != "labels"},
             **{str(kind): choice for kind, choice in chosen.items()},
             labels=labels,
             state_dir=state,
@@ -165,11 +165,11 @@ class _Reading:
         """The one plugin that the configuration has a table for."""
         tables = self.values.get(kind, {})
         if not isinstance(tables, dict):
-            self.say(kind, f"is a table of tables: write [{kind}.NAME]")
+            self.say(kind, f"must be a table of tables: write [{kind}.NAME]")
             return None
         names = list(tables)
         for name in names[1:]:
-            self.say(f"{kind}.{name}", f"there is [{kind}.{names[0]}] already, and only one {kind} can be configured")
+            self.say(f"{kind}.{name}", f"only one {kind} can be configured, and [{kind}.{names[0]}] is already")
         return self.plugin(kind, names[0], tables[names[0]]) if len(names) == 1 else None
 
     def plugin(self, kind: Kind, name: str, table: object) -> SelectedPlugin | None:
@@ -194,7 +194,7 @@ class _Reading:
         return None
 
     def message(self, above: str, detail: ErrorDetails) -> str:
-        """What pydantic says, without the value that it says it of."""
+        """The message of pydantic, without the value, which may be a secret."""
         match detail["type"]:
             case "extra_forbidden":
                 name, siblings = str(detail["loc"][-1]), self.siblings(above, detail)
@@ -228,9 +228,9 @@ def _key(above: str, values: Any, detail: ErrorDetails) -> str:
 
 
 def _drop_ins(text: Text, env: Mapping[str, str]) -> Path | None:
-    """The drop-in folder; needed before anything can be validated, so whatever else is there is left alone."""
+    """The drop-in folder. It is needed before anything can be validated, so invalid values are ignored."""
     section: dict[str, Any] = {}
-    for values in (text.values, Overlay(env, {"plugins": table(Plugins)}).values):
+    for values in (text.values, Overlay(env, {"plugins": table(PluginFolderSettings)}).values):
         if isinstance(values.get("plugins"), dict):
             section |= values["plugins"]
     path = section.get("dir")
@@ -245,4 +245,4 @@ def _no_toml(path: Path, content: str, error: tomllib.TOMLDecodeError) -> Invali
     place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
     line = int(place[1]) if place and place[1] else len(content.splitlines())
     message = str(error)[: place.start()] if place else str(error)
-    return InvalidConfig([Finding(str(path), "", f"no TOML: {message[:1].lower()}{message[1:]}", line)], hint="")
+    return InvalidConfig([Finding(str(path), "", f"not valid TOML: {message[:1].lower()}{message[1:]}", line)], hint="")

@@ -9,8 +9,7 @@ from typing import TypeVar
 from imgtag.config.configuration import Config
 from imgtag.config.globs import compile_glob
 from imgtag.config.label_rules import shipped
-from imgtag.config.schema import LabelRule as LabelRuleSettings
-from imgtag.config.schema import Labels, Limits, Rule, Writeback
+from imgtag.config.schema import LabelRuleSettings, LabelSettings, LimitSettings, RuleSettings, WritebackSettings
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.plugin.spec import Settings
@@ -51,7 +50,7 @@ class PolicyResolver:
     """Finds the policy of an object. ``general`` is what the general sections say without any rule."""
 
     def __init__(self, config: Config) -> None:
-        limits = Limits(**{name: getattr(config.pipeline, name) for name in Limits.model_fields})
+        limits = LimitSettings(**{name: getattr(config.pipeline, name) for name in LimitSettings.model_fields})
         self._config = config
         self.general = self._make(config.labels, config.writeback, limits)
         self._takes_everything = takes_everything(config)
@@ -82,7 +81,7 @@ class PolicyResolver:
         """Every policy that an object can get."""
         yield from [self.general] if self._takes_everything else [policy for _, policy in self._rules]
 
-    def _make(self, labels: Labels, writeback: Writeback, limits: Limits) -> ObjectPolicy:
+    def _make(self, labels: LabelSettings, writeback: WritebackSettings, limits: LimitSettings) -> ObjectPolicy:
         pipeline = self._config.pipeline
         rules = (*self._config.label_rules, *(shipped() if labels.defaults else ()))
         return ObjectPolicy(
@@ -123,7 +122,7 @@ def takes_everything(config: Config) -> bool:
     return not config.rules and config.store is not None and config.store.name == "directory"
 
 
-def admits(rule: Rule, ref: ObjectRef) -> bool:
+def admits(rule: RuleSettings, ref: ObjectRef) -> bool:
     """Whether the rule matches the object."""
     return (
         ref.bucket == rule.bucket

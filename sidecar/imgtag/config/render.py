@@ -1,4 +1,4 @@
-"""The configuration as text: an example of every setting, and what is in force."""
+"""The configuration as text: an example of every setting, and the effective values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from imgtag.config.configuration import Config
-from imgtag.config.schema import Core, LabelRule, Rule, format_size, parse_size
+from imgtag.config.schema import CoreSettings, LabelRuleSettings, RuleSettings, format_size, parse_size
 from imgtag.config.shape import FILE, Leaf, alternatives, table
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
 from imgtag.registry import Registry
@@ -22,33 +22,33 @@ MASK = "********"
 _PASSWORD = re.compile(r"(?<=://)([^/@\s]*):[^/@\s]*@")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = """\
-Configuration of imgtag. Lines that begin with `#name =` show the defaults: delete the `#` to change one.
-Every setting may also come from the environment, such as IMGTAG_LABELS__TOP_K=3 for top_k of [labels],
+Configuration of imgtag. Lines that begin with `#name =` show defaults: delete the `#` to change one.
+Every setting can also come from the environment, such as IMGTAG_LABELS__TOP_K=3 for top_k of [labels],
 and every secret from a file, such as mark_key_file for mark_key. Check it with `imgtag config check`."""
 _SMALL_HEAD = "A small configuration of imgtag; `imgtag config example` shows every setting."
 _LISTS: Mapping[str, tuple[type[Settings], str]] = {
     "label_rules": (
-        LabelRule,
-        "Other names, thresholds and categories for labels of the model; what the first rule for one says, holds.",
+        LabelRuleSettings,
+        "Other names, thresholds and categories for labels of the model; the first rule for a label wins.",
     ),
     "rules": (
-        Rule,
-        "Parts of the store that are labelled; the first that matches an object holds. A folder needs none.",
+        RuleSettings,
+        "Parts of the store to label; the first rule that matches an object wins. A folder needs none.",
     ),
 }
-"""The lists of tables, and what is said above an example of each."""
+"""The lists of tables, and the comment above an example of each."""
 
 
 def example(registry: Registry, *, small: bool = False) -> str:
-    """A configuration that is valid as it is: one store, and everything else in comments at its default."""
+    """A configuration that is valid as it is: one store, and everything else as comments with its default."""
     lines = [*_comment(_SMALL_HEAD if small else _HEAD), ""]
     active = _first(registry)
     if small:
-        lines += [*_section("site", Core.model_fields["site"].default, small=True), ""]
+        lines += [*_section("site", CoreSettings.model_fields["site"].default, small=True), ""]
         lines += [*_plugin("store", *active), ""] if active else []
         lines += [*_comment(_LISTS["rules"][1]), "#[[rules]]", '#bucket = "pictures"']
     else:
-        for name, field in Core.model_fields.items():
+        for name, field in CoreSettings.model_fields.items():
             lines += [*(_rules(name) if name in _LISTS else _section(name, field.default)), ""]
         for kind in KINDS:
             for name, spec in registry.usable(kind).items():
@@ -57,16 +57,16 @@ def example(registry: Registry, *, small: bool = False) -> str:
 
 
 def show(config: Config) -> str:
-    """Every value in force as TOML, with who set it; secrets are masked."""
+    """Every effective value as TOML, with what set it; secrets are masked."""
     lines = [f"# {config.path or 'no configuration file'}", f"# state in {config.state_dir}", ""]
-    for name in Core.model_fields:
+    for name in CoreSettings.model_fields:
         if name not in _LISTS:
             lines += [*_shown(config, name, getattr(config, name)), ""]
     for name in _LISTS:
         for place, rule in enumerate(getattr(config, name)):
             lines += [*_shown_rule(config, name, place, rule), ""]
     for kind in KINDS:
-        if chosen := config.chosen(kind):
+        if chosen := config.selected(kind):
             lines += [*_shown(config, f"{kind}.{_quoted(chosen.name)}", chosen.settings), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -186,13 +186,13 @@ def _shown_rule(config: Config, table: str, place: int, rule: Settings) -> Itera
 
 
 def _line(config: Config, key: str, field: FieldInfo, value: Any) -> str:
-    """One setting with who set it; what is not set is a comment, since TOML has no word for it."""
+    """One setting with what set it; unset ones are comments, since TOML has no null."""
     name = key.rpartition(".")[2]
-    told = config.origins.source_of(key)
-    if told == "default":
-        told = config.origins.source_of(key + FILE)
+    origin = config.origins.source_of(key)
+    if origin == "default":
+        origin = config.origins.source_of(key + FILE)
     text = f"#{name} =" if value is None else f"{name} = {_value(field, value)}"
-    return f"{text:<40} # {told}"
+    return f"{text:<40} # {origin}"
 
 
 def _first_line(described: object) -> str:

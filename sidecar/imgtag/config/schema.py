@@ -63,12 +63,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Glob = Annotated[str, Field(min_length=1)]
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
 Kept = Literal["facts", "raw", "vec"]
-DisplayNames = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Patterns = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One or several labels or globs over them."""
 NewName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 
-class Site(Settings):
+class SiteSettings(Settings):
     """The identity of this installation."""
 
     name: Name = Field(
@@ -78,7 +78,7 @@ class Site(Settings):
     )
 
 
-class LabelShape(Settings):
+class ObjectLabelSettings(Settings):
     """Which labels an object gets, and how they are written to it."""
 
     top_k: int = Field(default=5, ge=1, le=20, description="Maximum number of labels for one object.")
@@ -119,7 +119,7 @@ class LabelShape(Settings):
     )
 
 
-class Labels(LabelShape):
+class LabelSettings(ObjectLabelSettings):
     """Which labels an object gets, and how they are written to it."""
 
     mark_key: SecretStr | None = Field(
@@ -130,7 +130,7 @@ class Labels(LabelShape):
     )
 
 
-class Writeback(Settings):
+class WritebackSettings(Settings):
     """How labels are written to objects."""
 
     strategy: Literal["auto", "put", "copy", "tags", "none"] = Field(
@@ -144,7 +144,7 @@ class Writeback(Settings):
     )
 
 
-class Document(Settings):
+class DocumentSettings(Settings):
     """What the index stores about an object besides its labels."""
 
     metadata: tuple[str, ...] = Field(
@@ -154,7 +154,7 @@ class Document(Settings):
     exif: bool = Field(default=True, description="Whether to store when and with which camera an image was taken.")
 
 
-class Limits(Settings):
+class LimitSettings(Settings):
     """Limits for one object; imgtag refuses an object beyond them."""
 
     max_bytes: Size = Field(default=64 * 1024**2, description="Size of the largest object that imgtag reads.")
@@ -164,7 +164,7 @@ class Limits(Settings):
     )
 
 
-class Pipeline(Limits):
+class PipelineSettings(LimitSettings):
     """How much work is done at a time."""
 
     workers: int | None = Field(
@@ -202,7 +202,7 @@ class Pipeline(Limits):
     )
 
 
-class State(Settings):
+class StateSettings(Settings):
     """Where the sidecar stores files that must outlive it."""
 
     dir: Path | None = Field(
@@ -212,7 +212,7 @@ class State(Settings):
     )
 
 
-class Models(Settings):
+class ModelFolderSettings(Settings):
     """Models besides the one that comes with the classifier."""
 
     dir: Path | None = Field(
@@ -235,7 +235,7 @@ class Models(Settings):
     )
 
 
-class Plugins(Settings):
+class PluginFolderSettings(Settings):
     """Plugins that are not installed as packages."""
 
     dir: Path | None = Field(
@@ -245,7 +245,7 @@ class Plugins(Settings):
     )
 
 
-class Ops(Settings):
+class OpsSettings(Settings):
     """Health, metrics, logs and traces."""
 
     listen: Listen = Field(
@@ -266,7 +266,7 @@ class Ops(Settings):
     )
 
 
-class Rule(Settings):
+class RuleSettings(Settings):
     """A part of the store to label. The first rule that matches an object applies.
 
     In `labels`, `writeback` and `limits`, set only what differs from the general sections.
@@ -283,16 +283,16 @@ class Rule(Settings):
         description="Keys to label, as globs: `*` stops at `/`, `**` does not, `?` matches one character.",
     )
     exclude: tuple[Glob, ...] = Field(default=(), description="Included keys to leave out.")
-    labels: LabelShape = Field(
-        default=LabelShape(), description="Settings of [labels] for these objects.", examples=[{"top_k": 3}]
+    labels: ObjectLabelSettings = Field(
+        default=ObjectLabelSettings(), description="Settings of [labels] for these objects.", examples=[{"top_k": 3}]
     )
-    writeback: Writeback = Field(
-        default=Writeback(),
+    writeback: WritebackSettings = Field(
+        default=WritebackSettings(),
         description="Settings of [writeback] for these objects.",
         examples=[{"strategy": "none"}],
     )
-    limits: Limits = Field(
-        default=Limits(),
+    limits: LimitSettings = Field(
+        default=LimitSettings(),
         description="Limits of [pipeline] for these objects: max_bytes, max_pixels, max_seconds.",
         examples=[{"max_bytes": "16 MiB"}],
     )
@@ -310,13 +310,13 @@ class Rule(Settings):
     )
 
 
-class LabelRule(Settings):
+class LabelRuleSettings(Settings):
     """Changes some labels of the model. If several rules match a label, the first that sets a property decides it.
 
     Rules also apply to ancestors, except `category` and `priority`.
     """
 
-    label: DisplayNames = Field(
+    label: Patterns = Field(
         min_length=1,
         description="Labels of the model, in lower case, or globs: a name or a list of names.",
         examples=[["tabby", "*cat"]],
@@ -355,7 +355,7 @@ class LabelRule(Settings):
     )
 
     @model_validator(mode="after")
-    def _says_something(self) -> LabelRule:
+    def _says_something(self) -> LabelRuleSettings:
         if self.model_fields_set <= {"label"}:
             raise ValueError("does nothing: give rename, merge, drop, threshold, category or priority")
         if self.rename and self.merge:
@@ -363,17 +363,17 @@ class LabelRule(Settings):
         return self
 
 
-class Core(Settings):
+class CoreSettings(Settings):
     """All sections of the sidecar itself."""
 
-    site: Site = Site()
-    labels: Labels = Labels()
-    writeback: Writeback = Writeback()
-    document: Document = Document()
-    pipeline: Pipeline = Pipeline()
-    models: Models = Models()
-    state: State = State()
-    plugins: Plugins = Plugins()
-    ops: Ops = Ops()
-    rules: tuple[Rule, ...] = ()
-    label_rules: tuple[LabelRule, ...] = ()
+    site: SiteSettings = SiteSettings()
+    labels: LabelSettings = LabelSettings()
+    writeback: WritebackSettings = WritebackSettings()
+    document: DocumentSettings = DocumentSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    models: ModelFolderSettings = ModelFolderSettings()
+    state: StateSettings = StateSettings()
+    plugins: PluginFolderSettings = PluginFolderSettings()
+    ops: OpsSettings = OpsSettings()
+    rules: tuple[RuleSettings, ...] = ()
+    label_rules: tuple[LabelRuleSettings, ...] = ()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeGuard, Union, get_args, get_or
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from imgtag.config.schema import MAY_BE_EMPTY, Core
+from imgtag.config.schema import MAY_BE_EMPTY, CoreSettings
 from imgtag.plugin.spec import FROM_FILE, KINDS, Settings
 from imgtag.registry import Registry
 
@@ -44,7 +44,7 @@ Table: TypeAlias = Mapping[str, "Leaf | Table"]
 
 def shape(registry: Registry) -> Table:
     """All keys: the sidecar's own, and those of every usable plugin."""
-    keys = dict(table(Core))
+    keys = dict(table(CoreSettings))
     for kind in KINDS:
         keys[kind] = {name: table(spec.settings) for name, spec in registry.usable(kind).items()}
     return keys

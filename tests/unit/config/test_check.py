@@ -21,29 +21,29 @@ S3 = '[store.s3]\nendpoint = "http://h"\n'
     [
         (
             '[labels]\nprefix = "imgtag-"',
-            "imgtag.toml:2: labels.prefix: labels could be taken for the sidecar's own `imgtag-mark`",
+            "imgtag.toml:2: labels.prefix: a label could be mistaken for the sidecar's own entry `imgtag-mark`",
         ),
         (
             "[pipeline]\nmax_bytes = 200\nbytes_in_flight = 100",
-            "imgtag.toml:2: pipeline.max_bytes: is more than bytes_in_flight, which is 100",
+            "imgtag.toml:2: pipeline.max_bytes: exceeds bytes_in_flight, which is 100",
         ),
         (
             "[pipeline]\nworker_memory = 100",
-            "imgtag.toml:1: pipeline.max_pixels: such a picture does not fit into worker_memory",
+            "imgtag.toml:1: pipeline.max_pixels: an image of this size does not fit into worker_memory",
         ),
-        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: is longer than retry_max"),
+        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: exceeds retry_max"),
         ('[plugins]\ndir = "/no/such"', "imgtag.toml:2: plugins.dir: there is no folder /no/such"),
         (
             '[store.directory]\nroot = "/x"\n[writeback]\nstrategy = "copy"',
-            'imgtag.toml:4: writeback.strategy: "copy" is for S3; [store.directory] has "auto" and "none"',
+            'imgtag.toml:4: writeback.strategy: "copy" is for S3; [store.directory] supports "auto" and "none"',
         ),
         (
             '[[rules]]\nbucket = "b"\ninclude = ["/a"]',
-            "imgtag.toml:3: rules[0].include: keys do not begin with `/`: leave it out",
+            "imgtag.toml:3: rules[0].include: keys do not begin with `/`: remove it",
         ),
         (
             '[[rules]]\nbucket = "b"\nlimits = { max_bytes = "1 GiB" }',
-            "imgtag.toml:3: rules[0].limits.max_bytes: is more than bytes_in_flight, which is 134217728",
+            "imgtag.toml:3: rules[0].limits.max_bytes: exceeds bytes_in_flight, which is 134217728",
         ),
     ],
 )
@@ -69,7 +69,9 @@ def test_rule_that_never_matches(load_text: Load, earlier: str, later: str, *, s
     text = f'[[rules]]\nbucket = "b"\n{earlier}\n[[rules]]\nbucket = "b"\n{later}'
 
     if shadowed:
-        with pytest.raises(InvalidConfig, match=r":4: rules\[1\]: never matches: rules\[0\] takes all of it before"):
+        with pytest.raises(
+            InvalidConfig, match=r":4: rules\[1\]: unreachable: rules\[0\] already matches everything in it"
+        ):
             load_text(text)
     else:
         load_text(text)

@@ -14,7 +14,7 @@ from imgtag.config.configuration import Config
 from imgtag.config.findings import InvalidConfig
 from imgtag.config.load import load, plugins, state_dir
 from imgtag.config.render import show
-from imgtag.config.schema import State
+from imgtag.config.schema import StateSettings
 from imgtag.registry import Registry
 
 Load = Callable[..., Config]
@@ -146,10 +146,10 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = 4_000_000_000
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(os, "getuid", lambda: nobody)
-    assert Path("/x/imgtag") == state_dir(State(), {"XDG_STATE_HOME": "/x"}, user=nobody)
+    assert Path("/x/imgtag") == state_dir(StateSettings(), {"XDG_STATE_HOME": "/x"}, user=nobody)
 
     with pytest.raises(InvalidConfig, match=r"state\.dir: this user has no home folder: set `dir` under \[state\]"):
-        state_dir(State(), {}, user=nobody)
+        state_dir(StateSettings(), {}, user=nobody)
 
 
 def test_a_byte_order_mark_is_no_setting(tmp_path: Path, registry: Registry) -> None:
@@ -197,9 +197,9 @@ max_pixels = 0
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("[site]\nname = \n", "imgtag.toml:2: no TOML: invalid value"),
-        ("a = 1\na = 2\n", "imgtag.toml:2: no TOML: cannot overwrite a value"),
-        ('a = "', "imgtag.toml:1: no TOML: unterminated string"),
+        ("[site]\nname = \n", "imgtag.toml:2: not valid TOML: invalid value"),
+        ("a = 1\na = 2\n", "imgtag.toml:2: not valid TOML: cannot overwrite a value"),
+        ('a = "', "imgtag.toml:1: not valid TOML: unterminated string"),
     ],
 )
 def test_toml_error_has_its_line(findings: Findings, text: str, expected: str) -> None:
@@ -292,8 +292,8 @@ def test_secret_file_that_cannot_be_used_is_a_finding(findings: Findings, tmp_pa
     assert "the file is empty" == message('mark_key_file = "empty"')
     assert "cannot be read: it is too large for a secret" == message('mark_key_file = "large"')
     assert "cannot be read: it is not UTF-8" == message('mark_key_file = "binary"')
-    assert "is the path of a file" == message("mark_key_file = 3")
-    assert "stands beside `mark_key`: keep one of the two" == message('mark_key_file = "no"\nmark_key = "x"')
+    assert "must be the path of a file" == message("mark_key_file = 3")
+    assert "conflicts with `mark_key`: keep one of the two" == message('mark_key_file = "no"\nmark_key = "x"')
 
 
 def test_secrets_are_in_no_message(findings: Findings, load_text: Load) -> None:
@@ -308,12 +308,12 @@ def test_secrets_are_in_no_message(findings: Findings, load_text: Load) -> None:
 
 def test_two_of_a_kind(findings: Findings) -> None:
     """Only one store can be configured; the second one is named."""
-    assert [
-        "imgtag.toml:3: store.directory: there is [store.s3] already, and only one store can be configured"
-    ] == findings(S3 + '[store.directory]\nroot = "/x"')
-    assert [
-        "environment: store.directory: there is [store.s3] already, and only one store can be configured"
-    ] == findings(S3, IMGTAG_STORE__DIRECTORY__ROOT="/x")
+    assert ["imgtag.toml:3: store.directory: only one store can be configured, and [store.s3] is already"] == findings(
+        S3 + '[store.directory]\nroot = "/x"'
+    )
+    assert ["environment: store.directory: only one store can be configured, and [store.s3] is already"] == findings(
+        S3, IMGTAG_STORE__DIRECTORY__ROOT="/x"
+    )
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_two_of_a_kind(findings: Findings) -> None:
     [
         ("[store.s4]", "imgtag.toml:1: store.s4: there is no store plugin 's4'; did you mean `s3`?"),
         ("[store.tape]", "imgtag.toml:1: store.tape: the store plugin 'tape' is broken: no drive"),
-        ("store = 3", "imgtag.toml:1: store: is a table of tables: write [store.NAME]"),
+        ("store = 3", "imgtag.toml:1: store: must be a table of tables: write [store.NAME]"),
         ("[store]\ns3 = 3", "imgtag.toml:2: store.s3: input should be a valid dictionary or instance of Remote"),
         ("[stor.s3]", "imgtag.toml:1: stor: unknown setting; did you mean `store`?"),
         ('[ops]\nlisten = "9464"', "imgtag.toml:2: ops.listen: write HOST:PORT, such as 127.0.0.1:9464"),
@@ -339,11 +339,11 @@ def test_findings_say_what_to_do(findings: Findings, text: str, expected: str) -
 
 def test_state_directory() -> None:
     """The setting, else systemd's, else the one for root, else the user's own."""
-    assert Path("/a") == state_dir(State(dir=Path("/a")), {"STATE_DIRECTORY": "/b"}, user=0)
-    assert Path("/b") == state_dir(State(), {"STATE_DIRECTORY": "/b:/c"}, user=0)
-    assert Path("/var/lib/imgtag") == state_dir(State(), {"XDG_STATE_HOME": "/d"}, user=0)
-    assert Path("/d/imgtag") == state_dir(State(), {"XDG_STATE_HOME": "/d"}, user=1)
-    assert Path("~/.local/state/imgtag").expanduser() == state_dir(State(), {}, user=1)
+    assert Path("/a") == state_dir(StateSettings(dir=Path("/a")), {"STATE_DIRECTORY": "/b"}, user=0)
+    assert Path("/b") == state_dir(StateSettings(), {"STATE_DIRECTORY": "/b:/c"}, user=0)
+    assert Path("/var/lib/imgtag") == state_dir(StateSettings(), {"XDG_STATE_HOME": "/d"}, user=0)
+    assert Path("/d/imgtag") == state_dir(StateSettings(), {"XDG_STATE_HOME": "/d"}, user=1)
+    assert Path("~/.local/state/imgtag").expanduser() == state_dir(StateSettings(), {}, user=1)
 
 
 def test_drop_ins_are_looked_for_where_the_configuration_says(tmp_path: Path) -> None:

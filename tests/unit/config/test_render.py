@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
 from imgtag.config.render import example, show, toml
-from imgtag.config.schema import Core
+from imgtag.config.schema import CoreSettings
 from imgtag.config.shape import leaves, shape
 from imgtag.registry import Registry
 
@@ -37,8 +37,8 @@ def test_example_without_comments_is_the_defaults(registry: Registry, load_text:
     text = re.split(r"^# .*\n#?\[(?:\[rules|source)", example(registry), flags=re.MULTILINE)[0]
     shown = load_text(re.sub(r"^#(?=\w+ = )(?!mark_key|workers|dir |catalogue)", "", text, flags=re.MULTILINE))
 
-    for name in set(Core.model_fields) - {"rules"}:
-        assert Core.model_fields[name].default == getattr(shown, name)
+    for name in set(CoreSettings.model_fields) - {"rules"}:
+        assert CoreSettings.model_fields[name].default == getattr(shown, name)
 
 
 def test_example_has_every_key(registry: Registry) -> None:

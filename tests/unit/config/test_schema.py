@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from imgtag.config.schema import Core, Rule, format_size, parse_listen, parse_size
+from imgtag.config.schema import CoreSettings, RuleSettings, format_size, parse_listen, parse_size
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,9 @@ def test_listen_addresses() -> None:
             parse_listen(wrong)
 
 
-@pytest.mark.parametrize("model", [*(type(field.default) for field in Core.model_fields.values()), Rule])
+@pytest.mark.parametrize(
+    "model", [*(type(field.default) for field in CoreSettings.model_fields.values()), RuleSettings]
+)
 def test_every_setting_is_described(model: type) -> None:
     """The reference is made from the descriptions."""
     if issubclass(model, BaseModel):

@@ -118,5 +118,5 @@ def test_a_classifier_without_files_has_no_models_by_name(tmp_path: Path) -> Non
     assert [] == resolver.resolve_installed()
     with pytest.raises(ConfigError, match="has no model files"):
         resolver.repository  # noqa: B018
-    with pytest.raises(InvalidConfig, match="has no models that could be named"):
+    with pytest.raises(InvalidConfig, match="has only one model, so a rule cannot name one"):
         configured(tmp_path, f'{text}[[rules]]\nbucket = "root"\nmodel = "birds"\n')
