@@ -63,7 +63,7 @@ RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command 'make lock'
 
 lock: $(VENV)/dev.stamp  ## Pin all libraries with their hashes; `make lock UPGRADE=--upgrade` upgrades them.
-	$(RESOLVE) $(UPGRADE) pyproject.toml --output-file packaging/requirements.lock
+	$(RESOLVE) $(UPGRADE) pyproject.toml --extra heif --output-file packaging/requirements.lock
 	$(RESOLVE) $(UPGRADE) packaging/build.in --output-file packaging/build.lock
 	$(RESOLVE) $(UPGRADE) packaging/sbom.in --output-file packaging/sbom.lock
 

@@ -47,16 +47,15 @@ def test_nothing_says_where_from(name):
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_it_has_what_the_project_asks_for(python):
-    """Every dependency of pyproject.toml, in a version that it takes."""
+    """Every dependency of pyproject.toml, and what decodes HEIC, in a version that it takes."""
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     locked = {
         canonicalize_name(each.name): next(iter(each.specifier)).version
         for each, _ in entries(LOCKS[0])
         if not each.marker or each.marker.evaluate(here)
     }
-    asked = [
-        Requirement(each) for each in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(each) for each in [*project["dependencies"], *project["optional-dependencies"]["heif"]]]
 
     assert len(asked) > 10
     for each in asked:
