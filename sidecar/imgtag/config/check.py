@@ -11,9 +11,10 @@ from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
 from imgtag.config.schema import RuleSettings
 from imgtag.plugin.spec import KINDS
+from imgtag.types.image_formats import PNG
+from imgtag.types.picture_limits import WORKER_OVERHEAD
 
 _OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels")
-_BYTES_PER_PIXEL = 3
 
 
 def check(config: Config) -> Iterator[Finding]:
@@ -62,16 +63,18 @@ def _labels(config: Config) -> Iterator[Finding]:
 
 
 def _sizes(config: Config) -> Iterator[Finding]:
-    room = config.pipeline.bytes_in_flight
-    sizes = {"pipeline": config.pipeline.max_bytes}
+    room, memory = config.pipeline.bytes_in_flight, config.pipeline.worker_memory
+    sizes = {"pipeline": (config.pipeline.max_bytes, config.pipeline.max_pixels)}
     for place, rule in enumerate(config.rules):
-        if "max_bytes" in rule.limits.model_fields_set:
-            sizes[f"rules[{place}].limits"] = rule.limits.max_bytes
-    for key, size in sizes.items():
+        if rule.limits.model_fields_set & {"max_bytes", "max_pixels"}:
+            own = {**config.pipeline.model_dump(), **rule.limits.model_dump(exclude_unset=True)}
+            sizes[f"rules[{place}].limits"] = own["max_bytes"], own["max_pixels"]
+    # Formats whose decoders take more than a PNG's have a lower limit: docs/reference/formats.md.
+    for key, (size, pixels) in sizes.items():
         if size > room:
             yield config.origins.finding(f"{key}.max_bytes", f"exceeds bytes_in_flight, which is {room}")
-    if config.pipeline.max_pixels * _BYTES_PER_PIXEL > config.pipeline.worker_memory:
-        yield config.origins.finding("pipeline.max_pixels", "an image of this size does not fit into worker_memory")
+        elif size + pixels * PNG.memory + WORKER_OVERHEAD > memory:
+            yield config.origins.finding(f"{key}.max_pixels", "an image of this size does not fit into worker_memory")
 
 
 def _times(config: Config) -> Iterator[Finding]:

@@ -15,11 +15,8 @@ from imgtag.labels.rules import LabelRule
 from imgtag.plugin.spec import Settings
 from imgtag.types.labels import identity
 from imgtag.types.metadata import MetadataCodec
-from imgtag.types.picture_limits import PictureLimits
+from imgtag.types.picture_limits import WORKER_OVERHEAD, PictureLimits
 from imgtag.types.ref import ObjectRef
-
-_WORKER_OVERHEAD = 64 << 20
-"""Bytes of a worker's memory that are not for the picture as it is decoded: its small copy, the model's tensors."""
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -103,7 +100,7 @@ class PolicyResolver:
             limits=PictureLimits(
                 pixels=limits.max_pixels,
                 frames=pipeline.max_frames,
-                memory=max(0, pipeline.worker_memory - _WORKER_OVERHEAD),
+                memory=max(0, pipeline.worker_memory - WORKER_OVERHEAD),
                 seconds=limits.max_seconds,
             ),
             max_bytes=limits.max_bytes,

@@ -158,7 +158,12 @@ class LimitSettings(Settings):
     """Limits for one object; imgtag refuses an object beyond them."""
 
     max_bytes: Size = Field(default=64 * 1024**2, description="Size of the largest object that imgtag reads.")
-    max_pixels: int = Field(default=100_000_000, gt=0, description="Pixels of the largest image that imgtag decodes.")
+    max_pixels: int = Field(
+        default=100_000_000,
+        gt=0,
+        description="Pixels of the largest image that imgtag decodes; a JPEG decoded at reduced size may have four"
+        " times as many.",
+    )
     max_seconds: float = Field(
         default=30, gt=0, le=3600, description="Seconds that decoding and classifying one image may take."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from imgtag.errors import Undecodable, Unreadable
@@ -36,6 +36,8 @@ class ImageFormat:
     brands: tuple[bytes, ...] = ()
     """Brands of the file type box of ISO 14496-12, major or compatible."""
     extra: str | None = None
+    memory: int = 4
+    """Bytes that decoding takes for a pixel; where a file can need more, more is counted for that file."""
 
 
 def _decoded(name: str, suffixes: str, content_types: str, *magics: bytes) -> ImageFormat:
@@ -60,7 +62,8 @@ JPEG = _decoded("JPEG", ".jpg .jpeg .jpe .jfif .jif .mpo", "image/jpeg image/jpg
 PNG = _decoded("PNG", ".png .apng", "image/png image/apng image/x-png", b"\x89PNG\r\n\x1a\n")
 GIF = _decoded("GIF", ".gif", "image/gif", b"GIF87a", b"GIF89a")
 TIFF = _decoded("TIFF", ".tif .tiff", "image/tiff", b"II*\0", b"MM\0*")
-WEBP = _decoded("WebP", ".webp", "image/webp")
+WEBP = replace(_decoded("WebP", ".webp", "image/webp"), memory=12)
+"""libwebp holds two frames as RGBA and gives away a third."""
 BMP = _decoded("BMP", ".bmp .dib", "image/bmp image/x-ms-bmp")
 AVIF = ImageFormat(
     name="AVIF",
@@ -68,6 +71,7 @@ AVIF = ImageFormat(
     suffixes=(".avif", ".avifs"),
     content_types=("image/avif",),
     brands=(b"avif", b"avis"),
+    memory=8,
 )
 HEIC = ImageFormat(
     name="HEIC",
@@ -76,6 +80,7 @@ HEIC = ImageFormat(
     content_types=("image/heic", "image/heif"),
     brands=(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
     extra="heif",
+    memory=9,  # as YCbCr, as RGB, and what the decoder has not given back
 )
 RAW = _decoded("Camera RAW", ".dng .cr2 .nef .nrw .arw", "image/x-adobe-dng image/x-canon-cr2 image/x-nikon-nef")
 """A TIFF by its first bytes; of a file from a camera only the preview, a JPEG within it, is decoded."""

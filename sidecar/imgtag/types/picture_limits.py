@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORKER_OVERHEAD = 32 << 20
+"""Bytes of a worker's memory that a picture cannot have while it is decoded: for its small copy and the classifier."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureLimits:

@@ -31,7 +31,11 @@ S3 = '[store.s3]\nendpoint = "http://h"\n'
             "[pipeline]\nworker_memory = 100",
             "imgtag.toml:1: pipeline.max_pixels: an image of this size does not fit into worker_memory",
         ),
-        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: exceeds retry_max"),
+        (
+            "[[rules]]\nbucket = 'maps'\nlimits = { max_pixels = 200_000_000 }",
+            "imgtag.toml:3: rules[0].limits.max_pixels: an image of this size does not fit into worker_memory",
+        ),
+        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: is longer than retry_max"),
         ('[plugins]\ndir = "/no/such"', "imgtag.toml:2: plugins.dir: there is no folder /no/such"),
         (
             '[store.directory]\nroot = "/x"\n[writeback]\nstrategy = "copy"',

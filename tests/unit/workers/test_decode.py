@@ -19,7 +19,7 @@ from imgtag.workers.child.decode import Decoded, decode
 from . import pictures
 from .pictures import FORMATS, chunk, corners, encoded, exif, near, noise, png, scene, tiff
 
-LIMITS = PictureLimits(pixels=100_000_000, frames=1_000, memory=704 << 20, seconds=30)
+LIMITS = PictureLimits(pixels=100_000_000, frames=1_000, memory=736 << 20, seconds=30)
 SIZE = (224, 224)
 READABLE = r"\A[\w .,:;()'\\/-]+\Z"
 

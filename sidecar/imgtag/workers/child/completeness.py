@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 MAX_MISSING = 0.1
-"""Of the pixels. About what a classifier crops away at the lower edge; docs/reference/image-formats.md names it."""
+"""Of the pixels. About what a classifier crops away at the lower edge; docs/reference/formats.md names it."""
 FILLINGS = (0x80, 0x55)
 """Values in the place of missing samples; a picture that is used has the first one, a middle grey."""
 _TOLERANCE = 2

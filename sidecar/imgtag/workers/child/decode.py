@@ -72,7 +72,7 @@ _EXTRAS = installed_extras()
 
 _MARGIN = 8 / 7
 """How much larger than the model's input a picture is decoded: what ImageNet models crop away (1 / 0.875)."""
-_REDUCED_JPEG = 4
+REDUCED_JPEG = 4
 """A JPEG that is decoded at half its size or less may have so many times the pixels: phones make 108 million."""
 _FILE_SHARE = 4
 """Of a picture's memory a file that is stored compressed may take the fourth part: it grows by being copied."""
@@ -83,10 +83,6 @@ _FRAME_BYTES = 16
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Bytes of a pixel by mode, where they are not four."""
-_WEBP_BYTES = 12
-"""Bytes of a pixel: libwebp holds two frames as RGBA and gives away a third."""
-_HEIC_BYTES = 9
-"""Bytes of a pixel: libheif holds the picture as YCbCr and as RGB, and what its decoder has not given back."""
 _COMPRESSION, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES, _BITS = 259, 278, 322, 323, 277, 258
 
 _TURNS = {
@@ -262,7 +258,9 @@ def _truncated(source: _Source) -> Undecodable:
 def _read(source: _Source) -> _Reading:
     """Read a file as ``source`` says. Raises Unreadable over a limit, and what decoders raise."""
     if source.format is WEBP:
-        _check_size(headers.webp_canvas(source.data) or (0, 0), source)
+        canvas = headers.webp_canvas(source.data) or (0, 0)
+        _check_size(canvas, source)
+        _check_memory(canvas, WEBP.memory, source)
     if headers.count_frames(source.format, source.data, source.limits.frames) > source.limits.frames:
         message = f"it has more frames than max_frames, which is {source.limits.frames:,}"
         raise Unreadable(message, hint="Raise `[pipeline] max_frames`.", code="too_many_frames")
@@ -275,7 +273,7 @@ def _read(source: _Source) -> _Reading:
 def _read_heic(source: _Source) -> _Reading:
     heic = HeicFile(_padded(source))
     _check_size(heic.size, source)
-    _check_memory(heic.size, _HEIC_BYTES, source)
+    _check_memory(heic.size, HEIC.memory, source)
     raster = heic.raster()
     convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
     small = reduce_to_rgb(raster, source.side, convert)
@@ -371,7 +369,7 @@ def _ink(picture: ImageFile.ImageFile, filling: int) -> int | tuple[int, ...]:
         case "1":
             return 255 if is_first else 0
         case "P":
-            palette = picture.getpalette() or [0]
+            palette = picture.im.getpalette("RGB", "RGB")
             colours_there = [sum(palette[place : place + 3]) for place in range(0, len(palette), 3)]
             return colours_there.index(max(colours_there) if is_first else min(colours_there))
         case mode if mode.startswith("I;16"):
@@ -408,7 +406,7 @@ def _check_size(size: tuple[int, int], source: _Source, decoded: tuple[int, int]
     width, height = size
     limit = source.limits.pixels
     if decoded and decoded != size and decoded[0] * decoded[1] <= limit:
-        limit *= _REDUCED_JPEG
+        limit *= REDUCED_JPEG
     if width * height > limit:
         message = f"{width} x {height} pixels are more than max_pixels allows, which is {source.limits.pixels:,}"
         raise Unreadable(message, hint="Raise `[pipeline] max_pixels`.", code="too_many_pixels")
@@ -432,7 +430,7 @@ def _check_memory(
 def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
     """While a picture is decoded, beside the file."""
     if source.format is WEBP:
-        return _WEBP_BYTES
+        return WEBP.memory
     if source.format is AVIF:
         return headers.avif_bytes_per_sample(source.data) + 2 * len(picture.getbands())
     stored = _STORED.get(picture.mode, 4)
