@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forms import code, page, table
 
-from imgtag.config.schema import Pipeline
+from imgtag.config.schema import PipelineSettings
 from imgtag.types.image_formats import FORMATS, JPEG, RAW, ImageFormat, Support
 from imgtag.types.picture_limits import WORKER_OVERHEAD
 from imgtag.workers.child.completeness import MAX_MISSING
@@ -73,7 +73,7 @@ def image_formats() -> str:
 
 
 def _limits() -> str:
-    pipeline = Pipeline()
+    pipeline = PipelineSettings()
     room = pipeline.worker_memory - WORKER_OVERHEAD - pipeline.max_bytes
     rows = [
         (
