@@ -11,6 +11,7 @@ tests/mutation.md.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def forget_survivors(record: Path) -> None:
 
 def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
     command = [sys.executable, str(Path(__file__).with_name("run.py")), *arguments]
-    subprocess.run(command, cwd=stage, stdout=log, check=True)  # noqa: S603 - of this folder
+    # Each mutant collects its tests once more, so what can be compiled once should be.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, cwd=stage, stdout=log, env=environment, check=True)  # noqa: S603 - of this folder
 
 
 def lay(stage: Path, path: str) -> Path:
@@ -108,7 +111,7 @@ source_paths = ["src"]
 only_mutate = ["{source}"]
 do_not_mutate_patterns = ['log\\.(debug|info|warning|error|exception)\\(']
 pytest_add_cli_args_test_selection = {json.dumps(tests)}
-pytest_add_cli_args = ["-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutation"]
+pytest_add_cli_args = ["--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=mutation"]
 use_git_change_detection = false
 timeout_multiplier = 5
 timeout_constant = 2

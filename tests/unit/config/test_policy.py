@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,12 @@ from hypothesis import strategies as st
 
 from imgtag.config.configuration import Config
 from imgtag.config.globs import compile_glob
-from imgtag.config.policy import PolicyResolver
+from imgtag.config.label_rules import shipped
+from imgtag.config.policy import ObjectPolicy, PolicyResolver
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.rules import LabelRule
+from imgtag.types.metadata import MetadataCodec
+from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.ref import ObjectRef
 
 Load = Callable[..., Config]
@@ -141,3 +147,112 @@ def test_no_key_takes_long(glob: str) -> None:
     """A key of the greatest length that nearly matches: by backtracking each of these takes seconds to days."""
     for key in ("a-" * 512, "a" * 1024, "a/" * 512, "-" * 1024):
         assert not compile_glob(glob).fullmatch(f"{key}!")
+
+
+EVERY_SETTING = """
+[labels]
+top_k = 7
+threshold = 0.3
+decimals = 3
+prefix = "ai_"
+layout = "single"
+keep = ["raw"]
+allow = ["Red Fox", "dog*"]
+deny = ["CAT"]
+mark_key = "secret"
+defaults = false
+[writeback]
+strategy = "none"
+settle = 2.5
+[pipeline]
+max_bytes = "2 MiB"
+max_pixels = 1000
+max_seconds = 4
+max_frames = 5
+worker_memory = "264 MiB"
+[[label_rules]]
+label = ["Tabby", "*cat"]
+rename = "house cat"
+category = "Pet"
+"""
+EVERYTHING = ObjectPolicy(
+    labels=LabelPolicy(
+        top_k=7,
+        threshold=0.3,
+        decimals=3,
+        rules=(LabelRule(labels=("tabby", "*cat"), rename="house cat", category="pet"),),
+        allow=("red fox", "dog*"),
+        deny=("cat",),
+    ),
+    codec=MetadataCodec(prefix="ai_", decimals=3, layout="single", keep=frozenset({"raw"}), key=b"secret"),
+    limits=PictureLimits(pixels=1000, frames=5, memory=200 << 20, seconds=4.0),
+    max_bytes=2 << 20,
+    strategy="none",
+    settle=2.5,
+)
+
+
+def test_every_setting_is_in_the_policy(load_text: Load) -> None:
+    """As the parts that use it take it: names as identities, memory without what a worker needs for itself."""
+    resolver = PolicyResolver(load_text('[store.directory]\nroot = "/x"\n' + EVERY_SETTING))
+
+    assert EVERYTHING == resolver.general
+    assert [EVERYTHING] == list(resolver.all())
+
+
+def test_a_rule_changes_what_it_names_and_nothing_else(load_text: Load) -> None:
+    """Each of its parts is laid over the general one."""
+    rules = """
+[[rules]]
+bucket = "plain"
+[[rules]]
+bucket = "b"
+model = "birds"
+shadow = "newer"
+labels = { threshold = 0.4, prefix = "b_" }
+writeback = { settle = 0 }
+limits = { max_pixels = 7, max_seconds = 9, max_bytes = "1 MiB" }
+"""
+    resolver = PolicyResolver(load_text(S3 + EVERY_SETTING + rules))
+    plain = replace(EVERYTHING, rule=0)
+    changed = replace(
+        EVERYTHING,
+        labels=replace(EVERYTHING.labels, threshold=0.4),
+        codec=replace(EVERYTHING.codec, prefix="b_"),
+        limits=replace(EVERYTHING.limits, pixels=7, seconds=9.0),
+        max_bytes=1 << 20,
+        settle=0.0,
+        model="birds",
+        shadow="newer",
+        rule=1,
+    )
+
+    assert (plain, changed) == (resolver(ObjectRef("plain", "a")), resolver(ObjectRef("b", "a")))
+    assert [plain, changed] == list(resolver.all())
+    assert EVERYTHING == resolver.general
+
+
+def test_the_shipped_label_rules_come_after_ones_own(load_text: Load) -> None:
+    """Unless they are switched off, in general or by a rule; no key is no key."""
+    own = '[[label_rules]]\nlabel = "fox"\ndrop = true\n'
+    off = '[[rules]]\nbucket = "b"\nlabels = { defaults = false }\n'
+    resolver = PolicyResolver(load_text(S3 + own + off))
+    fox = LabelRule(labels=("fox",), drop=True)
+
+    assert fox == resolver.general.labels.rules[0]
+    assert 1 + len(shipped()) == len(resolver.general.labels.rules)
+    assert [(fox,)] == [policy.labels.rules for policy in resolver.all()]
+    assert resolver.general.codec.key is None
+
+
+@pytest.mark.parametrize(
+    ("key", "takes"),
+    [("in/a.jpg", True), ("a.jpg", False), ("in/raw/a.jpg", False), ("extra", True), ("in/raw/extra", False)],
+)
+def test_a_rule_takes_what_one_glob_includes_and_none_excludes(load_text: Load, key: str, takes: bool) -> None:
+    """Of its own bucket alone."""
+    rule = '[[rules]]\nbucket = "b"\ninclude = ["in/**", "extra"]\nexclude = ["**/raw/**", "none"]\n'
+    resolver = PolicyResolver(load_text(S3 + rule))
+
+    assert takes == (resolver(ObjectRef("b", key)) is not None)
+    assert resolver(ObjectRef("c", key)) is None
