@@ -35,7 +35,7 @@ S3 = '[store.s3]\nendpoint = "http://h"\n'
             "[[rules]]\nbucket = 'maps'\nlimits = { max_pixels = 200_000_000 }",
             "imgtag.toml:3: rules[0].limits.max_pixels: an image of this size does not fit into worker_memory",
         ),
-        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: is longer than retry_max"),
+        ("[pipeline]\nretry_first = 400", "imgtag.toml:2: pipeline.retry_first: exceeds retry_max"),
         ('[plugins]\ndir = "/no/such"', "imgtag.toml:2: plugins.dir: there is no folder /no/such"),
         (
             '[store.directory]\nroot = "/x"\n[writeback]\nstrategy = "copy"',
