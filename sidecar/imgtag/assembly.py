@@ -62,7 +62,11 @@ def describe_workers(config: Config) -> str:
 
 def worker_terms(config: Config) -> WorkerTerms:
     """How workers live."""
-    return WorkerTerms(memory=config.pipeline.worker_memory, models=config.models.max_models)
+    return WorkerTerms(
+        memory=config.pipeline.worker_memory,
+        models=config.models.max_models,
+        require_confinement=config.pipeline.require_confinement,
+    )
 
 
 def make_pool(

@@ -24,6 +24,7 @@ from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
 from imgtag.types.ref import Scope
+from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
 
 _HINT = "`imgtag config example` shows every setting."
 
@@ -122,7 +123,8 @@ async def examine(config: Config) -> AsyncIterator[Check]:
     for check in _check_configuration(config):
         yield check
     if config.classifier:
-        yield await _check_model(config)
+        async for check in _check_workers(config):
+            yield check
     for kind, make in parts(config).items():
         async for check in _check_part(kind, make):
             yield check
@@ -139,14 +141,21 @@ def _check_configuration(config: Config) -> Iterator[Check]:
         yield Check(check="configuration", ok=False, message=str(finding), hint=_HINT)
 
 
-async def _check_model(config: Config) -> Check:
+async def _check_workers(config: Config) -> AsyncIterator[Check]:
+    """Whether a worker starts and loads the model, and what confines it."""
     try:
         async with open_labeller(config, pictures=1) as labeller:
-            info = labeller.info()
+            info, granted = labeller.info(), labeller.confinement
     except ImgtagError as error:
-        return Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
+        yield Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
+        return
     findings = "".join(f"; {finding}" for finding in unknown(config, info.known()))
-    return Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
+    yield Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
+    missing = missing_features(granted)
+    message = f"workers are confined by {' and '.join(sorted(granted)) or 'nothing'}"
+    if missing:
+        message += f"; the kernel does not grant {' and '.join(missing)}"
+    yield Check(check="confinement", ok=not missing, message=message, hint=CONFINEMENT_HINT)
 
 
 async def _check_part(kind: Kind, make: Callable[[], Service]) -> AsyncIterator[Check]:

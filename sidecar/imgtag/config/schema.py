@@ -187,6 +187,11 @@ class PipelineSettings(LimitSettings):
         description="Maximum number of frames in an animation. imgtag labels only the first frame that is not blank.",
     )
     worker_memory: Size = Field(default=768 * 1024**2, description="Memory that one worker may use.")
+    require_confinement: bool = Field(
+        default=False,
+        description="Start no worker that Landlock and seccomp do not confine: where the kernel lacks one of them, "
+        "`run` ends with exit code 78. Otherwise that is a warning.",
+    )
     bytes_in_flight: Size = Field(default=128 * 1024**2, description="Bytes of all objects in memory at a time.")
     retry_first: float = Field(
         default=1, gt=0, le=3600, description="Seconds before the first retry; doubled for each further one."

@@ -62,6 +62,11 @@ class Labeller:
         """The model; the first one of the pool unless another is named."""
         return self._pool.infos[spec] if spec else self._pool.info
 
+    @property
+    def confinement(self) -> frozenset[str]:
+        """What confines the workers."""
+        return self._pool.confinement
+
     def vocabulary(self, spec: ModelSpec | None = None) -> Vocabulary:
         """The labels and ancestors that the model can give."""
         return self.info(spec).vocabulary(self._policy)

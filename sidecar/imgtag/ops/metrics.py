@@ -74,6 +74,9 @@ class Metrics:
         self.writes = counter("imgtag_writes_total", "Writes of labels on objects.")
         self.writes_refused = counter("imgtag_writes_refused_total", "Objects indexed but not written on.", "code")
         self.worker_restarts = counter("imgtag_worker_restarts_total", "Worker processes replaced.", "reason")
+        self.worker_confinement = gauge(
+            "imgtag_worker_confinement", "1 for what keeps a compromised worker away from the rest, else 0.", "feature"
+        )
         self.models = gauge("imgtag_models", "Always 1; models in use, by the name rules give them.", "name", "model")
         self.config_reloads = counter(
             "imgtag_config_reloads_total", "Configurations reloaded: taken or refused.", "result"

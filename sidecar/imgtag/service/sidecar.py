@@ -35,6 +35,7 @@ from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import OwnWrites
+from imgtag.workers.confinement import CONFINEMENT_HINT, WORKER_FEATURES, is_memory_hidden, missing_features
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
@@ -70,6 +71,7 @@ class Sidecar:
                 reloader = ModelReloader(ModelResolver(self.config), generations, self.metrics)
                 await reloader.start()
                 self.health.up("workers")
+                self._report_confinement(generations.confinement)
                 known = frozenset[str]().union(*(model.info.known() for model in generations.models.values()))
                 for finding in unknown(self.config, known):
                     log.warning("label_rule_unknown", extra={"reason": str(finding)})
@@ -93,6 +95,18 @@ class Sidecar:
         pool = make_pool(self.config, models=models, known=known)
         pool.on_restart = lambda code: self.metrics.worker_restarts.labels(code).inc()
         return pool
+
+    def _report_confinement(self, granted: frozenset[str]) -> None:
+        for feature in WORKER_FEATURES:
+            self.metrics.worker_confinement.labels(feature).set(feature in granted)
+        self.metrics.worker_confinement.labels("dumpable").set(is_memory_hidden())
+        missing = missing_features(granted)
+        if missing:
+            reason = "a picture that takes a worker over can read the sidecar's files, or reach the network"
+            log.warning(
+                "worker_confinement_incomplete",
+                extra={"missing": list(missing), "reason": reason, "hint": CONFINEMENT_HINT},
+            )
 
     async def _enter(self, stack: AsyncExitStack, name: str, make: Callable[[], _Part]) -> _Part:
         """Enter a part as soon as what it depends on answers."""

@@ -21,6 +21,7 @@ from imgtag.ops import http, logs, notify
 from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
 from imgtag.service.sidecar import Sidecar
+from imgtag.workers.confinement import hide_memory
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
 
     On SIGHUP, ``read`` loads the configuration again: if it is usable, the sidecar drains and continues with it.
     """
+    # Commands that a person runs stay open to a debugger; the service has the credentials for as long as the node runs.
+    hide_memory()
     supervision, config = _Supervision(sidecar, read), sidecar.config
     recent_warnings = RecentWarnings()
     logging.getLogger().addHandler(recent_warnings)

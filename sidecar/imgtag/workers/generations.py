@@ -119,6 +119,11 @@ class ModelGenerations:
         """The models in use by name; "" is the default. A new mapping after each `replace`."""
         return self._models
 
+    @property
+    def confinement(self) -> frozenset[str]:
+        """What confines the workers in use; empty before the first `replace`."""
+        return self._generation.pool.confinement if self._generation else frozenset()
+
     async def replace(self, specs: Mapping[str, ModelSpec], known: Sequence[ModelSpec] = ()) -> None:
         """Load these models and use them instead of those in use. ``known``: as for `WorkerPool`.
 
