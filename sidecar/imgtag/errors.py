@@ -1,22 +1,22 @@
 """Every error that the sidecar raises on purpose.
 
     ImgtagError
-    ├── ConfigError            stop    the configuration cannot be used (exit 78)
+    ├── ConfigError            stop    the configuration is unusable (exit 78)
     ├── PluginError            stop    a plugin cannot be loaded, or breaks its contract
-    ├── ModelError             stop    a model file cannot be used
-    ├── QueryError             drop    a search cannot be understood
-    ├── EventError             drop    a message is no notification
-    ├── Incomparable           drop    there is nothing that similar pictures could be found by
+    ├── ModelError             stop    a model file is unusable
+    ├── QueryError             drop    a query is invalid
+    ├── EventError             drop    a message is not a notification
+    ├── Incomparable           drop    there is nothing to find similar images by
     ├── DocumentError          drop    a document cannot be indexed
     ├── Unavailable            retry   a server, a disk or a share does not answer
-    │   └── BucketAbsent       retry   the bucket itself is not there: nothing is concluded about its keys
-    ├── Conflict               retry   the object changed while it was being worked on
-    ├── WriteRefused           drop    labels must not be written on this object; it is indexed all the same
-    ├── Unreadable             drop    the object may not be read, or is over a limit   (status refused)
-    └── Undecodable            drop    the object is no picture that can be decoded     (status failed)
+    │   └── BucketAbsent       retry   the bucket itself does not exist: imgtag concludes nothing about its keys
+    ├── Conflict               retry   the object changed during the work
+    ├── WriteRefused           drop    labels must not be written to this object; it is indexed nevertheless
+    ├── Unreadable             drop    the object is unreadable, or exceeds a limit     (status refused)
+    └── Undecodable            drop    the object is not a decodable image              (status failed)
 
 The docstring of a class is its default message. ``disposition`` tells the pipeline what to do,
-``hint`` tells a person what to do, ``code`` is what documents, dead letters and metrics carry.
+``hint`` tells a person what to do, and ``code`` appears in documents, dead letters and metrics.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import ClassVar
 
 
 class Disposition(StrEnum):
-    """What becomes of the work that met an error."""
+    """What the pipeline does with the work after an error."""
 
     RETRY = "retry"
     DROP = "drop"
@@ -58,7 +58,7 @@ class PluginError(ImgtagError):
     """A plugin cannot be used."""
 
     default_code = "plugin"
-    default_hint = "Run `imgtag plugins` to see what is installed and why a plugin was not taken."
+    default_hint = "Run `imgtag plugins` to see the installed plugins and why one is unusable."
 
 
 class ModelError(ImgtagError):
@@ -68,7 +68,7 @@ class ModelError(ImgtagError):
 
 
 class QueryError(ImgtagError):
-    """The query cannot be understood."""
+    """The query is invalid."""
 
     disposition = Disposition.DROP
     default_code = "query"
@@ -79,12 +79,12 @@ class QueryError(ImgtagError):
         self.position = position
 
     def caret(self) -> str:
-        """The query with a caret under the place, on two lines."""
+        """The query with a caret under the position, on two lines."""
         return f"{self.query}\n{' ' * self.position}^"
 
 
 class EventError(ImgtagError):
-    """The message is no bucket notification."""
+    """The message is not a bucket notification."""
 
     disposition = Disposition.DROP
     default_code = "event"
@@ -95,7 +95,7 @@ class EventError(ImgtagError):
 
 
 class Incomparable(ImgtagError):
-    """There is nothing that similar pictures could be found by."""
+    """There is nothing to find similar images by."""
 
     disposition = Disposition.DROP
     default_code = "incomparable"
@@ -106,7 +106,7 @@ class DocumentError(ImgtagError):
 
     disposition = Disposition.DROP
     default_code = "document"
-    default_hint = "It breaks the contract of documents; the others of its batch were indexed."
+    default_hint = "It breaks the contract of documents; imgtag indexed the rest of its batch."
 
 
 class Unavailable(ImgtagError):
@@ -117,35 +117,35 @@ class Unavailable(ImgtagError):
 
 
 class BucketAbsent(Unavailable):
-    """The bucket is not there."""
+    """The bucket does not exist."""
 
     default_code = "bucket_absent"
-    default_hint = "Nothing was deleted from the index. Check the endpoint, or mount the folder."
+    default_hint = "imgtag deleted nothing from the index. Check the endpoint, or mount the folder."
 
 
 class Conflict(ImgtagError):
-    """The object changed while it was being worked on."""
+    """The object changed during the work."""
 
     disposition = Disposition.RETRY
     default_code = "conflict"
 
 
 class WriteRefused(ImgtagError):
-    """Labels must not be written on this object."""
+    """Labels must not be written to this object."""
 
     disposition = Disposition.DROP
     default_code = "write_refused"
 
 
 class Unreadable(ImgtagError):
-    """The object may not be read, or is over a limit."""
+    """The object is unreadable, or exceeds a limit."""
 
     disposition = Disposition.DROP
     default_code = "unreadable"
 
 
 class Undecodable(ImgtagError):
-    """The object is no picture that can be decoded."""
+    """The object is not a decodable image."""
 
     disposition = Disposition.DROP
     default_code = "undecodable"
