@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -87,6 +87,8 @@ class Pipeline:
         self._breaker = Breaker(self.limits.backoff)
         self._in_work: dict[int, Delivery] = {}
         self._unexpected: dict[ObjectRef, int] = {}
+        self._buried: set[ObjectRef] = set()
+        """Keys whose letter has no document of a failure beside it; few, as each stands for an unforeseen error."""
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until ``stop`` or until the source ends; then finish what is in flight, within the drain time.
@@ -183,22 +185,31 @@ class Pipeline:
                 await (delivery.ack() if delay is None else delivery.nak(delay))
 
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
-        """Process every difference in ``scope``; try each key until it is done, then acknowledge all of it."""
+        async with self._answering(delivery):
+            try:
+                await self.compare(scope)
+            except Unavailable as error:
+                self._note_failure(error)
+                raise RetryLater(self._schedule_retry(error, str(scope), delivery.attempt)) from error
+
+    async def compare(self, scope: Scope) -> None:
+        """Process every difference between store and index in ``scope``; try each key until it is done.
+
+        Raises Unavailable where store or index cannot be listed to the end.
+        """
         log.info("resync_started", extra={"scope": str(scope)})
         pending = anyio.Semaphore(MAX_RESYNC_PENDING, fast_acquire=True)
         count, failure = 0, None
-        async with self._answering(delivery):
-            try:
-                async with anyio.create_task_group() as keys:
-                    async for hint in self.find_differences(scope):
-                        count += 1
-                        await pending.acquire()
-                        keys.start_soon(self._process_until_done, hint, pending)
-            except* Unavailable as errors:
-                failure = _first(errors)
-            if failure is not None:  # outside of `except*`, which would wrap what is raised there in a group
-                self._note_failure(failure)
-                raise RetryLater(self._schedule_retry(failure, str(scope), delivery.attempt)) from failure
+        try:
+            async with anyio.create_task_group() as keys:
+                async for hint in self.find_differences(scope):
+                    count += 1
+                    await pending.acquire()
+                    keys.start_soon(self._process_until_done, hint, pending)
+        except* Unavailable as errors:
+            failure = _first(errors)
+        if failure is not None:  # outside of `except*`, which would wrap it in a group again
+            raise failure
         log.info("resync_finished", extra={"scope": str(scope), "keys": count})
 
     async def _process_until_done(self, hint: Hint, pending: anyio.Semaphore) -> None:
@@ -227,6 +238,7 @@ class Pipeline:
                 try:
                     outcome = await self.reconcile(hint)
                     self._report(hint, outcome)
+                    recovered = outcome.recovered or ref in self._buried
                     # A document indexed late must not stay over a newer one: where others may have touched the key
                     # meanwhile it is looked at until a look changes nothing.
                     looks = MAX_REPEATED_LOOKS if self.source.features.shared else 0
@@ -246,6 +258,10 @@ class Pipeline:
                     self._breaker.record_success()
                     self._recent.remember(hint)
                     self._unexpected.pop(ref, None)
+                    if recovered:
+                        self._buried.discard(ref)
+                        with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
+                            await self.source.dead.discard([ref])
 
     def _report(self, hint: Hint, outcome: Outcome) -> None:
         result, problem = outcome.result, outcome.not_written
@@ -302,6 +318,7 @@ class Pipeline:
             self._unexpected[hint.ref] = count
             raise RetryLater(self.limits.backoff.delay(attempt)) from error
         self._unexpected.pop(hint.ref, None)
+        self._buried.add(hint.ref)
         await self._bury_object(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
 
     async def _bury_object(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:

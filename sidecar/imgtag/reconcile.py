@@ -63,6 +63,8 @@ class Outcome:
 
     result: Result
     not_written: Problem | None = None
+    recovered: bool = False
+    """The document of an earlier failure was replaced or deleted, so its dead letter is history."""
 
 
 class Poison(Exception):
@@ -80,6 +82,11 @@ class IndexState:
 
     document: Document | None = None
     error: Unavailable | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the document says that the object could not be labelled."""
+        return self.document is not None and self.document["status"] in {"refused", "failed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,8 @@ class Reconciler:
                     return await self.delete_document(hint.ref, index, Result.ABSENT)
                 inspected = inspect(body.state, policy.codec)
                 look = Look(self, hint, index, policy, model, shadow, inspected)
-                return await look.settle_from_headers() or await look.process(body, opened)
+                outcome = await look.settle_from_headers() or await look.process(body, opened)
+                return replace(outcome, recovered=index.failed and outcome.result is not Result.CURRENT)
 
     async def delete_document(self, ref: ObjectRef, index: IndexState, otherwise: Result) -> Outcome:
         """Remove the document where there is one. Raises Unavailable where the index cannot say."""
@@ -142,7 +150,7 @@ class Reconciler:
             return Outcome(result=otherwise)
         with self.metrics.stage("index"):
             await self.index.apply(Delete(document_id(self.site, ref)))
-        return Outcome(result=Result.DELETED)
+        return Outcome(result=Result.DELETED, recovered=index.failed)
 
     async def upsert(self, document: Document) -> None:
         """Index a document; durable on return."""

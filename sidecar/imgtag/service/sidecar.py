@@ -28,6 +28,7 @@ from imgtag.plugin.service import Service
 from imgtag.plugin.source import Source
 from imgtag.plugin.store import Store
 from imgtag.reconcile import Reconciler
+from imgtag.service.index_watch import IndexWatch
 from imgtag.service.model_reloader import ModelReloader
 from imgtag.stages.annotate import Annotator, WriteLimit
 from imgtag.stages.classify import EntryBuilder
@@ -83,7 +84,16 @@ class Sidecar:
                 self.source, self.started = source, True
                 tasks.start_soon(reloader.run)
                 ready()
-                await self._make_pipeline(source, store, indexer, generations).run(stop)
+                pipeline = self._make_pipeline(source, store, indexer, generations)
+                watch = IndexWatch(
+                    indexer=indexer,
+                    store=store,
+                    pipeline=pipeline,
+                    buckets=self.config.context().buckets,
+                    file=self.config.state_dir / "index_id",
+                )
+                tasks.start_soon(watch.run)
+                await pipeline.run(stop)
                 tasks.cancel_scope.cancel("drained")
 
     async def _abandon_start(self, stop: anyio.Event, scope: anyio.CancelScope) -> None:

@@ -360,3 +360,50 @@ async def test_whatever_happens_index_and_objects_agree_in_the_end(bench, seed):
         assert state.metadata["owner"] in "abc"
     assert [] == await letters(bench)
     assert Scope(BUCKET)
+
+
+# Dead letters end with their reason
+
+
+@pytest.mark.parametrize("mended", [True, False], ids=["replaced", "deleted"])
+async def test_a_dead_letter_is_gone_with_its_reason(bench, mended):
+    """Half an image and then the rest, or nothing: the letter does not outlive what it speaks of."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
+    await bench.work_off()
+    assert ["pictures/fox.jpg"] == [str(letter.ref) async for letter in bench.source.dead.list()]
+
+    bench.source.broker.ended = False
+    if mended:
+        bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    else:
+        bench.store.delete(f"{BUCKET}/fox.jpg")
+    await bench.work_off()
+
+    assert [] == [letter async for letter in bench.source.dead.list()]
+
+
+async def test_a_second_look_at_what_failed_keeps_its_letter(bench):
+    """Nothing was tried again, so nothing is known to be better."""
+    hint = bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
+    await bench.work_off()
+    bench.source.broker.ended = False
+    bench.source.send(Hint(ref=hint.ref))
+    await bench.work_off()
+
+    assert 1 == len([letter async for letter in bench.source.dead.list()])
+
+
+async def test_what_a_bug_buried_is_gone_when_it_was_done(bench):
+    """It has no document that says so."""
+    bench.store.put(f"{BUCKET}/odd.jpg", picture("unknown label"))
+    pipeline = bench.pipeline()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            stop = anyio.Event()
+            group.start_soon(pipeline.run, stop)
+            while not [letter async for letter in bench.source.dead.list()]:
+                await anyio.sleep(0.01)
+            bench.store.put(f"{BUCKET}/odd.jpg", picture("red fox"))
+            while [letter async for letter in bench.source.dead.list()]:
+                await anyio.sleep(0.01)
+            stop.set()

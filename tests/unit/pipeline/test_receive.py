@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from imgtag.stages.receive import Recent, is_own_write
+from imgtag.stages.receive import OwnWrites, Recent
 from imgtag.types.event import Hint, Intent
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries, MetadataCodec
-from imgtag.types.ref import ObjectRef
+from imgtag.types.ref import ObjectRef, ObjectState
 
 SITE = "home"
 FOX = ObjectRef("photos", "fox.jpg")
-CODEC = MetadataCodec(key=b"key")
+CODEC = MetadataCodec(keys=(b"key",))
 MARK = Mark(model="m@1", rules="r", content="c", etag="before", etag_after="after", owner=owner_digest(SITE, FOX), at=1)
 
 
@@ -25,12 +25,18 @@ def written(codec: MetadataCodec = CODEC, mark: Mark = MARK) -> dict[str, str]:
 OWN = Hint(ref=FOX, etag="after", sequencer="1", metadata=written())
 
 
+def reports(hint: Hint, site: str = SITE) -> bool:
+    """Whether the event reports the write that was just made."""
+    writes = OwnWrites()
+    writes.remember(ObjectState(ref=FOX, etag='"after"', size=1, modified=0.0, revision="1"))
+    return writes.reports(hint, site, CODEC)
+
+
 @pytest.mark.parametrize("etag", ["after", '"after"'])
 def test_the_event_of_our_own_write_is_recognised(etag: str) -> None:
-    """By its mark and by the ETag that we expected, quoted or not."""
-    assert is_own_write(replace(OWN, etag=etag), SITE, CODEC)
-    quoted = replace(OWN, etag=etag, metadata=written(mark=replace(MARK, etag_after='"after"')))
-    assert is_own_write(quoted, SITE, CODEC)
+    """By its mark and by the ETag that the write gave, quoted or not."""
+    assert reports(replace(OWN, etag=etag))
+    assert not OwnWrites().reports(OWN, SITE, CODEC), "nothing was written by this process"
 
 
 @pytest.mark.parametrize(
@@ -46,18 +52,30 @@ def test_the_event_of_our_own_write_is_recognised(etag: str) -> None:
         replace(OWN, removed=True),
         replace(OWN, intent=Intent.RETRY),
         replace(OWN, intent=Intent.STALE),
-        replace(OWN, metadata=written(MetadataCodec(key=b"another"))),
+        replace(OWN, metadata=written(MetadataCodec(keys=(b"another",)))),
         replace(OWN, metadata={**written(), "imgtag_dog": "0.90"}),
     ],
 )
 def test_any_other_event_is_looked_at(hint: Hint) -> None:
-    """New content, a copy, a deletion, a wish, and what somebody else wrote."""
-    assert not is_own_write(hint, SITE, CODEC)
+    """New content, a copy, a deletion, a request, and what somebody else wrote."""
+    assert not reports(hint)
 
 
 def test_another_sites_write_is_not_ours() -> None:
     """Two sites may share a store."""
-    assert not is_own_write(OWN, "elsewhere", CODEC)
+    assert not reports(OWN, "elsewhere")
+
+
+def test_the_memory_of_writes_is_bounded() -> None:
+    """The oldest write is forgotten first; it is then looked at like any other."""
+    writes = OwnWrites(max_keys=2)
+    states = [ObjectState(ref=ObjectRef("b", name), etag="e", size=1, modified=0.0, revision="1") for name in "abc"]
+    for state in states:
+        writes.remember(state)
+
+    assert [False, True, True] == [writes.is_unchanged(state) for state in states]
+    assert not writes.is_unchanged(replace(states[2], revision="2"))
+    assert not writes.is_unchanged(replace(states[2], etag="f"))
 
 
 EVENT = Hint(ref=FOX, etag="e", sequencer="1", version="v")

@@ -1,0 +1,68 @@
+"""Notices an index that was replaced, also while no sidecar ran, and has everything compared with the new one."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from imgtag.errors import Unavailable
+from imgtag.files.writing import write_atomically
+from imgtag.pipeline import Pipeline
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.store import Store
+from imgtag.types.ref import Scope
+
+log = logging.getLogger(__name__)
+
+PERIOD = 30.0
+"""Seconds between two questions which index is there; each is one small request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexWatch:
+    """Compares the id of the index with the one that a file in the state folder remembers."""
+
+    indexer: Indexer
+    store: Store
+    pipeline: Pipeline
+    buckets: tuple[str, ...]
+    """Those that the rules name; empty: all of the store."""
+    file: Path
+
+    async def run(self) -> None:
+        """Look at the start and from then on, until cancelled."""
+        while True:
+            with suppress(Unavailable):  # without an index, or without a place for the file: the next look may do
+                await self.look()
+            await anyio.sleep(PERIOD)
+
+    async def look(self) -> None:
+        """Compare everything if another index is there. Raises Unavailable."""
+        current = await self.indexer.index_id()
+        known = await to_thread.run_sync(self._read)
+        if not current or current == known:
+            return
+        if known:
+            reason = "another index is in its place; all objects are compared with it"
+            log.warning("index_replaced", extra={"index": current, "reason": reason})
+            for bucket in self.buckets or await self.store.buckets():
+                await self.pipeline.compare(Scope(bucket))
+        # Only now: a comparison that was cut short begins again.
+        await to_thread.run_sync(self._write, current)
+
+    def _read(self) -> str:
+        try:
+            return self.file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _write(self, current: str) -> None:
+        try:
+            write_atomically(self.file, f"{current}\n".encode())
+        except OSError as error:
+            raise Unavailable(f"{self.file}: {error.strerror}", hint="Set `dir` under [state].") from error
