@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -82,12 +83,14 @@ class _Commands(click.Group):
     type=click.Path(path_type=Path),
     help="Configuration file. Default: $IMGTAG_CONFIG, else /etc/imgtag/imgtag.toml, else ./imgtag.toml.",
 )
-@click.option("-v", "--verbose", count=True, help="Show tracebacks of errors.")
+@click.option("-v", "--verbose", count=True, help="Show tracebacks of errors, and what workers print.")
 @click.version_option(__version__, prog_name="imgtag")
 @pass_app
 def cli(app: App, config_file: Path | None, verbose: int) -> None:
     """Label the images of an S3-compatible store, beside the store, and make them searchable."""
     app.config_file, app.verbose = config_file, verbose
+    if verbose:
+        logging.getLogger("imgtag.workers").setLevel(logging.DEBUG)  # so that workers share our stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

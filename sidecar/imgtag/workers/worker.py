@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -21,6 +23,8 @@ from imgtag.errors import ConfigError, ModelError
 from imgtag.models.spec import ModelSpec
 from imgtag.workers import answers, frames
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -259,13 +263,25 @@ def _spawn(terms: WorkerTerms, models: Sequence[ModelSpec]) -> tuple[subprocess.
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                # What a classifier's libraries print is noise, unless somebody is looking for a fault.
+                stderr=subprocess.PIPE if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
                 cwd="/",
                 env=_ENVIRONMENT,
             )
         except OSError:
             ours.close()
             raise
+    if process.stderr is not None:
+        Thread(target=_show_output, args=(process,), daemon=True).start()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, terms.nice)
     return process, ours
+
+
+def _show_output(process: subprocess.Popen[bytes]) -> None:
+    """Copy what a worker prints to our stderr, escaped. It cannot have that itself: it may not write to files."""
+    assert process.stderr is not None, "it was asked for"
+    with process.stderr as lines:
+        for line in lines:
+            text = line.decode("utf-8", "backslashreplace").rstrip("\n")
+            sys.stderr.write(f"worker {process.pid}: {text.encode('unicode_escape').decode()}\n")

@@ -20,14 +20,16 @@ SIZE = (64, 64)  # so large that no picture here is made smaller
 
 
 class MisdeedSettings(Settings):
-    """``claim`` changes what the classifier says of itself; with ``quits`` it says nothing."""
+    """``claim`` changes what the classifier says of itself; with ``quits`` it says nothing; ``prints`` is printed."""
 
     claim: str = ""
     quits: bool = False
+    prints: str = ""
 
 
 class Misdeeds:
     def __init__(self, settings: MisdeedSettings) -> None:
+        sys.stderr.write(f"{settings.prints}\n")
         if settings.quits:
             os._exit(7)
         size = (0,) if settings.claim == "nonsense" else SIZE
@@ -111,3 +113,14 @@ SPEC = PluginSpec(
     factory="misdeeds:Misdeeds",
     runs="worker",
 )
+
+
+class Waiting:
+    def __init__(self, settings: Settings) -> None:
+        self.info = ModelInfo(name="waiting", digest="0" * 64, labels=LABELS, display=LABELS, size=SIZE)
+
+    async def classify(self, images: list) -> list[Scores]:
+        return []
+
+
+WAITING = PluginSpec(name="waiting", kind="classifier", summary="For tests.", factory="misdeeds:Waiting", runs="worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from dataclasses import replace
@@ -14,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
+from imgtag.errors import ImgtagError, ModelError, PluginError, Unavailable, Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers import pool as pool_module
@@ -378,10 +379,33 @@ async def test_an_error_within_the_pool_comes_out_as_it_is() -> None:
 async def test_a_classifier_that_does_not_load_is_said_plainly(
     entry: str, settings: dict[str, str], words: str
 ) -> None:
-    with anyio.fail_after(10), pytest.raises(ModelError, match=words) as caught:
+    with anyio.fail_after(10), pytest.raises((ModelError, PluginError), match=words) as caught:
         async with WorkerPool([ModelSpec(entry=entry, settings=settings)], 2):
             pytest.fail("it must not start")
     assert "\n" not in caught.value.message
+
+
+async def test_a_classifier_that_waits_is_refused_at_its_start(misdeeds: str) -> None:
+    """Workers call plain functions: a coroutine would be no scores, and each picture a dead letter."""
+    with pytest.raises(PluginError, match="`classify` of the classifier plugin 'waiting' is a coroutine"):
+        async with WorkerPool([ModelSpec(entry=misdeeds.replace(":SPEC", ":WAITING"))], 1):
+            pytest.fail("it must not start")
+
+
+@pytest.mark.parametrize(("level", "visible"), [(logging.INFO, False), (logging.DEBUG, True)])
+async def test_what_a_worker_prints_is_shown_to_who_looks_for_a_fault(
+    misdeeds: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, level: int, visible: bool
+) -> None:
+    """With `-v`, or where debug messages are logged."""
+    caplog.set_level(level, "imgtag.workers")
+    shown = ""
+    async with WorkerPool([ModelSpec(entry=misdeeds, settings={"prints": "quack\x1b[2J"})], 1):
+        pass
+
+    with anyio.move_on_after(5 if visible else 0):
+        while "quack" not in (shown := shown + capfd.readouterr().err):
+            await anyio.sleep(0.05)
+    assert visible == ("quack\\x1b[2J" in shown)
 
 
 async def test_a_broken_model_is_said_plainly(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgtag.errors import ImgtagError, ModelError, Undecodable, Unreadable
-from imgtag.plugin_loader import import_entry
+from imgtag.errors import ImgtagError, ModelError, PluginError, Undecodable, Unreadable
+from imgtag.plugin.classifier import Classifier
+from imgtag.plugin_loader import describe, import_entry, load_factory, require_members
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
@@ -21,24 +22,29 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from imgtag.plugin.classifier import Classifier
     from imgtag.workers.child.channel import Channel
 
 _ROUNDING = 1e-3
 """By how much a softmax in low precision may go over 1."""
 _NOTHING = 1e-30
 """A vector of smaller numbers points nowhere."""
+_LOAD_HINT = "`imgtag -v label FILE` shows what it prints."
 
 
 def build(order: Mapping[str, Any]) -> Classifier:
-    """The classifier that a frame asks for. Raises ImgtagError."""
+    """The classifier that a frame asks for. Raises ModelError, PluginError."""
+    name = order["entry"]
     try:
         spec = import_entry(order["entry"])
-        classifier: Classifier = spec.load()(spec.settings.model_validate(order["settings"]))
+        name = spec.name
+        classifier: Classifier = load_factory(spec)(spec.settings.model_validate(order["settings"]))
+        require_members(spec, classifier, Classifier)
     except ImgtagError:
         raise
     except Exception as error:
-        raise ModelError(f"the classifier does not load: {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"the classifier plugin {name!r} does not load: {describe(error)}", hint=_LOAD_HINT
+        ) from error
     return classifier
 
 
