@@ -5,7 +5,7 @@ import re
 import nkeys
 import pytest
 
-from imgtag.errors import Unavailable
+from imgtag.errors import ConfigError, Unavailable
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
 from integration.nats.conftest import listen, until
@@ -89,6 +89,46 @@ async def test_tls_with_client_certificate(make_nats, make, tmp_path, first):
     assert await works(make(server.url, tls_ca=files / "ca.pem", **ours))
     assert (await refused(make(server.url, tls_ca=files / "ca.pem", tls_first=first))).message
     assert "tls_ca" in (await refused(make(server.url, **ours))).hint
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate", "directory"])
+async def test_unusable_ca_file(make, tmp_path, content):
+    """A CA file that is missing, empty, of another kind or a folder is a finding that names setting and file."""
+    path = tmp_path / "ca.pem"
+    if content == "directory":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    error = await misconfigured(make("nats://127.0.0.1:1", tls_ca=path))
+
+    assert error.message.startswith(f"[source.nats] tls_ca: {path}: ")
+    assert "PEM" in error.hint
+
+
+@pytest.mark.parametrize("broken", ["client.pem", "client.key", "encrypted", "other.key"])
+async def test_unusable_certificate(make, tmp_path, broken):
+    """So is our own certificate, or a key that is missing, has a password or belongs to another certificate."""
+    files = certificates(tmp_path / "certificates")
+    key = files / "client.key"
+    if broken == "encrypted":
+        words = ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", files / "encrypted.key"]
+        await anyio.run_process(words)
+        key = files / "encrypted.key"
+    elif broken == "other.key":
+        key = files / "server.key"
+    else:
+        (files / broken).unlink()
+    error = await misconfigured(make("nats://127.0.0.1:1", tls_cert=files / "client.pem", tls_key=key))
+
+    assert error.message.startswith(f"[source.nats] tls_cert, tls_key: {files}/client.pem, {key}: ")
+
+
+async def misconfigured(source):
+    """The finding with which it cannot be entered."""
+    with pytest.raises(ConfigError) as caught:
+        async with source:
+            pass
+    return caught.value
 
 
 async def test_no_password_without_tls(make_nats, make):

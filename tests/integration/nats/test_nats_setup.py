@@ -1,10 +1,12 @@
 """What setup makes is taken back: what others made or changed stays."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from imgtag.errors import ConfigError, Unavailable
+from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
 from integration.nats.publishing import client, notification
@@ -170,3 +172,59 @@ async def test_records_of_another_server_are_refused(nats, make, make_nats):
         assert "--remove" in caught.value.hint
     async with make(f"{nats.url},{server.url}") as source:  # a cluster may be told with more of its servers
         assert [True, True] == [change.done for change in await undone(source, changes)]
+
+
+ACCOUNT = """
+accounts {{ site: {{
+  jetstream: {{ max_streams: {streams}, max_consumers: {consumers} }}
+  users: [ {{ user: "imgtag", password: "p" }} ]
+}} }}
+"""
+
+
+async def test_an_account_with_one_stream(make_nats, make, subject):
+    """Notifications have the stream, and dead letters are files: listed, dropped and discarded as from a stream."""
+    server = make_nats(extra=ACCOUNT.format(streams=1, consumers=3))
+    identity = {"user": "imgtag", "password": "p"}
+    source = make(server.url, **identity)
+    letter = DeadLetter(ref=ObjectRef("photos", "a.jpg"), code="undecodable", reason="r", at=1.0)
+    async with source:
+        planned = await source.setup(apply=False)
+        made = await source.setup(apply=True)
+        assert [] == await source.setup(apply=True)
+        await source.dead.put(letter)
+        await source.dead.put(replace(letter, reason="newer"))
+        async with make(server.url, **identity) as other:
+            (seen,) = [each async for each in other.dead.list()]
+        checks = {check.check: check async for check in source.checks()}
+        dropped = await source.dead.drop([seen.id])
+        await source.dead.put(letter)
+        discarded = await source.dead.discard([letter.ref])
+        left = [each async for each in source.dead.list()]
+
+    assert [change.what for change in planned] == [change.what for change in made]
+    assert 1 == sum("stream" in change.what.split()[0] for change in made)
+    assert ("newer", letter.ref) == (seen.reason, seen.ref)
+    assert checks["dead letters"].ok
+    assert "no more than 1 streams" in checks["dead letters"].message
+    assert (1, 1, []) == (dropped, discarded, left)
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting"),
+    [({"streams": 2, "consumers": 2}, "max_consumers"), ({"streams": 1, "consumers": 3}, "max_streams")],
+    ids=["consumers", "streams"],
+)
+async def test_account_limits_are_named(make_nats, make, limits, setting):
+    """Where the account has no room for what is needed, the hint names the limit that must be raised."""
+    server = make_nats(extra=ACCOUNT.format(**limits))
+    identity = {"user": "imgtag", "password": "p"}
+    if setting == "max_streams":
+        async with client(server.url.replace("//", "//imgtag:p@")) as store:
+            await store.jetstream().add_stream(name="theirs", subjects=["theirs"])
+    async with make(server.url, **identity) as source:
+        with pytest.raises(Unavailable) as caught:
+            await source.setup(apply=True)
+
+    assert "maximum" in caught.value.message
+    assert setting in caught.value.hint

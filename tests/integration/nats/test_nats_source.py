@@ -1,5 +1,6 @@
 """Streams, consumers and what is delivered from them."""
 
+import json
 import time
 
 import anyio
@@ -48,6 +49,22 @@ async def test_no_notification(nats, make, subject):
     assert "not JSON" in delivery.problem.message
     assert delivery.hints == ()
     assert state.messages == 0
+
+
+async def test_one_bad_record(nats, make, subject):
+    """The hints of the good records of a message are delivered beside the bad one, and all are answered for at once."""
+    source = make(nats.url)
+    good, bad = json.loads(notification("photos", "a.jpg")), {"eventName": "s3:ObjectCreated:Put"}
+    async with source, listen(source) as ear, client(nats.url) as store:
+        await source.setup(apply=True)
+        records = [bad, *good["Records"], bad]
+        await store.jetstream().publish(subject, json.dumps({"Records": records}).encode())
+        delivery = await ear.next()
+        await delivery.ack()
+        await ear.silence(0.3)
+
+    assert ["a.jpg"] == [hint.ref.key for hint in delivery.hints]
+    assert {"Records": [bad, bad]} == json.loads(delivery.problem.payload)
 
 
 async def test_two_share(nats, make, subject):
