@@ -2,6 +2,7 @@
 
 import re
 
+import anyio
 import nkeys
 import pytest
 
