@@ -12,6 +12,7 @@ from image_formats import image_formats
 from log_events import log_events
 from measures import metrics
 from plugin_api import plugin_api
+from plugin_examples import plugin_examples
 from queries import query_language
 from settings import settings
 from sources import ROOT
@@ -27,6 +28,7 @@ PAGES = {
     "query": query_language,
     "formats": image_formats,
     "plugin-api": plugin_api,
+    "plugin-examples": plugin_examples,
 }
 
 

@@ -1,21 +1,22 @@
-"""What plugin authors import: every name of `imgtag.plugin`, with its docstring, read from the sources."""
+"""What plugin authors import from `imgtag.plugin`, `imgtag.errors` and `imgtag.testing`, with the docstrings."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from forms import page, prose, slug
 from sources import module
 
-from imgtag import plugin
+from imgtag import plugin, testing
 
 _INTRO = """\
 Import these names from `imgtag.plugin` itself, and errors from `imgtag.errors`. Other modules of the sidecar may change
 between releases, including the ones that define these names. Arguments are frozen dataclasses whose new fields get
 defaults, so that existing plugins keep working; a plugin declares with `api` the version it was made for. [Write a
-plugin](../plugins.md) is the guide; `imgtag.testing.conformance` has the suites that a plugin must pass."""
+plugin](../plugins.md) is the guide; `imgtag.testing` has the suites that a plugin must pass."""
 
 _ERRORS = """\
 Without a message, an error has the text of its class. `hint` tells a person what to do; without one it is the hint of
@@ -45,7 +46,7 @@ def plugin_api() -> str:
     """Return the page."""
     missing = set(plugin.__all__) - {name for path in _MODULES for node in module(path).body for name in _names(node)}
     assert not missing, f"add the modules that define these names to {__file__}: {sorted(missing)}"
-    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)), *_errors())
+    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)), *_errors(), _testing())
 
 
 def _names(node: ast.stmt) -> Iterator[str]:
@@ -84,6 +85,16 @@ def _errors() -> Iterator[str]:
                     arguments = ast.unparse(method.args).removeprefix("self, ")
                     anchor = f"{slug('imgtag.errors')}-{slug(node.name)}"
                     yield f"### `{node.name}` {{ #{anchor} }}\n\n```python\n{node.name}({arguments})\n```"
+
+
+def _testing() -> str:
+    """Return what is for tests: the first paragraph of each docstring."""
+    lines = []
+    for name in testing.__all__:
+        summary = (inspect.getdoc(getattr(testing, name)) or "").partition("\n\n")[0].replace("\n", " ")
+        lines.append(f"- `{name}`: {prose(summary)}")
+    about = prose(inspect.getdoc(testing) or "")
+    return "\n\n".join([f"## `imgtag.testing` {{ #{slug('imgtag.testing')} }}", about, "\n".join(lines)])
 
 
 def _class(path: str, node: ast.ClassDef) -> str:

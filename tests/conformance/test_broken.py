@@ -9,6 +9,8 @@ import pytest
 
 from conformance.broken import classifiers, indexers, services, sources, stores
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of tests run in one process of their own
+
 KINDS = (services, stores, sources, classifiers, indexers)
 BROKEN = [
     pytest.param(kind, name, id=f"{kind.__name__.rpartition('.')[2]}-{name.removeprefix('Test')}")

@@ -15,20 +15,20 @@ from PIL import Image
 
 from docs.pages import ROOT, SITE, blocks
 
-EXAMPLE = ROOT / "examples" / "imgtag_colour_bar"
+EXAMPLES = {path.name: path for path in (ROOT / "examples").iterdir() if (path / "pyproject.toml").exists()}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory) -> Path:
     """Create a virtual environment with the libraries of this one and the example."""
-    folder = tmp_path_factory.mktemp("example")
+    folder = tmp_path_factory.mktemp("examples")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
     script = "import sysconfig; print(sysconfig.get_path('purelib'))"
     there = Path(subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.strip())
     (there / "ours.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    copy = shutil.copytree(EXAMPLE, folder / "source")  # a build leaves files in its source folder
+    copies = [shutil.copytree(path, folder / name) for name, path in EXAMPLES.items()]  # a build leaves files behind
     command = [
         sys.executable,
         "-m",
@@ -40,7 +40,7 @@ def python(tmp_path_factory) -> Path:
         "--no-deps",
         "--no-build-isolation",
     ]
-    subprocess.run([*command, copy], check=True)
+    subprocess.run([*command, *copies], check=True)
     return python
 
 
@@ -50,22 +50,38 @@ def run(python: Path, *arguments: str, cwd: Path) -> str:
     return process.stdout
 
 
-def test_its_own_tests_pass(python):
-    """They include the shipped conformance suite."""
-    output = run(python, "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE), cwd=EXAMPLE)
+@pytest.mark.parametrize("path", EXAMPLES.values(), ids=EXAMPLES)
+def test_its_own_tests_pass(python, path):
+    """The conformance suite that is shipped is among them."""
+    output = run(python, "pytest", "-q", "-p", "no:cacheprovider", str(path), cwd=path)
 
     assert int(re.search(r"(\d+) passed", output)[1]) > 50
 
 
-def test_it_is_listed_and_labels(python, tmp_path):
-    """imgtag finds it by its entry point and runs it in a worker, without further configuration."""
+def test_the_classifier_is_listed_and_labels(python, tmp_path):
+    """It is found by its entry point, and runs in a worker without a warning."""
     (tmp_path / "imgtag.toml").write_text("[classifier.colour-bar]\nbins = 12\n")
     Image.new("RGB", (80, 60), (250, 10, 10)).save(tmp_path / "red.png")
-    listed = [json.loads(line) for line in run(python, "imgtag", "plugins", "--json", cwd=tmp_path).splitlines()]
-    result = json.loads(run(python, "imgtag", "label", "--json", "red.png", cwd=tmp_path))
+    records = [json.loads(line) for line in run(python, "imgtag", "plugins", "--json", cwd=tmp_path).splitlines()]
+    answer = json.loads(run(python, "imgtag", "label", "--json", "red.png", cwd=tmp_path))
 
-    assert ["ok"] == [plugin["status"] for plugin in listed if plugin["name"] == "colour-bar"]
-    assert [{"label": "red", "confidence": 1.0}] == result["labels"]
+    assert {"colour-bar": "ok", "json-folder": "ok"} == {
+        record["name"]: record["status"] for record in records if record["name"] in {"colour-bar", "json-folder"}
+    }
+    assert [{"label": "red", "confidence": 1.0}] == answer["labels"]
+
+
+def test_the_indexer_is_searched_and_checked(python, tmp_path):
+    """The command uses it like a bundled one."""
+    (tmp_path / "pictures").mkdir()
+    text = (
+        f'[state]\ndir = "{tmp_path}/state"\n[store.directory]\nroot = "{tmp_path}/pictures"\n[indexer.json-folder]\n'
+    )
+    (tmp_path / "imgtag.toml").write_text(text)
+    answers = [json.loads(line) for line in run(python, "imgtag", "doctor", "--json", cwd=tmp_path).splitlines()]
+
+    assert [True] == [answer["ok"] for answer in answers if answer["check"] == "folder"]
+    assert "" == run(python, "imgtag", "search", "--json", "fox", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +92,14 @@ def test_the_guide_shows_the_example(block):
     header = re.match(r"# (\S+)\n", block.text)
     if header is None:
         return
-    text, at = (EXAMPLE / header[1]).read_text(), 0
-    for line in filter(None, block.text.splitlines()[1:]):
+    files = [file for path in EXAMPLES.values() if (file := path / header[1]).exists()]
+    assert any(_holds(file.read_text(), block.text.splitlines()[1:]) for file in files), block.text
+
+
+def _holds(text: str, lines: list[str]) -> bool:
+    at = 0
+    for line in filter(None, lines):
         at = text.find(line, at)
-        assert at >= 0, line
+        if at < 0:
+            return False
+    return True

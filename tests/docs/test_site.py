@@ -64,4 +64,4 @@ def test_links_of_the_other_pages_resolve(page):
 def test_tests_that_are_named_exist(page):
     """Every test file that a page names exists."""
     for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)`", read(page)):
-        assert (ROOT / "tests" / name).exists(), name
+        assert (ROOT / "tests" / name).exists() or list((ROOT / "examples").glob(f"*/tests/{name}")), name

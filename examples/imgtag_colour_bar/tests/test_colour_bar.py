@@ -5,8 +5,7 @@ import pytest
 from imgtag_colour_bar import SPEC
 
 from imgtag.plugin import Image
-from imgtag.registry import discover
-from imgtag.testing.conformance import ClassifierConformance
+from imgtag.testing import ClassifierConformance, discover
 
 
 def make(**settings):

@@ -1,19 +1,92 @@
-"""Stores, sources, indexers and classifiers for tests, and the suites that every plugin must pass.
+"""The public face for tests: plugins in memory, the meaning of a query, and the suites that every plugin must pass.
 
-For those who write plugins, and for our own tests; nothing else of the sidecar imports it.
-
-    imgtag.testing.store        MemoryStore: versions, locks, races and failures on request
-    imgtag.testing.source       MemorySource: redelivery, doubled and reordered deliveries
-    imgtag.testing.indexer      MemoryIndexer: searches in plain Python, by the reference meaning of a query
-    imgtag.testing.classifier   ColourClassifier, and HostileClassifier, which kills, hangs and raises
-    imgtag.testing.conformance  one class of tests for each kind of plugin (the only part that needs pytest)
-
-These are real implementations of the contracts in ``imgtag.plugin``, not mocks: what the sidecar does with
-them it does with the others. What goes wrong is said through ``faults``, which all of them have:
+The plugins in memory are real implementations of the contracts in `imgtag.plugin`, not mocks; the sidecar treats them
+like all others. They fail on request, through ``faults``:
 
     store, source, indexer = MemoryStore("photos"), MemorySource(), MemoryIndexer()
-    source.send(store.put("photos/fox.jpg", picture))
+    source.send(store.put("photos/fox.jpg", image))
     indexer.faults.fail(Unavailable(), times=3)
     store.before_rewrite(lambda: store.put("photos/fox.jpg", another))
     source.finish()
+
+Names are loaded on first use, because the suites need pytest and the rest does not.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imgtag.query import parse
+    from imgtag.registry import discover
+    from imgtag.testing.broker import MemoryBroker
+    from imgtag.testing.classifier import ColourClassifier, ColourSettings, HostileClassifier
+    from imgtag.testing.conformance import (
+        ClassifierConformance,
+        IndexerConformance,
+        SourceConformance,
+        SourceUser,
+        StoreConformance,
+        StoreUser,
+    )
+    from imgtag.testing.conformance.corpus import document
+    from imgtag.testing.evaluate import matches, metres, rank_documents
+    from imgtag.testing.faults import Faults
+    from imgtag.testing.indexer import MemoryIndexer
+    from imgtag.testing.service import MemoryService
+    from imgtag.testing.source import MemorySource
+    from imgtag.testing.store import MemoryStore
+
+_HOMES = {
+    "imgtag.query": ("parse",),
+    "imgtag.registry": ("discover",),
+    "imgtag.testing.broker": ("MemoryBroker",),
+    "imgtag.testing.classifier": ("ColourClassifier", "ColourSettings", "HostileClassifier"),
+    "imgtag.testing.conformance": (
+        "ClassifierConformance", "IndexerConformance", "SourceConformance", "SourceUser", "StoreConformance",
+        "StoreUser",
+    ),
+    "imgtag.testing.conformance.corpus": ("document",),
+    "imgtag.testing.evaluate": ("matches", "metres", "rank_documents"),
+    "imgtag.testing.faults": ("Faults",),
+    "imgtag.testing.indexer": ("MemoryIndexer",),
+    "imgtag.testing.service": ("MemoryService",),
+    "imgtag.testing.source": ("MemorySource",),
+    "imgtag.testing.store": ("MemoryStore",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ClassifierConformance",
+    "ColourClassifier",
+    "ColourSettings",
+    "Faults",
+    "HostileClassifier",
+    "IndexerConformance",
+    "MemoryBroker",
+    "MemoryIndexer",
+    "MemoryService",
+    "MemorySource",
+    "MemoryStore",
+    "SourceConformance",
+    "SourceUser",
+    "StoreConformance",
+    "StoreUser",
+    "discover",
+    "document",
+    "matches",
+    "metres",
+    "parse",
+    "rank_documents",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,11 +1,11 @@
 """The suites that a plugin must pass: one class of tests for each kind.
 
-Subclass the one for your kind in a test module of yours, and give it the fixtures that its docstring names:
+Subclass the one for your kind in a test module of your own, and provide the fixtures that its docstring names:
 
     import pytest
-    from imgtag.testing.conformance import StoreConformance, StoreUser
+    from imgtag.testing import StoreConformance, StoreUser
 
-    class Somebody(StoreUser):                  # changes objects behind the sidecar's back
+    class Somebody(StoreUser):                  # changes objects without the sidecar knowing
         bucket = "conformance"
         async def put(self, key, data, metadata=None): ...
         async def delete(self, key): ...
@@ -21,16 +21,16 @@ Subclass the one for your kind in a test module of yours, and give it the fixtur
         def connect(self, user):
             return lambda: MyStore(MySettings(...), context)
 
-``connect`` makes a new instance each time over the same things, not entered yet: suites open a second one to
-see what outlives the first. Each test begins with things of its own (an empty bucket, queue or index). A test
-that fails names the property that is missing.
+``connect`` makes a new instance each time, over the same bucket, queue or index, and does not enter it: suites open a
+second one to see what outlives the first. Each test starts with a bucket, queue or index of its own, which is empty.
+The name of a failing test is the property that is missing.
 
-The suites need pytest and anyio's plugin for it, which comes with anyio; they run on asyncio.
+The suites need pytest, and anyio's plugin for it, which comes with anyio. They run on asyncio.
 """
 
 import pytest
 
-_SUITES = ("service", "store", "source", "search", "indexer", "classifier")
+_SUITES = ("service", "store", "source", "search", "indexer", "processes", "classifier")
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
 from imgtag.testing.conformance.classifier import ClassifierConformance  # noqa: E402 - once they are registered
