@@ -40,15 +40,21 @@ class Database:
     naming the file, where SQLite or the file system fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._readers: deque[_Connection] = deque()
         self._writers: deque[_Connection] = deque()
 
     def prepare(self) -> None:
         """Create the file, or bring an older one up to date. Raises PluginError where it is not an index."""
         with map_error(self.path):
-            _prepare(self.path)
+            if not self.is_missing():
+                _prepare(self.path)
+
+    def is_missing(self) -> bool:
+        """Tell whether there is no file, and none may be created."""
+        return self._read_only and not self.path.exists()
 
     def read(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Run read-only work on one state of the index."""

@@ -45,7 +45,7 @@ class SqliteIndexer(ServiceBase):
     """
 
     def __init__(self, settings: SqliteSettings, context: PluginContext) -> None:
-        self._database = Database(settings.path or context.state_dir / "index.sqlite3")
+        self._database = Database(settings.path or context.state_dir / "index.sqlite3", read_only=context.read_only)
 
     async def __aenter__(self) -> Self:
         self._reading, self._writing = CapacityLimiter(MAX_READERS), CapacityLimiter(1)
@@ -88,6 +88,8 @@ class SqliteIndexer(ServiceBase):
 
     async def count(self, site: str, scope: Scope) -> int:
         """Return how many documents `scan` would yield."""
+        if self._database.is_missing():
+            return 0
         return await self._read(partial(search.count, site=site, scope=scope))
 
     async def known(self, words: Sequence[str]) -> frozenset[str]:
@@ -100,6 +102,9 @@ class SqliteIndexer(ServiceBase):
 
     async def checks(self) -> AsyncIterator[Check]:
         """Look at the file, at its health, and at the free space beside it."""
+        if self._database.is_missing():
+            yield Check(check="index", ok=True, message=f"{self._database.path} does not exist yet; `run` creates it")
+            return
         limiter = CapacityLimiter(1)
         for check in (check_file, check_health, check_space):
             try:

@@ -22,27 +22,30 @@ from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
 
 
-def make_source(config: Config) -> Source:
+def make_source(config: Config, *, read_only: bool = False) -> Source:
     """The configured source, not yet entered."""
-    return cast("Source", _make(config, config.require("source"), Source))
+    return cast("Source", _make(config, config.require("source"), Source, read_only=read_only))
 
 
-def make_store(config: Config, notification_target: NotificationTarget | None = None) -> Store:
+def make_store(
+    config: Config, notification_target: NotificationTarget | None = None, *, read_only: bool = False
+) -> Store:
     """The configured store, not yet entered. ``notification_target`` is needed only to set it up."""
-    return cast("Store", _make(config, config.require("store"), Store, notification_target=notification_target))
+    context = {"notification_target": notification_target, "read_only": read_only}
+    return cast("Store", _make(config, config.require("store"), Store, **context))
 
 
-def make_indexer(config: Config) -> Indexer:
+def make_indexer(config: Config, *, read_only: bool = False) -> Indexer:
     """The configured indexer, not yet entered."""
-    return cast("Indexer", _make(config, config.require("indexer"), Indexer))
+    return cast("Indexer", _make(config, config.require("indexer"), Indexer, read_only=read_only))
 
 
-def parts(config: Config) -> dict[Kind, Callable[[], Service]]:
+def parts(config: Config, *, read_only: bool = False) -> dict[Kind, Callable[[], Service]]:
     """How to make the configured parts, in the order in which a sidecar starts them."""
     makers: dict[Kind, Callable[[], Service]] = {
-        "indexer": partial(make_indexer, config),
-        "store": partial(make_store, config),
-        "source": partial(make_source, config),
+        "indexer": partial(make_indexer, config, read_only=read_only),
+        "store": partial(make_store, config, read_only=read_only),
+        "source": partial(make_source, config, read_only=read_only),
     }
     return {kind: make for kind, make in makers.items() if config.selected(kind)}
 

@@ -125,7 +125,7 @@ async def examine(config: Config) -> AsyncIterator[Check]:
     if config.classifier:
         async for check in _check_workers(config):
             yield check
-    for kind, make in parts(config).items():
+    for kind, make in parts(config, read_only=True).items():
         async for check in _check_part(kind, make):
             yield check
     if config.indexer and config.store:
@@ -171,7 +171,7 @@ async def _check_part(kind: Kind, make: Callable[[], Service]) -> AsyncIterator[
 async def _check_agreement(config: Config) -> AsyncIterator[Check]:
     """Whether a bucket with indexed objects appears empty: a wrong endpoint, or a share that is not mounted."""
     try:
-        async with make_indexer(config) as indexer, make_store(config) as store:
+        async with make_indexer(config, read_only=True) as indexer, make_store(config, read_only=True) as store:
             for bucket in await store.buckets():
                 scope = Scope(bucket)
                 count = await indexer.count(config.site.name, scope)

@@ -25,7 +25,7 @@ def command(app: App, names: tuple[str, ...]) -> int:
 
 async def _print(config: Config, names: tuple[str, ...]) -> int:
     """Policies on stdout; which server each is for, on stderr."""
-    configured = {config.require(kind).name: (kind, make) for kind, make in parts(config).items()}
+    configured = {config.require(kind).name: (kind, make) for kind, make in parts(config, read_only=True).items()}
     unknown = [name for name in names if name not in configured]
     if unknown:
         hint = f"Configured: {', '.join(configured)}."

@@ -85,7 +85,8 @@ class PluginContext:
     keeps. It is not created for you, and other plugins use it too: create it, and choose a file name of your own.
     ``buckets`` are those that the rules name, empty where the store decides; ``strategies`` are those by which labels
     are written. ``store`` holds the settings of the configured store (a watching source takes its defaults from
-    there). ``notification_target`` is that of the source, for a store that is being set up.
+    there). ``notification_target`` is that of the source, for a store that is being set up. With ``read_only`` nothing
+    may be created, not even on entering: `imgtag doctor` only looks.
     """
 
     site: str
@@ -94,6 +95,7 @@ class PluginContext:
     strategies: frozenset[str] = frozenset()
     store: Settings | None = None
     notification_target: NotificationTarget | None = None
+    read_only: bool = False
 
 
 def import_object(path: str) -> Any:

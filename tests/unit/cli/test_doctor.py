@@ -66,3 +66,15 @@ def test_to_is_for_send(file, capsys):
     assert 2 == main(["--config", file, "doctor", "--to", "photos"])
 
     assert "--send" in capsys.readouterr().err
+
+
+def test_doctor_creates_no_index(tmp_path, capsys):
+    """It only looks: what is missing is for `imgtag run`, which may be another user."""
+    (tmp_path / "pictures").mkdir()
+    file = tmp_path / "imgtag.toml"
+    file.write_text(f'[store.directory]\nroot = "{tmp_path}/pictures"\n[state]\ndir = "{tmp_path}/state"\n')
+
+    assert 0 == main(["--config", str(file), "doctor"])
+
+    assert "index.sqlite3 does not exist yet" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("index.sqlite3*"))

@@ -1,4 +1,4 @@
-"""``imgtag demo``: the whole sidecar on sample pictures in a temporary folder."""
+"""``imgtag demo``: the whole sidecar on sample images in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.demo.output import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
 from imgtag.cli.demo.samples import SAMPLES, Sample
 from imgtag.cli.search import describe_labels
+from imgtag.cli.terminal import escape
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unavailable
@@ -42,9 +43,9 @@ listen = ""
 
 
 @click.command(name="demo")
-@click.option("--once", is_flag=True, help="End when the pictures are done, instead of watching the folder.")
+@click.option("--once", is_flag=True, help="Exit when the images are labelled, instead of watching the folder.")
 def command(*, once: bool) -> int:
-    """Label sample pictures in a temporary folder, show what was written, search them, watch the folder."""
+    """Label sample images in a temporary folder, show what was written, search them, and watch the folder."""
     logging.disable(logging.WARNING)
     with TemporaryDirectory(prefix="imgtag-demo-") as folder:
         anyio.run(_demo, Path(folder), not once and sys.stdout.isatty())
@@ -53,7 +54,7 @@ def command(*, once: bool) -> int:
 
 async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
     console = Console()
-    config = await anyio.to_thread.run_sync(_configured, folder)
+    config = await anyio.to_thread.run_sync(_write_config, folder)
     pictures = folder / "pictures"
     stop = anyio.Event()
     async with make_indexer(config) as indexer, anyio.create_task_group() as tasks:
@@ -67,7 +68,7 @@ async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
         stop.set()
 
 
-def _configured(folder: Path) -> Config:
+def _write_config(folder: Path) -> Config:
     (folder / "pictures").mkdir()
     file = folder / "imgtag.toml"
     file.write_text(_CONFIG.format(root=folder / "pictures", state=folder / "state"), encoding="utf-8")
@@ -81,24 +82,24 @@ async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
 
 async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, LabelNames]) -> None:
     await show_labels(console, indexer, names)
-    await _attributes(console, store, SAMPLES[0])
+    await _show_attributes(console, store, SAMPLES[0])
     for query in SEARCHES:
-        found = [Text(f"  {hit['key']}  ({describe_labels(hit, names)})") for hit in await hits(indexer, query)]
+        lines = [Text(f"  {escape(hit['key'])}  ({describe_labels(hit, names)})") for hit in await hits(indexer, query)]
         console.print(Text(f"\n$ imgtag search {query}", style="bold"))
-        console.print(*(found or [Text("  nothing")]), sep="\n")
+        console.print(*(lines or [Text("  nothing")]), sep="\n")
 
 
-async def _attributes(console: Console, store: Store, sample: Sample) -> None:
+async def _show_attributes(console: Console, store: Store, sample: Sample) -> None:
     state = await store.stat(ObjectRef("pictures", sample.name))
     if state is None:
-        raise Unavailable(f"{sample.name} was removed meanwhile")
-    console.print(Text(f"\nWhat is written on {sample.name}, as extended attributes:", style="bold"))
+        raise Unavailable(f"{sample.name} was removed in the meantime")
+    console.print(Text(f"\nExtended attributes of {sample.name}:", style="bold"))
     for name, value in sorted(state.metadata.items()):
-        console.print(Text(f"  user.{name} = {value}"))
+        console.print(Text(escape(f"  user.{name} = {value}")))
 
 
 async def _watch(console: Console, indexer: Indexer, pictures: Path) -> None:
-    console.print(f"\nWatching {pictures}: copy pictures there. Ctrl-C ends and removes the folder.")
+    console.print(f"\nWatching {pictures}: copy images there. Ctrl-C stops and removes the folder.")
     try:
         await show_news(console, indexer)
     except anyio.get_cancelled_exc_class():

@@ -1,4 +1,4 @@
-"""What the demos show: the samples, how far the labelling is, the labels, and what is new."""
+"""What the demos show: the samples, the progress, the labels, and new images."""
 
 from __future__ import annotations
 
@@ -21,64 +21,64 @@ from imgtag.query import parse
 from imgtag.types.document import Document
 
 SEARCHES = ("cat", "palace@0.3", "near:28.4,-80.6,50km")
-"""Queries that the samples answer."""
-_PATIENCE = 120.0
-"""Seconds until the pictures must be done, on the slowest machine."""
+"""Queries that find samples."""
+_MAX_SECONDS = 120.0
+"""Until the samples must be labelled, on the slowest machine."""
 
 
-def _fine() -> None:
-    """Nothing is the matter."""
+def _ok() -> None:
+    """Nothing is wrong."""
 
 
 async def hits(indexer: Indexer, query: str) -> list[Document]:
-    """What a query finds, newest first."""
+    """The documents that a query finds, newest first."""
     return list((await indexer.search(SearchRequest(query=parse(query), limit=100))).hits)
 
 
 def copy_with_credits(console: Console, folder: Path) -> None:
-    """Copy the samples to ``folder``, and say whose they are. Raises ImgtagError."""
-    console.print(f"Copying {len(SAMPLES)} pictures to {folder}; their times and places are made up:")
+    """Copy the samples to ``folder``, and print their credits. Raises ImgtagError."""
+    console.print(f"Copying {len(SAMPLES)} images to {folder}; their times and places are made up:")
     for sample in copy_samples(folder):
         console.print(Text(f"  {sample.name}: {sample.credit}", style="dim"))
 
 
-async def show_progress(console: Console, indexer: Indexer, check: Callable[[], None] = _fine) -> dict[str, float]:
-    """A bar until the samples are labelled; when each was found first, by key, in monotonic seconds.
+async def show_progress(console: Console, indexer: Indexer, check: Callable[[], None] = _ok) -> dict[str, float]:
+    """Show a bar until the samples are labelled; returns when each was indexed, by key, in monotonic seconds.
 
     ``check`` is called before each look, and may raise. Raises TimeoutError.
     """
-    found: dict[str, float] = {}
-    with Progress(console=console) as progress, anyio.fail_after(_PATIENCE):
+    indexed: dict[str, float] = {}
+    with Progress(console=console) as progress, anyio.fail_after(_MAX_SECONDS):
         task = progress.add_task("labelling", total=len(SAMPLES))
-        while len(found) < len(SAMPLES):
+        while len(indexed) < len(SAMPLES):
             check()
             await anyio.sleep(0.05)
             for hit in await hits(indexer, ""):
-                found.setdefault(hit["key"], time.monotonic())
-            progress.update(task, completed=len(found))
-    return found
+                indexed.setdefault(hit["key"], time.monotonic())
+            progress.update(task, completed=len(indexed))
+    return indexed
 
 
 async def show_labels(console: Console, indexer: Indexer, names: Mapping[str, LabelNames]) -> None:
-    """A table of all labelled pictures; ``names`` is how each model shows its labels."""
-    table = Table("picture", "labels", "taken", title="What the index knows", title_justify="left")
+    """Show a table of all labelled images; ``names`` is how each model displays its labels."""
+    table = Table("image", "labels", "taken", title="In the index", title_justify="left")
     for hit in await hits(indexer, ""):
         table.add_row(Text(escape(hit["key"])), Text(describe_labels(hit, names)), str(hit["when_day"]))
     console.print(table)
 
 
-async def show_news(console: Console, indexer: Indexer, check: Callable[[], None] = _fine) -> None:
-    """Each picture that is labelled, refused or given up from now on, until ``check`` raises."""
+async def show_news(console: Console, indexer: Indexer, check: Callable[[], None] = _ok) -> None:
+    """Show each image that is labelled, refused or given up from now on, until ``check`` raises."""
     known = {hit["id"]: hit["etag"] for hit in await hits(indexer, "")}
     while True:
         check()
         await anyio.sleep(0.5)
-        for line in _news(await hits(indexer, "status:*"), known):
+        for line in _describe_news(await hits(indexer, "status:*"), known):
             console.print(Text(line))
 
 
-def _news(found: list[Document], known: dict[str, str]) -> Iterator[str]:
-    for hit in found:
+def _describe_news(documents: list[Document], known: dict[str, str]) -> Iterator[str]:
+    for hit in documents:
         if known.get(hit["id"]) != hit["etag"]:
             known[hit["id"]] = hit["etag"]
             yield f"  {escape(hit['key'])}: {describe_labels(hit)}"

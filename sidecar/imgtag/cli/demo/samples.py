@@ -1,4 +1,4 @@
-"""Pictures for the demo, from packages that bring them along."""
+"""Sample images for the demo, from packages that include them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgtag.errors import ImgtagError
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A picture of a package, the name it gets, the made-up time and place it gets, and its attribution."""
+    """An image of a package, its name, time and place in the demo, which are made up, and its credit."""
 
     package: str
     path: str
@@ -28,7 +28,7 @@ class Sample:
         file = Path(spec.origin or "").parent / self.path if spec else Path()
         if not file.is_file():
             raise ImgtagError(
-                f"the demo's pictures are not installed ({self.package})", hint="pip install 'imgtag-sidecar[demo]'"
+                f"the demo's images are not installed ({self.package})", hint="pip install 'imgtag-sidecar[demo]'"
             )
         return file
 
@@ -94,7 +94,7 @@ SAMPLES = (
 
 
 def copy_samples(folder: Path) -> Iterator[Sample]:
-    """Write the samples below ``folder`` as JPEGs with EXIF; yields each when it is there."""
+    """Write the samples below ``folder`` as JPEGs with EXIF; yields each once it is written."""
     for sample in SAMPLES:
         target = folder / sample.name
         target.parent.mkdir(parents=True, exist_ok=True)
