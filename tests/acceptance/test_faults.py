@@ -49,6 +49,7 @@ class World:
             f'[source.nats]\nurl = "{nats.replace("http", "nats")}"\nsubject = "{SUBJECT}"\nack_wait = 5\npark = 1\n'
             f'[indexer.meilisearch]\nurl = "{index}"\napi_key = "{self.index["key"]}"\nindex = "{self.index["uid"]}"\n'
             f'{rules}[state]\ndir = "{site.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
+            f'[labels]\nmark_key = "shared"\n'
             f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
         )
         return site

@@ -120,7 +120,7 @@ async def _examine(config: Config, report: Report) -> None:
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, in the order in which a sidecar starts."""
-    for check in _check_configuration(config):
+    for check in (*_check_configuration(config), *_check_mark_key(config)):
         yield check
     if config.classifier:
         async for check in _check_workers(config):
@@ -139,6 +139,17 @@ def _check_configuration(config: Config) -> Iterator[Check]:
         yield Check(check="configuration", ok=True, message=str(config.path or "environment and defaults"))
     for finding in findings:
         yield Check(check="configuration", ok=False, message=str(finding), hint=_HINT)
+
+
+def _check_mark_key(config: Config) -> Iterator[Check]:
+    """Without a key, whoever may upload decides the labels; on a folder the first start makes one."""
+    if config.labels.mark_key is not None:
+        keys = len(PolicyResolver(config).general.codec.keys)
+        yield Check(check="mark key", ok=True, message=f"{keys} key{'s' * (keys > 1)}; the first signs, all verify")
+    elif config.store is not None and config.store.name != "directory":
+        message = "there is none, so anyone who may upload can forge labels"
+        hint = "Run `imgtag setup`, or set `mark_key_file` under [labels]; all sidecars of a site share one key."
+        yield Check(check="mark key", ok=False, message=message, hint=hint)
 
 
 async def _check_workers(config: Config) -> AsyncIterator[Check]:

@@ -11,6 +11,8 @@ from anyio import to_thread
 
 from imgtag.assembly import make_indexer, make_source, make_store
 from imgtag.config.configuration import Config
+from imgtag.config.mark_key import FILE as MARK_KEY
+from imgtag.config.mark_key import create_mark_key
 from imgtag.errors import ConfigError, ImgtagError
 from imgtag.jobs.setup_record import SetupEntry, SetupRecord
 from imgtag.plugin.service import Change, Service
@@ -32,14 +34,20 @@ class Setup:
 
     async def plan(self) -> list[Change]:
         """What is missing; with a hint, what cannot be created yet. Raises Unavailable, ConfigError."""
-        changes: list[Change] = []
+        changes = [Change(what=self._mark_key)] if self._lacks_mark_key else []
         for kind in ORDER:
             async with self._make_part(kind) as part:
                 changes += await part.setup(apply=False)
         return changes
 
     async def create(self) -> AsyncIterator[Change]:
-        """Create what is missing; a change that failed is not done. Raises as `plan`; the record keeps what is done."""
+        """Create what is missing; a change that failed is not done. Raises as `plan`; the record keeps what is done.
+
+        The mark key comes first and is never undone: the labels that it signs stay on the objects.
+        """
+        if self._lacks_mark_key:
+            await to_thread.run_sync(create_mark_key, self._config.state_dir)
+            yield Change(what=self._mark_key, done=True)
         for kind in ORDER:
             async with self._make_part(kind) as part:
                 planned = self._entries(kind, await part.setup(apply=False))
@@ -49,6 +57,15 @@ class Setup:
                 await to_thread.run_sync(self.record.replace, planned, created)
             for change in changes:
                 yield change
+
+    @property
+    def _lacks_mark_key(self) -> bool:
+        return self._config.labels.mark_key is None
+
+    @property
+    def _mark_key(self) -> str:
+        path = self._config.state_dir / MARK_KEY
+        return f"mark key {path}, which every sidecar of the site {self._config.site.name} needs a copy of"
 
     async def recorded(self) -> list[SetupEntry]:
         """What was created for this site and not undone, in the order of undoing."""

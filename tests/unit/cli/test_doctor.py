@@ -57,7 +57,7 @@ def test_failed_checks_have_hints(file, capsys):
 
     checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     failed = {check["check"]: check["hint"] for check in checks if not check["ok"]}
-    assert ["store", "source", "put"] == list(failed)
+    assert ["mark key", "store", "source", "put"] == list(failed)
     assert all(failed.values())
 
 

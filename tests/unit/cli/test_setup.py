@@ -112,8 +112,10 @@ class Site:
         self.put({"theirs": 1})
         self.configure()
 
-    def configure(self, *, name: str = "home", world: Path | None = None, state: str = "state", **trouble: str) -> None:
-        """``trouble`` is that of each kind."""
+    def configure(
+        self, *, name: str = "home", world: Path | None = None, state: str = "state", key: str = "k", **trouble: str
+    ) -> None:
+        """``trouble`` is that of each kind; ``key`` signs marks."""
         tables = [
             f'[{kind}.acme]\nworld = "{world or self.world}"\ntrouble = "{trouble.get(kind, "")}"'
             for kind in ("indexer", "source", "store")
@@ -121,6 +123,7 @@ class Site:
         (self.folder / "imgtag.toml").write_text(
             "\n".join(tables) + f'\n[site]\nname = "{name}"\n[state]\ndir = "{self.folder / state}"\n'
             f'[plugins]\ndir = "{self.folder / "drop-ins"}"\n[[rules]]\nbucket = "photos"\n'
+            + (f'[labels]\nmark_key = "{key}"\n' if key else "")
         )
 
     def setup(self, *arguments: str, code: int = 0) -> Said:
@@ -321,3 +324,20 @@ def test_record_that_cannot_be_kept(site: Site) -> None:
 
     assert "[state]" in talk
     assert ["theirs"] == site.things()
+
+
+def test_a_mark_key_is_created_once_and_stays(site: Site) -> None:
+    """It is not undone: the labels that it signs stay on the objects. The next setup finds it."""
+    site.configure(key="")
+    file = site.folder / "state" / "mark_key"
+
+    lines, _ = site.setup("--yes")
+    assert f"missing: mark key {file}" in lines[0]
+    assert f"created: mark key {file}" in lines[5]
+    assert 0o600 == file.stat().st_mode & 0o777
+    key = file.read_text()
+
+    assert ([], "nothing is missing\n") == site.setup("--yes")
+    site.setup("--remove", "--yes")
+    assert key == file.read_text()
+    assert not any("mark key" in line for line in site.setup("--yes")[0])
