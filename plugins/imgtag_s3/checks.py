@@ -226,13 +226,17 @@ class StoreChecks:
 
     def _try_writeback(self) -> str:
         condition = self._probe.if_match()
+        copies = self._probe.copy_makes_version()
+        versioned = f"with versions: {'copy' if copies else 'put'}, verified afterwards"
         if condition.atomic:
-            return f"objects without versions: put, {condition.describe()}; with versions: copy, verified afterwards"
+            return f"objects without versions: put, {condition.describe()}; {versioned}"
         if self._strategies & {"auto", "put"}:
-            plain = [bucket for bucket in self._bucket_names if not self._buckets.versioning(bucket).status]
+            plain = [name for name in self._bucket_names if not (copies and self._buckets.versioning(name).status)]
             if plain:
                 raise NotWritten(f"objects in {', '.join(plain)} are indexed, not written: {condition.describe()}")
-        return f"objects without versions: none is written, {condition.describe()}; with versions: copy"
+        if not copies:
+            versioned = "nor with versions: a copy makes none"
+        return f"objects without versions: none is written, {condition.describe()}; {versioned}"
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def rewrite_parts(
     client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...], send: SendPart
 ) -> str:
     """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse, WriteRefused."""
-    upload = _create_upload(client, state, headers)
+    upload = _create_upload(client, state, headers, parts)
     try:
         etags = {part: send(upload, part) for part in parts}
         if _multipart_etag(etags.values()) not in {state.etag, None}:
@@ -99,8 +99,11 @@ def rewrite_parts(
         raise
 
 
-def _create_upload(client: Client, state: ObjectState, headers: Mapping[str, str]) -> str:
+def _create_upload(client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...]) -> str:
     sums = state.native.checksums
+    if CHECKSUM + "crc64nvme" in sums and not any(part.checksums for part in parts):
+        # Servers add it by themselves. Where it is named, versitygw requires it of each part, and shows it of none.
+        sums = {}
     names = [name.removeprefix(CHECKSUM).upper() for name in sums if name != CHECKSUM_TYPE]
     kind = {CHECKSUM_TYPE: sums[CHECKSUM_TYPE]} if CHECKSUM_TYPE in sums else {}
     algorithm = {f"{CHECKSUM}algorithm": names[0], **kind} if names else {}

@@ -15,10 +15,12 @@ from typing import Any
 
 from imgtag.errors import WriteRefused
 from imgtag.files.writing import write_atomically
-from imgtag_s3.client import Client
+from imgtag.types.ref import ObjectRef
+from imgtag_s3.client import Client, copy_source
 from imgtag_s3.errors import NoResponse, S3Error, map_request_error
 from imgtag_s3.races import KEYS, RaceResult, run_races
 from imgtag_s3.settings import S3StoreSettings
+from imgtag_s3.versions import Versions
 
 _KEY = "probe"
 _NAMES = {"imgtag_red+fox": "0.59", "imgtag_caf%c3%a9": "0.10", "imgtag-labels": "red+fox=0.59"}
@@ -54,13 +56,14 @@ class IfMatch:
 
 
 class Probe:
-    """Results are kept for the life of the process; that about If-Match also in the state folder."""
+    """Results about writes are kept in the state folder, by endpoint and server version."""
 
     def __init__(self, client: Client, settings: S3StoreSettings, state_dir: Path) -> None:
         self._client = client
         self._endpoint = settings.endpoint
         self._prefix = settings.probe_prefix
         self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
+        self._copy_makes_version: bool | None = None
         self._path = state_dir / "s3-probe.json"
         self._lock = Lock()
         self.leftovers: list[str] = []
@@ -75,6 +78,21 @@ class Probe:
             if self._if_match is None:
                 self._if_match = self._find_if_match()
             return self._if_match
+
+    def copy_makes_version(self) -> bool:
+        """Whether a copy of a versioned object onto itself makes another version.
+
+        versitygw rewrites the metadata of the version that is there, without a lock. Where no bucket with versions may
+        be created to test it, S3's own behaviour is assumed. Raises Unavailable.
+        """
+        with self._lock:
+            if self._copy_makes_version is None:
+                server = self._server()
+                kept = self._read("copy_makes_version", server)
+                self._copy_makes_version = self._try_copy() if kept is None else bool(kept["value"])
+                if kept is None:
+                    self._write("copy_makes_version", server, {"value": self._copy_makes_version, "at": time.time()})
+            return self._copy_makes_version
 
     def lost_names(self) -> tuple[str, ...]:
         """Names of user metadata that do not come back as they were sent. Raises S3Error, NoResponse."""
@@ -93,8 +111,9 @@ class Probe:
     def _find_if_match(self) -> IfMatch:
         try:
             server = self._server()
-            if kept := self._read(server):
-                return kept
+            if kept := self._read("if_match", server):
+                races = RaceResult(**kept["races"])
+                return IfMatch(honoured=kept["honoured"], races=races, at=kept["at"])
             with self._temporary_bucket() as bucket:
                 self._client.send("PUT", bucket, _KEY, body=b"old")
                 honoured = self._tells_etags_apart(bucket)
@@ -109,11 +128,26 @@ class Probe:
                 f"{self._prefix}*.",
             ) from error
         result = IfMatch(honoured=honoured, races=races, at=time.time())
-        # Without a state folder it is tested again after a restart, which is no reason to write nothing.
-        with suppress(OSError):
-            record = {**self._records(), self._endpoint: {"server": server, **asdict(result)}}
-            write_atomically(self._path, json.dumps(record).encode())
+        self._write("if_match", server, asdict(result))
         return result
+
+    def _try_copy(self) -> bool:
+        try:
+            with self._temporary_bucket() as bucket:
+                body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+                self._client.send("PUT", bucket, query={"versioning": ""}, body=body)
+                self._client.send("PUT", bucket, _KEY, body=b"old")
+                source = {"x-amz-copy-source": copy_source(bucket, _KEY, ""), "x-amz-metadata-directive": "REPLACE"}
+                self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
+                versions = Versions(self._client, "")
+                ids = [version.id for version in versions.list_versions(ObjectRef(bucket, _KEY))]
+                for id_ in ids:
+                    versions.delete(ObjectRef(bucket, _KEY), id_)
+                return len(ids) > 1
+        except S3Error as error:
+            if error.denied or error.unsupported:
+                return True
+            raise map_request_error(error) from error
 
     def _server(self) -> str:
         """The server, with its version where it reports one."""
@@ -126,22 +160,31 @@ class Probe:
                 return f"{name} {json.loads(self._client.admin_info())['servers'][0]['version']}"
         return name
 
-    def _read(self, server: str) -> IfMatch | None:
+    def _read(self, what: str, server: str) -> Mapping[str, Any] | None:
         """The result that is kept for this endpoint and server; None where there is none, or an old one."""
-        record = self._records().get(self._endpoint)
-        try:
-            if record is None or record["server"] != server or time.time() - record["at"] > _KEEP_SECONDS:
-                return None
-            return IfMatch(honoured=record["honoured"], races=RaceResult(**record["races"]), at=record["at"])
-        except (KeyError, TypeError):
-            return None
+        record = self._records().get(self._endpoint, {})
+        result: Mapping[str, Any] = record.get(what, {})
+        is_current = record.get("server") == server and time.time() - result.get("at", 0) < _KEEP_SECONDS
+        return result if is_current else None
+
+    def _write(self, what: str, server: str, result: Mapping[str, Any]) -> None:
+        records = self._records()
+        record = records.get(self._endpoint, {})
+        same = record if record.get("server") == server else {}
+        # Without a state folder it is tested again after a restart, which is no reason to write nothing.
+        with suppress(OSError):
+            every = {**records, self._endpoint: {**same, "server": server, what: result}}
+            write_atomically(self._path, json.dumps(every).encode())
 
     def _records(self) -> Mapping[str, Any]:
+        """By endpoint. A file that is not ours counts as none."""
         try:
             records = json.loads(self._path.read_bytes())
         except (OSError, ValueError):
             return {}
-        return records if isinstance(records, dict) else {}
+        if not isinstance(records, dict):
+            return {}
+        return {endpoint: record for endpoint, record in records.items() if isinstance(record, dict)}
 
     def _tells_etags_apart(self, bucket: str) -> bool:
         """A wrong ETag must be refused and the right one accepted: some servers refuse every If-Match."""

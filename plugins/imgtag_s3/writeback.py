@@ -1,7 +1,7 @@
 """Writing metadata on an object and leaving everything else of it as it was.
 
 an object with versions, whose next write makes another -> copy     then ours must lie on its source
-one without, where the server's If-Match is atomic       -> put
+any other, where the server's If-Match is atomic        -> put      then ours must lie on its source, if it has one
 anything else                                           -> refused
 """
 
@@ -49,6 +49,7 @@ def choose_strategy(
     *,
     versions: Callable[[], list[Version]],
     if_match: Callable[[], IfMatch],
+    copy_makes_version: Callable[[], bool] = lambda: True,
 ) -> Strategy:
     """How this object can be written without harm. Raises WriteRefused where it cannot."""
     makes_version = versioning.makes_version(state.ref.key)
@@ -56,9 +57,10 @@ def choose_strategy(
         raise WriteRefused(
             "a write would replace an older version of it: the bucket no longer makes versions", code="version_lost"
         )
-    if wanted == "copy" or (wanted == "auto" and makes_version):
+    if wanted == "copy" or (wanted == "auto" and makes_version and copy_makes_version()):
         return "copy"
     condition = if_match()
+    # Versions do not help: a write that versitygw lets through beside a deletion leaves no delete marker.
     if not condition.atomic:
         raise WriteRefused(f"a newer upload could be lost: {condition.describe()}", code="if_match", hint=REFUSED_HINT)
     return "put"
@@ -118,6 +120,7 @@ class Writer:
             self._buckets.versioning(bucket, plain=state.version is None),
             versions=lambda: self._versions.list_versions(state.ref),
             if_match=self._probe.if_match,
+            copy_makes_version=self._probe.copy_makes_version,
         )
         if LOCK_MODE not in state.native.headers and self._buckets.locks_by_default(bucket):
             raise WriteRefused("the bucket would put it under a retention that it does not have", code="retention")

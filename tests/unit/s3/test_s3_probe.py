@@ -68,7 +68,7 @@ def test_result_is_kept(probe, tmp_path):
 
         file = tmp_path / "s3-probe.json"
         records = json.loads(file.read_text())
-        records[tiny.settings["endpoint"]]["at"] -= 31 * 86_400
+        records[tiny.settings["endpoint"]]["if_match"]["at"] -= 31 * 86_400
         file.write_text(json.dumps(records))
         assert probe(tiny).if_match().at > second.at
 

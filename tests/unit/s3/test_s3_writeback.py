@@ -9,6 +9,7 @@ from imgtag_s3.acl import grant_headers
 from imgtag_s3.buckets import Versioning
 from imgtag_s3.client import copy_source
 from imgtag_s3.probe import IfMatch
+from imgtag_s3.races import RaceResult
 from imgtag_s3.state import Native
 from imgtag_s3.versions import Version, hidden_versions
 from imgtag_s3.writeback import build_headers, choose_strategy
@@ -53,6 +54,21 @@ def test_choice(wanted, versioning, version, below, if_match, chosen):
         strategy = choose_strategy(
             wanted, state, versioning, versions=lambda: versions, if_match=lambda: IfMatch(honoured=if_match)
         )
+    except WriteRefused as refused:
+        strategy = refused.code
+
+    assert strategy == chosen
+
+
+@pytest.mark.parametrize(
+    ("honoured", "lost", "chosen"), [(True, 0, "put"), (True, 1, "if_match"), (False, 0, "if_match")]
+)
+def test_choice_where_a_copy_makes_no_version(honoured, lost, chosen):
+    """A put makes one, where If-Match is atomic; else even versions lose a deletion."""
+    condition = IfMatch(honoured=honoured, races=RaceResult(run={"deletions": 9}, lost={"deletions": lost}))
+    options = {"versions": list, "if_match": lambda: condition, "copy_makes_version": lambda: False}
+    try:
+        strategy = choose_strategy("auto", _state(version="v1"), ENABLED, **options)
     except WriteRefused as refused:
         strategy = refused.code
 

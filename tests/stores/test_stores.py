@@ -1,0 +1,68 @@
+"""The store suite on every S3 server that can be had, with what each of them does not do."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+
+from conformance.s3_user import S3User
+from imgtag.plugin.spec import PluginContext
+from imgtag.testing.conformance import StoreConformance
+from imgtag_s3 import SPEC
+from imgtag_s3.client import Client
+from servers.stores import STORES, Garage, Minio, Seaweedfs, Versitygw, is_installed
+
+
+class OnServer(StoreConformance):
+    server = None
+    fails: Mapping[str, str] = MappingProxyType({})
+
+    @pytest.fixture(autouse=True)
+    def known(self, request):
+        """What this server is known not to do; were it to do it one day, the test would say so."""
+        reason = self.fails.get(request.function.__name__)
+        if reason:
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
+    @pytest.fixture
+    def running(self, start):
+        return start(self.server)
+
+    @pytest.fixture
+    async def user(self, running):
+        client = Client(SPEC.settings(**running.settings))
+        user = S3User(client, running.data, versions=False)
+        await user.make()
+        yield user
+        client.close()
+
+    @pytest.fixture
+    def connect(self, running, tmp_path):
+        context = PluginContext(site="home", state_dir=tmp_path)
+        return lambda: SPEC.load()(SPEC.settings(**running.settings, if_match=True), context)
+
+
+class TestMinio(OnServer):
+    server = Minio
+    __test__ = is_installed(Minio)
+
+
+class TestVersitygw(OnServer):
+    server = Versitygw
+    __test__ = is_installed(Versitygw)
+
+
+class TestGarage(OnServer):
+    server = Garage
+    __test__ = is_installed(Garage)
+
+
+class TestSeaweedfs(OnServer):
+    server = Seaweedfs
+    __test__ = is_installed(Seaweedfs)
+
+
+@pytest.mark.parametrize("server", [kind for kind in STORES if not is_installed(kind)], ids=lambda kind: kind.name)
+def test_server_is_installed(start, server):
+    """One line for each server that is missing."""
+    start(server)
