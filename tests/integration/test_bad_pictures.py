@@ -1,8 +1,10 @@
-"""Two thousand damaged pictures and all bad inputs go through two workers: each has an outcome, in little memory."""
+"""Damaged pictures of ten formats and all bad inputs go through two workers: each has an outcome, in little memory."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,24 +17,34 @@ import pytest
 
 from imgtag.errors import Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
-from imgtag.workers.pool import WorkerPool
+from imgtag.workers.pool import MAX_DEATHS, WorkerPool
 from picture_limits import LIMITS
-from unit.workers import pictures
+from unit.workers import encodings, pictures
 
-COUNT = 2_000
+COUNT = int(os.environ.get("IMGTAG_DAMAGED_PICTURES", "1000"))
+"""How many are made; before a release, 5,000."""
+MAX_SECONDS = 60 + COUNT // 5
 AT_A_TIME = 4
 MOST_MEMORY = 400 << 20
 SAMPLED = 0.05
 EXPECTED = {
     *("labelled", "truncated", "undecodable", "not_an_image", "empty", "unsupported_format"),
-    *("too_many_pixels", "too_many_frames", "memory", "metadata_too_large"),
+    *("too_many_pixels", "too_many_frames", "too_many_scans", "memory", "metadata_too_large"),
+    *("worker_died", "worker_timeout"),
 }
 
 
 def damaged(count: int, seed: int = 20260731) -> list[bytes]:
     """Small pictures of every format with bytes flipped, parts cut off, taken out, swapped and repeated."""
     chance = random.Random(seed)
+    photo = pictures.noise(120, 90)
+    jpeg = pictures.encoded(photo, "JPEG")
     whole = [
+        *(encodings.heic(photo), encodings.heic(photo, bits=10), pictures.encoded(photo, "AVIF")),
+        *(encodings.camera_raw(jpeg), encodings.camera_raw(jpeg, compression=34713, sub_directories=True, order=">")),
+        gzip.compress(jpeg),
+    ]
+    whole += [
         pictures.encoded(pictures.noise(120, 90), kind, **options)
         for kind, options in (
             *((kind, {}) for kind in pictures.FORMATS),
@@ -118,7 +130,7 @@ def _memory() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(MAX_SECONDS)
 def test_every_bad_picture_has_an_outcome_and_memory_stays_small(record_property: pytest.RecordProperty) -> None:
     folder = Path(__file__).parent
     script = (
@@ -132,7 +144,10 @@ def test_every_bad_picture_has_an_outcome_and_memory_stays_small(record_property
     assert sum(said["outcomes"].values()) == said["inputs"]
     assert said["outcomes"].keys() <= EXPECTED
     assert said["outcomes"]["labelled"] > COUNT / 20
-    assert said["restarts"] == 0
+    # A decoder may fall over a file; that file is then set aside once it has cost two workers, and no other one.
+    died = said["outcomes"].get("worker_died", 0) + said["outcomes"].get("worker_timeout", 0)
+    assert said["restarts"] == died * MAX_DEATHS
+    assert died <= COUNT / 1_000
     assert said["peak"] < MOST_MEMORY
 
 

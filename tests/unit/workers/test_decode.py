@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from imgtag.errors import ImgtagError, Undecodable, Unreadable
-from imgtag.types.image_formats import identify
+from imgtag.types.image_formats import FORMATS as FORMATS_TABLE
+from imgtag.types.image_formats import Support, identify, is_image
 from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child import decode as decode_module
 from imgtag.workers.child.decode import Decoded, decode
 
-from . import pictures
+from . import encodings, pictures
 from .pictures import FORMATS, chunk, corners, encoded, exif, near, noise, png, scene, tiff
 
 LIMITS = PictureLimits(pixels=100_000_000, frames=1_000, memory=736 << 20, seconds=30)
@@ -387,3 +391,141 @@ def test_nothing_is_warned_of() -> None:
 def test_formats_are_known_by_their_first_bytes(data: bytes, name: str | None) -> None:
     found = identify(data)
     assert (found and found.name) == name
+
+
+# Formats that are known, and files of kinds that are not decoded
+
+
+UNSUPPORTED = {
+    "ico": encoded(scene(32, 32), "ICO"),
+    "ppm": encoded(scene(32, 32), "PPM"),
+    "pgm": encoded(scene(32, 32).convert("L"), "PPM"),
+    "pgm in letters": b"P2\n# made by hand\n3 2\n15\n0 3 7\n11 15 0\n",
+    "jpeg 2000": encoded(scene(32, 32), "JPEG2000"),
+    "psd": b"8BPS\0\1" + bytes(60),
+    "jpeg xl": b"\xff\x0a" + bytes(60),
+    "svg in gzip": gzip.compress(b'<svg xmlns="http://www.w3.org/2000/svg"/>'),
+    "tiff of floats in colour": tiff(8, 8, bits=32, samples=3, photometric=2, form=3, pixels=bytes(8 * 8 * 12)),
+    "tiff compressed with LERC": tiff(8, 8, pixels=bytes(64)).replace(
+        struct.pack("<HHII", 259, 3, 1, 1), struct.pack("<HHII", 259, 3, 1, 34887)
+    ),
+    "lossless jpeg": encoded(scene(32, 32), "JPEG").replace(b"\xff\xc0", b"\xff\xc3", 1),
+    "jpeg of twelve bits": encoded(scene(32, 32), "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c", 1),
+    "heif of jpeg 2000": b"\0\0\0\x18ftypmif1\0\0\0\0mif1j2ki" + bytes(50),
+    "pdf": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj",
+    "mp4": b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(50),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_is_known_and_not_decoded_is_refused_as_that(name: str) -> None:
+    """Neither damaged nor something else than an image."""
+    error = refused(UNSUPPORTED[name])
+    assert (type(error), error.code) == (Unreadable, "unsupported_format")
+
+
+def test_without_the_extra_heic_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused, not failed: nothing is wrong with the file."""
+    monkeypatch.setattr(decode_module, "_EXTRAS", frozenset())
+    error = refused(encodings.heic(scene(64, 48)))
+    assert error.code == "unsupported_format"
+    assert error.message == "HEIC needs the extra `heif`, which is not installed"
+    assert "pip install 'imgtag-sidecar[heif]'" in error.hint
+
+
+def test_every_decoded_format_has_its_reader() -> None:
+    """The table promises nothing that the worker does not do."""
+    decoded_formats = {each.name for each in FORMATS_TABLE if each.support is Support.DECODED}
+    assert decoded_formats == {each.name for each in decode_module._READERS} | {"Camera RAW"}
+    assert [each.name for each in FORMATS_TABLE if each.support is Support.EXTRA] == ["HEIC"]
+
+
+def test_the_formats_that_are_told_apart_are_told_apart_by_their_first_bytes() -> None:
+    """The start of each file is enough, and no file is taken for another format's."""
+    samples = {
+        "JPEG": encoded(scene(), "JPEG"),
+        "PNG": encoded(scene(), "PNG"),
+        "GIF": encoded(scene(), "GIF"),
+        "WebP": encoded(scene(), "WEBP"),
+        "BMP": encoded(scene(), "BMP"),
+        "TIFF": encoded(scene(), "TIFF"),
+        "AVIF": encoded(scene(), "AVIF"),
+        "HEIC": encodings.heic(scene(64, 64)),
+        "ICO": UNSUPPORTED["ico"],
+        "Netpbm": UNSUPPORTED["ppm"],
+        "JPEG 2000": UNSUPPORTED["jpeg 2000"],
+    }
+    for name, data in samples.items():
+        found = identify(data[:64])
+        assert found
+        assert (found.name, is_image(data[:64])) == (name, True)
+        assert is_image(gzip.compress(data)[:4_096])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"\0\0\1\0" + bytes(40),
+        b"P4 is a processor of 2001\n",
+        b"BMW\n" * 20,
+        b"%PDF-1.4",
+        b"\x1f\x8b\x08",
+        b"\nthe first line",
+    ],
+)
+def test_other_bytes_are_no_image(data: bytes) -> None:
+    """An object without a type is passed over by them."""
+    assert not is_image(data)
+
+
+# Content-Encoding: gzip
+
+
+def test_a_gzipped_picture_is_decoded_within_the_limits() -> None:
+    """Whatever the object's headers say of it: only its bytes count."""
+    jpeg = encoded(scene(), "JPEG")
+    assert near(corners(decoded(gzip.compress(jpeg)).image.array))
+    assert refused(gzip.compress(jpeg)[:-200]).code in {"truncated", "undecodable"}
+    assert refused(gzip.compress(b"a text")).code == "not_an_image"
+    bomb = refused(gzip.compress(bytes(300 << 20)))
+    assert (bomb.code, bomb.hint) == ("memory", "Raise `[pipeline] worker_memory`.")
+
+
+# Scans
+
+
+def test_scans_are_counted_before_one_is_decoded() -> None:
+    """Each of them goes over the whole picture: 400 would take ten seconds."""
+    assert refused(encodings.many_scans(scene(600, 600), 400)).code == "too_many_scans"
+    assert near(corners(decoded(encodings.many_scans(scene(600, 600), 60)).image.array))
+
+
+def test_a_jpeg_decoded_small_may_be_larger() -> None:
+    """Phones make 108 and 200 million pixels; four times the limit is the end."""
+    limits = replace(LIMITS, pixels=2_000_000)
+    assert decoded(encoded(scene(3000, 2500), "JPEG"), limits=limits).facts.width == 3000
+    assert refused(encoded(scene(3000, 2500), "PNG"), limits).code == "too_many_pixels"
+    assert refused(encoded(scene(3000, 2700), "JPEG"), limits).code == "too_many_pixels"
+
+
+@pytest.mark.parametrize("name", ["png", "webp", "avif", "heic", "tiff", "gif"])
+def test_what_the_limits_admit_fits_into_a_worker(name: str) -> None:
+    """Under the limit of address space that a worker has, with the bytes per pixel that are documented."""
+    picture = scene(3000, 2000)
+    data = encodings.heic(picture) if name == "heic" else encoded(picture, name)
+    found = identify(data)
+    assert found
+    script = (
+        "import sys; from imgtag.types.picture_limits import *; from imgtag.workers.child.decode import decode;"
+        "import pathlib, resource; data = sys.stdin.buffer.read();"
+        f"needed = 6_000_000 * {found.memory} + len(data);"
+        "limits = PictureLimits(pixels=10**8, frames=9, memory=needed, seconds=30);"
+        "decode(data, (224, 224), limits);"  # a first time, for the libraries
+        "mapped = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize();"
+        "resource.setrlimit(resource.RLIMIT_AS, (mapped + needed + WORKER_OVERHEAD,) * 2);"
+        "decode(data, (224, 224), limits)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True)
+    assert (done.returncode, done.stderr.decode()) == (0, "")

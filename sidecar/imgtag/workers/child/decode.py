@@ -236,12 +236,17 @@ def _explained(source: _Source) -> Iterator[None]:
             raise Unreadable(message, code="metadata_too_large") from error
         if source.format is TIFF and not headers.has_whole_directory(source.data):
             raise _truncated(source) from error
-        if _UNSUPPORTED.search(text) or (source.format is TIFF and isinstance(error, KeyError)):
+        if _UNSUPPORTED.search(text) or (source.format is TIFF and _is_unknown_value(error)):
             message = f"this kind of {name} is not decoded ({_shown(text)})"
             raise Unreadable(message, code="unsupported_format") from error
         if "truncated" in text.lower() or headers.declared_length(source.format, source.data) > len(source.data):
             raise _truncated(source) from error
         raise Undecodable(f"the {name} is damaged") from error
+
+
+def _is_unknown_value(error: Exception) -> bool:
+    """Whether a tag has a value that Pillow has no name for, such as a compression; it wraps such errors in another."""
+    return isinstance(error, KeyError) or any(isinstance(argument, KeyError) for argument in error.args)
 
 
 def _shown(text: str) -> str:
