@@ -184,8 +184,8 @@ EVERYTHING = ObjectPolicy(
         allow=("red fox", "dog*"),
         deny=("cat",),
     ),
-    codec=MetadataCodec(prefix="ai_", decimals=3, layout="single", keep=frozenset({"raw"}), key=b"secret"),
-    limits=PictureLimits(pixels=1000, frames=5, memory=200 << 20, seconds=4.0),
+    codec=MetadataCodec(prefix="ai_", decimals=3, layout="single", keep=frozenset({"raw"}), keys=(b"secret",)),
+    limits=PictureLimits(pixels=1000, frames=5, memory=232 << 20, seconds=4.0),
     max_bytes=2 << 20,
     strategy="none",
     settle=2.5,
@@ -233,7 +233,7 @@ limits = { max_pixels = 7, max_seconds = 9, max_bytes = "1 MiB" }
 
 
 def test_the_shipped_label_rules_come_after_ones_own(load_text: Load) -> None:
-    """Unless they are switched off, in general or by a rule; no key is no key."""
+    """Unless they are switched off, in general or by a rule; no key means no keys."""
     own = '[[label_rules]]\nlabel = "fox"\ndrop = true\n'
     off = '[[rules]]\nbucket = "b"\nlabels = { defaults = false }\n'
     resolver = PolicyResolver(load_text(S3 + own + off))
@@ -242,7 +242,7 @@ def test_the_shipped_label_rules_come_after_ones_own(load_text: Load) -> None:
     assert fox == resolver.general.labels.rules[0]
     assert 1 + len(shipped()) == len(resolver.general.labels.rules)
     assert [(fox,)] == [policy.labels.rules for policy in resolver.all()]
-    assert resolver.general.codec.key is None
+    assert () == resolver.general.codec.keys
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What an event alone may settle: our own write, and one that was done already."""
+"""What an event alone may settle: that it reports a write of ours, or was processed already."""
 
 from __future__ import annotations
 
@@ -18,33 +18,42 @@ CODEC = MetadataCodec(keys=(b"key",))
 MARK = Mark(model="m@1", rules="r", content="c", etag="before", etag_after="after", owner=owner_digest(SITE, FOX), at=1)
 
 
-def written(codec: MetadataCodec = CODEC, mark: Mark = MARK) -> dict[str, str]:
-    return dict(codec.pack(Entries(mark=mark), {}, limit=None).metadata)
+def written(codec: MetadataCodec = CODEC) -> dict[str, str]:
+    return dict(codec.pack(Entries(mark=MARK), {}, limit=None).metadata)
 
 
-OWN = Hint(ref=FOX, etag="after", sequencer="1", metadata=written())
+STATE = ObjectState(ref=FOX, etag="after", size=1, modified=0.0, revision="r1", version="v1", metadata=written())
+OWN = Hint(ref=FOX, etag="after", sequencer="1", version="v1", metadata=written())
 
 
-def reports(hint: Hint, site: str = SITE) -> bool:
-    """Whether the event reports the write that was just made."""
+@pytest.fixture
+def writes() -> OwnWrites:
+    """With one write of ours."""
     writes = OwnWrites()
-    writes.remember(ObjectState(ref=FOX, etag='"after"', size=1, modified=0.0, revision="1"))
-    return writes.reports(hint, site, CODEC)
+    writes.remember(STATE)
+    return writes
 
 
 @pytest.mark.parametrize("etag", ["after", '"after"'])
-def test_the_event_of_our_own_write_is_recognised(etag: str) -> None:
-    """By its mark and by the ETag that the write gave, quoted or not."""
-    assert reports(replace(OWN, etag=etag))
-    assert not OwnWrites().reports(OWN, SITE, CODEC), "nothing was written by this process"
+@pytest.mark.parametrize("version", ["v1", None])
+def test_the_event_of_our_own_write_is_recognised_as_often_as_it_comes(
+    writes: OwnWrites, etag: str, version: str | None
+) -> None:
+    """ETags may be quoted on either side; some stores do not name the version."""
+    event = replace(OWN, etag=etag, version=version)
+
+    assert [True, True] == [writes.reports(event, SITE, CODEC) for _ in range(2)]
+    writes.remember(replace(STATE, etag='"after"'))
+    assert writes.reports(event, SITE, CODEC)
 
 
 @pytest.mark.parametrize(
     "hint",
     [
         replace(OWN, etag="before"),
-        replace(OWN, etag="other"),
         replace(OWN, etag=None),
+        replace(OWN, version="v2"),
+        replace(OWN, sequencer=None),
         replace(OWN, metadata=None),
         replace(OWN, metadata={}),
         replace(OWN, ref=ObjectRef("photos", "copy.jpg")),
@@ -53,29 +62,57 @@ def test_the_event_of_our_own_write_is_recognised(etag: str) -> None:
         replace(OWN, intent=Intent.RETRY),
         replace(OWN, intent=Intent.STALE),
         replace(OWN, metadata=written(MetadataCodec(keys=(b"another",)))),
+        replace(OWN, metadata=written(MetadataCodec())),
         replace(OWN, metadata={**written(), "imgtag_dog": "0.90"}),
     ],
 )
-def test_any_other_event_is_looked_at(hint: Hint) -> None:
+def test_any_other_event_is_looked_at(writes: OwnWrites, hint: Hint) -> None:
     """New content, a copy, a deletion, a request, and what somebody else wrote."""
-    assert not reports(hint)
+    assert not writes.reports(hint, SITE, CODEC)
+    assert writes.reports(OWN, SITE, CODEC)
 
 
-def test_another_sites_write_is_not_ours() -> None:
-    """Two sites may share a store."""
-    assert not reports(OWN, "elsewhere")
+def test_one_write_has_one_event(writes: OwnWrites) -> None:
+    """A second event with the same ETag is somebody else's, who wrote the same bytes."""
+    assert writes.reports(OWN, SITE, CODEC)
+    assert not writes.reports(replace(OWN, sequencer="2"), SITE, CODEC)
+    writes.remember(STATE)
+    assert writes.reports(replace(OWN, sequencer="2"), SITE, CODEC)
 
 
-def test_the_memory_of_writes_is_bounded() -> None:
-    """The oldest write is forgotten first; it is then looked at like any other."""
-    writes = OwnWrites(max_keys=2)
-    states = [ObjectState(ref=ObjectRef("b", name), etag="e", size=1, modified=0.0, revision="1") for name in "abc"]
-    for state in states:
+def test_what_this_process_did_not_write_is_not_its_own() -> None:
+    """However genuine its mark."""
+    assert not OwnWrites().reports(OWN, SITE, CODEC)
+
+
+def test_the_mark_of_another_site_or_key_and_of_a_site_without_a_key_is_not_enough(writes: OwnWrites) -> None:
+    """Two sites may share a store; without a key anybody can write a mark."""
+    other = ObjectRef("photos", "copy.jpg")
+    writes.remember(replace(STATE, ref=other))
+
+    assert not writes.reports(OWN, "elsewhere", CODEC)
+    assert not writes.reports(replace(OWN, ref=other), SITE, CODEC)
+    assert not writes.reports(OWN, SITE, MetadataCodec())
+
+
+@pytest.mark.parametrize("change", [{"etag": "other"}, {"revision": "r2"}, {"revision": None}])
+def test_an_object_is_unchanged_while_it_is_as_it_was_after_our_write(
+    writes: OwnWrites, change: dict[str, object]
+) -> None:
+    """By its ETag and its revision."""
+    assert writes.is_unchanged(STATE)
+    assert not writes.is_unchanged(replace(STATE, **change))
+    assert not writes.is_unchanged(replace(STATE, ref=ObjectRef("photos", "other.jpg")))
+
+
+def test_only_the_latest_writes_are_remembered() -> None:
+    """Memory is bounded; an object that is written again counts as new."""
+    writes = OwnWrites(2)
+    first, second, third = (replace(STATE, ref=ObjectRef("photos", f"{number}.jpg")) for number in range(3))
+    for state in (first, second, first, third):
         writes.remember(state)
 
-    assert [False, True, True] == [writes.is_unchanged(state) for state in states]
-    assert not writes.is_unchanged(replace(states[2], revision="2"))
-    assert not writes.is_unchanged(replace(states[2], etag="f"))
+    assert [True, False, True] == [writes.is_unchanged(state) for state in (first, second, third)]
 
 
 EVENT = Hint(ref=FOX, etag="e", sequencer="1", version="v")
