@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 REFUSAL_CODES = frozenset(
     {
         "classifier",
+        "empty",
         "memory",
         "metadata_too_large",
+        "not_an_image",
         "too_many_frames",
         "too_many_pixels",
         "too_many_scans",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from imgtag.errors import ModelError, PluginError, Undecodable, Unreadable
 from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
+from imgtag.types import image_formats
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
 from imgtag.workers import answers, child, frames
@@ -124,7 +125,7 @@ def test_every_code_of_the_decoder_is_known() -> None:
     """A refusal keeps its code on the way to metrics and documents."""
     used = {
         keyword.value.value
-        for path in Path(child.__file__).parent.glob("*.py")
+        for path in (*Path(child.__file__).parent.glob("*.py"), Path(image_formats.__file__))
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)
         for keyword in call.keywords
