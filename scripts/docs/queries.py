@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from forms import code, page, table
 
 from imgtag.query import fields, parse
-from imgtag.query.parser import DEEPEST, LONGEST, MOST
+from imgtag.query.parser import MAX_DEPTH, MAX_LEAVES, MAX_LENGTH
 
 _INTRO = """\
 Every index uses one language: a query becomes one filter and finds the same objects in Meilisearch and in SQLite. Each
@@ -62,7 +62,7 @@ def query_language() -> str:
         _INTRO,
         table(["Query", "Finds"], [(code(text), meaning) for text, meaning in (*_FORMS, *rows)]),
         "A star at the end turns any text into a prefix: `title:img_*`. `-` and `not` work before fields too.",
-        f"A query has at most {LONGEST:,} characters, {MOST} words, and {DEEPEST} nested parentheses or "
+        f"A query has at most {MAX_LENGTH:,} characters, {MAX_LEAVES} words, and {MAX_DEPTH} nested parentheses or "
         "negations. For an invalid query, the command marks the place with a caret and exits with code 2.",
     )
 

@@ -1,4 +1,4 @@
-"""The names that a query may use, and the fields of the document behind them."""
+"""The names that a query may use, and the fields of the document that they stand for."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NUMBERS = {
     "width": ("width", PIXELS),
 }
 
-OTHER_WORDS = {
+SYNONYMS = {
     "ancestor": "label:",
     "confidence": "confidence>",
     "date": "on:",
@@ -61,17 +61,17 @@ EXAMPLES = {
 } | {name: f"{name}:..." for name in TEXTS}
 
 
-def known(name: str) -> bool:
-    """Tell whether a name, in lower case, belongs to the language, so that it is no label's."""
+def is_reserved(name: str) -> bool:
+    """Tell whether a name, in lower case, belongs to the language and so cannot be a label outside quotes."""
     return name in EXAMPLES or name.startswith(METADATA)
 
 
-def example(name: str) -> str:
+def example_of(name: str) -> str:
     """Return how a name of the language is used."""
     return EXAMPLES.get(name, f"{name}:...")
 
 
-def nearest(name: str) -> str:
-    """Return what may have been meant by an unknown name, as it is written; empty where nothing is near."""
+def suggest_field(name: str) -> str:
+    """Return what an unknown name may stand for, as a query writes it; empty where nothing is similar."""
     close = get_close_matches(name, EXAMPLES, n=1)
-    return OTHER_WORDS.get(name) or (EXAMPLES[close[0]].removesuffix("...") if close else "")
+    return SYNONYMS.get(name) or (EXAMPLES[close[0]].removesuffix("...") if close else "")

@@ -119,7 +119,7 @@ class _Lexer:
         assert match is not None  # the caller saw its first character
         if match[0] not in SIGNS:
             hint = "Put a minus before it: -width=4000." if "!" in match[0] else "Write one of > >= < <=."
-            raise self._error(f"{match[0]} is no comparison", start, hint)
+            raise self._error(f"{match[0]} is not a comparison", start, hint)
         return Token(Kind.SIGN, match[0], start)
 
     def _word(self, word: str, start: int) -> Token:

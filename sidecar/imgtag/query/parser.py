@@ -1,4 +1,4 @@
-"""A query text understood."""
+"""From the text of a query to its conditions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imgtag.query.plural import singulars
 from imgtag.types.folding import fold, normalise, sound, words
 from imgtag.types.labels import identity
 
-LONGEST = 4000  # characters
-MOST = 200  # words and other conditions
-DEEPEST = 35  # parentheses and negations within each other; Meilisearch takes 36
-RANKING = 3  # labels that order the hits
+MAX_LENGTH = 4000  # characters
+MAX_LEAVES = 200  # words and other conditions
+MAX_DEPTH = 35  # nested parentheses and negations; Meilisearch accepts 36
+MAX_RANKING = 3  # labels that order the hits
 
 LABELLED = Is("status", ("labelled",))
 ENDS = (Kind.END, Kind.CLOSE, Kind.OR, Kind.AND)
@@ -26,10 +26,10 @@ Read = TypeVar("Read")
 
 
 def parse(text: str) -> Query:
-    """Understand a query. Raises QueryError, with the place and a hint, and nothing else."""
-    if len(text) > LONGEST:
-        message = f"the query is longer than {LONGEST} characters"
-        raise QueryError(message, query=text, position=LONGEST, hint="Ask for less at once.")
+    """Read a query. Raises QueryError, with the place and a hint, and no other error."""
+    if len(text) > MAX_LENGTH:
+        message = f"the query is longer than {MAX_LENGTH} characters"
+        raise QueryError(message, query=text, position=MAX_LENGTH, hint="Ask for less at once.")
     return _Parser(sound(text)).query()
 
 
@@ -46,27 +46,27 @@ class _Parser:
         self._mentions: list[str] = []
 
     def query(self) -> Query:
-        condition = self._any() if self._tokens[0].kind is not Kind.END else None
+        condition = self._parse_any() if self._tokens[0].kind is not Kind.END else None
         if (token := self._peek()).kind is not Kind.END:
             raise self._never_opened(token)
         if not self._asks_status:
             condition = LABELLED if condition is None else And((condition, LABELLED))
-        ranking = tuple(dict.fromkeys(self._ranking))[:RANKING]
+        ranking = tuple(dict.fromkeys(self._ranking))[:MAX_RANKING]
         return Query(self._text, condition or And(()), ranking, tuple(dict.fromkeys(self._mentions)))
 
-    def _any(self) -> Condition:
-        parts = [self._all()]
+    def _parse_any(self) -> Condition:
+        parts = [self._parse_all()]
         while self._accept(Kind.OR):
-            parts.append(self._all())
-        return _joined(Or, parts)
+            parts.append(self._parse_all())
+        return _join(Or, parts)
 
-    def _all(self) -> Condition:
-        parts = [self._one()]
+    def _parse_all(self) -> Condition:
+        parts = [self._parse_one()]
         while self._accept(Kind.AND) or self._peek().kind not in ENDS:
-            parts.append(self._one())
-        return _joined(And, parts)
+            parts.append(self._parse_one())
+        return _join(And, parts)
 
-    def _one(self) -> Condition:
+    def _parse_one(self) -> Condition:
         token = self._take()
         match token.kind:
             case Kind.OPEN:
@@ -74,7 +74,7 @@ class _Parser:
                     return self._group(token)
             case Kind.NOT:
                 with self._nested(token, negates=True):
-                    return Not(self._one())
+                    return Not(self._parse_one())
             case Kind.NAME:
                 self._spend(token, 1)
                 return self._field(token, self._take())
@@ -88,7 +88,7 @@ class _Parser:
     def _group(self, opening: Token) -> Condition:
         if self._peek().kind is Kind.CLOSE:
             raise self._error("there is nothing between the parentheses", opening, "Leave them out.")
-        condition = self._any()
+        condition = self._parse_any()
         if not self._accept(Kind.CLOSE):
             raise self._error("this parenthesis is never closed", opening, "Add a ) where the group ends.")
         return condition
@@ -121,8 +121,8 @@ class _Parser:
         self._rank(_label(token))
         *first, last = parts
         conditions = [self._word(part) for part in first]
-        conditions.append(_begins("words", fold(last)) if token.starred else self._word(last))
-        return _joined(And, conditions)
+        conditions.append(_begins_with("words", fold(last)) if token.starred else self._word(last))
+        return _join(And, conditions)
 
     def _word(self, word: str) -> Condition:
         self._mentions.append(word)
@@ -139,35 +139,35 @@ class _Parser:
         return Or((Is("terms", (fold(token.text),)), Is("title", (normalise(token.text),))))
 
     def _symbol(self, token: Token) -> Condition:
-        """A word without letters or digits: a sign of writing is a mistake, an emoji may be a label."""
+        """A word without letters or digits: punctuation is a mistake, an emoji may be a label."""
         if token.text.isascii() or not fold(token.text):
             hint = f'Leave it out: words side by side must all be there. For the sign itself write "{token.text}".'
-            raise self._error(f"{token.text} is no word", token, hint)
+            raise self._error(f"{token.text} is not a word", token, hint)
         self._rank(_label(token))
         self._mentions.append(_label(token))
-        return _begins("words", fold(token.text)) if token.starred else Is("terms", (fold(token.text),))
+        return _begins_with("words", fold(token.text)) if token.starred else Is("terms", (fold(token.text),))
 
     def _comparison(self, token: Token, sign: Token, value: Token) -> Condition:
         name = token.text.lower()
         if token.starred:
-            raise self._error("a confidence is of one whole label", token, "Leave the star out.")
+            raise self._error("a confidence belongs to one whole label", token, "Leave the star out.")
         if token.kind is Kind.WORD and name in fields.NUMBERS:
             return self._number(name, sign, value)
-        if token.kind is Kind.WORD and fields.known(name):
-            hint = f'Write {fields.example(name)}; for a label of this name "{name}"{sign.text}0.4.'
+        if token.kind is Kind.WORD and fields.is_reserved(name):
+            hint = f'Write {fields.example_of(name)}; for a label of this name "{name}"{sign.text}0.4.'
             raise self._error(f"{name} is not compared with {sign.text}", sign, hint)
         if sign.text == "=":
             raise self._error("a confidence is not compared with =", sign, "Write one of > >= < <=.")
         label = _label(token)
         if not label:
-            raise self._error(f"{token.text} is no label", token, "Write one as in fox>0.4.")
+            raise self._error(f"{token.text} is not a label", token, "Write one as in fox>0.4.")
         self._rank(label)
         self._mentions.append(label)
-        return Score(label, _order(sign), self._read(literal.confidence, value))
+        return Score(label, _order(sign), self._read(literal.read_confidence, value))
 
     def _number(self, name: str, sign: Token, value: Token) -> Condition:
         field, units = fields.NUMBERS[name]
-        number = self._read(lambda text: literal.number(text, units), value)
+        number = self._read(lambda text: literal.read_number(text, units), value)
         return Compare(field, "=" if sign.text == "=" else _order(sign), number)
 
     def _field(self, token: Token, value: Token) -> Condition:
@@ -179,17 +179,19 @@ class _Parser:
         if name in fields.DATES:
             return self._date(name, value)
         if name == fields.PLACE:
-            return Near(*self._read(literal.place, value))
+            return Near(*self._read(literal.read_place, value))
         raise self._no_field(name, token)
 
     def _no_field(self, name: str, token: Token) -> QueryError:
         if name in fields.NUMBERS:
-            return self._error(f"{name} takes a comparison, not a colon", token, f"Write {fields.example(name)}.")
-        if fields.known(name):
-            return self._error(f"{name} takes the name of an entry", token, f"Write {fields.example(name)}.")
-        meant = fields.nearest(name)
-        hint = f"Did you mean {meant}?" if meant else f"Fields are {fields.TEXT_NAMES}."
-        return self._error(f"{name}: is no field", token, f'{hint} For a word with a colon use quotes: "{name}:...".')
+            return self._error(f"{name} takes a comparison, not a colon", token, f"Write {fields.example_of(name)}.")
+        if fields.is_reserved(name):
+            return self._error(f"{name} takes the name of an entry", token, f"Write {fields.example_of(name)}.")
+        suggestion = fields.suggest_field(name)
+        hint = f"Did you mean {suggestion}?" if suggestion else f"Fields are {fields.TEXT_NAMES}."
+        return self._error(
+            f"{name}: is not a field", token, f'{hint} For a word with a colon use quotes: "{name}:...".'
+        )
 
     def _text_field(self, name: str, value: Token) -> Condition:
         text, field = normalise(value.text), fields.TEXTS[name]
@@ -215,11 +217,11 @@ class _Parser:
     def _status(self, text: str, value: Token) -> Condition:
         self._asks_status = True
         if not any(status.startswith(text) if value.starred else status == text for status in fields.STATUSES):
-            raise self._error(f"{value.text!r} is no status", value, f"It is one of {', '.join(fields.STATUSES)}.")
+            raise self._error(f"{value.text!r} is not a status", value, f"It is one of {', '.join(fields.STATUSES)}.")
         return _text("status", text, value)
 
     def _date(self, name: str, value: Token) -> Condition:
-        start, end = self._read(literal.period, value)
+        start, end = self._read(literal.read_period, value)
         match name:
             case "after":
                 return Compare("when", ">=", start)
@@ -237,8 +239,8 @@ class _Parser:
 
     def _spend(self, token: Token, leaves: int) -> None:
         self._leaves += max(leaves, 1)
-        if self._leaves > MOST:
-            raise self._error(f"more than {MOST} words", token, "Ask for less at once.")
+        if self._leaves > MAX_LEAVES:
+            raise self._error(f"more than {MAX_LEAVES} words", token, "Ask for less at once.")
 
     def _rank(self, label: str) -> None:
         if not self._negated:
@@ -246,8 +248,8 @@ class _Parser:
 
     @contextmanager
     def _nested(self, token: Token, *, negates: bool = False) -> Iterator[None]:
-        if self._depth == DEEPEST:
-            message = f"more than {DEEPEST} parentheses or negations within each other"
+        if self._depth == MAX_DEPTH:
+            message = f"more than {MAX_DEPTH} nested parentheses or negations"
             raise self._error(message, token, "Leave out those that change nothing.")
         self._depth += 1
         self._negated ^= negates
@@ -270,12 +272,12 @@ class _Parser:
         return QueryError(message, query=self._text, position=token.position, hint=hint)
 
 
-def _joined(join: type[And | Or], parts: list[Condition]) -> Condition:
+def _join(join: type[And | Or], parts: list[Condition]) -> Condition:
     different = tuple(dict.fromkeys(parts))
     return different[0] if len(different) == 1 else join(different)
 
 
-def _begins(field: str, prefix: str) -> Condition:
+def _begins_with(field: str, prefix: str) -> Condition:
     return Or((StartsWith("terms", prefix), StartsWith(field, prefix)))
 
 
@@ -284,7 +286,7 @@ def _text(field: str, text: str, value: Token) -> Condition:
 
 
 def _label(token: Token) -> str:
-    """Read a label; outside quotes an underscore stands for a space, so that no shell minds."""
+    """Read a label; outside quotes an underscore stands for a space, which a shell would need quotes for."""
     return identity(token.text if token.kind is Kind.QUOTED else token.text.replace("_", " "))
 
 

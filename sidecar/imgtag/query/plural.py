@@ -1,4 +1,4 @@
-"""English plurals: who types `foxes` looks for `fox` too."""
+"""English plurals: a search for `foxes` finds `fox` too."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ENDINGS = (
     ("is", ()),
     ("s", ("",)),
 )
-SHORTEST = 4  # letters; `gas` and `his` are no plurals
+MIN_PLURAL = 4  # letters; `gas` and `his` are not plurals
 
 
 def singulars(word: str) -> tuple[str, ...]:
-    """Singulars that a folded word may be the plural of, likeliest first; none for most words that are no plurals."""
+    """The words whose plural a folded word may be, likeliest first; none for most words that are not plurals."""
     if word in IRREGULAR:
         return (IRREGULAR[word],)
-    if len(word) < SHORTEST or word in INVARIABLE:
+    if len(word) < MIN_PLURAL or word in INVARIABLE:
         return ()
     for ending, singular in ENDINGS:
         if word.endswith(ending):

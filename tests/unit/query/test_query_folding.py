@@ -38,7 +38,7 @@ def test_fold(text: str, folded: str) -> None:
         ("Zoë", "zoe\N{COMBINING DIAERESIS}"),
         ("Straße", "straße"),
         ("a  b", "a  b"),
-        ("x" * 500, "x" * 468),
+        ("x" * 5000, "x" * 5000),
     ],
 )
 def test_normalise(text: str, normalised: str) -> None:
