@@ -114,8 +114,8 @@ def _operators(subgraph: Table, codes: Sequence[int], buffers: int) -> list[_Ope
     ends = (*subgraph.numbers(1, "i"), *subgraph.numbers(2, "i"))
     operators = list(_operations(subgraph, codes))
     for operator in operators:
-        given = [index for place, index in enumerate(operator.inputs) if index != ABSENT or _needed(operator, place)]
-        ends = (*ends, *given, *operator.outputs)
+        inputs = [index for place, index in enumerate(operator.inputs) if index != ABSENT or _needed(operator, place)]
+        ends = (*ends, *inputs, *operator.outputs)
     if any(not 0 <= index < len(tensors) for index in ends):
         raise Malformed("an operation uses a tensor that does not exist")
     return operators

@@ -78,8 +78,8 @@ def read_constant(interpreter: Interpreter, index: int) -> Matrix | None:
     except ValueError:  # not a constant: it has no value before the model has run
         return None
     values: Matrix = stored.astype(np.float32)
-    given = details["quantization_parameters"]
-    if len(given["scales"]):
-        along = [-1 if axis == given["quantized_dimension"] else 1 for axis in range(values.ndim)]
-        values = (values - given["zero_points"].reshape(along)) * given["scales"].reshape(along)
+    quantization = details["quantization_parameters"]
+    if len(quantization["scales"]):
+        along = [-1 if axis == quantization["quantized_dimension"] else 1 for axis in range(values.ndim)]
+        values = (values - quantization["zero_points"].reshape(along)) * quantization["scales"].reshape(along)
     return values.astype(np.float32) if np.isfinite(values).all() else None

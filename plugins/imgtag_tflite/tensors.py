@@ -198,11 +198,11 @@ def _find_output(
     """The output that a manifest names; None where it names none. Raises ModelError where there is no such vector."""
     if name is None:
         return None
-    found = [tensor for tensor in vectors if name in {tensor["name"], names.get(tensor["index"])}]
-    if len(found) != 1:
+    matches = [tensor for tensor in vectors if name in {tensor["name"], names.get(tensor["index"])}]
+    if len(matches) != 1:
         message = f"the manifest names the output {name!r}, but there are {describe_tensors(outputs, names)}"
         raise ModelError(message, hint="Name it under [output] of the manifest exactly as shown, or leave it out.")
-    return found[0]
+    return matches[0]
 
 
 def softmax(values: Floats) -> Floats:
@@ -230,7 +230,7 @@ def _find_classes(vectors: Sequence[Details], names: Mapping[int, str], classes:
         [tensor for tensor in candidates if abs(_length(tensor) - classes) <= 1],  # give or take a background class
         candidates,
     )
-    return next((found[0] for found in preferences if len(found) == 1), None)
+    return next((tensors[0] for tensors in preferences if len(tensors) == 1), None)
 
 
 def _name_of(tensor: Details, names: Mapping[int, str]) -> str:

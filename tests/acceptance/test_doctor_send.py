@@ -131,7 +131,7 @@ def test_without_notifications(running, user):
 
     failed = [check for check in checks.values() if not check["ok"]]
     assert [f"notifications {VERSIONED}", "labelled"] == [check["check"] for check in failed]
-    assert "the store told nobody" in checks["labelled"]["message"]
+    assert "the store did not notify the sidecar" in checks["labelled"]["message"]
     assert all("imgtag setup" in check["hint"] for check in failed)
     assert checks["removed"]["ok"]
     assert 0 == len(Bucket(user, VERSIONED))
@@ -149,7 +149,7 @@ def test_where_nobody_works(running, user):
         os.kill(running.process.pid, signal.SIGCONT)
 
     assert ["labelled"] == [check["check"] for check in checks.values() if not check["ok"]]
-    assert "nobody works on the hints" in checks["labelled"]["message"]
+    assert "no sidecar processes hints" in checks["labelled"]["message"]
     assert "imgtag run" in checks["labelled"]["hint"]
     assert 130 == code, said
     assert "interrupted: removing versioned/imgtag-doctor-" in said
@@ -182,7 +182,9 @@ def test_through_a_folder_without_a_sidecar(site):
     lines = site.run("doctor", "--send", "--patience", "0.3", code=1).splitlines()
     code, said = interrupted(site, lambda: list(site.root.iterdir()), signal.SIGTERM)
 
-    assert "FAIL  labelled: nothing within 0.3 s, nor within 0.3 s after a hint: nobody works on the hints" == lines[-3]
+    assert (
+        "FAIL  labelled: nothing within 0.3 s, nor within 0.3 s after a hint: no sidecar processes hints" == lines[-3]
+    )
     assert lines[-2].startswith("      hint: Is `imgtag run` running")
     assert 130 == code, said
     assert "interrupted: removing pictures/imgtag-doctor-" in said

@@ -63,7 +63,7 @@ def test_what_cannot_be_compared_is_said_so(album):
     (album.root / "broken.jpg").write_text("no picture")
     wait_until(lambda: album.found("status:failed"), 30)
 
-    assert "the index knows no pictures/nowhere.jpg" in album.fails("similar", "pictures/nowhere.jpg", code=1)
+    assert "pictures/nowhere.jpg is not in the index" in album.fails("similar", "pictures/nowhere.jpg", code=1)
     assert "write BUCKET/KEY" in album.fails("similar", "nowhere", code=2)
     said = album.fails("similar", "pictures/broken.jpg", code=1)
     assert "nothing can be compared with pictures/broken.jpg: it is failed" in said

@@ -36,15 +36,15 @@ def test_a_running_sidecar_is_shown(site, photographs):
     assert re.search(r"objects +labelled 1, failed 1", shown)
     assert re.search(r"models +default: efficientnet-lite0@", shown)
     assert "not_an_image 1" in shown
-    assert "dead letter object=pictures/bad.jpg" in shown.replace("\n", " ")
+    assert "dead_letter object=pictures/bad.jpg" in shown.replace("\n", " ")
     assert 1 == json.loads(site.run("status", "--json", "--url", url(site)))["objects"]["labelled"]
     assert "" == site.run("status", "--check", "--url", url(site))
 
 
 def test_where_nobody_answers_it_says_so(site):
     """With what to look at, and exit code 1."""
-    assert "Does `imgtag run` run there?" in site.fails("status", "--once", "--url", "http://127.0.0.1:9", code=1)
-    assert "nothing answers" in site.fails("status", "--check", "--url", "http://127.0.0.1:9", code=1)
+    assert "Is `imgtag run` running there" in site.fails("status", "--once", "--url", "http://127.0.0.1:9", code=1)
+    assert "no answer from" in site.fails("status", "--check", "--url", "http://127.0.0.1:9", code=1)
 
 
 def test_the_live_view_goes_on_until_it_is_ended(site):
@@ -63,7 +63,7 @@ def test_the_live_view_goes_on_until_it_is_ended(site):
     try:
         wait_until(lambda: seen(b"site local"), 20)
         site.kill()
-        wait_until(lambda: seen(b"nothing answers"), 20)
+        wait_until(lambda: seen(b"no answer from"), 20)
         assert view.poll() is None
         view.send_signal(signal.SIGINT)
         assert 130 == view.wait(10)

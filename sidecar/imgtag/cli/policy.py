@@ -17,7 +17,7 @@ from imgtag.errors import ConfigError, Unavailable
 def command(app: App, names: tuple[str, ...]) -> int:
     """Print the minimum permissions that this configuration needs, in each server's own form; by default for all.
 
-    Servers need not be running. One that is gets a policy for its kind. `imgtag doctor` says what is missing.
+    Servers need not be running; the policy then fits the most likely kind. `imgtag doctor` names missing permissions.
     """
     config = app.load()
     return anyio.run(_print, config, names)

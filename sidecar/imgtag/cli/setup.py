@@ -30,8 +30,8 @@ def command(app: App, *, yes: bool, remove: bool) -> int:
     """Create what is missing: index and settings, stream and consumers, and notifications beside existing ones.
 
     Shows the changes first, and asks. If something cannot be created yet, setup says what to do about it, creates the
-    rest, and exits with 1. So it does if no notification target is known or configured: one run shows all that is
-    missing.
+    rest, and exits with 1. The same happens if no notification target is known or configured: one run shows everything
+    that is missing.
 
     setup.json under [state] dir records what was created. --remove shows what is recorded there and removes it, except
     for what somebody has changed since. It leaves alone what `imgtag run` or a person has created.

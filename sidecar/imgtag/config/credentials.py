@@ -64,8 +64,8 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str
 
 def _content(path: str, folders: Sequence[Path]) -> str:
     """The text of the first of the files that is there, without its last line break."""
-    found = [folder / path for folder in folders if (folder / path).exists()]
-    with (found or [folders[-1] / path])[0].open("rb") as file:
+    existing = [folder / path for folder in folders if (folder / path).exists()]
+    with (existing or [folders[-1] / path])[0].open("rb") as file:
         content = file.read(_LIMIT + 1)
     if len(content) > _LIMIT:
         raise ValueError("it is too large for a secret")

@@ -52,18 +52,18 @@ def shape(registry: Registry) -> Table:
 
 def table(model: type[BaseModel]) -> Table:
     """The keys of one settings model, with the `_file` names of its credentials."""
-    found: dict[str, Leaf | Table] = {}
+    keys: dict[str, Leaf | Table] = {}
     for name, field in model.model_fields.items():
-        found[name] = node = _node(field.annotation)
+        keys[name] = node = _node(field.annotation)
         is_credential = is_secret(node) or FROM_FILE in field.metadata
         if isinstance(node, Leaf) and is_credential and name + FILE not in model.model_fields:
-            found[name] = replace(node, from_file=True)
-            found[name + FILE] = Leaf()
+            keys[name] = replace(node, from_file=True)
+            keys[name + FILE] = Leaf()
         elif isinstance(node, Leaf) and MAY_BE_EMPTY in field.metadata:
-            found[name] = replace(node, may_be_empty=True)
+            keys[name] = replace(node, may_be_empty=True)
     if issubclass(model, Settings):
-        found |= {name: Leaf(removed=message) for name, message in model.removed.items()}
-    return found
+        keys |= {name: Leaf(removed=message) for name, message in model.removed.items()}
+    return keys
 
 
 def is_secret(node: Leaf | Table | None) -> bool:

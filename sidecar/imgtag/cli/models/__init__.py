@@ -17,5 +17,5 @@ def command() -> None:
     """List, add, check, choose, try, calibrate and compare models."""
 
 
-for each in (list_models, show, add, verify, remove, use, try_models, calibrate, compare):
-    command.add_command(each)
+for subcommand in (list_models, show, add, verify, remove, use, try_models, calibrate, compare):
+    command.add_command(subcommand)
