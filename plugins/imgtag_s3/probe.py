@@ -16,6 +16,7 @@ from typing import Any
 from imgtag.errors import WriteRefused
 from imgtag.files.writing import write_atomically
 from imgtag.types.ref import ObjectRef
+from imgtag_s3 import xml
 from imgtag_s3.client import Client, copy_source
 from imgtag_s3.errors import NoResponse, S3Error, map_request_error
 from imgtag_s3.races import KEYS, RaceResult, run_races
@@ -64,6 +65,7 @@ class Probe:
         self._prefix = settings.probe_prefix
         self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
         self._copy_makes_version: bool | None = None
+        self._versions = Versions(client, "")
         self._path = state_dir / "s3-probe.json"
         self._lock = Lock()
         self.leftovers: list[str] = []
@@ -139,11 +141,7 @@ class Probe:
                 self._client.send("PUT", bucket, _KEY, body=b"old")
                 source = {"x-amz-copy-source": copy_source(bucket, _KEY, ""), "x-amz-metadata-directive": "REPLACE"}
                 self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
-                versions = Versions(self._client, "")
-                ids = [version.id for version in versions.list_versions(ObjectRef(bucket, _KEY))]
-                for id_ in ids:
-                    versions.delete(ObjectRef(bucket, _KEY), id_)
-                return len(ids) > 1
+                return len(self._versions.list_versions(ObjectRef(bucket, _KEY))) > 1
         except S3Error as error:
             if error.denied or error.unsupported:
                 return True
@@ -224,8 +222,13 @@ class Probe:
 
     def _remove(self, bucket: str) -> None:
         try:
-            for key in (_KEY, *KEYS):
-                self._client.send("DELETE", bucket, key)
+            if xml.text(xml.parse(self._client.send("GET", bucket, query={"versioning": ""}).data), "Status"):
+                # There a plain deletion would add a delete marker.
+                for version in self._versions.list_versions(ObjectRef(bucket, _KEY)):
+                    self._versions.delete(ObjectRef(bucket, _KEY), version.id)
+            else:
+                for key in (_KEY, *KEYS):
+                    self._client.send("DELETE", bucket, key)
             self._client.send("DELETE", bucket)
         except (S3Error, NoResponse):
             self.leftovers.append(bucket)

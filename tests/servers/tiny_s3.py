@@ -50,6 +50,8 @@ class TinyS3:
         self.buckets: dict[str, dict[str, TinyObject]] = {}
         self.before: Callable[[str, str, Mapping[str, str]], object] = lambda *_: None
         self.sent: list[tuple[str, str]] = []
+        self.denied: set[tuple[str, str]] = set()
+        """Methods and queries that are answered by 403."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -101,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.tiny.before(self.command, key, query)
         self.tiny.sent.append((self.command, url.path))
-        if key:
+        if any((self.command, name) in self.tiny.denied for name in query):
+            self._refuse(403, "AccessDenied")
+        elif key:
             self._object(bucket, key, query, data)
         elif bucket:
             self._bucket(bucket, query)

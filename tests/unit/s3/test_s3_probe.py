@@ -110,3 +110,35 @@ def test_the_settings_override_the_test(open_store):
 
     assert dict(call("rewrite", change).metadata) == {"imgtag_a": "0.5"}
     assert list(server.buckets) == ["photos"]
+
+
+def test_copy_that_makes_no_version(tiny, probe):
+    """A server that accepts versioning and lists no second version is found out, once; nothing is left."""
+    with tiny:
+        assert not probe(tiny).copy_makes_version()
+        tiny.sent.clear()
+        assert not probe(tiny).copy_makes_version()
+
+    assert tiny.sent == [("GET", "/")]
+    assert tiny.buckets == {}
+
+
+def test_copy_that_may_not_be_tested(tiny, probe):
+    """The least permissions do not include versioning of buckets: then the server is taken to do as S3 does."""
+    tiny.denied = {("PUT", "versioning")}
+    with tiny:
+        assert probe(tiny).copy_makes_version()
+
+    assert tiny.buckets == {}
+
+
+def test_both_results_are_kept(tiny, probe):
+    """Each has its place in the file."""
+    tiny.if_match = False
+    with tiny:
+        for _ in range(2):
+            tiny.sent.clear()
+            assert not probe(tiny).if_match().atomic
+            assert not probe(tiny).copy_makes_version()
+
+    assert {method for method, _ in tiny.sent} == {"GET"}
