@@ -30,6 +30,7 @@ from watchdog.observers.inotify_c import (
 from imgtag_directory.errors import DENIED, GONE
 from imgtag_directory.keys import is_key, is_utf8, is_visible
 from imgtag_directory.mounts import mounts_below
+from imgtag_directory.own_writes import OWN_WRITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,11 +156,22 @@ class FolderTree(InotifyFD):
             return
         if event.mask & InotifyConstants.IN_ISDIR:
             yield from self._look_at(f"{prefix}{name}/", moved=event.is_move)
-        elif event.is_attrib:
-            self._settling.note_attributes(prefix + name)
+            return
+        key = prefix + name
+        if event.is_attrib:
+            self._settling.note_attributes(key)
         else:
-            is_closed = event.is_close_write
-            self._settling.note(prefix + name, closed=is_closed or event.is_moved_to, in_place=is_closed)
+            self._settling.note(key, closed=event.is_close_write or event.is_moved_to)
+        if (event.is_attrib or event.is_close_write) and self._has_other_names(key):
+            # Only the name that was used is reported; the file has changed under the others as well.
+            self._settling.note_scope()
+
+    def _has_other_names(self, key: str) -> bool:
+        try:
+            status = (self._root / key).lstat()
+        except OSError:
+            return False
+        return status.st_nlink > 1 and not OWN_WRITES.include(status)
 
     def _look_at(self, prefix: str, *, moved: bool = False) -> Iterator[None]:
         """Watch what is at this place now. ``moved``: also look at every folder below it."""

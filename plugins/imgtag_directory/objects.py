@@ -135,11 +135,6 @@ class Objects:
         status = self._at(key, lambda folder: _stat(folder, key))
         return status is not None and OWN_WRITES.include(status)
 
-    def is_linked(self, key: str) -> bool:
-        """Whether the file has more than one name, here or elsewhere."""
-        status = self._at(key, lambda folder: _stat(folder, key))
-        return status is not None and status.st_nlink > 1
-
     def rewrite(self, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState:
         """Write metadata on the very file of ``state``. Raises Conflict, WriteRefused, Unavailable."""
         opened = self.open(state.ref)

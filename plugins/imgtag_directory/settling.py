@@ -26,7 +26,6 @@ class _Waiting:
     pause: float
     etag: str | None = None
     only_attributes: bool = False
-    in_place: bool = False
 
 
 class Settling:
@@ -35,10 +34,8 @@ class Settling:
     A file has if it is the same after a pause as before; a hint for a file that is gone is given at once. So what the
     changes were need not be known, only where. ``note`` may be called from any thread; ``take`` looks at files, and
     must not run twice at a time. Changes of attributes alone (who owns a file, who may read it) are given out unless
-    ``is_own_write`` says that the sidecar made them. A file that was changed in place and has other names
-    (``is_linked``) leads to a resync, because inotify reports only the name that was used. Too many changes at once
-    become a resync, too. ``root_absent`` is set if the root did not exist when files were looked at: the changes that
-    waited are forgotten.
+    ``is_own_write`` says that the sidecar made them. Too many changes at once become a resync. ``root_absent`` is set
+    if the root did not exist when files were looked at: the changes that waited are forgotten.
     """
 
     def __init__(
@@ -48,14 +45,12 @@ class Settling:
         find: Callable[[str], Listed | None],
         *,
         is_own_write: Callable[[str], bool] = lambda _: False,
-        is_linked: Callable[[str], bool] = lambda _: False,
         limit: int = MAX_CHANGES,
     ) -> None:
         self._bucket = bucket
         self._settle = settle
         self._find = find
         self._is_own_write = is_own_write
-        self._is_linked = is_linked
         self._limit = limit
         self._news: deque[tuple[str, _Waiting]] = deque()
         self._scopes: deque[Scope] = deque()
@@ -63,13 +58,13 @@ class Settling:
         self._due: list[tuple[float, str]] = []
         self.root_absent = False
 
-    def note(self, key: str, *, closed: bool = False, in_place: bool = False) -> None:
-        """This key has changed; ``closed``: its writer has finished; ``in_place``: perhaps an existing file."""
-        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR if closed else self._settle, in_place=in_place))
+    def note(self, key: str, *, closed: bool = False) -> None:
+        """This key has changed; ``closed``: its writer has finished."""
+        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR if closed else self._settle))
 
     def note_attributes(self, key: str) -> None:
         """The attributes of this key have changed, and perhaps nothing else."""
-        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR, only_attributes=True, in_place=True))
+        self._add(key, _Waiting(0.0, self._settle * CLOSED_FACTOR, only_attributes=True))
 
     def note_scope(self, prefix: str = "") -> None:
         """Something below this prefix has changed, and it is not known what."""
@@ -113,7 +108,6 @@ class Settling:
             older = self._waiting.get(key)
             if older is not None and waiting.only_attributes:  # its writer may not have finished
                 waiting.pause, waiting.only_attributes = older.pause, older.only_attributes
-            waiting.in_place = waiting.in_place or (older is not None and older.in_place)
             self._schedule(key, waiting)
         if len(self._waiting) > self._limit:
             self.forget()
@@ -132,13 +126,12 @@ class Settling:
                 return key
         return None
 
-    def _look(self, key: str) -> Iterator[Hint | Scope]:
+    def _look(self, key: str) -> Iterator[Hint]:
         waiting = self._waiting.pop(key)
         ref = ObjectRef(self._bucket, key)
         try:
             listed = self._find(key)
             is_ours = listed is not None and waiting.only_attributes and self._is_own_write(key)
-            is_linked = listed is not None and waiting.in_place and not is_ours and self._is_linked(key)
         except BucketAbsent:
             raise
         except (Unavailable, Unreadable):
@@ -150,8 +143,6 @@ class Settling:
             return
         elif listed.etag == waiting.etag:
             yield Hint(ref=ref, etag=listed.etag, at=time.time())
-            if is_linked:
-                yield Scope(self._bucket)
         else:
             waiting.due, waiting.etag = time.monotonic() + waiting.pause, listed.etag
             self._schedule(key, waiting)

@@ -118,13 +118,7 @@ class DirectorySource(ServiceBase):
 
     async def _feed(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
         objects = self._objects
-        settling = Settling(
-            self._root.bucket,
-            self._settings.settle,
-            objects.find,
-            is_own_write=objects.is_own_write,
-            is_linked=objects.is_linked,
-        )
+        settling = Settling(self._root.bucket, self._settings.settle, objects.find, is_own_write=objects.is_own_write)
         listing = Walk(self._root, objects.fingerprint).objects
         polling = PollingWatcher(listing, settling, self._state_dir, every=self._settings.poll)
         self._watch = Watch(self._root, self._settings, settling, polling, self._limiter)

@@ -130,8 +130,12 @@ class Reconciler:
         model, shadow = models[policy.model], models[policy.shadow] if policy.shadow else None
         with model.in_use():
             async with AsyncExitStack() as opened:
-                with self.metrics.stage("inspect"), self.health.calls("store"):
-                    body = await opened.enter_async_context(self.store.open(hint.ref))
+                try:
+                    with self.metrics.stage("inspect"), self.health.calls("store"):
+                        body = await opened.enter_async_context(self.store.open(hint.ref))
+                except Unreadable:
+                    # Not even whether it exists can be known, so the index keeps what it knows.
+                    return Outcome(result=Result.REFUSED)
                 if body is None:
                     # A removal event is proof enough; without one, an empty bucket may be that of a wrong server.
                     if index.document is not None and not hint.removed:

@@ -70,7 +70,11 @@ class Store(Service, Protocol):
         ...
 
     def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AbstractAsyncContextManager[Body | None]:
-        """The object for reading; None as in ``stat``. Raises Conflict when ``if_match`` is not its ETag."""
+        """The object for reading; None as in ``stat``. Raises Conflict when ``if_match`` is not its ETag.
+
+        Raises Unreadable, as ``stat`` does, where permissions hide whether there is an object, which waiting would not
+        change; an object that is known and may not be read has ``unreadable`` in its state instead.
+        """
         ...
 
     async def rewrite(self, change: Rewrite) -> ObjectState:

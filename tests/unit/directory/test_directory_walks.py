@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -44,7 +43,6 @@ class Seen:
 
     state: tuple[str, str | None, str | None]
     inode: int
-    links: int
 
 
 class Walk:
@@ -54,6 +52,8 @@ class Walk:
         self.root, self.outside = base / "photos", base / "outside"
         self.random = random
         self.log: list[str] = []
+        self.unseen: set[int] = set()
+        """Inodes that were changed through a name that the sidecar cannot see, and have others."""
 
     @property
     def mounted(self) -> list[Path]:
@@ -99,6 +99,18 @@ class Walk:
     def note(self, *words: object) -> None:
         self.log.append(" ".join(str(word).replace(str(self.root.parent), "") for word in words))
 
+    def pause(self, path: Path) -> None:
+        """A change through one of several names counts for the others only if that name is seen, and stays."""
+        status = path.lstat()
+        if status.st_nlink > 1:
+            time.sleep(0.05)
+            with _as_user():
+                try:
+                    path.lstat()
+                    os.scandir(path.parent).close()
+                except PermissionError:
+                    self.unseen.add(status.st_ino)
+
     def own(self, path: Path) -> None:
         if AS_ROOT:
             os.chown(path, self.random.choice(USERS), -1)
@@ -107,12 +119,14 @@ class Walk:
         path = self.file()
         path.write_bytes(self.random.randbytes(self.random.randrange(1, 9)))
         self.own(path)
+        self.pause(path)
         self.note("write", path)
 
     def append(self) -> None:
         path = self.existing("file")
         with path.open("ab") as file:
             file.write(b"more")
+        self.pause(path)
         self.note("append", path)
 
     def mkdir(self) -> None:
@@ -130,11 +144,13 @@ class Walk:
     def chmod(self) -> None:
         path, mode = self.existing(), self.random.choice(MODES)
         path.chmod(mode)
+        self.pause(path)
         self.note("chmod", f"{mode:o}", path)
 
     def chown(self) -> None:
         path = self.existing()
         self.own(path)
+        self.pause(path)
         self.note("chown", path)
 
     def rename(self) -> None:
@@ -234,9 +250,7 @@ def _look_into(folder: Path, prefix: str, seen: dict[str, Seen], hidden: list[st
             elif not entry.is_symlink():
                 status = entry.stat(follow_symlinks=False)
                 etag = f'"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"'
-                seen[f"{prefix}{entry.name}"] = Seen(
-                    (etag, *_allowed(folder / entry.name)), status.st_ino, status.st_nlink
-                )
+                seen[f"{prefix}{entry.name}"] = Seen((etag, *_allowed(folder / entry.name)), status.st_ino)
     except PermissionError:
         hidden.append(prefix)
         for key in [key for key in seen if key.startswith(prefix)]:
@@ -303,12 +317,10 @@ def _differences(walk: Walk, sidecar: Connection) -> list[str]:
     sidecar.send("index")
     index = sidecar.recv()
     seen, hidden = walk.truth()
-    # Nobody tells of what is written through a name that the sidecar cannot see.
-    names = Counter(file.inode for file in seen.values())
     missing = [
         f"{key}: {index.get(key)} and not {file.state}"
         for key, file in seen.items()
-        if key not in index or (index[key] != file.state and names[file.inode] == file.links)
+        if key not in index or (index[key] != file.state and file.inode not in walk.unseen)
     ]
     extra = [key for key in index.keys() - seen.keys() if not key.startswith(tuple(hidden))]
     return missing + [f"{key}: gone" for key in extra]

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from imgtag.errors import BucketAbsent, Conflict, ModelError, Unavailable, Undecodable
+from imgtag.errors import BucketAbsent, Conflict, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
@@ -273,6 +273,19 @@ async def test_a_refusal_that_has_passed_is_looked_at_again(bench, everything, o
     assert "imgtag-mark" in bench.metadata(FOX.key)
     assert "code" not in bench.document(FOX.key)
     assert [] == [hint async for hint in find_differences(bench.store, bench.indexer, SITE, everything)]
+
+
+async def test_a_hidden_object_stays_as_it_is_known(bench):
+    """Where not even whether it exists can be known, the index keeps what it has, and nothing is tried again."""
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    before = bench.document(FOX.key)
+    for known in (FOX, ObjectRef(BUCKET, "never seen.jpg")):
+        bench.store.faults.fail(Unreadable("its folder may not be entered", code="permission"), on="open")
+        assert Result.REFUSED == await look(bench, known)
+
+    assert before == bench.document(FOX.key)
+    assert 1 == len(bench.indexer.documents)
 
 
 async def test_nothing_above_the_threshold_is_a_result(bench):
