@@ -125,7 +125,9 @@ class LabelSettings(ObjectLabelSettings):
     mark_key: SecretStr | None = Field(
         default=None,
         min_length=1,
-        description="Secret that signs the marks on labelled objects, so that uploaders cannot forge them.",
+        description="Secret that signs the marks on labelled objects, so that uploaders cannot forge them. It may "
+        "contain several keys, one per line: the first one signs, all of them verify. Default: `mark_key` in the state "
+        "folder, which `imgtag setup`, or for a folder the first start, creates.",
         examples=["a long random text"],
     )
 
