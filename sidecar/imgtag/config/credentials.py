@@ -70,7 +70,7 @@ def _content(path: str, folders: Sequence[Path]) -> str:
     if len(content) > _LIMIT:
         raise ValueError("it is too large for a secret")
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # Windows editors write a byte order mark, which is no part of a secret
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     return text.removesuffix("\n").removesuffix("\r")

@@ -252,7 +252,8 @@ class PluginFolderSettings(Settings):
 
     dir: Path | None = Field(
         default=None,
-        description="Folder with drop-in plugins: `*.py` files and packages. By default, imgtag looks for none.",
+        description="Folder with drop-in plugins: `*.py` files and packages. A relative path starts at the working "
+        "directory. By default, imgtag looks for none.",
         examples=["/etc/imgtag/plugins"],
     )
 

@@ -45,7 +45,7 @@ def load_catalogue(shipped: str | None, own: Path | None) -> Mapping[str, Catalo
         entries |= _parse(files(package).joinpath(name).read_text(encoding="utf-8"), name)
     if own:
         try:
-            entries |= _parse(own.read_text(encoding="utf-8"), str(own))
+            entries |= _parse(own.read_text(encoding="utf-8-sig"), str(own))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"cannot read the catalogue {own}: {error}", hint="Check `catalogue` in [models]."

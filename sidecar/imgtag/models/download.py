@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30
 """Of a download; the largest image classifiers have 350 MB."""
 _CHUNK = 1 << 18
+_PRIVATE = re.compile(r"(https?://)(?:[^/@]*@)?([^?#]*).*", re.DOTALL)
 _TIMEOUT = urllib3.Timeout(connect=10, read=60)
 
 Progress = Callable[[int, int | None], None]
@@ -40,10 +42,17 @@ def download(url: str, expected: str, folder: Path, progress: Progress = lambda 
         if actual != expected:
             part.unlink()
             hint = "Nothing was added. Try again, or ask the publisher which digest is right."
-            raise ModelError(f"{url} has the SHA-256 {actual}, expected {expected}", hint=hint, code="digest")
+            raise ModelError(
+                f"{public_url(url)} has the SHA-256 {actual}, expected {expected}", hint=hint, code="digest"
+            )
         return part.replace(target)
     except OSError as error:
         raise Unavailable(f"{error.filename or folder}: {error.strerror}", hint="Free some space there.") from error
+
+
+def public_url(url: str) -> str:
+    """The URL without user, password and query, which may hold signatures; anything else as it is."""
+    return _PRIVATE.sub(r"\1\2", url)
 
 
 def _fetch(url: str, part: Path, progress: Progress) -> None:
@@ -53,7 +62,7 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
         with _request(url, start) as answer:
             if answer.status not in {200, 206} and not (answer.status == 416 and start):
                 hint = "Check the URL."
-                raise ModelError(f"{url}: the server answered {answer.status}", hint=hint, code="absent")
+                raise ModelError(f"{public_url(url)}: the server answered {answer.status}", hint=hint, code="absent")
             if answer.status != 206 and start:  # the server ignores ranges, or the part is as long as its file
                 part.unlink()
                 start = 0
@@ -62,7 +71,7 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
     except HTTPError as error:
         hint = "Run the same command again to resume. Without internet access, copy the file here and add that."
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
-        raise Unavailable(f"cannot download {url}: {reason}", hint=hint) from None
+        raise Unavailable(f"cannot download {public_url(url)}: {reason}", hint=hint) from None
     return _fetch(url, part, progress)
 
 
@@ -78,15 +87,16 @@ def _append(url: str, answer: BaseHTTPResponse, part: Path, done: int, progress:
     length = answer.headers.get("Content-Length")
     total = done + int(length) if length and length.isdigit() else None
     if total is not None and total > MAX_BYTES:
-        message = f"{url} has {total:,} bytes; the limit is {MAX_BYTES:,}"
+        message = f"{public_url(url)} has {total:,} bytes; the limit is {MAX_BYTES:,}"
         raise ModelError(message, hint="Is it a model?", code="too_large")
     with part.open("ab") as file:
         for chunk in answer.stream(_CHUNK):
             done += len(chunk)
             if done > MAX_BYTES:  # the server sent no length, or a wrong one
-                raise ModelError(f"{url} has more than {MAX_BYTES:,} bytes", hint="Is it a model?", code="too_large")
+                message = f"{public_url(url)} has more than {MAX_BYTES:,} bytes"
+                raise ModelError(message, hint="Is it a model?", code="too_large")
             file.write(chunk)
             progress(done, total)
     if total is not None and done < total:
-        message = f"{url}: the connection broke after {done:,} of {total:,} bytes"
+        message = f"{public_url(url)}: the connection broke after {done:,} of {total:,} bytes"
         raise Unavailable(message, hint="Run the same command again to resume.")

@@ -9,7 +9,7 @@ import pytest
 
 from imgtag.errors import ModelError, Unavailable
 from imgtag.models import download as module
-from imgtag.models.download import download
+from imgtag.models.download import download, public_url
 from servers.files import FileServer
 
 MODEL = bytes(range(256)) * 4096
@@ -88,6 +88,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """With the address and what the server said."""
     with FileServer({}).run() as server, pytest.raises(ModelError, match="the server answered 404"):
         download(f"{server.url}/m", DIGEST, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("https://me:secret@h:8/a/m.tflite?X-Amz-Signature=f00#x", "https://h:8/a/m.tflite"),
+        ("https://h/a@b/m.tflite", "https://h/a@b/m.tflite"),
+        ("photos/models/m.tflite", "photos/models/m.tflite"),
+    ],
+)
+def test_what_opens_a_url_is_not_told(url: str, public: str) -> None:
+    """Neither passwords nor signatures are printed or kept."""
+    assert public == public_url(url)
 
 
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

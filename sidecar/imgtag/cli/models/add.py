@@ -14,11 +14,12 @@ import click
 from imgtag.assembly import make_pool, make_store
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.prompts import confirm
+from imgtag.cli.terminal import escape
 from imgtag.config.configuration import Config
 from imgtag.errors import ModelError
 from imgtag.files.writing import sha256_of
 from imgtag.models.catalogue import CatalogueEntry, load_catalogue
-from imgtag.models.download import MAX_BYTES, download
+from imgtag.models.download import MAX_BYTES, download, public_url
 from imgtag.models.manifest import LABELS_SUFFIX, MANIFEST_SUFFIX, Manifest, find_model_files
 from imgtag.models.repository import ModelRepository, require_name
 from imgtag.models.resolver import ModelResolver
@@ -57,7 +58,7 @@ def add(app: App, source: str, *, name: str, sha256: str, labels: Path | None, l
     config = app.load()
     request = _Request(source=source, name=name, sha256=sha256.lower(), labels=labels, licence=licence)
     info = anyio.run(_add, config, request, yes)
-    click.echo(f"{info.id}: {len(info.labels):,} classes, {info.licence or 'licence unknown'}")
+    click.echo(escape(f"{info.id}: {len(info.labels):,} classes, {info.licence or 'licence unknown'}"))
     click.echo(f'hint: `imgtag models use {info.name}`, or model = "{info.name}" in a rule', err=True)
     return 0
 
@@ -106,9 +107,9 @@ def _complete_manifest(candidate: Candidate, request: _Request) -> Manifest:
     actual = sha256_of(candidate.model)
     if expected and actual != expected:
         hint = "Nothing was added. Ask the publisher which digest is right."
-        message = f"{request.source} has the SHA-256 {actual}, expected {expected}"
+        message = f"{public_url(request.source)} has the SHA-256 {actual}, expected {expected}"
         raise ModelError(message, hint=hint, code="digest")
-    changes = {"source": request.source, **({"licence": request.licence} if request.licence else {})}
+    changes = {"source": public_url(request.source), **({"licence": request.licence} if request.licence else {})}
     return candidate.manifest.model_copy(update=changes)
 
 

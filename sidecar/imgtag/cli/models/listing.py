@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from imgtag.assembly import make_pool
 from imgtag.cli.main import App, pass_app
+from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
 from imgtag.models.catalogue import load_catalogue
 from imgtag.models.repository import ModelRecord
@@ -45,7 +45,7 @@ def list_models(app: App, *, as_json: bool) -> int:
     rows = list(_rows(config, resolver))
     if as_json:
         for row in rows:
-            click.echo(json.dumps(asdict(row), ensure_ascii=False))
+            click.echo(to_json(asdict(row)))
         return 0
     _print_table(rows)
     known = load_catalogue(resolver.settings.catalogue, config.models.catalogue).keys() - {row.name for row in rows}
@@ -63,12 +63,12 @@ def show(app: App, name: str, *, as_json: bool) -> int:
     info = anyio.run(load_info, config, name)
     facts = _facts(config, name, info)
     if as_json:
-        click.echo(json.dumps({**facts, "labels": info.labels}, ensure_ascii=False))
+        click.echo(to_json({**facts, "labels": info.labels}))
         return 0
     for key, value in facts.items():
-        click.echo(f"{key + ':':<14}{value}")
+        click.echo(escape(f"{key + ':':<14}{value}"))
     more = f" ... and {len(info.labels) - _MAX_LABELS:,} more" if len(info.labels) > _MAX_LABELS else ""
-    click.echo(f"{'labels:':<14}{', '.join(info.display[:_MAX_LABELS])}{more}")
+    click.echo(escape(f"{'labels:':<14}{', '.join(info.display[:_MAX_LABELS])}{more}"))
     return 0
 
 
@@ -146,5 +146,5 @@ def _print_table(rows: list[Row]) -> None:
     for row in rows:
         size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
         cells = (row.name, ", ".join(row.used), size, row.licence or "", row.error or row.summary)
-        table.add_row(*map(Text, cells), style="red" if row.error else None)
+        table.add_row(*(Text(escape(cell)) for cell in cells), style="red" if row.error else None)
     Console().print(table)
