@@ -49,3 +49,8 @@ def test_every_class_of_the_glossary_exists():
 
     assert len(named) > 20
     assert set() == named - classes
+
+
+def test_the_readme_stays_short():
+    """It fits on two screens; details are in docs/."""
+    assert len(README.splitlines()) < 100
