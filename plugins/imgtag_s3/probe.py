@@ -16,7 +16,6 @@ from typing import Any
 from imgtag.errors import WriteRefused
 from imgtag.files.writing import write_atomically
 from imgtag.types.ref import ObjectRef
-from imgtag_s3 import xml
 from imgtag_s3.client import Client, copy_source
 from imgtag_s3.errors import NoResponse, S3Error, map_request_error
 from imgtag_s3.races import KEYS, RaceResult, run_races
@@ -221,14 +220,19 @@ class Probe:
             self._remove(bucket)
 
     def _remove(self, bucket: str) -> None:
+        refs = [ObjectRef(bucket, key) for key in (_KEY, *KEYS)]
         try:
-            if xml.text(xml.parse(self._client.send("GET", bucket, query={"versioning": ""}).data), "Status"):
-                # There a plain deletion would add a delete marker.
-                for version in self._versions.list_versions(ObjectRef(bucket, _KEY)):
-                    self._versions.delete(ObjectRef(bucket, _KEY), version.id)
-            else:
-                for key in (_KEY, *KEYS):
-                    self._client.send("DELETE", bucket, key)
-            self._client.send("DELETE", bucket)
+            for ref in refs:
+                self._client.send("DELETE", bucket, ref.key)
+            try:
+                self._client.send("DELETE", bucket)
+            except S3Error as error:
+                if error.status != 409:
+                    raise
+                # With versions, what was deleted is still there, below delete markers.
+                for ref in refs:
+                    for version in self._versions.list_versions(ref):
+                        self._versions.delete(ref, version.id)
+                self._client.send("DELETE", bucket)
         except (S3Error, NoResponse):
             self.leftovers.append(bucket)
