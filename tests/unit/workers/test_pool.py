@@ -74,14 +74,14 @@ async def test_a_picture_has_its_vector_as_int8_where_it_points_anywhere() -> No
 @pytest.mark.parametrize("vector", [np.ones(127), np.ones((1, 128)), np.full(128, np.nan), np.full(128, np.inf)])
 def test_a_vector_that_is_none_fails_the_picture(vector: np.ndarray) -> None:
     with pytest.raises(ModelError):
-        serve.small(vector.astype(np.float32))
+        serve.quantize(vector.astype(np.float32))
 
 
 def test_the_largest_number_of_a_vector_becomes_127() -> None:
     vector = np.array([-2.0, 1.0, 0.003, *[0.0] * 125], np.float32)
-    assert np.frombuffer(serve.small(vector), np.int8)[:4].tolist() == [-127, 64, 0, 0]
-    assert serve.small(np.zeros(128, np.float32)) == b""
-    assert np.frombuffer(serve.small(np.full(128, 1e-20, np.float32)), np.int8).tolist() == [127] * 128
+    assert np.frombuffer(serve.quantize(vector), np.int8)[:4].tolist() == [-127, 64, 0, 0]
+    assert serve.quantize(np.zeros(128, np.float32)) == b""
+    assert np.frombuffer(serve.quantize(np.full(128, 1e-20, np.float32)), np.int8).tolist() == [127] * 128
 
 
 async def test_many_pictures_at_a_time_get_their_own_answers() -> None:

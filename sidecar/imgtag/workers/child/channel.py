@@ -21,24 +21,24 @@ class Channel:
 
     def receive(self) -> tuple[dict[str, Any], bytes] | None:
         """The next request; None when the sidecar has closed."""
-        prefix = self._exactly(frames.PREFIX.size)
+        prefix = self._receive_exactly(frames.PREFIX.size)
         if prefix is None:
             return None
         header, body = frames.lengths(prefix, _MAX_BODY)
-        text, data = self._exactly(header), self._exactly(body)
+        text, data = self._receive_exactly(header), self._receive_exactly(body)
         return None if text is None or data is None else (frames.decode_header(text), data)
 
     def send(self, header: frames.Header) -> None:
         self._socket.sendall(frames.encode(header, 0))
 
-    def _exactly(self, count: int) -> bytes | None:
-        # BytesIO is filled in place and gives its bytes away without a copy: a picture is held once.
+    def _receive_exactly(self, count: int) -> bytes | None:
+        # BytesIO is filled in place and hands out its bytes without a copy, so that an image is held once.
         buffer = BytesIO(bytes(count))
         with buffer.getbuffer() as view:
             filled = 0
             while filled < count:
-                got = self._socket.recv_into(view[filled:])
-                if not got:
+                received = self._socket.recv_into(view[filled:])
+                if not received:
                     return None
-                filled += got
+                filled += received
         return buffer.getvalue()

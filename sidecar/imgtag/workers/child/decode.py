@@ -154,7 +154,7 @@ def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded
             shown = reading.size[::-1] if orientation in _LYING else reading.size
             return Decoded(image=Image(upright), facts=describe(reading.exif, reading.info, *shown))
     except MemoryError as error:
-        raise Unreadable("decoding it takes more memory than a worker may use", code="memory") from error
+        raise Unreadable("decoding it takes more memory than worker_memory allows", code="memory") from error
 
 
 def _decompressed(data: bytes, limits: PictureLimits) -> bytes:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from imgtag.workers.child.channel import Channel
 
-_ROUNDING = 1e-3
+_MAX_EXCESS = 1e-3
 """By how much a softmax in low precision may go over 1."""
-_NOTHING = 1e-30
+_MIN_MAGNITUDE = 1e-30
 """A vector of smaller numbers points nowhere."""
 _LOAD_HINT = "`imgtag -v label FILE` shows what it prints."
 
 
-def build(order: Mapping[str, Any]) -> Classifier:
+def build_classifier(order: Mapping[str, Any]) -> Classifier:
     """The classifier that a frame asks for. Raises ModelError, PluginError."""
     name = order["entry"]
     try:
@@ -48,71 +48,64 @@ def build(order: Mapping[str, Any]) -> Classifier:
     return classifier
 
 
-def hello(classifier: Classifier) -> dict[str, Any]:
-    """The answer to that: which model this is."""
-    return {"info": asdict(classifier.info)}
-
-
 def serve(channel: Channel) -> None:
-    """Load models and classify pictures by them, until the sidecar closes."""
+    """Load models and classify images with them until the sidecar closes the socket."""
     held: dict[str, Classifier] = {}
     while (request := channel.receive()) is not None:
         header, body = request
-        channel.send(_loaded(held, header) if "load" in header else _answer(held[header["model"]], header, body))
+        channel.send(_load(held, header) if "load" in header else _answer(held[header["model"]], header, body))
 
 
-def refusal(error: ImgtagError) -> dict[str, Any]:
-    """An error as the sidecar raises it again."""
+def error_answer(error: ImgtagError) -> dict[str, Any]:
+    """The answer from which the sidecar raises the error again."""
     name = next(base.__name__ for base in type(error).__mro__ if base.__module__ == "imgtag.errors")
     return {"error": {"type": name, "message": error.message, "hint": error.hint, "code": error.code}}
 
 
-def small(vector: NDArray[np.float32]) -> bytes:
-    """As int8, the largest number 127; empty where all are nothing. Measured as good as one scale for all pictures."""
+def quantize(vector: NDArray[np.float32]) -> bytes:
+    """A vector as int8, its largest number 127; empty if all are zero. Measured as good as one scale for all images."""
     if vector.shape != (LENGTH,) or not np.isfinite(vector).all():
-        raise ModelError(f"it gave a vector that is not of {LENGTH} numbers")
-    values = np.rint(vector * (127 / max(float(np.abs(vector).max()), _NOTHING))).astype(np.int8)
+        raise ModelError(f"its vector does not have {LENGTH} finite numbers")
+    values = np.rint(vector * (127 / max(float(np.abs(vector).max()), _MIN_MAGNITUDE))).astype(np.int8)
     return values.tobytes() if values.any() else b""
 
 
-def _loaded(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, Any]:
+def _load(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, Any]:
     for key in order["drop"]:
         held.pop(key, None)
     try:
-        classifier = held[order["load"]] = build(order)
+        classifier = held[order["load"]] = build_classifier(order)
     except ImgtagError as error:
-        return refusal(error)
-    return hello(classifier)
+        return error_answer(error)
+    return {"info": asdict(classifier.info)}
 
 
 def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _inference(
+        return _classify(
             classifier,
             PictureLimits(**request["limits"]),
             body,
             all_probabilities=bool(request.get("all_probabilities")),
         )
     except (Unreadable, Undecodable) as error:
-        return refusal(error)
+        return error_answer(error)
     except MemoryError:
-        return refusal(Unreadable("classifying it takes more memory than a worker may use", code="memory"))
+        return error_answer(Unreadable("classifying it takes more memory than worker_memory allows", code="memory"))
     except Exception as error:  # noqa: BLE001 - a stranger's classifier may raise anything
-        return refusal(Undecodable(f"the classifier failed over it: {error}", code="classifier"))
+        return error_answer(Undecodable(f"the classifier failed on the image: {error}", code="classifier"))
 
 
-def _inference(
-    classifier: Classifier, limits: PictureLimits, data: bytes, *, all_probabilities: bool
-) -> dict[str, Any]:
+def _classify(classifier: Classifier, limits: PictureLimits, data: bytes, *, all_probabilities: bool) -> dict[str, Any]:
     start = time.perf_counter()
     decoded = decode(data, classifier.info.size, limits)
     between = time.perf_counter()
     (scores,) = classifier.classify([decoded.image])
     end = time.perf_counter()
     answer = {
-        "raw": _best(scores.probabilities, len(classifier.info.labels)).encode(),
+        "raw": _best_classes(scores.probabilities, len(classifier.info.labels)).encode(),
         "facts": decoded.facts.encode(),
-        "vec": "" if scores.vector is None else b64encode(small(scores.vector)).decode(),
+        "vec": "" if scores.vector is None else b64encode(quantize(scores.vector)).decode(),
         "decode": between - start,
         "infer": end - between,
     }
@@ -121,11 +114,11 @@ def _inference(
     return answer
 
 
-def _best(probabilities: NDArray[np.float32], classes: int) -> Raw:
+def _best_classes(probabilities: NDArray[np.float32], classes: int) -> Raw:
     if probabilities.shape != (classes,):
-        raise ModelError(f"it gave {probabilities.size} probabilities for {classes} labels")
+        raise ModelError(f"it returned {probabilities.size} probabilities for {classes} labels")
     # A NaN is in no range.
-    if not np.logical_and(probabilities >= 0, probabilities <= 1 + _ROUNDING).all():
-        raise ModelError("it gave probabilities that are not between 0 and 1")
+    if not np.logical_and(probabilities >= 0, probabilities <= 1 + _MAX_EXCESS).all():
+        raise ModelError("it returned probabilities that are not between 0 and 1")
     best = np.argsort(-probabilities, kind="stable")[:RAW_CLASSES]
     return Raw.best((int(number), min(1.0, float(probabilities[number]))) for number in best)
