@@ -182,7 +182,7 @@ async def test_a_hang_is_ended_in_time() -> None:
     ("colour", "code", "words"),
     [
         (RAISER, "classifier", "a bug in a stranger's classifier"),
-        (GLUTTON, "memory", "more memory than a worker may use"),
+        (GLUTTON, "memory", "more memory than worker_memory allows"),
         ("magenta", "classifier", "not between 0 and 1"),
         ("cyan", "classifier", "9 probabilities for 10 labels"),
     ],
