@@ -49,6 +49,7 @@ MASK = Mask(
     | InotifyConstants.IN_DONT_FOLLOW
     | InotifyConstants.IN_EXCL_UNLINK
 )
+FOLDERS_PER_STEP = 100
 ABSENT = GONE - {errno.ENAMETOOLONG}
 """A path that is too long for inotify, which takes 4,095 bytes, may exist all the same."""
 LIMITS = frozenset({errno.ENOSPC, errno.EMFILE})
@@ -81,12 +82,11 @@ class Folder:
     @property
     def prefix(self) -> str:
         """What the keys of its files begin with."""
-        names: list[str] = []
-        folder: Folder | None = self
-        while folder is not None and folder.parent is not None:
-            names.append(folder.name)
+        prefix, folder = "", self
+        while folder.parent is not None:
+            prefix = f"{folder.name}/{prefix}"
             folder = folder.parent
-        return "".join(f"{name}/" for name in reversed(names))
+        return prefix
 
     def contains(self, other: Folder) -> bool:
         """Whether the other one is this one, or is below it."""
@@ -115,7 +115,7 @@ class FolderTree(InotifyFD):
         super().__init__()
 
     def watch_all(self) -> Iterator[None]:
-        """Watch every folder, one per step. Raises OSError if the root cannot be watched."""
+        """Watch every folder, some per step. Raises OSError if the root cannot be watched."""
         with self._tree_lock:
             wd, access = self._add("")
             self._top = self._by_wd[wd] = Folder("", None, wd, access)
@@ -199,8 +199,8 @@ class FolderTree(InotifyFD):
             yield from self._watch_below(folder, is_new=is_new)
 
     def _watch_below(self, folder: Folder, *, is_new: bool, is_start: bool = False) -> Iterator[None]:
-        """Watch the folders below, one per step, and note the files of new ones. At the start a resync finds these."""
-        pending = [(folder, is_new)]
+        """Watch the folders below, some per step, and note the files of new ones. At the start a resync finds these."""
+        count, pending = 0, [(folder, is_new)]
         while pending:
             folder, is_new = pending.pop()
             with self._tree_lock:
@@ -220,7 +220,9 @@ class FolderTree(InotifyFD):
                 if is_new and not is_start:
                     for name in files:
                         self._settling.note(prefix + name)
-            yield
+            count += 1
+            if count % FOLDERS_PER_STEP == 0:
+                yield
 
     def _watch(self, parent: Folder, name: str) -> Folder | None:
         """The folder at this place, watched; None if it cannot be. What else was known of it is dropped."""
@@ -255,12 +257,12 @@ class FolderTree(InotifyFD):
         """Watch a path. The watch is the same as before if the folder is. Raises OSError."""
         if not self.should_keep_running():
             raise _StoppedError
-        path = self._root / prefix
-        wd = inotify_add_watch(self._inotify_fd, bytes(path), MASK)
+        path = f"{self._root}/{prefix}".rstrip("/")  # with a slash at the end, a link would be followed
+        wd = inotify_add_watch(self._inotify_fd, os.fsencode(path), MASK)
         if wd == -1:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
-        status = path.lstat()
+            raise OSError(number, os.strerror(number), path)
+        status = os.lstat(path)
         return wd, (status.st_mode, status.st_uid, status.st_gid)
 
     def _note_failure(self, prefix: str, error: OSError) -> None:
@@ -297,7 +299,7 @@ class FolderTree(InotifyFD):
         folders: set[str] = set()
         files: list[str] = []
         try:
-            with os.scandir(self._root / prefix) as entries:
+            with os.scandir(f"{self._root}/{prefix}") as entries:
                 for entry in entries:
                     if is_utf8(entry.name) and is_visible(entry.name):
                         if entry.is_dir(follow_symlinks=False):
