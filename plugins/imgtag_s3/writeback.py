@@ -49,7 +49,7 @@ def choose_strategy(
     *,
     versions: Callable[[], list[Version]],
     if_match: Callable[[], IfMatch],
-    copy_makes_version: Callable[[], bool] = lambda: True,
+    copy_makes_version: Callable[[], bool],
 ) -> Strategy:
     """How this object can be written without harm. Raises WriteRefused where it cannot."""
     makes_version = versioning.makes_version(state.ref.key)

@@ -52,7 +52,12 @@ def test_choice(wanted, versioning, version, below, if_match, chosen):
     versions = _versions(version or "null", *below)
     try:
         strategy = choose_strategy(
-            wanted, state, versioning, versions=lambda: versions, if_match=lambda: IfMatch(honoured=if_match)
+            wanted,
+            state,
+            versioning,
+            versions=lambda: versions,
+            if_match=lambda: IfMatch(honoured=if_match),
+            copy_makes_version=lambda: True,
         )
     except WriteRefused as refused:
         strategy = refused.code
