@@ -115,6 +115,7 @@ class FakeMeilisearch:
             ("POST", "/keys", "keys.create", lambda call: self.keys.create(call.json)),
             ("DELETE", "/keys/{uid}", "keys.delete", lambda call: self.keys.delete(call.uid)),
             ("POST", "/indexes", "indexes.create", self._create),
+            ("POST", "/swap-indexes", "indexes.swap", self._swap),
             ("GET", "/indexes/{uid}", "indexes.get", self._info),
             ("DELETE", "/indexes/{uid}", "indexes.delete", lambda call: self._enqueue("indexDeletion", call)),
             ("GET", "/indexes/{uid}/settings", "settings.get", lambda call: self.index(call.uid).settings),
@@ -182,13 +183,18 @@ class FakeMeilisearch:
 
     def _enqueue(self, kind: str, call: Call, data: Any = None, index: str | None = None) -> dict[str, Any]:
         # Only the routes of documents keep the note: routes/indexes/{mod,settings}.rs pass None.
-        return self.queue.add(kind, index or call.uid, data, call.note if kind.startswith("document") else None)
+        return self.queue.add(
+            kind, call.uid if index is None else index, data, call.note if kind.startswith("document") else None
+        )
 
     def _tasks(self, call: Call) -> dict[str, Any]:
         return listed(self.queue.tasks, call.query, call.key.sees)
 
     def _create(self, call: Call) -> dict[str, Any]:
         return self._enqueue("indexCreation", call, call.json.get("primaryKey"), call.json["uid"])
+
+    def _swap(self, call: Call) -> dict[str, Any]:
+        return self._enqueue("indexSwap", call, [swap["indexes"] for swap in call.json], "")
 
     def _info(self, call: Call) -> dict[str, Any]:
         index = self.index(call.uid)

@@ -166,6 +166,11 @@ class Queue:
                 if not there:
                     raise Refusal("index_not_found", f"Index `{task.index}` not found.")
                 del self._indexes[task.index]
+            case "indexSwap":
+                # Only the names change places; each index keeps when it was created: apply_index_swap
+                for one, other in task.data:
+                    self._indexes[one], self._indexes[other] = self._indexes[other], self._indexes[one]
+                    self._indexes[one].uid, self._indexes[other].uid = one, other
             case _:
                 self._indexes.setdefault(task.index, Index(task.index, None)).change(task.data)
 

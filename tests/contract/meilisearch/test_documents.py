@@ -5,10 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from anyio import fail_after, sleep, to_thread
 
 from imgtag.errors import DocumentError
 from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
 from imgtag.query import parse
+from imgtag.testing import document
 from imgtag.types.ref import Scope
 from imgtag_meilisearch.index_settings import SETTINGS, differing
 from unit.sqlite.documents import documents
@@ -142,3 +144,22 @@ async def test_scan_whatever_the_prefix(index, fill, prefix):
 
     assert expected == [each["key"] async for each in index.scan("local", Scope("b", prefix))]
     assert len(expected) == await index.count("local", Scope("b", prefix))
+
+
+async def test_a_swapped_index_has_another_id(server, uid, open_index, index):
+    """What stands under the name then is another index, whose documents are found."""
+    other = f"{uid}-other"
+    async with open_index(index=other) as spare:
+        await spare.apply([Upsert(document("new.jpg", {"owl": 0.5}))])
+        expected = await spare.index_id()
+        await index.apply([Upsert(document("old.jpg", {"owl": 0.5}))])
+        before = await index.index_id()
+        await to_thread.run_sync(server.ask, "POST", "swap-indexes", [{"indexes": [uid, other]}])
+        with fail_after(10):
+            while await index.index_id() == before:
+                await sleep(0.02)
+        page = await index.search(SearchRequest(query=parse("owl")))
+        await to_thread.run_sync(server.ask, "DELETE", f"indexes/{other}")
+
+    assert expected == await index.index_id()
+    assert ["new.jpg"] == [hit["key"] for hit in page.hits]

@@ -224,3 +224,19 @@ def test_similar(ask, put, done):
 
     assert ["n", "f"] == [each["id"] for each in ask("POST", "/similar", {"id": "a", "embedder": "img"})["hits"]]
     assert [] == ask("POST", "/similar", {"id": "x", "embedder": "img"})["hits"]
+
+
+def test_an_index_keeps_when_it_was_created(server, uid, ask, put, done):
+    """Swapped with another, the name leads to the other one's time; created again, to a new one."""
+    other = f"{uid}-other"
+    done(server.ask("POST", "indexes", {"uid": other, "primaryKey": "id"})["taskUid"])
+    try:
+        done(put({"id": "1", "key": "k"}))
+        first, second = ask("GET", "")["createdAt"], server.ask("GET", f"indexes/{other}")["createdAt"]
+        done(server.ask("POST", "swap-indexes", [{"indexes": [uid, other]}])["taskUid"])
+        assert (second, first) == (ask("GET", "")["createdAt"], server.ask("GET", f"indexes/{other}")["createdAt"])
+        done(server.ask("DELETE", f"indexes/{uid}")["taskUid"])
+        done(server.ask("POST", "indexes", {"uid": uid, "primaryKey": "id"})["taskUid"])
+        assert ask("GET", "")["createdAt"] not in {first, second}
+    finally:
+        done(server.ask("DELETE", f"indexes/{other}")["taskUid"])
