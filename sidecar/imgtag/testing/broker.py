@@ -1,4 +1,4 @@
-"""The queue behind the sources in memory."""
+"""The queue that the sources in memory share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgtag.types.ref import ObjectRef, Scope
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Message:
-    """Hints that are answered for together; who has it now is ``holder``, until ``due`` (seconds, monotonic)."""
+    """Hints that are acknowledged together; ``holder`` works on it until ``due`` (seconds, monotonic)."""
 
     hints: tuple[Hint, ...] = ()
     resync: Scope | None = None
@@ -30,10 +30,10 @@ class Message:
 
 
 class MemoryBroker:
-    """Messages that wait or are in work, for all sources that share it; what it holds outlives them.
+    """Messages that wait or are being worked on, for all sources that share it; it outlives them.
 
-    ``copies``: how often each message is delivered that is sent from now on. ``shuffle``: picks which of the
-    messages that wait comes next; None: the first.
+    ``copies``: how often each message that is sent from now on is delivered. ``shuffle``: picks which waiting message
+    comes next; None: the first.
     """
 
     def __init__(self, *, copies: int = 1, shuffle: Random | None = None) -> None:
@@ -45,27 +45,26 @@ class MemoryBroker:
         self._news = anyio.Event()
 
     def __len__(self) -> int:
-        """Messages that nobody has acknowledged yet."""
+        """Messages that are not acknowledged yet."""
         return len(self._messages)
 
     def send(self, message: Message) -> None:
         """Deliver a message, as often as ``copies`` says."""
         self._messages += [replace(message) for _ in range(self.copies)]
-        self.changed()
+        self._wake_all()
 
     def finish(self) -> None:
-        """Nothing more is sent: who waits for messages is told when all are acknowledged."""
+        """Send nothing more: sources end when all messages are acknowledged."""
         self.finished = True
-        self.changed()
+        self._wake_all()
 
-    def changed(self) -> None:
-        """Wake all who wait."""
+    def _wake_all(self) -> None:
         self._news.set()
         self._news = anyio.Event()
 
-    async def next(self, holder: object, ack_wait: float | None) -> Message | None:
-        """The next message, in work for ``holder`` from now on; None when all is done."""
-        while (message := self._due()) is None:
+    async def take(self, holder: object, ack_wait: float | None) -> Message | None:
+        """Wait for the next message and give it to ``holder``; None when all are acknowledged."""
+        while (message := self._pick_due()) is None:
             if self.finished and not self._messages:
                 return None
             news = self._news
@@ -73,7 +72,7 @@ class MemoryBroker:
                 await news.wait()
         message.attempt += 1
         message.holder = holder
-        message.due = _until(ack_wait)
+        message.due = _deadline(ack_wait)
         return message
 
     @property
@@ -81,29 +80,29 @@ class MemoryBroker:
         """Messages that nobody holds."""
         return sum(message.holder is None for message in self._messages)
 
-    def done(self, message: Message) -> None:
-        """It never comes again."""
+    def ack(self, message: Message) -> None:
+        """Forget a message."""
         if message in self._messages:
             self._messages.remove(message)
-            self.changed()
+            self._wake_all()
 
-    def again(self, message: Message, delay: float) -> None:
-        """It comes again after ``delay`` seconds."""
+    def requeue(self, message: Message, delay: float) -> None:
+        """Deliver a message again after ``delay`` seconds."""
         message.holder = None
         message.due = time.monotonic() + delay
-        self.changed()
+        self._wake_all()
 
     def extend(self, message: Message, ack_wait: float | None) -> None:
-        """Its holder is still at it."""
-        message.due = _until(ack_wait)
+        """Give the holder more time."""
+        message.due = _deadline(ack_wait)
 
-    def leave(self, holders: Sequence[object]) -> None:
-        """These have gone without an answer: what they held comes again at once."""
+    def release(self, holders: Sequence[object]) -> None:
+        """Deliver again, at once, what these hold: they have gone without an answer."""
         for message in self._messages:
             if message.holder in holders:
-                self.again(message, 0.0)
+                self.requeue(message, 0.0)
 
-    def _due(self) -> Message | None:
+    def _pick_due(self) -> Message | None:
         now = time.monotonic()
         due = [message for message in self._messages if message.due <= now]
         if not due:
@@ -114,19 +113,19 @@ class MemoryBroker:
         return max(0.0, min((message.due for message in self._messages), default=float("inf")) - time.monotonic())
 
 
-def _until(ack_wait: float | None) -> float:
+def _deadline(ack_wait: float | None) -> float:
     return float("inf") if ack_wait is None else time.monotonic() + ack_wait
 
 
 class MemoryDeadLetters:
-    """Work that was given up: one letter for a key, and one for each message without a key."""
+    """Work that was given up: one letter per key, and one per message without a key."""
 
     def __init__(self) -> None:
         self.faults = Faults()
         self.letters: dict[str, DeadLetter] = {}
 
     async def put(self, letter: DeadLetter) -> None:
-        """Keep a letter in the place of any older one of its key."""
+        """Store a letter, in the place of an older one of its key."""
         await self.faults.meet("put", letter.ref)
         letter = replace(letter, id=_id(letter))
         self.letters[letter.id] = letter
@@ -138,15 +137,15 @@ class MemoryDeadLetters:
             yield letter
 
     async def drop(self, ids: Sequence[str]) -> int:
-        """Remove letters; how many there were."""
+        """Remove letters; returns how many there were."""
         await self.faults.meet("drop", tuple(ids))
-        return sum(self.letters.pop(each, None) is not None for each in ids)
+        return sum(self.letters.pop(id_, None) is not None for id_ in ids)
 
     async def discard(self, refs: Collection[ObjectRef]) -> int:
-        """Remove the letters of these objects; how many there were."""
+        """Remove the letters of these objects; returns how many there were."""
         await self.faults.meet("discard", tuple(refs))
-        found = [letter.id for letter in self.letters.values() if letter.ref in refs]
-        return sum(self.letters.pop(id_, None) is not None for id_ in found)
+        ids = [letter.id for letter in self.letters.values() if letter.ref in refs]
+        return sum(self.letters.pop(id_, None) is not None for id_ in ids)
 
 
 def _id(letter: DeadLetter) -> str:

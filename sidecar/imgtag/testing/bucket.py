@@ -34,7 +34,7 @@ class Version:
 
 
 class Bucket:
-    """Keys and their versions, the oldest first. ``lock``: the code that whatever is written gets by default."""
+    """Keys and their versions, the oldest first. ``lock``: the code of the default lock on whatever is written."""
 
     def __init__(self, versioning: Versioning = "unversioned") -> None:
         self.versioning: Versioning = versioning
@@ -46,7 +46,7 @@ class Bucket:
         return tuple(self._objects.get(key, ()))
 
     def latest(self, key: str) -> Version | None:
-        """The object now; None where it is absent or behind a delete marker."""
+        """The object now; None where it is absent or hidden by a delete marker."""
         versions = self._objects.get(key)
         return versions[-1] if versions and versions[-1].data is not None else None
 
@@ -55,14 +55,14 @@ class Bucket:
         return sorted((key for key in self._objects if self.latest(key)), key=str.encode)
 
     def add(self, key: str, version: Version) -> None:
-        """Put a version on top; a null version takes the place of the one before."""
-        others = [each for each in self.versions(key) if each.id is not None or version.id is not None]
+        """Put a version on top; a null version replaces the one before."""
+        others = [other for other in self.versions(key) if other.id is not None or version.id is not None]
         self._objects[key] = [*others, version]
 
     def replace(self, key: str, version: Version) -> None:
-        """Change a version in its place, as tags and locks are changed."""
-        self._objects[key] = [version if each.id == version.id else each for each in self.versions(key)]
+        """Change a version in place, as tags and locks are changed."""
+        self._objects[key] = [version if other.id == version.id else other for other in self.versions(key)]
 
     def remove(self, key: str, version: Version) -> None:
-        """Take a version away for good."""
-        self._objects[key] = [each for each in self.versions(key) if each.id != version.id]
+        """Delete a version for good."""
+        self._objects[key] = [other for other in self.versions(key) if other.id != version.id]

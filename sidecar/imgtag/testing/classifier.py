@@ -41,14 +41,14 @@ _FAR_TOO_MUCH = 1 << 40
 
 
 class ColourSettings(Settings):
-    """``release`` stands for another model, ``seconds`` for the time that a picture takes."""
+    """Another ``release`` is another model; ``seconds`` is the time that an image takes."""
 
     release: str = "1"
     seconds: float = 0.0
 
 
 class ColourClassifier:
-    """Says which colour a picture has, by the mean of its pixels. Embedding and vector are that mean, 0 to 1."""
+    """Names the colour of an image: the mean of its pixels, which is also embedding and vector, from 0 to 1."""
 
     def __init__(self, settings: ColourSettings) -> None:
         self._seconds = settings.seconds
@@ -80,17 +80,17 @@ class ColourClassifier:
 
 
 class HostileClassifier(ColourClassifier):
-    """As `ColourClassifier`, but for some colours.
+    """A `ColourClassifier` that misbehaves at some colours.
 
     Red kills its process, green hangs, blue raises, yellow takes a terabyte of memory, magenta gives probabilities
-    that are no numbers, cyan gives too few of them.
+    that are not numbers, cyan gives too few of them.
     """
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
-        """Scores, if it comes to that."""
-        return [self._treated(scores) for scores in super().classify(images)]
+        """Scores of each image, or what the colour of one stands for."""
+        return [self._misbehave(scores) for scores in super().classify(images)]
 
-    def _treated(self, scores: Scores) -> Scores:
+    def _misbehave(self, scores: Scores) -> Scores:
         colour = self.info.labels[int(np.argmax(scores.probabilities))]
         return MISDEEDS[colour](scores) if colour in MISDEEDS else scores
 

@@ -1,4 +1,4 @@
-"""What goes wrong on request, and what was called."""
+"""Failures on request, and a log of the calls."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ANY = ""
 """Any call, whatever its name."""
 
 Act: TypeAlias = Callable[[], Any]
-"""Done at a moment: it may act as a user, wait (when it is async) or raise."""
+"""What is done at a moment: it may act as a user, wait (if it is async) or raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a plugin's method, with the object or scope that it was about."""
+    """One call of a plugin's method, with the object or scope that it concerned."""
 
     name: str
     about: object = None
@@ -32,7 +32,7 @@ class _Plan:
     left: int | None
 
     def take(self, moment: str, *, call: bool) -> bool:
-        """Whether it happens now; counts it down."""
+        """Whether it happens now; counts down."""
         if self.left == 0 or not (self.moment == moment or (call and self.moment == ANY)):
             return False
         self.left = None if self.left is None else self.left - 1
@@ -42,8 +42,8 @@ class _Plan:
 class Faults:
     """Failures, races and delays of one plugin in memory, and the log of its calls.
 
-    ``latency`` is in seconds, before each call. Moments are the names of the calls (``rewrite``, ``apply``),
-    and points within them that the plugin tells.
+    ``latency`` is in seconds, before each call. Moments are the names of the calls (``rewrite``, ``apply``) and of
+    points within them that the plugin names.
     """
 
     def __init__(self) -> None:
@@ -52,11 +52,11 @@ class Faults:
         self._plans: list[_Plan] = []
 
     def when(self, moment: str, act: Act, *, times: int | None = 1) -> None:
-        """Do ``act`` the next ``times`` that this moment comes; None: every time, until ``mend``."""
+        """Do ``act`` the next ``times`` times that this moment comes; None: each time, until ``mend``."""
         self._plans.append(_Plan(moment, act, times))
 
     def fail(self, error: Exception, *, on: str = ANY, times: int | None = 1) -> None:
-        """The next ``times`` calls raise ``error``: all calls, or those named ``on``. None: until ``mend``."""
+        """Raise ``error`` in the next ``times`` calls, or in those named ``on``. None: until ``mend``."""
 
         def act() -> None:
             raise error
@@ -64,21 +64,21 @@ class Faults:
         self.when(on, act, times=times)
 
     def mend(self) -> None:
-        """Nothing goes wrong any more."""
+        """End all failures."""
         self._plans.clear()
 
     def count(self, name: str) -> int:
-        """How often a method was called, failed calls too."""
+        """How often a method was called, including failed calls."""
         return sum(call.name == name for call in self.calls)
 
     async def meet(self, name: str, about: object = None) -> None:
-        """A call begins: write it down, wait, and do what was planned for it."""
+        """Begin a call: log it, wait for the latency, and do what was planned for it."""
         self.calls.append(Call(name, about))
         await (anyio.sleep(self.latency) if self.latency else anyio.lowlevel.checkpoint())
         await self._act(name, call=True)
 
     async def reach(self, moment: str) -> None:
-        """A point within a call. Lets no other task run unless an act waits."""
+        """Reach a point within a call. No other task runs meanwhile unless an act waits."""
         await self._act(moment, call=False)
 
     async def _act(self, moment: str, *, call: bool) -> None:

@@ -17,8 +17,8 @@ from imgtag.types.ref import Scope
 class MemorySource(MemoryService):
     """Delivers what a test sends; sources on one broker share it, as sidecars share a consumer.
 
-    ``send`` is what `MemoryStore.notify` wants. Afterwards ``acked``, ``naked`` (with the delay) and ``extended``
-    tell how deliveries were answered, ``published`` what was published. Doubled and reordered deliveries: see
+    ``send`` is what `MemoryStore.notify` takes. Afterwards ``acked``, ``naked`` (with the delay) and ``extended`` show
+    how deliveries were answered, ``published`` what was published. For doubled and reordered deliveries see
     `MemoryBroker`.
     """
 
@@ -37,27 +37,27 @@ class MemorySource(MemoryService):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         deliveries, self._open = self._open, []
-        self.broker.leave(deliveries)
+        self.broker.release(deliveries)
 
     @property
     def trouble(self) -> str:
-        """Never any."""
+        """None."""
         return ""
 
     def send(self, *hints: Hint, resync: Scope | None = None, problem: EventError | None = None) -> None:
-        """One delivery: hints that are answered for together, a resync, or a message that is none."""
+        """Send one delivery: hints that are acknowledged together, a resync, or a message that cannot be read."""
         self.broker.send(Message(hints=hints, resync=resync, problem=problem))
 
     def finish(self) -> None:
-        """Nothing more is sent: ``deliveries`` ends when everything is acknowledged."""
+        """Send nothing more: ``deliveries`` ends when everything is acknowledged."""
         self.broker.finish()
 
     async def deliveries(self) -> AsyncIterator[MemoryDelivery]:
-        """What was sent, until ``finish``."""
+        """Yield what was sent, until ``finish``."""
         while True:
             await self.faults.meet("deliveries")
             delivery = MemoryDelivery(self)
-            message = await self.broker.next(delivery, self.features.ack_wait)
+            message = await self.broker.take(delivery, self.features.ack_wait)
             if message is None:
                 return
             delivery.take(message)
@@ -76,8 +76,8 @@ class MemorySource(MemoryService):
         for hint in hints:
             self.send(hint)
 
-    def ended(self, delivery: MemoryDelivery) -> bool:
-        """Whether ``delivery`` was this source's to answer for; it no longer is."""
+    def close_delivery(self, delivery: MemoryDelivery) -> bool:
+        """End a delivery; False where it had ended before."""
         if delivery in self._open:
             self._open.remove(delivery)
             return True
@@ -85,7 +85,7 @@ class MemorySource(MemoryService):
 
 
 class MemoryDelivery:
-    """One message in work. Behind its answer, or the end of its source, it answers for nothing."""
+    """One message being worked on. After its answer, or the end of its source, its methods do nothing."""
 
     hints: Sequence[Hint] = ()
     resync: Scope | None = None
@@ -97,33 +97,33 @@ class MemoryDelivery:
         self._message = Message()
 
     def take(self, message: Message) -> None:
-        """Be the delivery of this message."""
+        """Become the delivery of this message."""
         self._message = message
         self.hints, self.resync, self.problem = message.hints, message.resync, message.problem
         self.attempt = message.attempt
 
     @property
     def faults(self) -> Faults:
-        """Those of its source; calls are ``ack``, ``nak`` and ``extend``."""
+        """The faults of its source; the calls are ``ack``, ``nak`` and ``extend``."""
         return self._source.faults
 
     async def ack(self) -> None:
-        """Done."""
+        """The work is done."""
         await self.faults.meet("ack", self)
-        if self._source.ended(self):
+        if self._source.close_delivery(self):
             self._source.acked.append(self)
-            self._source.broker.done(self._message)
+            self._source.broker.ack(self._message)
 
     async def nak(self, delay: float) -> None:
-        """Not done: again after ``delay`` seconds."""
+        """The work is not done: deliver it again after ``delay`` seconds."""
         await self.faults.meet("nak", self)
-        if self._source.ended(self):
+        if self._source.close_delivery(self):
             self._source.naked.append((self, delay))
             if self._message.holder is self:
-                self._source.broker.again(self._message, delay)
+                self._source.broker.requeue(self._message, delay)
 
     async def extend(self) -> None:
-        """Still at it."""
+        """The work goes on."""
         await self.faults.meet("extend", self)
         self._source.extended.append(self)
         if self._message.holder is self:

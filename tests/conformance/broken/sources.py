@@ -67,16 +67,16 @@ class TestIgnoresTheDelay(Broken):
     shows = ("test_nak_delivers_again",)
 
     class Broker(MemoryBroker):
-        def again(self, message, delay):
-            super().again(message, 0.0)
+        def requeue(self, message, delay):
+            super().requeue(message, 0.0)
 
 
 class TestCountsNoAttempts(Broken):
     shows = ("test_nak_delivers_again",)
 
     class Broker(MemoryBroker):
-        def again(self, message, delay):
-            super().again(message, delay)
+        def requeue(self, message, delay):
+            super().requeue(message, delay)
             message.attempt = 0
 
 
@@ -84,9 +84,9 @@ class TestStopsWhileOneWaits(Broken):
     shows = ("test_nak_holds_nothing_else_up",)
 
     class Broker(MemoryBroker):
-        def _due(self):
+        def _pick_due(self):
             blocked = self._messages and self._messages[0].holder is None
-            message = super()._due()
+            message = super()._pick_due()
             return None if blocked and message is not self._messages[0] else message
 
 
@@ -94,7 +94,7 @@ class TestForgetsTheUnanswered(Broken):
     shows = ("test_unanswered_comes_again",)
 
     class Broker(MemoryBroker):
-        def leave(self, holders):
+        def release(self, holders):
             self._messages = [message for message in self._messages if message.holder not in holders]
 
 
@@ -102,8 +102,8 @@ class TestForgetsTheNaked(Broken):
     shows = ("test_naked_outlives_the_source",)
 
     class Broker(MemoryBroker):
-        def leave(self, holders):
-            super().leave(holders)
+        def release(self, holders):
+            super().release(holders)
             self._messages = [message for message in self._messages if message.attempt == 0 or not message.due]
 
 
@@ -133,8 +133,8 @@ class TestWaitsForEver(Broken):
     features = SourceFeatures(ack_wait=0.1)
 
     class Broker(MemoryBroker):
-        async def next(self, holder, ack_wait):
-            return await super().next(holder, None)
+        async def take(self, holder, ack_wait):
+            return await super().take(holder, None)
 
 
 class TestDropsSome(Broken):

@@ -19,10 +19,10 @@ CLOSE = 1e-3
 
 
 class ClassifierConformance:
-    """Says the same of the same picture, in the form that the sidecar takes.
+    """Gives the same answer for the same image, in the form that the sidecar expects.
 
-    Fixture: ``classifier`` gives a `Classifier`, as the factory of its spec makes it in a worker. It may be the same
-    one for all tests.
+    Fixture: ``classifier`` is a `Classifier`, as the factory of its spec makes it in a worker; the same one may serve
+    all tests.
     """
 
     @pytest.fixture
@@ -42,7 +42,7 @@ class ClassifierConformance:
         assert info.embedding >= 0
 
     def test_labels_are_identities(self, classifier: Classifier) -> None:
-        """Labels are in lower case and trimmed, as S3 would make them; each is shown somehow."""
+        """Labels are in lower case and trimmed, as S3 would make them; each has a name to be shown."""
         info = classifier.info
 
         assert [label for label in info.labels if not label or label != identity(label)] == []

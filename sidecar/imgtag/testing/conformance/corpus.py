@@ -1,4 +1,4 @@
-"""Documents to search in, in the shape in which the sidecar makes them."""
+"""Documents to search in, as the sidecar makes them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def document(
     category: str | None = None,
     vec: Vector | None = None,
 ) -> Document:
-    """A whole document. ``when`` is the time of the upload; ``facts`` are those of `Facts`."""
+    """Make a document. ``when`` is the time of the upload; ``facts`` has width, height, taken, camera, lat, lng."""
     ref = ObjectRef(bucket, key)
     state = ObjectState(ref=ref, etag=f'"{len(key)}-{size}"', size=size, modified=when, content_type=content_type)
     entries = Entries(
@@ -154,4 +154,4 @@ CORPUS: Mapping[str, Document] = {
     "huge": HUGE,
     "locked": LOCKED,
 }
-"""Documents of one index by the names that the tests call them."""
+"""The documents of one index, by the names that the tests use."""

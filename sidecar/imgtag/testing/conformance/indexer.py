@@ -164,7 +164,7 @@ class IndexerConformance(SearchConformance):
         assert page.total == page.facets["labels"]["owl"] == MANY
         assert await _scanned(indexer, SITE, Scope(BUCKET)) == [each["key"] for each in documents]
 
-    # Whose index it is, and who else uses it.
+    # Other calls, other processes, other indexes.
 
     async def test_calls_overlap(self, filled: Indexer) -> None:
         """Many calls at once, of all kinds, are each answered as if they were alone."""

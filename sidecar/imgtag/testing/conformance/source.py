@@ -26,29 +26,29 @@ Occur: TypeAlias = Callable[[Source, str], Awaitable[ObjectRef]]
 ODD = ("with space.jpg", "100%_+&=#?.jpg", "quo'te\"d.jpg", "%41.jpg", "deep/\u00fcber/\U0001f98a.jpg")
 MANY = 100
 EARLY = 0.02
-"""Seconds that clocks may differ by."""
+"""Seconds by which clocks may differ."""
 
 
 class SourceUser(ABC):
-    """Whoever changes the objects that the source hears of, in one bucket."""
+    """A client of the store: changes the objects of one bucket, which the source reports."""
 
     bucket: str
 
     @abstractmethod
     async def change(self, key: str) -> None:
-        """Upload or change an object, so that a notification comes of it."""
+        """Upload or change an object, so that a notification follows."""
 
     async def remove(self, key: str) -> bool:  # noqa: ARG002
-        """Delete it; False where this source hears nothing of that."""
+        """Delete an object; False where the source does not report deletions."""
         return False
 
 
 class SourceConformance(ServiceConformance):
-    """Delivers at least once what happens and what is published, until it is acknowledged.
+    """Delivers what happens and what is published, at least once, until it is acknowledged.
 
-    Fixtures: ``connect`` makes a `Source`; ``user`` is a `SourceUser`. ``patience``: seconds within which a
-    delivery comes; ``quiet``: seconds after which none comes any more; ``settle``: seconds until it hears of changes;
-    ``resync_first``: whether it says by a resync that from then on it hears of them, which is awaited instead.
+    Fixtures: ``connect`` makes a `Source`; ``user`` is a `SourceUser`. ``patience``: seconds to wait for a delivery;
+    ``quiet``: seconds after which no delivery is expected; ``settle``: seconds until the source notices changes.
+    ``resync_first``: the source starts with a resync and notices all changes after it; the tests then wait for that.
     """
 
     patience = 10.0
@@ -70,7 +70,7 @@ class SourceConformance(ServiceConformance):
 
     @pytest.fixture(params=["changed", "published"])
     def occur(self, request: pytest.FixtureRequest, user: SourceUser) -> Occur:
-        """Both ways by which a key comes to be delivered."""
+        """The two reasons for which a key is delivered."""
 
         async def occur(source: Source, key: str) -> ObjectRef:
             ref = ObjectRef(user.bucket, key)
@@ -105,7 +105,7 @@ class SourceConformance(ServiceConformance):
             await delivery.ack()
 
     async def test_delivers_removals(self, source: Source, user: SourceUser) -> None:
-        """That an object was deleted is delivered too."""
+        """The deletion of an object is delivered too."""
         async with self._listening(source) as ear:
             if not await user.remove("first.jpg"):
                 pytest.skip("this source hears nothing of deletions")
