@@ -9,7 +9,7 @@ from forms import code, page, prose, slug
 from pydantic.fields import FieldInfo
 
 from imgtag.config.environment import PREFIX
-from imgtag.config.render import _example as shown_value
+from imgtag.config.render import _example as example_value
 from imgtag.config.schema import CoreSettings, parse_size
 from imgtag.config.shape import FILE, Leaf, alternatives
 from imgtag.config.shape import table as keys_of
@@ -97,7 +97,7 @@ def _default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True)
     if default is None or isinstance(default, Settings):
         return "not set"
-    return f"default {code(shown_value(field))}"
+    return f"default {code(example_value(field))}"
 
 
 def _kind(field: FieldInfo, schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from docs.pages import ROOT, blocks, inline, pages, read
 from imgtag.cli.main import cli
 from imgtag.config.environment import CONFIG, variables
-from imgtag.config.load import plugins
+from imgtag.config.load import discover_plugins
 from imgtag.config.shape import shape
 
 _SHELLS = {"", "sh", "bash", "shell", "console"}
@@ -106,6 +106,6 @@ def test_the_docs_contain_many_commands():
 
 def test_variables_exist():
     """Every environment variable in the docs is a setting."""
-    known = {CONFIG, _EXAMPLE, *variables(shape(plugins(env={}, paths=())))}
+    known = {CONFIG, _EXAMPLE, *variables(shape(discover_plugins(env={}, paths=())))}
     for page in pages():
         assert set() == {name for name in _VARIABLE.findall(read(page)) if name not in known}, page

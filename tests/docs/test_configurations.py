@@ -17,7 +17,7 @@ from docs.pages import ROOT, Block, blocks, pages
 from imgtag.config.check import require_run
 from imgtag.config.findings import InvalidConfig
 from imgtag.config.load import load
-from imgtag.config.render import toml
+from imgtag.config.render import to_toml
 
 _TABLE = re.compile(r"(\s*#.*\n|\s*\n)*\[\[?[\w.-]+\]\]?")
 _SEED = "SUAMK2FG4MI6UE3ACF3FK3OIQBCEIEZV7NSWFFEW63UXMRLFM2XLAXK4GY"
@@ -94,7 +94,7 @@ def test_the_configurations_of_the_readme_select_plugins(name, plugins, tmp_path
     """Each is complete for `imgtag run` without additions."""
     block = next(block for block in CONFIGURATIONS if block.page == ROOT / "README.md" and f"[{name}]" in block.text)
     text = completed(block, tmp_path)
-    assert block.text == text, toml(text)
+    assert block.text == text, to_toml(text)
     file = tmp_path / "imgtag.toml"
     file.write_text(text)
     config = load(file, env={})

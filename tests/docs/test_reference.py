@@ -13,7 +13,7 @@ import pytest
 from docs.pages import ROOT, SITE, anchors
 from imgtag.cli.main import COMMANDS, cli
 from imgtag.config.environment import variables
-from imgtag.config.load import plugins
+from imgtag.config.load import discover_plugins
 from imgtag.config.schema import CoreSettings
 from imgtag.config.shape import shape
 from imgtag.errors import ImgtagError
@@ -46,7 +46,7 @@ def test_the_generated_pages_are_up_to_date():
 
 def test_every_setting_has_its_variable_and_heading():
     """This includes plugins and the file form of secrets."""
-    registry = plugins(env={}, paths=())
+    registry = discover_plugins(env={}, paths=())
     for name in variables(shape(registry)):
         assert f"`{name}`" in page("settings"), name
     for kind in KINDS:

@@ -32,7 +32,7 @@ from chart_support import (
 )
 from imgtag import __version__
 from imgtag.cli.main import COMMANDS
-from imgtag.config.load import plugins
+from imgtag.config.load import discover_plugins
 from imgtag.config.schema import PipelineSettings
 from imgtag.config.shape import Leaf, is_secret, shape
 
@@ -410,7 +410,7 @@ def secrets(table, above=()):
             yield from secrets(node, (*above, name))
 
 
-@pytest.mark.parametrize("secret", sorted(secrets(shape(plugins(None, env={}, paths=())))))
+@pytest.mark.parametrize("secret", sorted(secrets(shape(discover_plugins(None, env={}, paths=())))))
 def test_a_secret_is_refused_as_a_value(secret):
     """Every one that the sidecar has: values are kept in the release and in the ConfigMap."""
     told = refusal("s3", "--set", f"config.{secret}=in-the-open")

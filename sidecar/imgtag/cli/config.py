@@ -41,9 +41,9 @@ def check(app: App) -> int:
 @pass_app
 def show(app: App) -> None:
     """Print the effective configuration, and where each value comes from; secrets are masked."""
-    from imgtag.config.render import show as render  # noqa: PLC0415
+    from imgtag.config.render import render_config  # noqa: PLC0415
 
-    click.echo(render(app.load()), nl=False)
+    click.echo(render_config(app.load()), nl=False)
 
 
 @command.command("example")
@@ -51,7 +51,7 @@ def show(app: App) -> None:
 @pass_app
 def example(app: App, *, small: bool) -> None:
     """Print a configuration with every setting, its default and its meaning."""
-    from imgtag.config.load import plugins  # noqa: PLC0415
-    from imgtag.config.render import example as render  # noqa: PLC0415
+    from imgtag.config.load import discover_plugins  # noqa: PLC0415
+    from imgtag.config.render import render_example  # noqa: PLC0415
 
-    click.echo(render(plugins(app.config_file), small=small), nl=False)
+    click.echo(render_example(discover_plugins(app.config_file), small=small), nl=False)

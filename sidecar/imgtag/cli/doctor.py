@@ -15,7 +15,7 @@ from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
 from imgtag.cli.terminal import escape, escape_lines, to_json
 from imgtag.config.check import check_run
 from imgtag.config.configuration import Config
-from imgtag.config.label_rules import unknown
+from imgtag.config.label_rules import find_unknown_names
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.jobs.labelling import open_labeller
@@ -160,7 +160,7 @@ async def _check_workers(config: Config) -> AsyncIterator[Check]:
     except ImgtagError as error:
         yield Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
         return
-    findings = "".join(f"; {finding}" for finding in unknown(config, info.known()))
+    findings = "".join(f"; {finding}" for finding in find_unknown_names(config, info.known()))
     yield Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
     missing = missing_features(granted)
     message = f"workers are confined by {' and '.join(sorted(granted)) or 'nothing'}"

@@ -9,7 +9,7 @@ import click
 
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.terminal import escape, to_json
-from imgtag.config.load import plugins
+from imgtag.config.load import discover_plugins
 from imgtag.registry import PluginRecord
 
 
@@ -18,7 +18,7 @@ from imgtag.registry import PluginRecord
 @pass_app
 def command(app: App, *, as_json: bool) -> None:
     """List the available plugins, and why one of them cannot be used."""
-    records = plugins(app.config_file, verify=True).records
+    records = discover_plugins(app.config_file, verify=True).records
     if as_json:
         for record in records:
             fields = ("kind", "name", "summary", "status", "reason")

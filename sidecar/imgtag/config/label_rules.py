@@ -16,13 +16,13 @@ from imgtag.types.labels import identity
 
 
 @cache
-def shipped() -> tuple[LabelRuleSettings, ...]:
+def shipped_rules() -> tuple[LabelRuleSettings, ...]:
     """The rules of embarrassing.toml, which says why."""
     text = files("imgtag.config").joinpath("embarrassing.toml").read_text(encoding="utf-8")
     return tuple(LabelRuleSettings.model_validate(rule) for rule in tomllib.loads(text)["label_rules"])
 
 
-def unknown(config: Config, known: Collection[str]) -> Iterator[Finding]:
+def find_unknown_names(config: Config, known: Collection[str]) -> Iterator[Finding]:
     """Names and globs in label rules that fit nothing that the model knows; another model may know them."""
     named = [(f"label_rules[{place}].label", rule.label) for place, rule in enumerate(config.label_rules)]
     sections = [

@@ -55,10 +55,10 @@ def load(
     """
     env = os.environ if env is None else env
     text = read(path, env=env, paths=paths)
-    return _Reading(text, env, registry or discover(_drop_ins(text, env))).config()
+    return _Reading(text, env, registry or discover(_drop_in_folder(text, env))).build()
 
 
-def plugins(
+def discover_plugins(
     path: Path | None = None,
     *,
     env: Mapping[str, str] | None = None,
@@ -70,7 +70,7 @@ def plugins(
     ``verify`` also imports their factories.
     """
     env = os.environ if env is None else env
-    return discover(_drop_ins(read(path, env=env, paths=paths), env), verify=verify)
+    return discover(_drop_in_folder(read(path, env=env, paths=paths), env), verify=verify)
 
 
 def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = PATHS) -> Text:
@@ -88,7 +88,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
         except UnicodeDecodeError:
             raise _unreadable(candidate, "is not UTF-8") from None
         except tomllib.TOMLDecodeError as error:
-            raise _no_toml(candidate, content, error) from None
+            raise _invalid_toml(candidate, content, error) from None
     return Text()
 
 
@@ -121,18 +121,18 @@ class _Reading:
         self.unread: set[str] = set()
         for key, message in read_secrets(self.values, self.keys, secret_folders(env, text.path)):
             self.unread.add(key.removesuffix(FILE))
-            self.say(key, message)
+            self.add_finding(key, message)
         self.secrets = sorted(secrets_in(self.values, self.keys), key=len, reverse=True)
 
-    def say(self, key: str, message: str) -> None:
+    def add_finding(self, key: str, message: str) -> None:
         for secret in self.secrets:
             message = message.replace(secret, MASK)
         self.findings.append(self.origins.finding(key, message))
 
-    def config(self) -> Config:
+    def build(self) -> Config:
         own = {key: value for key, value in self.values.items() if key not in KINDS}
-        core = self.validated(CoreSettings, own, "")
-        chosen = {kind: self.choice(kind) for kind in KINDS}
+        core = self.validate(CoreSettings, own, "")
+        chosen = {kind: self.select(kind) for kind in KINDS}
         store = chosen["store"]
         defaults: dict[Kind, str] = {"classifier": "tflite"}
         if store and store.name == "directory":
@@ -142,9 +142,9 @@ class _Reading:
                 chosen[kind] = self.plugin(kind, name, {})
         if core is None or self.findings:
             raise InvalidConfig(sorted(self.findings, key=lambda finding: (finding.line is None, finding.line or 0)))
-        return self.checked(core, chosen)
+        return self.check(core, chosen)
 
-    def checked(self, core: CoreSettings, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
+    def check(self, core: CoreSettings, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
         state = state_dir(core.state, self.env, user=os.geteuid())
         labels = core.labels
         if labels.mark_key is None and (stored := read_mark_key(state)):
@@ -161,36 +161,36 @@ class _Reading:
             raise InvalidConfig(findings)
         return config
 
-    def choice(self, kind: Kind) -> SelectedPlugin | None:
+    def select(self, kind: Kind) -> SelectedPlugin | None:
         """The one plugin that the configuration has a table for."""
         tables = self.values.get(kind, {})
         if not isinstance(tables, dict):
-            self.say(kind, f"must be a table of tables: write [{kind}.NAME]")
+            self.add_finding(kind, f"must be a table of tables: write [{kind}.NAME]")
             return None
         names = list(tables)
         for name in names[1:]:
-            self.say(f"{kind}.{name}", f"only one {kind} can be configured, and [{kind}.{names[0]}] is already")
+            self.add_finding(f"{kind}.{name}", f"only one {kind} can be configured, and [{kind}.{names[0]}] is already")
         return self.plugin(kind, names[0], tables[names[0]]) if len(names) == 1 else None
 
     def plugin(self, kind: Kind, name: str, table: object) -> SelectedPlugin | None:
         try:
             record = self.registry.record(kind, name)
         except PluginError as error:
-            self.say(f"{kind}.{name}", error.message)
+            self.add_finding(f"{kind}.{name}", error.message)
             return None
         spec = self.registry.find(kind, name)
-        settings = self.validated(spec.settings, table, f"{kind}.{name}")
+        settings = self.validate(spec.settings, table, f"{kind}.{name}")
         if settings is None:
             return None
         return SelectedPlugin(kind=kind, name=name, spec=spec, settings=settings, entry=record.entry)
 
-    def validated(self, model: type[_Model], values: object, above: str) -> _Model | None:
+    def validate(self, model: type[_Model], values: object, above: str) -> _Model | None:
         try:
             return model.model_validate(values)
         except ValidationError as error:
             problems = [(_key(above, values, detail), self.message(above, detail)) for detail in error.errors()]
         for key in dict.fromkeys(key for key, _ in problems if key not in self.unread):
-            self.say(key, ", or: ".join(dict.fromkeys(message for other, message in problems if other == key)))
+            self.add_finding(key, ", or: ".join(dict.fromkeys(message for other, message in problems if other == key)))
         return None
 
     def message(self, above: str, detail: ErrorDetails) -> str:
@@ -227,7 +227,7 @@ def _key(above: str, values: Any, detail: ErrorDetails) -> str:
     return key
 
 
-def _drop_ins(text: Text, env: Mapping[str, str]) -> Path | None:
+def _drop_in_folder(text: Text, env: Mapping[str, str]) -> Path | None:
     """The drop-in folder. It is needed before anything can be validated, so invalid values are ignored."""
     section: dict[str, Any] = {}
     for values in (text.values, Overlay(env, {"plugins": table(PluginFolderSettings)}).values):
@@ -241,7 +241,7 @@ def _unreadable(path: Path, message: str) -> InvalidConfig:
     return InvalidConfig([Finding(str(path), "", message)], hint="")
 
 
-def _no_toml(path: Path, content: str, error: tomllib.TOMLDecodeError) -> InvalidConfig:
+def _invalid_toml(path: Path, content: str, error: tomllib.TOMLDecodeError) -> InvalidConfig:
     place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
     line = int(place[1]) if place and place[1] else len(content.splitlines())
     message = str(error)[: place.start()] if place else str(error)

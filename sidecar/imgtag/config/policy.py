@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from imgtag.config.configuration import Config
 from imgtag.config.globs import compile_glob
-from imgtag.config.label_rules import shipped
+from imgtag.config.label_rules import shipped_rules
 from imgtag.config.schema import LabelRuleSettings, LabelSettings, LimitSettings, RuleSettings, WritebackSettings
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
@@ -80,7 +80,7 @@ class PolicyResolver:
 
     def _make(self, labels: LabelSettings, writeback: WritebackSettings, limits: LimitSettings) -> ObjectPolicy:
         pipeline = self._config.pipeline
-        rules = (*self._config.label_rules, *(shipped() if labels.defaults else ()))
+        rules = (*self._config.label_rules, *(shipped_rules() if labels.defaults else ()))
         return ObjectPolicy(
             labels=LabelPolicy(
                 top_k=labels.top_k,

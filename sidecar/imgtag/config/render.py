@@ -39,7 +39,7 @@ _LISTS: Mapping[str, tuple[type[Settings], str]] = {
 """The lists of tables, and the comment above an example of each."""
 
 
-def example(registry: Registry, *, small: bool = False) -> str:
+def render_example(registry: Registry, *, small: bool = False) -> str:
     """A configuration that is valid as it is: one store, and everything else as comments with its default."""
     lines = [*_comment(_SMALL_HEAD if small else _HEAD), ""]
     active = _first(registry)
@@ -56,7 +56,7 @@ def example(registry: Registry, *, small: bool = False) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def show(config: Config) -> str:
+def render_config(config: Config) -> str:
     """Every effective value as TOML, with what set it; secrets are masked."""
     lines = [f"# {config.path or 'no configuration file'}", f"# state in {config.state_dir}", ""]
     for name in CoreSettings.model_fields:
@@ -71,7 +71,7 @@ def show(config: Config) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def toml(value: Any, *, mask: bool = True) -> str:
+def to_toml(value: Any, *, mask: bool = True) -> str:
     """One value as TOML, on one line. Secrets, and passwords in URLs, are masked."""
     match value:
         case SecretStr() | SecretBytes():
@@ -87,14 +87,14 @@ def toml(value: Any, *, mask: bool = True) -> str:
         case BaseModel():
             text = _inline({name: getattr(value, name) for name in type(value).model_fields}, mask=mask)
         case list() | tuple() | set() | frozenset():
-            text = f"[{', '.join(toml(item, mask=mask) for item in value)}]"
+            text = f"[{', '.join(to_toml(item, mask=mask) for item in value)}]"
         case _:
             text = _text(_PASSWORD.sub(rf"\1:{MASK}@", str(value)) if mask else str(value))
     return text
 
 
 def _inline(values: Mapping[Any, Any], *, mask: bool) -> str:
-    pairs = [f"{_quoted(str(key))} = {toml(value, mask=mask)}" for key, value in values.items() if value is not None]
+    pairs = [f"{_quoted(str(key))} = {to_toml(value, mask=mask)}" for key, value in values.items() if value is not None]
     return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
 
 
@@ -153,10 +153,10 @@ def _example(field: FieldInfo) -> str:
     """The default, else the field's own example, else something of its type."""
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     if field.examples and (default is None or isinstance(default, BaseModel)):
-        return toml(field.examples[0], mask=False)
+        return to_toml(field.examples[0], mask=False)
     if default is not None:
         return _value(field, default, mask=False)
-    return toml(_TYPICAL.get(next(alternatives(field.annotation), str), "..."), mask=False)
+    return to_toml(_TYPICAL.get(next(alternatives(field.annotation), str), "..."), mask=False)
 
 
 _TYPICAL: Mapping[Any, Any] = {bool: True, int: 1, float: 1.0, Path: "/path", list: [], tuple: [], dict: {}}
@@ -165,8 +165,8 @@ _TYPICAL: Mapping[Any, Any] = {bool: True, int: 1, float: 1.0, Path: "/path", li
 def _value(field: FieldInfo, value: Any, *, mask: bool = True) -> str:
     """As `toml`, with units where the field reads them."""
     if isinstance(value, int) and any(getattr(part, "func", None) is parse_size for part in field.metadata):
-        return toml(format_size(value))
-    return toml(value, mask=mask)
+        return to_toml(format_size(value))
+    return to_toml(value, mask=mask)
 
 
 def _shown(config: Config, key: str, section: Settings) -> Iterator[str]:

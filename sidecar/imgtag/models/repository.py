@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from imgtag.config.render import toml
+from imgtag.config.render import to_toml
 from imgtag.errors import ModelError, Unavailable
 from imgtag.files.writing import PUBLIC, open_atomically, sha256_of, write_atomically
 from imgtag.models.manifest import MANIFEST_SUFFIX, Manifest, ModelFiles, find_model_files
@@ -160,7 +160,7 @@ def render_manifest(manifest: Manifest) -> str:
     """The manifest as TOML, without defaults."""
     values = manifest.model_dump(exclude_none=True, exclude_defaults=True)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    lines = [f"{key} = {toml(value)}" for key, value in values.items() if key not in tables]
+    lines = [f"{key} = {to_toml(value)}" for key, value in values.items() if key not in tables]
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+        lines += ["", f"[{name}]", *(f"{key} = {to_toml(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"

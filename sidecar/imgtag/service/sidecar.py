@@ -13,7 +13,7 @@ import anyio
 
 from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.configuration import Config
-from imgtag.config.label_rules import unknown
+from imgtag.config.label_rules import find_unknown_names
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import Unavailable
 from imgtag.flow.backoff import Backoff
@@ -74,7 +74,7 @@ class Sidecar:
                 self.health.up("workers")
                 self._report_confinement(generations.confinement)
                 known = frozenset[str]().union(*(model.info.known() for model in generations.models.values()))
-                for finding in unknown(self.config, known):
+                for finding in find_unknown_names(self.config, known):
                     log.warning("label_rule_unknown", extra={"reason": str(finding)})
                 indexer = await self._enter(stack, "indexer", partial(make_indexer, self.config))
                 store = await self._enter(stack, "store", partial(make_store, self.config))

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from imgtag.config.configuration import Config
-from imgtag.config.label_rules import shipped, unknown
+from imgtag.config.label_rules import find_unknown_names, shipped_rules
 from imgtag.config.policy import PolicyResolver
-from imgtag.config.render import show
+from imgtag.config.render import render_config
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.types.labels import Label, Raw
@@ -49,7 +49,7 @@ def test_the_environment_has_them_as_json(load_text: Load) -> None:
     config = load_text(HEAD, IMGTAG_LABEL_RULES='[{"label": "fox", "drop": true}]')
 
     assert (LabelRule(labels=("fox",), drop=True),) == policy(config).rules
-    assert '[[label_rules]]\nlabel = ["fox"]' in show(config)
+    assert '[[label_rules]]\nlabel = ["fox"]' in render_config(config)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
     text = HEAD + (
         'deny = ["weapn"]\n[[label_rules]]\nlabel = ["*fox", "animal", "Red Fox", "red fux", "*fux"]\ndrop = true\n'
     )
-    said = [f"{finding.key}: {finding.message}" for finding in unknown(load_text(text), model.known())]
+    said = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.known())]
 
     assert [
         "label_rules[0].label: the model knows nothing as 'red fux'; did you mean `red fox`?",
@@ -98,8 +98,8 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
 
 def test_the_shipped_rules_are_of_labels_that_there_are(model) -> None:
     """All but `maillot`, by which other models call both; each rule only drops or raises a threshold."""
-    assert {"maillot"} == {name for rule in shipped() for name in rule.label} - model.known()
-    assert all(rule.drop or (rule.threshold or 0) > 0.5 for rule in shipped())
+    assert {"maillot"} == {name for rule in shipped_rules() for name in rule.label} - model.known()
+    assert all(rule.drop or (rule.threshold or 0) > 0.5 for rule in shipped_rules())
 
 
 def test_what_embarrasses_is_not_said(load_text: Load, model) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from imgtag.config.configuration import Config
 from imgtag.config.findings import InvalidConfig
-from imgtag.config.load import load, plugins, state_dir
-from imgtag.config.render import show
+from imgtag.config.load import discover_plugins, load, state_dir
+from imgtag.config.render import render_config
 from imgtag.config.schema import StateSettings
 from imgtag.registry import Registry
 
@@ -263,7 +263,9 @@ def test_what_belongs_to_a_secret_comes_from_a_file_too(load_text: Load, tmp_pat
     settings: Any = config.require("store").settings
 
     assert ("the access_key", "the secret_key") == (settings.access_key, settings.secret_key.get_secret_value())
-    assert re.search(rf'^access_key = "the access_key" .* # {tmp_path}/imgtag.toml:\d$', show(config), re.MULTILINE)
+    assert re.search(
+        rf'^access_key = "the access_key" .* # {tmp_path}/imgtag.toml:\d$', render_config(config), re.MULTILINE
+    )
 
 
 def test_secret_file_from_the_environment(load_text: Load, tmp_path: Path) -> None:
@@ -353,9 +355,9 @@ def test_drop_ins_are_looked_for_where_the_configuration_says(tmp_path: Path) ->
     os.chmod(tmp_path / "drop" / "acme_found.py", 0o644)  # noqa: PTH101
     (tmp_path / "imgtag.toml").write_text(f'[plugins]\ndir = "{tmp_path}/drop"\n[nonsense]')
 
-    by_file = plugins(tmp_path / "imgtag.toml", env={})
-    by_variable = plugins(env={"IMGTAG_PLUGINS__DIR": str(tmp_path / "drop")}, paths=())
-    by_table = plugins(env={"IMGTAG_PLUGINS": f'{{"dir": "{tmp_path}/drop"}}'}, paths=())
+    by_file = discover_plugins(tmp_path / "imgtag.toml", env={})
+    by_variable = discover_plugins(env={"IMGTAG_PLUGINS__DIR": str(tmp_path / "drop")}, paths=())
+    by_table = discover_plugins(env={"IMGTAG_PLUGINS": f'{{"dir": "{tmp_path}/drop"}}'}, paths=())
 
     for registry in (by_file, by_variable, by_table):
         assert "acme_found" in [record.name for record in registry.records]

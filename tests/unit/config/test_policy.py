@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imgtag.config.configuration import Config
 from imgtag.config.globs import compile_glob
-from imgtag.config.label_rules import shipped
+from imgtag.config.label_rules import shipped_rules
 from imgtag.config.policy import ObjectPolicy, PolicyResolver
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
@@ -240,7 +240,7 @@ def test_the_shipped_label_rules_come_after_ones_own(load_text: Load) -> None:
     fox = LabelRule(labels=("fox",), drop=True)
 
     assert fox == resolver.general.labels.rules[0]
-    assert 1 + len(shipped()) == len(resolver.general.labels.rules)
+    assert 1 + len(shipped_rules()) == len(resolver.general.labels.rules)
     assert [(fox,)] == [policy.labels.rules for policy in resolver.all()]
     assert () == resolver.general.codec.keys
 

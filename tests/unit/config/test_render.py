@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
-from imgtag.config.render import example, show, toml
+from imgtag.config.render import render_config, render_example, to_toml
 from imgtag.config.schema import CoreSettings
 from imgtag.config.shape import leaves, shape
 from imgtag.registry import Registry
@@ -26,7 +26,7 @@ Load = Callable[..., Config]
 @pytest.mark.parametrize("small", [True, False])
 def test_example_is_valid_as_it_is(registry: Registry, load_text: Load, *, small: bool) -> None:
     """Whoever begins with the example has a configuration that can run."""
-    config = load_text(example(registry, small=small))
+    config = load_text(render_example(registry, small=small))
 
     require_run(config)
     assert "directory" == config.require("store").name
@@ -34,7 +34,7 @@ def test_example_is_valid_as_it_is(registry: Registry, load_text: Load, *, small
 
 def test_example_without_comments_is_the_defaults(registry: Registry, load_text: Load) -> None:
     """Every default that the example shows is the default."""
-    text = re.split(r"^# .*\n#?\[(?:\[rules|source)", example(registry), flags=re.MULTILINE)[0]
+    text = re.split(r"^# .*\n#?\[(?:\[rules|source)", render_example(registry), flags=re.MULTILINE)[0]
     shown = load_text(re.sub(r"^#(?=\w+ = )(?!mark_key|workers|dir |catalogue)", "", text, flags=re.MULTILINE))
 
     for name in set(CoreSettings.model_fields) - {"rules"}:
@@ -43,7 +43,7 @@ def test_example_without_comments_is_the_defaults(registry: Registry, load_text:
 
 def test_example_has_every_key(registry: Registry) -> None:
     """Nothing can be set that the example does not show."""
-    text = example(registry)
+    text = render_example(registry)
 
     for path in leaves(shape(registry)):
         if "tls" not in path:
@@ -52,7 +52,7 @@ def test_example_has_every_key(registry: Registry) -> None:
 
 def test_every_table_of_the_example_can_be_taken_up(registry: Registry, load_text: Load) -> None:
     """Plugins and rules stand there ready, each with what it requires."""
-    _, _, text = example(registry).partition("# Parts of the store")
+    _, _, text = render_example(registry).partition("# Parts of the store")
     tables = re.split(r"\n\n", text)
     wanted = [table for table in tables if "[[rules]]" in table or "s3" in table or "nats" in table]
     plain = re.sub(r"^#(?=\w+ = |\[)(?!\w+_key)", "", "\n\n".join("# " + table for table in wanted), flags=re.MULTILINE)
@@ -71,7 +71,7 @@ def test_show_is_toml_with_origins_and_without_secrets(load_text: Load, tmp_path
         IMGTAG_LABELS__TOP_K="3",
     )
 
-    text = show(config)
+    text = render_config(config)
 
     values = tomllib.loads(text)
     assert 3 == values["labels"]["top_k"]
@@ -98,9 +98,9 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 @given(VALUES)
 def test_values_come_back(value: object) -> None:
     """What is written is read as the same."""
-    assert {"key": value} == tomllib.loads(f"key = {toml(value, mask=False)}")
+    assert {"key": value} == tomllib.loads(f"key = {to_toml(value, mask=False)}")
 
 
 def test_secrets_within_are_masked() -> None:
     """However deep a secret lies."""
-    assert '{ a = ["********"] }' == toml({"a": [SecretStr("x")]})
+    assert '{ a = ["********"] }' == to_toml({"a": [SecretStr("x")]})
