@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from io import BytesIO
@@ -60,12 +60,12 @@ class Site:
             f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
         )
 
-    def start(self, until: str = "ready") -> None:
-        """Start the sidecar, and wait until it has logged this event."""
+    def start(self, until: str = "ready", under: Sequence[str] = ()) -> None:
+        """Start the sidecar, and wait until it has logged this event. ``under``: a command that runs it."""
         self.begun = self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*IMGTAG, "--config", str(self.file), "run"], stdout=log, stderr=log, start_new_session=True
+                [*under, *IMGTAG, "--config", str(self.file), "run"], stdout=log, stderr=log, start_new_session=True
             )
         wait_until(lambda: until in self.events() or self.process.poll() is not None, 30)
         assert self.process.poll() is None, self.log.read_text()

@@ -9,6 +9,10 @@ import pytest
 from acceptance_support import wait_until
 
 pytestmark = pytest.mark.timeout(300)
+ORDINARY = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all"] if os.geteuid() == 0 else []
+)
+"""Runs a command that permissions hold back, also where that is root's."""
 
 
 def names(documents):
@@ -139,6 +143,33 @@ def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):
     away.rename(site.root)
     (site.root / "cup.jpg").write_bytes(photographs["espresso"])
     wait_until(lambda: ["cat.jpg", "cup.jpg"] == names(site.found()), 60)
+
+
+def test_what_was_forbidden_is_done_once_it_is_permitted(site, photographs):
+    """A folder and files without permission are reported; after chmod all are labelled, and nothing is left to do."""
+    site.start(under=ORDINARY)
+    (site.root / "album").mkdir(mode=0o300)
+    wait_until(lambda: "folder_unreadable" in site.events(), 30)
+    (site.root / "album" / "cat.jpg").write_bytes(photographs["cat"])
+    for name, mode in (("secret", 0o000), ("locked", 0o444)):
+        made = site.base / f"{name}.jpg"
+        made.write_bytes(photographs["cat"])
+        made.chmod(mode)
+        made.rename(site.root / made.name)
+    wait_until(lambda: ["locked.jpg", "secret.jpg"] == names(site.found("code:permission status:*")), 30)
+    assert ["locked.jpg"] == names(site.found("cat"))
+    assert "secret.jpg" in site.run("dlq", "list")
+
+    (site.root / "album").chmod(0o700)
+    for name in ("secret", "locked"):
+        (site.root / f"{name}.jpg").chmod(0o644)
+    wait_until(lambda: {"album/cat.jpg", "locked.jpg", "secret.jpg"} == site.marked(), 30)
+    wait_until(lambda: ["album/cat.jpg", "locked.jpg", "secret.jpg"] == names(site.found("cat")), 30)
+    wait_until(lambda: "" == site.run("dlq", "list"), 30)
+    assert [] == site.found("code:permission status:*")
+    (site.root / "album" / "cup.jpg").write_bytes(photographs["espresso"])
+    wait_until(lambda: ["album/cup.jpg"] == names(site.found("espresso")), 30)
+    assert 0 == site.stop()
 
 
 def test_the_doctor_is_content(site):

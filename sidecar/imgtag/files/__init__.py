@@ -1,1 +1,1 @@
-"""Small files of the state folder: each is there whole or not at all."""
+"""Small files in the state folder: each is complete or absent."""

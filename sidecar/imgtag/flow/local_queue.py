@@ -17,11 +17,12 @@ from imgtag.types.ref import ObjectRef, Scope
 if TYPE_CHECKING:
     from imgtag.errors import EventError
 
-LIMIT = 100_000
+MAX_KEYS = 100_000
 """Keys that may wait before they become one resync."""
-SCOPES = 100
-"""Parts of one bucket that may wait for a resync before they become the bucket."""
+MAX_SCOPES = 100
+"""Parts of one bucket that may wait for a resync before they become the whole bucket."""
 AT_ONCE = 0.0
+"""When new work is due, in the time of the event loop."""
 
 Target: TypeAlias = ObjectRef | Scope
 Done: TypeAlias = Callable[[], Awaitable[None]]
@@ -37,12 +38,12 @@ class _Work:
     due: float = AT_ONCE
 
     @property
-    def plain(self) -> bool:
-        """A resync does the same."""
+    def is_plain(self) -> bool:
+        """Whether a resync would do the same."""
         return self.hint is not None and self.hint.intent is Intent.NORMAL and not self.done
 
-    def take_over(self, older: _Work) -> None:
-        """Answer for ``older`` too: its promises stay, and its intent unless there is a newer one."""
+    def absorb(self, older: _Work) -> None:
+        """Replace ``older``: its callbacks stay, and its intent unless there is a newer one."""
         self.done[:0] = older.done
         if self.hint and older.hint and self.hint.intent is Intent.NORMAL:
             self.hint = replace(self.hint, intent=older.hint.intent)
@@ -61,45 +62,45 @@ class LocalDelivery:
         self._work: _Work | None = work
 
     async def ack(self) -> None:
-        """Done: what was promised for it is carried out."""
+        """Done: its callbacks are called."""
         work, self._work = self._work, None
         if work is None:
             return
-        self._queue._landed(work)  # noqa: SLF001 - two halves of one thing
+        self._queue._finish(work)  # noqa: SLF001 - two halves of one thing
         for done in work.done:
             await done()
 
     async def nak(self, delay: float) -> None:
-        """Not done: again after ``delay`` seconds, at once where something newer is known of the key."""
+        """Not done: it comes again after ``delay`` seconds, or at once if the key has changed meanwhile."""
         work, self._work = self._work, None
         if work is not None:
             again = replace(work, attempt=work.attempt + 1, due=anyio.current_time() + delay)
-            self._queue._landed(work, again)  # noqa: SLF001
+            self._queue._finish(work, again)  # noqa: SLF001
 
     async def extend(self) -> None:
-        """Nobody else waits for it."""
+        """Nothing to do: no other process could get it."""
 
 
 class LocalQueue:
     """An async iterator of deliveries, one for each key that waits.
 
-    A newer hint takes the place of one that waits; behind one that is in flight it waits until that
-    is answered, so no key is in flight twice. Where more than ``limit`` keys wait, all that a resync
-    would find as well becomes one resync of their bucket. To be used from the event loop only. Nothing
-    survives the process: what must, comes with ``done``, which is called when the delivery is
-    acknowledged (such hints, and those with an intent, never collapse: whoever puts them bounds them).
+    A newer hint replaces one that waits. If one is in flight, it waits until that is answered, so no key is in flight
+    twice. If more than ``limit`` keys wait, all that a resync would find as well becomes one resync of their bucket.
+    To be used from the event loop only. Nothing survives the process: a hint that must comes with ``done``, which is
+    called when the delivery is acknowledged. Such hints, and those with an intent, never collapse: their caller limits
+    their number.
     """
 
-    def __init__(self, *, limit: int = LIMIT) -> None:
+    def __init__(self, *, limit: int = MAX_KEYS) -> None:
         self._limit = self._room = limit
         self._waiting: dict[Target, _Work] = {}
         self._order: list[tuple[float, int, Target]] = []
-        self._flying: set[Target] = set()
+        self._in_flight: set[Target] = set()
         self._turns = count()
         self._news = anyio.Event()
 
     def __len__(self) -> int:
-        """How many wait; those in flight are not among them."""
+        """How many keys and resyncs wait, not counting those in flight."""
         return len(self._waiting)
 
     def put(self, hint: Hint, *, done: Done | None = None) -> None:
@@ -109,15 +110,15 @@ class LocalQueue:
             self._collapse()
 
     def resync(self, scope: Scope) -> None:
-        """Deliver that this part must be compared; a wider one that waits does for it."""
-        waiting = [each for each in self._waiting if isinstance(each, Scope) and each.bucket == scope.bucket]
-        if any(scope.prefix.startswith(each.prefix) for each in waiting):
+        """Deliver that this part must be compared, unless a wider one waits already."""
+        waiting = [target for target in self._waiting if isinstance(target, Scope) and target.bucket == scope.bucket]
+        if any(scope.prefix.startswith(wider.prefix) for wider in waiting):
             return
-        if len(waiting) >= SCOPES:
+        if len(waiting) >= MAX_SCOPES:
             scope = Scope(scope.bucket)
-        for each in waiting:
-            if each.prefix.startswith(scope.prefix):
-                del self._waiting[each]
+        for narrower in waiting:
+            if narrower.prefix.startswith(scope.prefix):
+                del self._waiting[narrower]
         self._add(_Work(target=scope))
 
     def __aiter__(self) -> Self:
@@ -135,11 +136,11 @@ class LocalQueue:
         older = self._waiting.get(work.target)
         self._waiting[work.target] = work
         if older is not None:
-            work.take_over(older)
+            work.absorb(older)
             if older.due == work.due:
                 work.turn = older.turn
                 return
-        if work.target not in self._flying:
+        if work.target not in self._in_flight:
             self._queue(work)
 
     def _queue(self, work: _Work) -> None:
@@ -152,22 +153,22 @@ class LocalQueue:
         now = anyio.current_time()
         while self._order and self._order[0][0] <= now:
             entry = heappop(self._order)
-            if self._current(entry):
-                self._flying.add(entry[2])
+            if self._is_current(entry):
+                self._in_flight.add(entry[2])
                 return self._waiting.pop(entry[2])
         return None
 
-    def _current(self, entry: tuple[float, int, Target]) -> bool:
-        """Entries of what was replaced stay in the heap until they come up."""
+    def _is_current(self, entry: tuple[float, int, Target]) -> bool:
+        """Whether the entry is not that of replaced work, which stays in the heap until it comes up."""
         work = self._waiting.get(entry[2])
         return work is not None and work.turn == entry[1]
 
-    def _landed(self, work: _Work, again: _Work | None = None) -> None:
-        self._flying.discard(work.target)
+    def _finish(self, work: _Work, again: _Work | None = None) -> None:
+        self._in_flight.discard(work.target)
         newer = self._waiting.get(work.target)
         if newer is not None:
             if again is not None:
-                newer.take_over(again)
+                newer.absorb(again)
             self._queue(newer)
         elif again is not None:
             self._waiting[work.target] = again
@@ -176,12 +177,12 @@ class LocalQueue:
     def _collapse(self) -> None:
         buckets = set()
         for work in list(self._waiting.values()):
-            if isinstance(work.target, ObjectRef) and work.plain:
+            if isinstance(work.target, ObjectRef) and work.is_plain:
                 del self._waiting[work.target]
                 buckets.add(work.target.bucket)
-        self._order = [entry for entry in self._order if self._current(entry)]
+        self._order = [entry for entry in self._order if self._is_current(entry)]
         heapify(self._order)
-        # What cannot collapse must not be gone through again for every key that follows.
+        # Work that cannot collapse must not be examined again for every key that follows.
         self._room = max(self._limit, 2 * len(self._waiting))
         for bucket in sorted(buckets):
             self.resync(Scope(bucket))

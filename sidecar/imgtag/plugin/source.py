@@ -100,14 +100,14 @@ class SourceFeatures:
 
 
 class Source(Service, Protocol):
-    """Hears of changed objects."""
+    """Receives hints about changed objects."""
 
     features: SourceFeatures
     dead: DeadLetters
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be heard of at the moment; empty while all is well. Costs nothing to ask."""
+        """Why nothing can be received at the moment; empty while all is well. Costs nothing to ask."""
         ...
 
     def deliveries(self) -> AsyncIterator[Delivery]:
@@ -119,5 +119,5 @@ class Source(Service, Protocol):
         ...
 
     async def publish(self, hints: Sequence[Hint]) -> None:
-        """Give hints to whoever runs on this source, this process or another, now or later."""
+        """Give hints to any sidecar on this source, in this process or another, now or later. Raises Unavailable."""
         ...
