@@ -107,8 +107,14 @@ async def test_nothing_is_written_before_the_object_has_settled(bench):
     patient = replace(reconciler, policy_of=lambda ref: replace(bench.policy_of(ref), settle=3600.0))
     bench.store.put(FOX, picture("red fox"))
 
-    with anyio.move_on_after(0.1):
-        await patient(Hint(ref=FOX))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(patient, Hint(ref=FOX))
+            while not bench.pool.asked:
+                await anyio.sleep(0.001)
+            for _ in range(500):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel("seen")
 
     assert 1 == len(bench.pool.asked)
     assert 0 == bench.store.faults.count("rewrite")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from imgtag import pipeline as pipeline_module
 from imgtag.errors import DocumentError, EventError, Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.pipeline import PipelineLimits
@@ -34,12 +35,14 @@ def limited(bench, **limits):
 
 
 async def run_until(pipeline, true) -> None:
-    """Run until something is so, and then stop at once."""
-    with anyio.fail_after(10):
+    """Run until something is so, and then as long as it takes to see whether more happens."""
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pipeline.run, anyio.Event())
             while not true():
                 await anyio.sleep(0.001)
+            for _ in range(500):
+                await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel("seen")
 
 
@@ -105,7 +108,7 @@ async def test_what_waits_for_the_index_alone_holds_back_nothing(bench):
     await run_until(pipeline, lambda: bench.source.published)
 
     assert [picture("kit fox")] == bench.pool.asked
-    assert [FOX] == [delivery.hints[0].ref for delivery, _ in bench.source.naked]
+    assert FOX == bench.source.naked[0][0].hints[0].ref
 
 
 async def test_a_document_that_the_index_refuses_is_a_dead_letter(bench):
@@ -133,8 +136,7 @@ async def test_while_the_store_is_down_nothing_more_is_pulled(bench):
     for number in range(9):
         bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
 
-    with anyio.move_on_after(0.2):
-        await limited(bench, concurrency=2).run(anyio.Event())
+    await run_until(limited(bench, concurrency=2), lambda: bench.source.naked)
 
     # Two were in work, and the next one was already next in line.
     assert 1 <= bench.store.faults.count("open") <= 3
@@ -251,3 +253,90 @@ async def test_a_retry_and_a_relabelling_are_never_answered_from_memory(bench):
     await bench.work_off()
 
     assert 3 == bench.store.faults.count("open")
+
+
+async def test_a_resync_lists_no_further_than_it_can_keep_in_mind(bench, everything, monkeypatch):
+    """Keys that wait for another try are bounded, so memory does not depend on how many differ."""
+    monkeypatch.setattr(pipeline_module, "MAX_RESYNC_PENDING", 2)
+    listed = []
+
+    async def find_differences(scope):
+        for number in range(50):
+            listed.append(number)
+            yield Hint(ref=ObjectRef(BUCKET, f"{number}.jpg"))
+
+    bench.store.notify = None
+    for number in range(50):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("unknown label"))
+    bench.source.send(resync=everything)
+    pipeline = replace(limited(bench), find_differences=find_differences)
+    await run_until(pipeline, lambda: len(bench.pool.asked) == 2)
+
+    # The third one is at hand until one of the two is done.
+    assert [0, 1, 2] == listed
+    assert 2 == len(bench.pool.asked)
+
+
+async def test_a_resync_of_more_keys_than_may_wait_is_done(bench, everything, monkeypatch):
+    """Each key makes room when it is done."""
+    monkeypatch.setattr(pipeline_module, "MAX_RESYNC_PENDING", 2)
+    bench.store.notify = None
+    for number in range(9):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+    bench.source.send(resync=everything)
+    await bench.work_off()
+
+    assert 9 == len(bench.indexer.documents)
+    assert 1 == len(bench.source.acked)
+
+
+async def test_while_the_store_is_down_no_further_keys_of_a_resync_are_tried(bench, everything):
+    """They wait like everything else."""
+    bench.store.notify = None
+    for number in range(9):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=None)
+    bench.source.send(resync=everything)
+    await run_until(limited(bench, concurrency=2), lambda: bench.store.faults.count("open") == 9)
+
+    # All of them were waiting for a slot when the first one failed; none comes again.
+    assert 9 == bench.store.faults.count("open")
+
+
+async def test_a_resync_that_cannot_be_listed_holds_back_everything(bench, everything):
+    """The store does not answer: events are not tried meanwhile either."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.faults.fail(Unavailable("refused"), on="list", times=None)
+    bench.source.send(resync=everything)
+    pipeline = limited(bench, concurrency=1)
+    await run_until(pipeline, lambda: bench.source.naked)
+    bench.source.send(Hint(ref=FOX))
+    await run_until(pipeline, lambda: True)
+
+    assert 0 == bench.store.faults.count("open")
+
+
+async def test_a_key_that_was_set_aside_has_its_three_tries_again(bench):
+    """When somebody asks for it once more."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("unknown label"))
+    pipeline = bench.pipeline()
+    for _ in range(2):
+        bench.source.broker.finished = False
+        bench.source.send(Hint(ref=FOX))
+        bench.source.finish()
+        with anyio.fail_after(10):
+            await pipeline.run(anyio.Event())
+
+    assert 6 == len(bench.pool.asked)
+
+
+async def test_a_key_is_not_tried_again_before_its_pause_is_over(bench, everything):
+    """In a resync as elsewhere."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("unknown label"))
+    bench.source.send(resync=everything)
+    await run_until(limited(bench), lambda: bench.pool.asked)
+
+    assert 1 == len(bench.pool.asked)

@@ -1,0 +1,204 @@
+"""What an admin sees of the work: durations, log events, heartbeats, dead letters."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from imgtag.errors import ConfigError, EventError, Unavailable
+from imgtag.flow.backoff import Backoff
+from imgtag.ops.health import Health
+from imgtag.pipeline import PipelineLimits
+from imgtag.reconcile import Poison
+from imgtag.stages.document import DocumentOptions
+from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef
+
+from .conftest import BUCKET, TablePool, picture
+
+pytestmark = pytest.mark.anyio
+
+FOX = ObjectRef(BUCKET, "fox.jpg")
+
+
+def events(caplog, name):
+    return [record for record in caplog.records if record.message == name]
+
+
+async def letters(bench):
+    return [letter async for letter in bench.source.dead.list()]
+
+
+async def test_every_stage_is_measured_once(bench):
+    """By its own name, also what the worker says of itself."""
+    bench.shadow = TablePool(name="newer")
+    classify = bench.pool.classify
+
+    async def timed(data, limits):
+        return replace(await classify(data, limits), decode=2.0, infer=3.0)
+
+    bench.pool.classify = timed
+    bench.store.put(FOX, picture("red fox"))
+    await bench.reconciler()(Hint(ref=FOX))
+    bench.store.delete(FOX)
+    await bench.reconciler()(Hint(ref=FOX, removed=True))
+
+    count = bench.metrics.registry.get_sample_value
+    stages = ["inspect", "fetch", "classify", "decode", "infer", "annotate", "index", "shadow"]
+    assert [2, 1, 1, 1, 1, 1, 2, 1] == [count("imgtag_stage_seconds_count", {"stage": stage}) for stage in stages]
+    assert [2, 3] == [count("imgtag_stage_seconds_sum", {"stage": stage}) for stage in ("decode", "infer")]
+    families = [family for family in bench.metrics.registry.collect() if family.name == "imgtag_stage_seconds"]
+    assert set(stages) == {sample.labels["stage"] for family in families for sample in family.samples}
+    assert len(picture("red fox")) == bench.count("imgtag_bytes_read_total")
+
+
+async def test_both_models_get_the_limits_of_the_policy(bench):
+    """So that no picture takes more than its rule allows."""
+    bench.shadow, limits = TablePool(name="newer"), []
+    for pool in (bench.pool, bench.shadow):
+
+        async def classify(data, given, pool=pool):
+            limits.append(given)
+            return await TablePool.classify(pool, data, given)
+
+        pool.classify = classify
+    bench.store.put(FOX, picture("red fox"))
+    await bench.reconciler()(Hint(ref=FOX))
+
+    assert [bench.policy_of(FOX).limits] * 2 == limits
+
+
+async def test_the_users_metadata_that_are_asked_for_are_in_the_document(bench):
+    """On first labelling, from headers alone, and where the picture cannot be labelled."""
+    reconciler = replace(bench.reconciler(), document_options=DocumentOptions(metadata=("license",)))
+    bad = ObjectRef(BUCKET, "bad.jpg")
+    bench.store.put(FOX, picture("red fox"), metadata={"license": "2", "owner": "me"})
+    bench.store.put(bad, picture("broken"), metadata={"license": "3"})
+
+    await reconciler(Hint(ref=FOX))
+    assert {"license": "2"} == bench.document(FOX.key)["meta"]
+    bench.indexer.documents.clear()
+    await reconciler(Hint(ref=FOX))
+    assert {"license": "2"} == bench.document(FOX.key)["meta"]
+    with pytest.raises(Poison, match="the JPEG is damaged"):
+        await reconciler(Hint(ref=bad))
+    assert {"license": "3"} == bench.document(bad.key)["meta"]
+
+
+async def test_a_retry_is_told_with_what_to_do(bench, caplog):
+    """Each try by its number; what an admin has to mend is an error, what passes by itself a warning."""
+    for error in (Unavailable("refused", hint="Start it."), ConfigError("no key", code="denied")):
+        bench.store.faults.fail(error, on="open")
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.notify = None
+    await bench.work_off()
+
+    first, second = events(caplog, "retry_scheduled")
+    assert (f"{BUCKET}/fox.jpg", "unavailable", "refused", "Start it.", 1) == (
+        first.target,
+        first.code,
+        first.reason,
+        first.hint,
+        first.attempt,
+    )
+    assert ("denied", "no key", 2) == (second.code, second.reason, second.attempt)
+    assert [logging.WARNING, logging.ERROR] == [first.levelno, second.levelno]
+    assert [0.0, 0.0] == [first.delay, second.delay]
+
+
+async def test_a_resync_tells_its_scope_its_keys_and_its_tries(bench, everything, caplog):
+    """Also what it waits for."""
+    caplog.set_level("INFO")
+    bench.store.notify = None
+    for number in range(3):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+    bench.store.faults.fail(Unavailable("refused"), on="list")
+    bench.source.send(resync=everything)
+    await bench.work_off()
+
+    assert [str(everything)] * 2 == [record.scope for record in events(caplog, "resync_started")]
+    assert [(str(everything), 1)] == [(record.target, record.attempt) for record in events(caplog, "retry_scheduled")]
+    assert [(str(everything), 3)] == [(record.scope, record.keys) for record in events(caplog, "resync_finished")]
+
+
+async def test_the_keys_of_a_resync_count_their_own_tries(bench, everything, caplog):
+    """From one."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=3)
+    bench.source.send(resync=everything)
+    await bench.work_off()
+
+    assert [1, 2, 3] == [record.attempt for record in events(caplog, "retry_scheduled")]
+    assert {f"{BUCKET}/fox.jpg"} == {record.target for record in events(caplog, "retry_scheduled")}
+
+
+async def test_a_dead_letter_has_its_time_and_is_counted_and_told(bench, caplog):
+    """Once it is kept."""
+    bench.store.put(FOX, picture("unknown label"))
+    bench.source.send(problem=EventError("no JSON", payload=b"{"))
+    before = time.time()
+    await bench.work_off()
+
+    kept = await letters(bench)
+    assert {"internal", "event"} == {letter.code for letter in kept}
+    assert all(before <= letter.at <= time.time() for letter in kept)
+    assert [1, 1] == [bench.count("imgtag_dead_letters_total", code=code) for code in ("internal", "event")]
+    told = {(record.object, record.code) for record in events(caplog, "dead_letter")}
+    assert {(f"{BUCKET}/fox.jpg", "internal"), ("None", "event")} == told
+
+
+@pytest.mark.parametrize("error", [Unavailable("no room"), RuntimeError("a bug")])
+async def test_a_letter_that_cannot_be_kept_is_tried_again_after_a_pause(bench, error, caplog):
+    """The first one a short pause, whatever went wrong; until then nothing counts as given up."""
+    bench.source.send(problem=EventError("no JSON", payload=b"{"))
+    bench.source.dead.faults.fail(error, on="put")
+    limits = PipelineLimits(concurrency=1, drain=5, backoff=Backoff(first=0.01, maximum=1))
+    bench.source.finish()
+    with anyio.fail_after(10):
+        await replace(bench.pipeline(), limits=limits).run(anyio.Event())
+
+    ((_, delay),) = bench.source.naked
+    assert 0.005 <= delay <= 0.01
+    assert [b"{"] == [letter.payload for letter in await letters(bench)]
+    assert 1 == bench.count("imgtag_dead_letters_total", code="event")
+
+
+@pytest.mark.parametrize("error", [Unavailable("no room"), RuntimeError("a bug")])
+async def test_the_letter_of_a_bug_is_kept_in_the_end(bench, error):
+    """The key has its three tries again before."""
+    bench.store.put(FOX, picture("unknown label"))
+    bench.source.dead.faults.fail(error, on="put")
+    await bench.work_off()
+
+    assert ["internal"] == [letter.code for letter in await letters(bench)]
+    assert 6 == len(bench.pool.asked)
+
+
+async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
+    """Each object that is done, and each retry, is a heartbeat: five minutes without one are too long."""
+    now, seen = [0.0], []
+    bench.health = Health(clock=lambda: now[0])
+    bench.concurrency = 1
+    classify = bench.pool.classify
+
+    async def slow(data, limits):
+        now[0] += 200
+        seen.append(bench.health.live().ok)
+        if len(seen) == 2:
+            raise Unavailable("for a while")
+        if len(seen) == 5:
+            now[0] += 200
+            seen.append(bench.health.live().ok)
+        return await classify(data, limits)
+
+    bench.pool.classify = slow
+    for number in range(4):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+    await bench.work_off()
+
+    assert [True, True, True, True, True, False] == seen[:6]
