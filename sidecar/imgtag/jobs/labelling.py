@@ -17,6 +17,7 @@ from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import Unreadable
 from imgtag.labels.vocabulary import Vocabulary
+from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.plugin.indexer import SearchRequest
@@ -110,7 +111,9 @@ async def open_labeller(
 
     Raises ModelError, PluginError, Unavailable, InvalidConfig.
     """
-    workers = min(worker_count(config), pictures or worker_count(config))
+    specs = specs or [await anyio.to_thread.run_sync(ModelResolver(config).resolve)]
+    most = await anyio.to_thread.run_sync(worker_count, config)
+    workers = min(most, pictures or most)
     async with make_pool(config, workers, specs) as pool:
         yield Labeller(config, pool, workers + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -78,3 +79,53 @@ def test_doctor_creates_no_index(tmp_path, capsys):
 
     assert "index.sqlite3 does not exist yet" in capsys.readouterr().out
     assert not list(tmp_path.rglob("index.sqlite3*"))
+
+
+DUCK = """\
+from imgtag.plugin import Check, PluginSpec
+from imgtag.testing.indexer import MemoryIndexer
+
+class Duck(MemoryIndexer):
+    def __init__(self, settings, context):
+        super().__init__()
+        self.fail("init")
+
+    async def __aenter__(self):
+        self.fail("enter")
+        return self
+
+    async def checks(self):
+        yield Check(check="pond", ok=True, message="wet")
+        self.fail("checks")
+
+    def fail(self, where):
+        if where == {where!r}:
+            raise KeyError("feather")
+
+SPEC = PluginSpec(name="duck", kind="indexer", summary="For tests.", factory="acme_duck:Duck")
+"""
+
+
+@pytest.mark.parametrize("where", ["init", "enter", "checks"])
+def test_a_plugin_that_fails_is_a_check_with_its_name(tmp_path, capsys, where):
+    """Wherever a stranger's code raises what it likes; the checks of the other parts go on."""
+    (tmp_path / "pictures").mkdir()
+    plugins = tmp_path / "plugins"
+    plugins.mkdir(mode=0o755)
+    (plugins / "acme_duck.py").write_text(DUCK.format(where=where))
+    (plugins / "acme_duck.py").chmod(0o644)
+    file = tmp_path / "imgtag.toml"
+    file.write_text(
+        f'[store.directory]\nroot = "{tmp_path}/pictures"\n[indexer.duck]\n'
+        f'[plugins]\ndir = "{plugins}"\n[state]\ndir = "{tmp_path}/state"\n'
+    )
+    try:
+        assert 1 == main(["--config", str(file), "doctor", "--json"])
+    finally:
+        sys.modules.pop("acme_duck", None)
+
+    checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (failed,) = [check for check in checks if not check["ok"]]
+    assert ("indexer", "the indexer plugin 'duck' failed: KeyError: 'feather'") == (failed["check"], failed["message"])
+    assert "imgtag -v" in failed["hint"]
+    assert checks[-1] != failed
