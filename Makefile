@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference model-check bench lock deb image sbom audit clean
+.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference attack-table model-check bench lock deb image sbom audit clean
 
 demo: $(VENV)/demo.stamp  ## Label sample images in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -52,6 +52,13 @@ docs: docs-reference  ## Build the documentation in build/site.
 
 docs-reference: $(VENV)/dev.stamp  ## Regenerate the reference pages from the code.
 	$(BIN)/python scripts/docs
+
+attack-table: $(VENV)/dev.stamp  ## Attack a worker in every environment and write the table of the threat model.
+	mkdir -p build/attack
+	ATTACK_REPORTS=$(CURDIR)/build/attack $(BIN)/pytest tests/attack --deselect \
+	  tests/attack/test_attack.py::test_the_threat_model_has_every_attempt
+	ATTACK_REPORTS=$(CURDIR)/build/attack $(BIN)/pytest tests/packaging -k taken_over
+	$(BIN)/python scripts/attack_table.py build/attack
 
 model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
 	$(BIN)/python scripts/model build --check

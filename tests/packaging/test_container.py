@@ -12,6 +12,7 @@ import pytest
 from minio import Minio
 
 from acceptance_support import wait_until
+from attack.report import Report
 from fake_meilisearch.server import FakeMeilisearch
 from integration.conftest import binary
 from servers.container import Engine, engine
@@ -33,6 +34,14 @@ def made(tmp_path_factory) -> Engine:
     made.build()
     yield made
     shutil.rmtree(folder / "graph", ignore_errors=True)
+
+
+def test_a_worker_that_is_taken_over_reaches_nothing(made):
+    """The attack of `tests/attack` within the image, under the engine's own profile of system calls."""
+    volume = ("--volume", f"{ROOT / 'tests/attack'}:/attack:ro", "--tmpfs", "/tmp")
+    done = made.run("/attack/victim.py", "/tmp/x", options=(*volume, "--entrypoint", "/opt/imgtag/bin/python"))
+
+    Report.read(done.stdout, "container").require_confined()
 
 
 @pytest.fixture(scope="module")

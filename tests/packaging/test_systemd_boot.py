@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from minio import Minio
 from PIL import Image
 
 from acceptance_support import wait_until
+from attack.report import Report
 from integration.conftest import binary
 from servers.machine import Machine, debian
 from servers.minio import MinioServer, lanes, minio_binary
@@ -53,6 +55,15 @@ Type=oneshot
 ExecStart=
 ExecStart=/usr/bin/imgtag label --json {pictures}
 StandardOutput=file:/run/scores
+Restart=no
+WatchdogSec=0
+"""
+ATTACK = """\
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart=/usr/lib/imgtag/bin/python /opt/attack/victim.py /tmp/attacked
+StandardOutput=file:/run/attack
 Restart=no
 WatchdogSec=0
 """
@@ -274,6 +285,20 @@ def test_a_reload_does_not_end_it(running, picture):
 
     running.await_labels(running.put(3, picture))
     assert pid == running.pid
+
+
+def test_a_worker_that_is_taken_over_reaches_nothing(sidecar):
+    """The attack of `tests/attack`, in the sandbox of the unit."""
+    shutil.copytree(Path(__file__).parents[1] / "attack", sidecar.machine.path("/opt/attack"))
+    sidecar.run("cp", "/lib/systemd/system/imgtag.service", "/run/systemd/system/imgtag-attack.service")
+    sidecar.run("mkdir", "/run/systemd/system/imgtag-attack.service.d")
+    sidecar.run("cp", "/dev/stdin", "/run/systemd/system/imgtag-attack.service.d/attack.conf", input=ATTACK)
+    sidecar.run("systemctl", "daemon-reload")
+    sidecar.run("systemctl", "start", "imgtag-attack")
+
+    report = Report.read(sidecar.run("cat", "/run/attack"), "unit")
+    assert report.granted == {"landlock", "seccomp"}
+    report.require_confined()
 
 
 def test_a_wrong_configuration_is_no_loop(running):
