@@ -1,10 +1,10 @@
-"""Do the tests see? Change the modules that decide, one place at a time, and run the tests that reach each place.
+"""Mutation tests: change the modules that decide, one place at a time, and run the tests that reach each place.
 
     python scripts/mutation [MODULE ...]     all of MODULES, or those whose path ends in one of these
 
-mutmut finds the places, and remembers which tests reach which function. It knows one source root, so each module is
-tried in a copy of the tree below build/mutation/ in which `sidecar/` and `plugins/` are one. The first run there takes
-everything, the next ones what changed since; `rm -r build/mutation` begins anew. The last lines are the figures of
+mutmut makes the changes and records which tests reach which function. It supports one source root, so each module is
+tested in a copy of the tree below build/mutation/ in which `sidecar/` and `plugins/` are one. A second run tries again
+what survived and what changed since; remove build/mutation to start over. The last lines are the figures of
 tests/mutation.md.
 """
 
@@ -24,6 +24,7 @@ PIPELINE = ("tests/unit/pipeline",)
 MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/types/mark.py": ("tests/unit/types",),
     "sidecar/imgtag/types/metadata.py": ("tests/unit/types",),
+    "sidecar/imgtag/types/signature.py": ("tests/unit/types",),
     "plugins/imgtag_nats/envelope.py": ("tests/unit/nats",),
     "plugins/imgtag_s3/versions.py": ("tests/unit/s3", "tests/integration/s3"),
     "plugins/imgtag_s3/writeback.py": ("tests/unit/s3", "tests/integration/s3"),
@@ -36,9 +37,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     **{f"sidecar/imgtag/stages/{name}.py": PIPELINE for name in ("inspect", "receive")},
     "sidecar/imgtag/stages/document.py": ("tests/unit/types",),
 }
-"""Each module with the tests that are to see what is done to it."""
+"""Each module with the tests that must notice its mutants."""
 NOTICED = {1, 3, 36, 24, -24, 152, 255}
-"""How pytest ends where a test failed or took too long."""
+"""Exit codes where a test failed or took too long."""
 
 
 def main(chosen: list[str]) -> None:
@@ -50,7 +51,7 @@ def main(chosen: list[str]) -> None:
 
 
 def try_module(path: str) -> tuple[list[str], int]:
-    """The mutants that survive, and how many there were."""
+    """The mutants that survive, and how many there are."""
     stage = STAGE / Path(path).stem
     source = lay(stage, path)
     record = stage / "mutants" / f"{source}.meta"
@@ -66,7 +67,7 @@ def try_module(path: str) -> tuple[list[str], int]:
 
 
 def forget_survivors(record: Path) -> None:
-    """Have them tried again: by new tests."""
+    """Let mutmut try the survivors again, with new tests."""
     results = json.loads(record.read_text())
     ends = results["exit_code_by_key"]
     results["exit_code_by_key"] = {name: code if code in NOTICED else None for name, code in ends.items()}
@@ -75,13 +76,13 @@ def forget_survivors(record: Path) -> None:
 
 def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
     command = [sys.executable, str(Path(__file__).with_name("run.py")), *arguments]
-    # Each mutant collects its tests once more, so what can be compiled once should be.
+    # pytest collects the tests again for each mutant, so their bytecode is worth keeping.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run(command, cwd=stage, stdout=log, env=environment, check=True)  # noqa: S603 - of this folder
 
 
 def lay(stage: Path, path: str) -> Path:
-    """Copy what the tests need; the place of the module in the copy."""
+    """Copy what the tests need; returns the path of the module in the copy."""
     for root in ("sidecar", "plugins"):
         refresh(ROOT / root, stage / "src")
     refresh(ROOT / "tests", stage / "tests")
@@ -93,7 +94,7 @@ def lay(stage: Path, path: str) -> Path:
 
 
 def refresh(origin: Path, copy: Path) -> None:
-    """Copy the files that changed, with their times, by which mutmut knows what it did already."""
+    """Copy the files that changed, with their times, from which mutmut sees what it has done."""
     for file in origin.rglob("*"):
         target = copy / file.relative_to(origin)
         if file.is_dir() or "__pycache__" in file.parts:
@@ -104,7 +105,7 @@ def refresh(origin: Path, copy: Path) -> None:
 
 
 def configuration(source: Path, tests: tuple[str, ...]) -> str:
-    """What a log line says is read by people: its words are not tried, whether it is written is."""
+    """Settings of mutmut. Log calls are left out: the words of a log line decide nothing."""
     return f"""
 [tool.mutmut]
 source_paths = ["src"]

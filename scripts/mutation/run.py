@@ -1,4 +1,4 @@
-"""mutmut, which also tries what happens where a call or a raise is left out."""
+"""mutmut with one more mutation: leave out a statement that only calls, awaits or raises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGGED = m.Expr(value=m.Call(func=m.Attribute(value=m.Name("log"))))
 
 
 def leave_out(statement: cst.BaseSmallStatement) -> Iterable[cst.Pass]:
-    """A statement that only acts; what is logged is not tried."""
+    """Replace the statement by `pass`, unless it only logs."""
     if m.matches(statement, LEFT_OUT) and not m.matches(statement, LOGGED):
         yield cst.Pass()
 
