@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imgtag.assembly import make_indexer, make_pool, make_store, worker_count
 from imgtag.config.configuration import Config
-from imgtag.config.policy import PolicyResolver
+from imgtag.config.policy import ObjectPolicy, PolicyResolver
 from imgtag.errors import Unreadable
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.models.resolver import ModelResolver
@@ -50,8 +50,7 @@ class Labelling(NamedTuple):
 class Labeller:
     """Labels pictures under the general sections of the configuration; rules for parts of the store do not apply."""
 
-    def __init__(self, config: Config, pool: WorkerPool, slots: int) -> None:
-        policy = PolicyResolver(config).general
+    def __init__(self, policy: ObjectPolicy, pool: WorkerPool, slots: int) -> None:
         self.max_bytes = policy.max_bytes
         """The largest picture that is read."""
         self._limits = policy.limits
@@ -114,8 +113,9 @@ async def open_labeller(
     specs = specs or [await anyio.to_thread.run_sync(ModelResolver(config).resolve)]
     most = await anyio.to_thread.run_sync(worker_count, config)
     workers = min(most, pictures or most)
+    policy = await anyio.to_thread.run_sync(lambda: PolicyResolver(config).general)
     async with make_pool(config, workers, specs) as pool:
-        yield Labeller(config, pool, workers + 1)
+        yield Labeller(policy, pool, workers + 1)
 
 
 def find_pictures(folder: Path) -> Iterator[Path]:
