@@ -285,7 +285,7 @@ class Look:
             # Without a key anybody can write a mark, so no label name is indexed that no model here has: each new name
             # takes one of the 65,535 fields of a Meilisearch index for good.
             names = self._vocabulary.labels.keys() | self._vocabulary.ancestors.keys()
-            names |= {name for each in known.values() for name in each.known()}
+            names |= {name for each in known.values() for name in each.names()}
             entries = replace(entries, labels=tuple(label for label in entries.labels if label.name in names))
         return build_document(
             self.reconciler.site,

@@ -160,7 +160,7 @@ async def _check_workers(config: Config) -> AsyncIterator[Check]:
     except ImgtagError as error:
         yield Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
         return
-    findings = "".join(f"; {finding}" for finding in find_unknown_names(config, info.known()))
+    findings = "".join(f"; {finding}" for finding in find_unknown_names(config, info.names()))
     yield Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
     missing = missing_features(granted)
     message = f"workers are confined by {' and '.join(sorted(granted)) or 'nothing'}"

@@ -31,18 +31,18 @@ class ModelInfo:
     embedding: int = 0
     """Length of the embedding; 0 where the model has none."""
     projection: str = ""
-    """How vectors are made of embeddings, as ``svd1``: another name for another way. Empty where there are none."""
+    """The name of the projection from embedding to vector, such as ``svd1``; empty where there are no vectors."""
     licence: str | None = None
     variant: str = ""
-    """Up to eight hex digits that stand for labels and preparation of pictures that the file does not say itself."""
+    """Up to eight hex digits for labels and image preparation that come from outside the model file."""
     temperature: float = 1.0
-    """What its logits were divided by: more than 1 makes it less sure."""
+    """The divisor of the logits: more than 1 makes the model less sure."""
     taxonomy: Taxonomy = field(default_factory=Taxonomy)
-    """What its classes are kinds of and what else they are called; empty where that is not known."""
+    """The ancestors and synonyms of the classes; empty where they are not known."""
 
     @property
     def id(self) -> str:
-        """Name and the first eight digits of the digest, as marks and documents carry it; with what changes its labels.
+        """Name, first eight digits of the digest, and whatever changes the labels, as marks and documents carry it.
 
         ``birds@1a2b3c4d``, ``birds@1a2b3c4d.77f0`` with labels from elsewhere, ``birds@1a2b3c4d~1.35`` calibrated.
         """
@@ -50,21 +50,22 @@ class ModelInfo:
         temperature = f"~{self.temperature:.4g}" if self.temperature != 1 else ""
         return f"{self.name}@{self.digest[:8]}{variant}{temperature}"
 
-    def known(self) -> frozenset[str]:
-        """The labels and ancestors that rules may name."""
+    def names(self) -> frozenset[str]:
+        """The labels and ancestors, which label rules may name."""
         return frozenset({*self.labels, *(ancestor.name for ancestor in self.taxonomy.ancestors)})
 
     def vocabulary(self, policy: LabelPolicy) -> Vocabulary:
-        """The labels and ancestors that it gives under a policy."""
+        """The labels and ancestors under a policy."""
         return build_vocabulary(self.id, self.labels, self.display, self.taxonomy, policy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a model says of one picture: float32 probabilities of all classes; the embedding, float32, or None.
+    """The answer of a model for one image.
 
-    ``vector`` is the embedding projected to 128 numbers, float32, whose cosine tells how alike pictures are; None
-    where the model has no projection. Its length means nothing.
+    ``probabilities`` are float32, one for each class. ``embedding`` is float32 of the model's length, or None.
+    ``vector`` is the embedding projected to 128 numbers, float32, or None; the cosine of two vectors is the similarity
+    of their images, so its length has no meaning.
     """
 
     probabilities: NDArray[np.float32]
@@ -78,7 +79,7 @@ class Classifier(Protocol):
     info: ModelInfo
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
-        """Scores of each image, in their order. Raises ModelError when the model itself fails."""
+        """The scores of each image, in their order. Raises ModelError where the model itself fails."""
         ...
 
 
@@ -88,5 +89,5 @@ class RemoteClassifier(Protocol):
     info: ModelInfo
 
     async def classify(self, images: Sequence[bytes]) -> Sequence[Scores]:
-        """Scores of each encoded picture. Raises Unavailable, Unreadable, Undecodable."""
+        """The scores of each encoded image. Raises Unavailable, Unreadable, Undecodable."""
         ...

@@ -1,4 +1,4 @@
-"""What every plugin of the main process can do besides its work."""
+"""What every plugin of the main process does besides its work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One answer of ``imgtag doctor``; a failed one has a hint."""
+    """One finding of ``imgtag doctor``; a failed one has a hint."""
 
     check: str
     ok: bool
@@ -20,10 +20,10 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing that ``setup`` made or would make, or that ``undo`` took back or would take back.
+    """One thing that ``setup`` created or would create, or that ``undo`` removed or would remove.
 
-    ``hint`` is set where it cannot be done, or is better not done: why, and what a person can do. ``undo`` is what
-    taking it back needs: JSON without secrets, which says where it was made; None where it goes with another change.
+    ``hint`` is set where it cannot be done, or had better not be done: why, and what a person can do. ``undo`` is what
+    removing it needs: JSON without secrets, which says where it was created; None where it goes with another change.
     """
 
     what: str
@@ -33,9 +33,10 @@ class Change:
 
 
 class Service(Protocol):
-    """An async context manager that lives in the main process.
+    """An async context manager in the main process.
 
-    Entering connects, and raises Unavailable where nothing answers. No method blocks the event loop.
+    Entering connects, and raises Unavailable where nothing answers. No method blocks the event loop. Other methods
+    are called between entering and leaving; ``policy`` also after entering has failed.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -45,27 +46,30 @@ class Service(Protocol):
     ) -> None: ...
 
     def checks(self) -> AsyncIterator[Check]:
-        """Look at what the plugin depends on; yields findings and raises nothing."""
+        """Look at what the plugin depends on; yields at least one finding and raises nothing.
+
+        ``imgtag doctor`` enters the plugin first; where that fails, it reports the error instead.
+        """
         ...
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
-        """Make what is missing on the other side, or only say what would be made.
+        """Create what is missing on the server, or with ``apply=False`` only list it.
 
-        The ``undo`` of a change that is not made yet must do for one that was begun, too.
+        The ``undo`` of a change that is only listed must also work for one that was interrupted.
         """
         ...
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
-        """Take back one thing that setup made, or only say what would be taken back.
+        """Remove one thing that setup created, or with ``apply=False`` only describe that.
 
-        ``record`` is the ``undo`` of its change. None where it is not there (any more), or is another one by now.
-        What somebody has changed since is left as it is: the change has a hint then. Raises ConfigError where it
-        was made on another server than the settings name.
+        ``record`` is the ``undo`` of its change. None where the thing does not exist (any more), or has been replaced
+        by another. What somebody has changed since is left alone, and the change has a hint. Raises ConfigError where
+        it was created on another server than the settings name.
         """
         ...
 
     def policy(self) -> str | None:
-        """The least privilege that the plugin needs, in the form that its server reads."""
+        """The least privilege that the plugin needs, in the form that its server reads; None where there is none."""
         ...
 
 

@@ -73,7 +73,7 @@ class Sidecar:
                 await reloader.start()
                 self.health.up("workers")
                 self._report_confinement(generations.confinement)
-                known = frozenset[str]().union(*(model.info.known() for model in generations.models.values()))
+                known = frozenset[str]().union(*(model.info.names() for model in generations.models.values()))
                 for finding in find_unknown_names(self.config, known):
                     log.warning("label_rule_unknown", extra={"reason": str(finding)})
                 indexer = await self._enter(stack, "indexer", partial(make_indexer, self.config))

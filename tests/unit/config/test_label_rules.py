@@ -87,7 +87,7 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
     text = HEAD + (
         'deny = ["weapn"]\n[[label_rules]]\nlabel = ["*fox", "animal", "Red Fox", "red fux", "*fux"]\ndrop = true\n'
     )
-    said = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.known())]
+    said = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.names())]
 
     assert [
         "label_rules[0].label: the model knows nothing as 'red fux'; did you mean `red fox`?",
@@ -98,7 +98,7 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
 
 def test_the_shipped_rules_are_of_labels_that_there_are(model) -> None:
     """All but `maillot`, by which other models call both; each rule only drops or raises a threshold."""
-    assert {"maillot"} == {name for rule in shipped_rules() for name in rule.label} - model.known()
+    assert {"maillot"} == {name for rule in shipped_rules() for name in rule.label} - model.names()
     assert all(rule.drop or (rule.threshold or 0) > 0.5 for rule in shipped_rules())
 
 
