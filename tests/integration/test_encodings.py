@@ -59,9 +59,10 @@ def test_one_photograph_has_one_label_in_every_encoding(photo: Image.Image, labe
 
 JPEGS = {
     "JPEG": {},
+    "JPEG CMYK": {"mode": "CMYK"},
     "JPEG progressive": {"progressive": True},
     "JPEG 4:4:4": {"subsampling": "4:4:4"},
-    "JPEG grey": {"grey": True},
+    "JPEG grey": {"mode": "L"},
 }
 
 
@@ -72,7 +73,7 @@ def test_a_jpeg_is_whole_by_its_rows_and_not_by_its_end(
 ) -> None:
     """Cut off or ended early by a marker: the same part may be missing."""
     options = dict(JPEGS[name])
-    picture = photo.convert("L") if options.pop("grey", False) else photo
+    picture = photo.convert(str(options.pop("mode", "RGB")))
     whole = encoded(picture, "JPEG", quality=92, **options)[:-2]
     assert label_of(whole + ending) == LABEL
     assert label_of(whole[: len(whole) * 97 // 100] + ending) == LABEL
@@ -109,6 +110,17 @@ def test_as_much_of_any_other_format_may_be_missing(
     assert label_of(whole[: len(whole) // 2]) == "truncated"
 
 
+@pytest.mark.parametrize("significant", [None, 12])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_as_much_of_samples_of_twelve_bits_may_be_missing(
+    photo: Image.Image, label_of: Callable[[bytes], str], mode: str, significant: int | None
+) -> None:
+    """What stands for missing samples does not change the range that the others are stretched to."""
+    whole = encodings.deep_png(np.asarray(photo.convert(mode)).astype(np.uint16) * 16, significant)
+    assert label_of(whole[: len(whole) * 24 // 25]) == LABEL
+    assert label_of(whole[: len(whole) // 2]) == "truncated"
+
+
 def test_grey_that_is_meant_is_not_missing(label_of: Callable[[bytes], str]) -> None:
     """A picture whose lower half is the grey that decoders put in the place of what they lack."""
     picture = noise(320, 240)
@@ -134,6 +146,7 @@ def test_a_raw_file_without_a_preview_says_so(photo: Image.Image, label_of: Call
     assert label_of(encodings.camera_raw(preview, order=">")) == LABEL
     assert label_of(encodings.camera_raw(lossless)) == "unsupported_format"
     assert label_of(encodings.camera_raw(b"")) == "unsupported_format"
+    assert label_of(encodings.camera_raw(preview)[:-100]) == "truncated"
     assert camera_raw.read_camera_raw(encoded(photo, "TIFF")) is None
 
 

@@ -18,19 +18,19 @@ _GENERIC_TYPES = frozenset({
     "application/unknown", "application/x-unknown", "application/x-www-form-urlencoded", "multipart/form-data",
     "content/unknown", "unknown/unknown", "www/unknown", "application/image", "application/x-image",
 })  # fmt: skip
-"""What clients send that were not told a type: it says nothing of the content."""
+"""Sent by clients that know no better: it says nothing about the content."""
 _SUFFIX_TYPES = MimeTypes().types_map[True]
 _DATA_SUFFIXES = frozenset({
     ".7z", ".arrow", ".avro", ".backup", ".dat", ".db", ".deb", ".dmg", ".feather", ".img", ".iso", ".jsonl", ".lock",
     ".log", ".lz4", ".mkv", ".ndjson", ".npy", ".npz", ".orc", ".parquet", ".pkl", ".pt", ".qcow2", ".rar", ".rpm",
     ".safetensors", ".sql", ".sqlite", ".tfrecord", ".tflite", ".vmdk", ".wal", ".yaml", ".yml", ".zst",
 })  # fmt: skip
-"""Suffixes of other files that have no registered type: their bytes need not be read to pass over them."""
+"""Suffixes of other files that have no registered type, so that imgtag need not read their bytes to skip them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspected:
-    """An object with our entries and the user's told apart.
+    """An object, with our entries separated from the user's.
 
     ``trust``: how far our entries can be believed. ``image``: True or False by content type or suffix; None where
     only its first bytes can tell.

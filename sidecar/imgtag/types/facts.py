@@ -43,7 +43,7 @@ class Facts:
 
     @classmethod
     def decode(cls, text: str) -> Facts | None:
-        """None where ``text`` is no such record; a value that is out of range is left out."""
+        """None if ``text`` is not such a record; values out of range are left out."""
         fields = unpack(text)
         if fields is None:
             return None

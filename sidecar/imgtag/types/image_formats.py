@@ -15,7 +15,7 @@ from imgtag.errors import Undecodable, Unreadable
 
 
 class Support(StrEnum):
-    """What becomes of a file of a format."""
+    """How imgtag treats files of a format."""
 
     DECODED = "decoded"
     EXTRA = "decoded with an extra"
@@ -37,7 +37,7 @@ class ImageFormat:
     """Brands of the file type box of ISO 14496-12, major or compatible."""
     extra: str | None = None
     memory: int = 4
-    """Bytes that decoding takes for a pixel; where a file can need more, more is counted for that file."""
+    """Bytes per pixel that decoding takes; for files that need more, the worker counts more."""
 
 
 def _decoded(name: str, suffixes: str, content_types: str, *magics: bytes) -> ImageFormat:
@@ -83,7 +83,7 @@ HEIC = ImageFormat(
     memory=9,  # as YCbCr, as RGB, and what the decoder has not given back
 )
 RAW = _decoded("Camera RAW", ".dng .cr2 .nef .nrw .arw", "image/x-adobe-dng image/x-canon-cr2 image/x-nikon-nef")
-"""A TIFF by its first bytes; of a file from a camera only the preview, a JPEG within it, is decoded."""
+"""By its first bytes a TIFF. Only the JPEG preview in the file is decoded, never the sensor data."""
 
 FORMATS = (
     JPEG,
@@ -150,7 +150,7 @@ FORMATS = (
         ),
     ),
 )
-"""In the order in which they are tried: of a file that has the brands of two, the first that is decoded counts."""
+"""In the order in which they are tried: if a file has the brands of two formats, the first one counts."""
 SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes)
 """Suffixes of images, in lower case."""
 CONTENT_TYPES = {suffix: each.content_types[0] for each in FORMATS if each.content_types for suffix in each.suffixes}
@@ -158,9 +158,9 @@ CONTENT_TYPES = {suffix: each.content_types[0] for each in FORMATS if each.conte
 
 _BY_NAME = {each.name: each for each in FORMATS}
 _BITMAP_HEADERS = {12, 16, 40, 52, 56, 64, 108, 124}
-"""Lengths of the header after a bitmap's file header: ``BM`` alone begins many a text."""
+"""Lengths of the header after a bitmap's file header. ``BM`` alone is not enough: text may begin with it."""
 _MAX_SVG_PROLOGUE = 1_024
-"""Bytes in which the root element is looked for, after declarations and comments."""
+"""Bytes searched for the root element, which may follow declarations and comments."""
 _MAX_BRANDS = 32
 _MAX_ICONS = 64
 _NETPBM = re.compile(rb"P([1-7])(?:\s+|\s*#[^\n]*\n\s*)+(?:\d+\s|WIDTH|#)")
@@ -177,24 +177,24 @@ DECODED_FORMATS = ", ".join(each.name for each in FORMATS if each.support is Sup
 
 
 def identify(data: bytes) -> ImageFormat | None:
-    """The format that the first bytes say; None where they are of no format in the table."""
+    """The format by the first bytes; None if they belong to no format in the table."""
     by_magic = next((each for each in FORMATS if each.magics and data.startswith(each.magics)), None)
     return by_magic or _identify_container(data) or _identify_structure(data)
 
 
 def is_image(data: bytes) -> bool:
-    """Whether the first bytes are an image's, also where they are compressed by gzip; of any format, decoded or not."""
+    """Whether the first bytes, decompressed if they are gzip's, begin an image of any format, decoded or not."""
     found = identify(decompressed_head(data))
     return found is not None and found.support is not Support.NO_IMAGE
 
 
 def is_gzip(data: bytes) -> bool:
-    """Whether the bytes are stored as ``Content-Encoding: gzip``, which says nothing of the image within them."""
+    """Whether the bytes are compressed, as stores keep them for ``Content-Encoding: gzip``."""
     return data.startswith(_GZIP)
 
 
 def decompressed_head(data: bytes) -> bytes:
-    """The first bytes, decompressed where they are gzip's."""
+    """The first bytes, decompressed if they are gzip's."""
     if not is_gzip(data):
         return data
     try:
@@ -204,9 +204,9 @@ def decompressed_head(data: bytes) -> bytes:
 
 
 def require_decoded(data: bytes, extras: frozenset[str]) -> ImageFormat:
-    """The format, where it is decoded; ``extras`` are those installed.
+    """The format, if it is decoded; ``extras`` are the installed ones.
 
-    Raises Undecodable for what is not an image, Unreadable for a format that is known and not decoded.
+    Raises Undecodable if ``data`` is not an image, Unreadable if its format is known but not decoded.
     """
     if not data:
         raise Undecodable("the object is empty", code="empty")
@@ -230,14 +230,14 @@ def _identify_container(data: bytes) -> ImageFormat | None:
         return WEBP
     if data[4:8] != b"ftyp":
         return None
-    # The major brand may be of the container alone (`mif1`); then the compatible ones say what is in it.
+    # The major brand may name only the container (`mif1`); then the compatible brands name the content.
     end = min(int.from_bytes(data[:4], "big"), 16 + 4 * _MAX_BRANDS, len(data))
     brands = {data[8:12], *(data[place : place + 4] for place in range(16, end - 3, 4))}
     return next((each for each in FORMATS if not brands.isdisjoint(each.brands)), None)
 
 
 def _identify_structure(data: bytes) -> ImageFormat | None:
-    """Formats whose first bytes are too few or too common to tell by themselves."""
+    """Formats whose magic number is too short or too common to be enough."""
     if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BITMAP_HEADERS:
         return BMP
     head = data[:_MAX_SVG_PROLOGUE]
@@ -250,7 +250,7 @@ def _identify_structure(data: bytes) -> ImageFormat | None:
 
 
 def _is_icon(data: bytes) -> bool:
-    """Two zeros and a small number begin many files: the first entry has to make sense, too."""
+    """Many files begin with two zeros and a small number, so the first entry has to make sense, too."""
     count, offset = int.from_bytes(data[4:6], "little"), int.from_bytes(data[18:22], "little")
     return (
         data[:4] in {b"\0\0\1\0", b"\0\0\2\0"}

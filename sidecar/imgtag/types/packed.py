@@ -22,7 +22,7 @@ def pack(fields: Mapping[str, str]) -> str:
 
 
 def unpack(text: str) -> dict[str, str] | None:
-    """Fields of ``text``; None where it is no record of this version."""
+    """Fields of ``text``; None if it is not a record of this version."""
     version, *pairs = text.split(";")
     if version != VERSION or not all("=" in pair for pair in pairs):
         return None

@@ -1,4 +1,4 @@
-"""Camera RAW (DNG, CR2, NEF, ARW): a TIFF whose own pixels need a developer, with a JPEG of the same picture beside."""
+"""Camera RAW (DNG, CR2, NEF, ARW): a TIFF of sensor data, with a JPEG preview of the same image."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ class _Directory:
 
 @dataclass(frozen=True)
 class CameraRaw:
-    """A file from a camera; ``preview`` is the largest JPEG in it that is a whole picture, or None."""
+    """``preview`` is the largest decodable JPEG in the file, or None."""
 
     preview: bytes | None
+    is_cut: bool
+    """Whether the file ends before a place where a preview should be."""
 
 
 def read_camera_raw(data: bytes) -> CameraRaw | None:
-    """None where ``data``, a TIFF, is not a camera's."""
+    """None if ``data``, a TIFF, does not come from a camera."""
     directories = list(_directories(data))
     is_raw = data[8:10] == b"CR" or any(
         directory.value(_PHOTOMETRIC) in _RAW_PHOTOMETRICS
@@ -53,15 +55,17 @@ def read_camera_raw(data: bytes) -> CameraRaw | None:
         or _DNG_VERSION in directory.tags
         for directory in directories
     )
-    return CameraRaw(_largest_preview(data, directories)) if is_raw else None
+    if not is_raw:
+        return None
+    places = sorted({place for directory in directories for place in _jpegs(directory)}, key=lambda place: -place[1])
+    return CameraRaw(_largest_preview(data, places), any(offset >= len(data) for offset, _ in places))
 
 
-def _largest_preview(data: bytes, directories: list[_Directory]) -> bytes | None:
-    found = sorted({place for directory in directories for place in _jpegs(directory)}, key=lambda place: -place[1])
-    for offset, length in found:
+def _largest_preview(data: bytes, places: list[tuple[int, int]]) -> bytes | None:
+    for offset, length in places:
         if data[offset : offset + 3] == b"\xff\xd8\xff":
             preview = data[offset : offset + length]
-            # The raw pixels of CR2 and DNG are a JPEG, too: a lossless one.
+            # The sensor data of CR2 and DNG are a JPEG, too, but a lossless one.
             if read_structure(preview).is_supported:
                 return preview
     return None

@@ -1,4 +1,4 @@
-"""From any way of storing colours to RGB."""
+"""Conversion of every colour representation to RGB."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _BAND_PIXELS = 1 << 20
 
 
 def converter(picture: Image.Image, significant_bits: int | None = None) -> Converter:
-    """What converts ``picture``, or a part of it, to RGB; what is transparent becomes white.
+    """A function that converts ``picture``, or a part of it, to RGB; transparent pixels become white.
 
-    ``significant_bits`` of a sample, where the file names them beside the bits that it is stored in.
+    ``significant_bits`` of a sample, if the file names them in addition to the bits in which it is stored.
     """
     if picture.mode in DEEP:
         return _deep_converter(picture, significant_bits)
     if picture.mode == "CMYK" and _is_ink_inverted(picture):
         return lambda part: ImageChops.invert(part).convert("RGB")
     if picture.format == "BMP" and picture.mode == "RGBA" and extrema(picture)[3] == (0, 0):
-        # A BMP whose alpha is nothing at all comes from a program that did not fill it in: every viewer ignores it.
+        # If all alpha of a BMP is zero, the program that wrote it left it unset: every viewer ignores it.
         return lambda part: part.convert("RGB")
     return on_white if picture.has_transparency_data else plain
 
@@ -57,10 +57,10 @@ def on_white(picture: Image.Image) -> Image.Image:
 
 
 def sample_range(low: float, high: float, bits: int | None) -> tuple[float, float]:
-    """Which values of 16-bit samples are black and white, where they go from ``low`` to ``high``.
+    """The values of black and white for 16-bit samples between ``low`` and ``high``.
 
-    Scanners and cameras store 10, 12 or 14 bits in 16. Where the file says how many and the values fit, these are
-    the range; where nothing is said and half of the range is never used, the values themselves are.
+    Scanners and cameras store 10, 12 or 14 bits in 16. If the file names their number and the values fit, it gives the
+    range; otherwise the values themselves do, unless they use the upper half.
     """
     if bits and bits < 16 and high < 1 << bits:
         return 0, (1 << bits) - 1
@@ -68,9 +68,9 @@ def sample_range(low: float, high: float, bits: int | None) -> tuple[float, floa
 
 
 def _is_ink_inverted(picture: Image.Image) -> bool:
-    """Whether Pillow, which takes every CMYK JPEG for one of Adobe's inverted ones, has made a negative of it.
+    """Whether Pillow, which treats every CMYK JPEG as inverted (Adobe's way), has turned it into a negative.
 
-    Without Adobe's marker nothing says how ink is stored. Black ink does: there is little of it in any picture.
+    Without Adobe's marker nothing says how ink is stored, except the black ink: no photograph is mostly black ink.
     """
     if picture.format != "JPEG" or "adobe" in picture.info:
         return False
@@ -112,7 +112,7 @@ def _stored_bits(tags: dict[int, object]) -> int | None:
 
 
 def _deep_extrema(picture: Image.Image) -> tuple[float, float]:
-    """Least and greatest value; Pillow knows them only of some modes."""
+    """Least and greatest value; Pillow computes them only for some modes."""
     rows = max(1, _BAND_PIXELS // picture.width)
     low, high = math.inf, -math.inf
     for top in range(0, picture.height, rows):

@@ -1,7 +1,7 @@
 """How much of a picture may be missing: one answer for every format and every way to lose a part of it.
 
-A picture that cannot be read in full is read twice, with something else in the place of what is missing. What differs
-between the two readings is missing; what does not was in the file. Decoders need not say how far they came.
+An image that cannot be read in full is read twice, with a different filling for whatever is missing. Pixels that differ
+between the two readings are missing; the others came from the file. Decoders need not report how far they got.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ import numpy as np
 from PIL import Image
 
 MAX_MISSING = 0.1
-"""Of the pixels. About what a classifier crops away at the lower edge; docs/reference/formats.md names it."""
+"""Share of the pixels, about what a classifier crops at the lower edge. Documented in docs/reference/formats.md."""
 FILLINGS = (0x80, 0x55)
-"""Values in the place of missing samples; a picture that is used has the first one, a middle grey."""
+"""Values for missing samples. The image that is classified has the first one, a middle grey."""
 _TOLERANCE = 2
+_MIN_DIFFERENCE = 8
+"""Smaller differences are rounding: samples are stretched to a range whose ends may be the fillings."""
+_DECODERS_GREYS = (0x80, 0x40)
+"""How libjpeg fills missing data: with a middle grey, which becomes darker when CMYK is converted."""
 
 
 def missing_share(first: Image.Image, second: Image.Image) -> float:
-    """The part of a picture that two readings with different fillings do not agree on."""
+    """The share of pixels that differ between two readings with different fillings."""
     if first.size != second.size:
         return 1.0
-    return float(np.mean(np.any(np.asarray(first) != np.asarray(second), axis=-1)))
+    difference = np.abs(np.asarray(first, np.int16) - np.asarray(second, np.int16))
+    return float(np.mean(np.any(difference > _MIN_DIFFERENCE, axis=-1)))
 
 
 def missing_rows(grey: Image.Image, noisy: Image.Image) -> float:
-    """The part of a JPEG that its decoder made grey, which it does from the place on where the data end.
+    """The share of rows that the JPEG decoder filled with grey because the data ended.
 
-    ``noisy`` was read from the same data with noise at their end: it is the same picture where the grey was meant.
+    ``noisy`` was read from the same data followed by noise. If the grey belongs to the image, both are the same.
     """
     return trailing_grey(grey) if missing_share(grey, noisy) else 0.0
 
 
 def trailing_grey(picture: Image.Image) -> float:
-    """The part of the rows at the lower edge that have but one colour, a middle grey."""
-    rows = np.asarray(picture)[::-1].astype(np.int16)
-    meant = np.abs(rows - FILLINGS[0]).max(axis=(1, 2)) > _TOLERANCE
-    return float(np.argmax(meant) if meant.any() else len(meant)) / len(meant)
+    """The share of rows, from the lower edge up, that consist of the grey of missing data."""
+    rows = np.asarray(picture, np.int16)[::-1]
+    decoded = [np.abs(rows - grey).max(axis=(1, 2)) > _TOLERANCE for grey in _DECODERS_GREYS]
+    return max(float(np.argmax(row) if row.any() else len(row)) / len(row) for row in decoded)

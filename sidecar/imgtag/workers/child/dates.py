@@ -1,6 +1,6 @@
 """The dates that cameras and programs write, as seconds since 1970 by the clock that they were read from.
 
-What is ambiguous is no date: a picture without one is found by its file's, a picture with a wrong one is not found.
+Ambiguous text is not a date: without one, an image is found by the date of its file; with a wrong one it is lost.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _UNSET = {
     datetime(1904, 1, 1, tzinfo=UTC),
     datetime(1970, 1, 1, tzinfo=UTC),
 }
-"""The zeros of .NET, Windows, QuickTime and Unix: written by programs that knew no date."""
+"""The zeros of .NET, Windows, QuickTime and Unix, written by programs that had no date."""
 
 
 def parse_date(text: str) -> int | None:
-    """Seconds since 1970, before it negative; None where ``text`` is not one date and nothing else."""
+    """Seconds since 1970, negative before; None unless ``text`` is exactly one date."""
     text = text.strip()
     match = _WRITTEN.fullmatch(text) or _PACKED.fullmatch(text)
     moment = _moment(match) if match else _written_out(text)

@@ -1,4 +1,4 @@
-"""From the bytes of an object to a picture that a classifier can take."""
+"""From the bytes of an object to an image for a classifier."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 # Our own limits are checked from the header, before a pixel is decoded.
 Pillow.MAX_IMAGE_PIXELS = None
-# Texts and colour profiles of a PNG are packed; some programs write megabytes into them.
+# Text and colour profiles in a PNG are compressed; some programs write megabytes into them.
 PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20, 32 << 20
 # A worker has one core, and a thread's stack counts as its memory.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -67,7 +67,7 @@ _READERS: dict[ImageFormat, type[ImageFile.ImageFile]] = {
     TIFF: TiffImagePlugin.TiffImageFile,
     WEBP: WebPImagePlugin.WebPImageFile,
 }
-"""All that is ever loaded of Pillow's decoders; what a file really holds cannot choose another one."""
+"""The only decoders of Pillow that are ever loaded; the content of a file cannot select another."""
 _EXTRAS = installed_extras()
 
 _MARGIN = 8 / 7
@@ -75,14 +75,16 @@ _MARGIN = 8 / 7
 REDUCED_JPEG = 4
 """A JPEG that is decoded at half its size or less may have so many times the pixels: phones make 108 million."""
 _FILE_SHARE = 4
-"""Of a picture's memory a file that is stored compressed may take the fourth part: it grows by being copied."""
+"""A decompressed file may take a quarter of the memory of an image, because it is copied as it grows."""
+_DEEP_FILLING = 0x0F0F
+"""Nearly the greatest value of 12 bits; of two equal bytes, as Pillow fills with single ones."""
 _MAX_BLANK_FRAMES = 32
-"""Frames of an animation that are looked at until one shows something."""
+"""Frames of an animation to try until one is not blank."""
 _FRAME_BYTES = 16
-"""Bytes of a pixel that Pillow takes for the second frame of an animation: the frame, the one before, their blend."""
+"""Bytes per pixel for the second frame of an animation: Pillow holds it, the frame before, and their blend."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-"""Bytes of a pixel by mode, where they are not four."""
+"""Bytes per pixel by mode, unless they are four."""
 _COMPRESSION, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES, _BITS = 259, 278, 322, 323, 277, 258
 
 _TURNS = {
@@ -94,12 +96,12 @@ _TURNS = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
-"""By EXIF's orientation, what makes a picture upright."""
+"""The transposition that makes a picture upright, by EXIF orientation."""
 _LYING = {5, 6, 7, 8}
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|unknown pixel mode|unknown data organization|cannot handle", re.IGNORECASE
 )
-"""What decoders say of files that are whole, but of a kind that they do not know."""
+"""Messages of decoders about intact files of a kind that they do not support."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +114,10 @@ class Decoded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """A file and how it is to be read.
+    """A file and how to read it.
 
-    ``beside``: bytes that its decoder holds beside the pixels. ``filling`` stands in for what is missing of it;
-    None: nothing may be.
+    ``beside``: bytes that its decoder holds in addition to the pixels. ``filling`` replaces missing pixels; None: none
+    may be missing.
     """
 
     format: ImageFormat
@@ -128,7 +130,7 @@ class _Source:
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    """A picture as it is stored, small and RGB; ``size`` is that of the original, ``info`` what Pillow calls so."""
+    """A small RGB picture in its stored orientation; ``size`` of the original; ``info`` as in Pillow."""
 
     picture: Pillow.Image
     size: tuple[int, int]
@@ -137,12 +139,12 @@ class _Reading:
 
 
 def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded:
-    """The first frame that shows something, oriented, RGB, at least ``size`` wherever the original is.
+    """The first frame that is not blank, upright, RGB, and at least ``size`` if the original is.
 
-    Raises Unreadable over a limit or for a format that is not decoded, Undecodable where it is broken.
+    Raises Unreadable over a limit or for a format that is not decoded, Undecodable if the file is broken.
     """
     data = _decompressed(data, limits)
-    # Both sides by the longer one: which of them is the width is not known before the picture is upright.
+    # Both sides by the longer one: which is the width is known only once the picture is upright.
     side = round(max(size) * _MARGIN)
     source = _Source(format=require_decoded(data, _EXTRAS), data=data, side=side, limits=limits)
     try:
@@ -158,7 +160,7 @@ def decode(data: bytes, size: tuple[int, int], limits: PictureLimits) -> Decoded
 
 
 def _decompressed(data: bytes, limits: PictureLimits) -> bytes:
-    """What is stored with ``Content-Encoding: gzip``, or as such by mistake."""
+    """The content of a gzip-encoded object; its ``Content-Encoding`` may be missing."""
     if not is_gzip(data):
         return data
     limit = limits.memory // _FILE_SHARE
@@ -179,15 +181,17 @@ def _read_source(source: _Source) -> _Reading:
     if camera_raw is None:
         return _read_jpeg(source) if source.format is JPEG else _read_most(source)
     if camera_raw.preview is None:
+        if camera_raw.is_cut or not headers.has_whole_directory(source.data):
+            raise _truncated(source)
         message = "this camera RAW file has no JPEG preview; RAW pixels are not decoded"
         raise Unreadable(message, code="unsupported_format")
     reading = _read_jpeg(replace(source, format=JPEG, data=camera_raw.preview))
-    # The preview may say nothing: the camera has written of both in the file's own directory.
+    # Previews often lack EXIF; the camera writes it into the file's own directory.
     return replace(reading, exif=exif.read_tiff(source.data))
 
 
 def _read_jpeg(source: _Source) -> _Reading:
-    """A JPEG, of which a little may be missing."""
+    """Read a JPEG of which a little may be missing."""
     structure = jpeg.read_structure(source.data)
     if structure.scans > jpeg.MAX_SCANS:
         raise Unreadable(f"the JPEG has more than {jpeg.MAX_SCANS} scans", code="too_many_scans")
@@ -206,7 +210,7 @@ def _read_jpeg(source: _Source) -> _Reading:
 
 
 def _read_most(source: _Source) -> _Reading:
-    """A picture of any other format, of which a little may be missing."""
+    """Read a file of any other format, of which a little may be missing."""
     try:
         with _explained(source):
             return _read(source)
@@ -215,7 +219,7 @@ def _read_most(source: _Source) -> _Reading:
             raise
         try:
             first, second = (_read(replace(source, filling=filling)) for filling in FILLINGS)
-        except Exception:  # noqa: BLE001 - decoders raise anything; what was said first is the reason
+        except Exception:  # noqa: BLE001 - decoders raise anything; the first error is the reason
             raise failure from failure.__cause__
         if missing_share(first.picture, second.picture) > MAX_MISSING:
             raise
@@ -224,7 +228,7 @@ def _read_most(source: _Source) -> _Reading:
 
 @contextmanager
 def _explained(source: _Source) -> Iterator[None]:
-    """Raise what decoders raise (OSError, ValueError, SyntaxError, struct.error and more) as a reason for people."""
+    """Turn what decoders raise (OSError, ValueError, SyntaxError, struct.error and more) into a reason for people."""
     try:
         yield
     except (ImgtagError, MemoryError):
@@ -232,14 +236,14 @@ def _explained(source: _Source) -> Iterator[None]:
     except Exception as error:
         text, name = str(error), source.format.name
         if "MAX_TEXT" in text:
-            message = "its texts or its colour profile unpack to megabytes"
+            message = "its text or colour profile decompresses to megabytes"
             raise Unreadable(message, code="metadata_too_large") from error
         if source.format is TIFF and not headers.has_whole_directory(source.data):
             raise _truncated(source) from error
         if _UNSUPPORTED.search(text) or (source.format is TIFF and _is_unknown_value(error)):
             message = f"this kind of {name} is not decoded ({_shown(text)})"
             raise Unreadable(message, code="unsupported_format") from error
-        if "truncated" in text.lower() or headers.declared_length(source.format, source.data) > len(source.data):
+        if "truncated" in text.lower() or headers.ends_early(source.format, source.data):
             raise _truncated(source) from error
         raise Undecodable(f"the {name} is damaged") from error
 
@@ -319,7 +323,7 @@ def _frames(source: _Source, picture: ImageFile.ImageFile) -> Iterator[tuple[Ras
         try:
             picture.seek(number)
             picture.load()
-        except Exception:  # noqa: BLE001 - a blank picture is none the worse for the frames that follow
+        except Exception:  # noqa: BLE001 - damaged later frames do not matter
             return
         yield PillowRaster(picture), colours.converter(picture)
 
@@ -343,32 +347,35 @@ def _buffers(source: _Source, picture: Any) -> Iterator[tuple[Raster, Converter]
 def _load(source: _Source, picture: ImageFile.ImageFile) -> tuple[Raster, Converter]:
     bits = headers.significant_bits(source.data) if source.format is PNG else None
     is_deep = depth.deep_tiles(picture)
-    _fill(picture, source.filling)
+    _fill(picture, source.filling, is_deep=is_deep)
     picture.load()
     if is_deep and depth.has_empty_bits(picture) and picture.width * picture.height * 8 <= source.limits.memory:
         with _READERS[source.format](BytesIO(source.data)) as lower:
             depth.swap_bytes(lower)
-            _fill(lower, source.filling)
+            _fill(lower, source.filling, is_deep=True)
             lower.load()
             return depth.DeepRaster.of(picture, lower.copy(), bits), colours.plain
     return PillowRaster(picture), colours.converter(picture, bits)
 
 
-def _fill(picture: ImageFile.ImageFile, filling: int | None) -> None:
-    """Have ``filling`` stand wherever nothing is decoded."""
+def _fill(picture: ImageFile.ImageFile, filling: int | None, *, is_deep: bool) -> None:
+    """Make ``picture`` show ``filling`` wherever nothing is decoded."""
     if filling is None:
         return
     prepare = picture.load_prepare
 
     def load_prepare() -> None:
         prepare()
-        picture.im.paste(_ink(picture, filling), (0, 0, *picture.im.size))
+        picture.im.paste(_ink(picture, filling, is_deep=is_deep), (0, 0, *picture.im.size))
 
     picture.load_prepare = load_prepare  # type: ignore[method-assign]
 
 
-def _ink(picture: ImageFile.ImageFile, filling: int) -> int | tuple[int, ...]:
-    """A filling as a colour of the picture's mode: different fillings are different colours."""
+def _ink(picture: ImageFile.ImageFile, filling: int, *, is_deep: bool) -> int | tuple[int, ...]:
+    """A filling as a colour of the picture's mode: different fillings are different colours.
+
+    Of 16-bit samples they are within the range of 12 bits, which may be all that is used.
+    """
     is_first = filling == FILLINGS[0]
     match picture.im.mode:
         case "1":
@@ -378,15 +385,18 @@ def _ink(picture: ImageFile.ImageFile, filling: int) -> int | tuple[int, ...]:
             colours_there = [sum(palette[place : place + 3]) for place in range(0, len(palette), 3)]
             return colours_there.index(max(colours_there) if is_first else min(colours_there))
         case mode if mode.startswith("I;16"):
-            return filling * 257
+            return _DEEP_FILLING if is_first else 0
         case mode:
             bands = Pillow.getmodebands(mode)
-            return filling if bands == 1 else (filling,) * bands
+            value = (_DEEP_FILLING >> 8 if is_first else 0) if is_deep else filling
+            if mode in {"LA", "RGBA"}:
+                return (*(value,) * (bands - 1), 255)
+            return value if bands == 1 else (value,) * bands
 
 
 @contextmanager
 def _tolerance(source: _Source) -> Iterator[None]:
-    """Have Pillow go over what is missing or damaged beside the pixels, where a filling shows what is missing."""
+    """Make Pillow ignore missing pixels and damaged chunks, if a filling shows what is missing."""
     ImageFile.LOAD_TRUNCATED_IMAGES = source.filling is not None
     try:
         yield
@@ -395,7 +405,7 @@ def _tolerance(source: _Source) -> Iterator[None]:
 
 
 def _padded(source: _Source) -> bytes:
-    """Up to the length that the file says it has, where a filling may stand for a little of it."""
+    """The file, padded with the filling to the length in its headers if only a little is missing."""
     length = headers.declared_length(source.format, source.data)
     missing = length - len(source.data)
     if source.filling is None or not 0 < missing <= length * MAX_MISSING:
@@ -433,7 +443,7 @@ def _check_memory(
 
 
 def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
-    """While a picture is decoded, beside the file."""
+    """Bytes per pixel while the picture is decoded, not counting the file."""
     if source.format is WEBP:
         return WEBP.memory
     if source.format is AVIF:
@@ -443,7 +453,7 @@ def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
 
 
 def _strip_share(picture: Any) -> float:
-    """Bytes of a pixel that libtiff takes for a strip or tile, which may be all there is."""
+    """Bytes per pixel for the strip or tile that libtiff decodes; it may be the whole picture."""
     if not picture.tile or picture.tile[0].codec_name != "libtiff":
         return 0
     tags, (width, height) = picture.tag_v2, picture.size

@@ -1,7 +1,7 @@
-"""Colours of 16 bits a sample whose upper bits are empty.
+"""Colour samples of 16 bits whose upper bits are empty.
 
-Pillow keeps the upper byte of such samples. Where 10 or 12 bits were stored in 16 that is next to nothing: the lower
-bytes are then decoded, too, and both together are stretched.
+Pillow keeps only the upper byte of a sample, which is nearly empty if 10 or 12 bits are stored in 16. Then the lower
+bytes are decoded, too, and both together are stretched.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 _SWAPPED = {"B": "L", "L": "B", "N": "B"}
-"""The byte order that takes the other byte of a sample; native is little-endian wherever the sidecar runs."""
+"""The byte order that selects the other byte of a sample; native order is little-endian wherever imgtag runs."""
 _MAX_UPPER = 127
 """Of an upper byte: half of the range is never used."""
 
 
 def deep_tiles(picture: ImageFile) -> bool:
-    """Whether a picture that is not loaded yet has colours of 16 bits a sample."""
+    """Whether a picture that is not yet loaded has colour samples of 16 bits."""
     return picture.mode in {"RGB", "RGBA", "RGBX", "LA"} and any(_order(tile.args) for tile in picture.tile)
 
 
@@ -34,7 +34,7 @@ def has_empty_bits(picture: Image.Image) -> bool:
 
 
 def swap_bytes(picture: ImageFile) -> None:
-    """Have the picture, when it is loaded, take the lower bytes."""
+    """Make the picture load the lower bytes."""
     picture.tile = [tile._replace(args=_swapped(tile.args)) for tile in picture.tile]
 
 

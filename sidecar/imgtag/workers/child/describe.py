@@ -1,4 +1,4 @@
-"""What a picture says of itself, from all the places where cameras and programs write it."""
+"""The facts of an image, from all the places where cameras and programs write them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _XMP_ANGLE = re.compile(r"(\d{1,3})(?:,(\d{1,2}(?:\.\d*)?))?(?:,(\d{1,2}(?:\.\d*
 
 
 def describe(tags: Image.Exif, info: Mapping[Any, Any], width: int, height: int) -> Facts:
-    """The facts of a picture shown so large; one hostile value does not cost the others."""
+    """The facts of an image, shown at this size. One hostile value does not cost the others."""
     xmp = exif.attempt(lambda: read_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp")), {})
     lat, lng = exif.attempt(lambda: _position(tags, xmp), (None, None))
     return Facts(
@@ -38,7 +38,7 @@ def describe(tags: Image.Exif, info: Mapping[Any, Any], width: int, height: int)
 
 
 def _taken(tags: Image.Exif, xmp: Mapping[str, str], info: Mapping[Any, Any]) -> int | None:
-    """The first date that can be read, the camera's own before those of programs."""
+    """The first readable date; those of the camera come before those of programs."""
     return next((moment for text in _dates(tags, xmp, info) if (moment := parse_date(text)) is not None), None)
 
 
@@ -63,7 +63,7 @@ def _camera(tags: Image.Exif, xmp: Mapping[str, str]) -> str | None:
 
 def _position(tags: Image.Exif, xmp: Mapping[str, str]) -> tuple[float, float] | tuple[None, None]:
     found = exif.coordinates(tags) or _xmp_coordinates(xmp)
-    # Receivers without a fix write two zeros; nobody takes pictures in that part of the Gulf of Guinea.
+    # Receivers without a fix write two zeros, a place in the open sea.
     if found is None or found == (0, 0):
         return None, None
     return position(round(found[0], _DECIMALS), round(found[1], _DECIMALS))

@@ -42,13 +42,13 @@ def read_tiff(data: bytes) -> Image.Exif:
 
 
 def orientation(exif: Image.Exif) -> int:
-    """1 to 8; 1, which is upright, where it is not said or makes no sense."""
+    """1 to 8; 1, which is upright, if it is missing or makes no sense."""
     value = attempt(lambda: exif.get(ExifTags.Base.Orientation), None)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def dates(exif: Image.Exif) -> Iterator[str]:
-    """When the picture was taken, digitized, and last changed, as far as these are written; the first is the best."""
+    """The dates on which the image was taken, digitized and last changed; missing ones are empty."""
     nothing: dict[int, Any] = {}
     details = attempt(lambda: exif.get_ifd(ExifTags.IFD.Exif), nothing)
     yield one_line(details.get(ExifTags.Base.DateTimeOriginal))
@@ -57,14 +57,14 @@ def dates(exif: Image.Exif) -> Iterator[str]:
 
 
 def make_and_model(exif: Image.Exif) -> tuple[str, str]:
-    """What the camera calls its maker and itself."""
+    """Make and model of the camera; missing ones are empty."""
     make = attempt(lambda: exif.get(ExifTags.Base.Make), None)
     model = attempt(lambda: exif.get(ExifTags.Base.Model), None)
     return one_line(make), one_line(model)
 
 
 def coordinates(exif: Image.Exif) -> tuple[float, float] | None:
-    """Latitude and longitude, degrees; None where either is missing or ambiguous."""
+    """Latitude and longitude in degrees; None if either is missing or ambiguous."""
     gps = attempt(lambda: exif.get_ifd(ExifTags.IFD.GPSInfo), {})
     if one_line(gps.get(ExifTags.GPS.GPSStatus)).upper() == _VOID:
         return None
@@ -74,7 +74,7 @@ def coordinates(exif: Image.Exif) -> tuple[float, float] | None:
 
 
 def one_line(value: object) -> str:
-    """Text of EXIF, which Pillow reads as Latin-1, in one line without control characters."""
+    """Text from EXIF, which Pillow decodes as Latin-1, as one line without control characters."""
     if isinstance(value, bytes):
         value = value[:_MAX_TEXT].decode("latin-1")
     text = recoded(value[:_MAX_TEXT]) if isinstance(value, str) else ""
@@ -82,7 +82,7 @@ def one_line(value: object) -> str:
 
 
 def recoded(text: str) -> str:
-    """UTF-8 where the bytes are that, which phones and editors write against the standard; else Latin-1."""
+    """UTF-8 if the bytes are valid UTF-8, which phones and editors write against the standard; otherwise Latin-1."""
     try:
         data = text.rstrip("\0 ").encode("latin-1")
         return data.decode()
@@ -101,7 +101,7 @@ def attempt(read: Callable[[], Value], otherwise: Other) -> Value | Other:
 
 
 def _signed(gps: dict[int, Any], tag: int, reference_tag: int, references: str) -> float | None:
-    """An angle with its direction: from the reference (`N`, `s`, `West`), without one from a minus only."""
+    """An angle with its direction: by the reference (`N`, `s`, `West`), or by a minus sign if there is none."""
     value = gps.get(tag)
     parts = [float(part) for part in (value if isinstance(value, tuple) else (value,))]
     angle = _degrees(parts)
@@ -116,7 +116,7 @@ def _signed(gps: dict[int, Any], tag: int, reference_tag: int, references: str) 
 
 
 def _degrees(parts: list[float]) -> float | None:
-    """Degrees, degrees and minutes, or all three; seconds may be unknown (0/0), which is a mile at most."""
+    """Degrees, degrees and minutes, or all three. Seconds may be unknown (0/0), which costs a mile at most."""
     if not 1 <= len(parts) <= 3:
         return None
     degrees, minutes, seconds = (*parts, 0.0, 0.0)[:3]

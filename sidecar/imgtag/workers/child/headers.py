@@ -1,4 +1,4 @@
-"""What the headers of a file say, read without decoding a picture."""
+"""What the headers of a file say, read without decoding anything."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from imgtag.types.image_formats import AVIF, GIF, HEIC, PNG, WEBP, ImageFormat
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _MAX_CHUNKS = 64
 _MAX_BOXES = 64
+_MAX_PNG_TAIL = 4_096
+"""Bytes in which the end of a PNG is looked for: some files have something after it."""
 _MAX_AVIF_HEADER = 1 << 16
 
 
 def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
-    """Frames of a picture; counting ends after ``limit``. Damaged files count what can be read."""
+    """Number of frames; counting stops after ``limit``. In a damaged file only readable frames count."""
     if image_format is GIF:
         return _count_gif_frames(data, limit)
     if image_format is WEBP:
@@ -40,7 +42,7 @@ def webp_canvas(data: bytes) -> tuple[int, int] | None:
 
 
 def declared_length(image_format: ImageFormat, data: bytes) -> int:
-    """How long the file says that it is; its real length where its format does not say."""
+    """Length of the file by its own headers; its real length if its format has none."""
     if image_format is WEBP:
         return 8 + int.from_bytes(data[4:8], "little")
     if image_format not in {AVIF, HEIC}:
@@ -56,15 +58,22 @@ def declared_length(image_format: ImageFormat, data: bytes) -> int:
     return max(place, len(data))
 
 
+def ends_early(image_format: ImageFormat, data: bytes) -> bool:
+    """Whether the file is shorter than its headers say, or lacks its end chunk."""
+    if image_format is PNG:
+        return b"IEND" not in data[-_MAX_PNG_TAIL:]
+    return declared_length(image_format, data) > len(data)
+
+
 def has_whole_directory(data: bytes) -> bool:
-    """Whether the first directory of a TIFF is all there: without it nothing in the file makes sense."""
+    """Whether the first directory of a TIFF is complete; without it nothing in the file makes sense."""
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     place = int.from_bytes(data[4:8], order)
     return place + 2 + 12 * int.from_bytes(data[place : place + 2], order) <= len(data) if place < len(data) else False
 
 
 def significant_bits(data: bytes) -> int | None:
-    """How many bits of a PNG's samples were in what it was made from (sBIT), where it says so."""
+    """The significant bits of a PNG's samples (sBIT), if it names them."""
     body = _png_chunks(data).get(b"sBIT", b"")
     return max(body) if body else None
 

@@ -19,11 +19,11 @@ def installed_extras() -> frozenset[str]:
 
 
 class HeicFile:
-    """A HEIC whose headers have been read; nothing is decoded before `raster`. Raises what libheif raises."""
+    """A HEIC file with its headers read; only `raster` decodes. Raises whatever libheif raises."""
 
     def __init__(self, data: bytes) -> None:
         library = import_module(_MODULE)
-        # A worker has one core, and a thread's stack counts as memory; what is beside the picture is not wanted.
+        # A worker has one core, and thread stacks count as its memory. Only the primary image is of use.
         library.options.DECODE_THREADS = 1
         library.options.THUMBNAILS = library.options.DEPTH_IMAGES = library.options.AUX_IMAGES = False
         images = library.HeifFile(BytesIO(data), convert_hdr_to_8bit=True, remove_stride=False)
@@ -32,7 +32,7 @@ class HeicFile:
 
     @property
     def info(self) -> dict[str, Any]:
-        """As of a Pillow image; libheif turns the picture upright itself, so the orientation in its EXIF is spent."""
+        """Like the info of a Pillow image. libheif rotates the image itself and resets the orientation in its EXIF."""
         return {str(name): value for name, value in self._image.info.items()}
 
     def raster(self) -> BufferRaster:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 MAX_SCANS = 100
-"""Each scan of a progressive JPEG goes over the whole picture again; encoders write about ten of them."""
+"""Each scan of a progressive JPEG costs a pass over the whole image; encoders write about ten."""
 END = b"\xff\xd9"
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -19,7 +19,7 @@ _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _COEFFICIENT = 2
 """Bytes."""
 _NOISE = bytes(range(1, 128)) * 64
-"""Without a byte that could begin a marker."""
+"""Contains no byte that could begin a marker."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class JpegStructure:
     first_scan_end: int = 0
     last_scan_end: int = 0
     end: int | None = None
-    """Where the marker is that ends the image; None where the file ends before it."""
+    """Offset of the end marker; None if the file ends before it."""
 
     @property
     def is_supported(self) -> bool:
@@ -44,7 +44,7 @@ class JpegStructure:
 
     @property
     def coefficient_bytes(self) -> int:
-        """Bytes of all coefficients where they come in several scans: they are held however small it is decoded."""
+        """Bytes of all coefficients if they come in several scans: the decoder holds them at any output size."""
         if self.frame not in _PROGRESSIVE and self.interleaved:
             return 0
         across, down = (max(1, *(layer[axis] for layer in self.layers)) for axis in (0, 1))
@@ -53,7 +53,7 @@ class JpegStructure:
 
 
 def read_structure(data: bytes) -> JpegStructure:
-    """The structure of the first image in ``data``; damaged files as far as they can be read."""
+    """The structure of the first image in ``data``; of a damaged file, as much as can be read."""
     found, place = JpegStructure(), 2
     while found.scans <= MAX_SCANS and (match := _NEXT_MARKER.search(data, place)):
         marker, place = data[match.end() - 1], match.end()
@@ -74,12 +74,12 @@ def read_structure(data: bytes) -> JpegStructure:
 
 
 def completed(data: bytes, structure: JpegStructure) -> bytes:
-    """The JPEG with its end marker, where the file is cut off; the decoder makes grey of what is missing."""
+    """The JPEG with an end marker, if it lacks one; the decoder then fills what is missing with grey."""
     return data if structure.end is not None else data[: structure.last_scan_end] + END
 
 
 def with_noise(data: bytes, structure: JpegStructure) -> bytes:
-    """The JPEG with noise after its first scan, which decoders skip where that scan is complete."""
+    """The JPEG with noise after its first scan, which the decoder skips if that scan is complete."""
     return data[: structure.first_scan_end] + _NOISE + data[structure.first_scan_end :]
 
 

@@ -1,4 +1,4 @@
-"""Decoded pixels, however a decoder hands them over, and how they become small and RGB band by band."""
+"""Decoded pixels, whatever form the decoder returns them in, and their reduction to a small RGB image, band by band."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BAND_PIXELS = 1 << 18
-"""Pixels that are converted at a time: conversions copy, and no second picture is ever made whole."""
+"""Pixels converted at a time. Conversions copy, so a second full-size image never exists."""
 _MAX_ASPECT = 16
-"""Of a longer strip the middle is kept: nobody looks at more, and a strip cannot be made small."""
+"""Of a longer strip only the middle is kept: classifiers look at no more, and its short side allows no reduction."""
 
 
 class Raster(Protocol):
@@ -43,7 +43,7 @@ class PillowRaster:
 
 @dataclass(frozen=True)
 class BufferRaster:
-    """The bytes that a decoder gave, without a second copy of them; ``raw`` is Pillow's name for their layout."""
+    """The bytes that a decoder returned, without another copy; ``raw`` is Pillow's name for their layout."""
 
     data: bytes | memoryview
     size: tuple[int, int]
