@@ -8,7 +8,7 @@ import time
 import pytest
 
 from imgtag.errors import EventError
-from imgtag_nats.envelope import MAX_BUCKET, MAX_KEY, MAX_RECORDS, MAX_TEXT, parse
+from imgtag_nats.envelope import MAX_BUCKET, MAX_BYTES, MAX_KEY, MAX_RECORDS, MAX_TEXT, parse
 from unit.nats.test_nats_envelope import AT, hints, keys, message, minio
 
 
@@ -44,6 +44,11 @@ def test_as_many_records_as_may_be():
     assert MAX_RECORDS == len(hints(message(*[minio(size=...)] * MAX_RECORDS)))
 
 
+def test_a_message_of_the_greatest_length_is_read():
+    """The limit is that of the server."""
+    assert ["dir/a b.jpg"] == keys(message(minio()).ljust(MAX_BYTES))
+
+
 def test_texts_at_their_limit():
     """The longest one is taken over, a longer one is left out; an empty value of user metadata is a value."""
     longest = "x" * MAX_TEXT
@@ -77,6 +82,8 @@ def test_a_time_without_a_zone_is_in_utc(monkeypatch, text):
     ("data", "reason"),
     [
         (b"7", "the message is not a JSON object"),
+        (b"nothing", "the message is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        (b"[" * 100_000 + b"]" * 100_000, "the message is nested too deeply"),
         (b"{}", "the message has no Records"),
         (b'{"Records": [1]}', "a record is not a JSON object"),
         (b'{"Records": [{}]}', "a record has no eventName"),
