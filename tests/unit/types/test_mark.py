@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from imgtag.types.facts import LATEST
 from imgtag.types.labels import Label
 from imgtag.types.mark import Mark, content_digest, owner_digest
 from imgtag.types.ref import ObjectRef
@@ -51,6 +52,15 @@ def test_digests_are_as_they_always_were() -> None:
     """Of the content 128 bits, of its owner 72: site, bucket and key."""
     assert "ungWv48Bz-pBQUDeXa4iIw" == content_digest(b"abc")
     assert "-PtC0NjSWuvt" == owner_digest("home", ObjectRef("photos", "a/b.jpg"))
+    assert "a2lVa-XE00pX" == owner_digest("home", ObjectRef("photos", "65.jpg"))
+
+
+def test_the_last_second_that_a_mark_can_name() -> None:
+    """The end of the year 9999."""
+    latest = replace(MARK, at=LATEST)
+
+    assert latest == Mark.decode(latest.encode())
+    assert Mark.decode(replace(MARK, at=LATEST + 1).encode()) is None
 
 
 @pytest.mark.parametrize("keys", [[KEY], [OTHER_KEY, KEY]])
