@@ -50,6 +50,8 @@ MASK = Mask(
     | InotifyConstants.IN_EXCL_UNLINK
 )
 FOLDERS_PER_STEP = 100
+MAX_REMOVED = 10_000
+"""Places of removed folders that are remembered."""
 ABSENT = GONE - {errno.ENAMETOOLONG}
 """A path that is too long for inotify, which takes 4,095 bytes, may exist all the same."""
 LIMITS = frozenset({errno.ENOSPC, errno.EMFILE})
@@ -109,6 +111,7 @@ class FolderTree(InotifyFD):
         self._root = root
         self._settling = settling
         self._top: Folder | None = None
+        self._removed: dict[str, bool] = {}
         self._by_wd: dict[WatchDescriptor, Folder] = {}
         self._tree_lock = threading.RLock()
         self._mounts = mounts_below(root)
@@ -188,15 +191,22 @@ class FolderTree(InotifyFD):
             if folder is None:
                 if prefix not in self.denied:
                     self._settling.note_scope(prefix)  # it is gone, and with it what was in it
+                    self._remember_removed(prefix)
                 return
             is_new = folder is not known
-            if is_new and was_denied:
-                self._settling.note_scope(prefix)  # files may have been removed while it was not watched
-            elif not is_new and before != (folder.wd, folder.access):
-                self._settling.note_scope(prefix)
-                moved = True
-        if is_new or moved:
+            was_removed = self._removed.pop(prefix, False)
+            is_opened = not is_new and before != (folder.wd, folder.access)
+        if is_new or moved or is_opened:
             yield from self._watch_below(folder, is_new=is_new)
+        if is_opened or (is_new and (moved or was_denied or was_removed)):
+            # Only now: what is below is watched, or is known to be closed and will be compared once it opens.
+            self._settling.note_scope(prefix)
+
+    def _remember_removed(self, prefix: str) -> None:
+        """A new folder at this place is compared, too: when the old one was, the new one may have been closed."""
+        self._removed[prefix] = True
+        if len(self._removed) > MAX_REMOVED:
+            del self._removed[next(iter(self._removed))]
 
     def _watch_below(self, folder: Folder, *, is_new: bool, is_start: bool = False) -> Iterator[None]:
         """Watch the folders below, some per step, and note the files of new ones. At the start a resync finds these."""

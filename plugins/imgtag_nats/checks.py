@@ -92,7 +92,7 @@ async def _dead_letters_check(topology: Topology) -> Check:
         return Check(check="dead letters", ok=True, message=f"{count}; `imgtag dlq list` shows them")
     limit = await topology.max_streams()
     if limit is not None:
-        message = f"kept in files of this sidecar, because the account allows no more than {limit} streams"
+        message = f"kept in files of this sidecar, because the account has reached its limit of streams ({limit})"
         return Check(check="dead letters", ok=True, message=message)
     return Check(check="dead letters", ok=False, message="the stream for them does not exist", hint=SETUP_HINT)
 

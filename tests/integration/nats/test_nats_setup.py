@@ -206,7 +206,7 @@ async def test_an_account_with_one_stream(make_nats, make, subject):
     assert 1 == sum("stream" in change.what.split()[0] for change in made)
     assert ("newer", letter.ref) == (seen.reason, seen.ref)
     assert checks["dead letters"].ok
-    assert "no more than 1 streams" in checks["dead letters"].message
+    assert "its limit of streams (1)" in checks["dead letters"].message
     assert (1, 1, []) == (dropped, discarded, left)
 
 
