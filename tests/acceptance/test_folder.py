@@ -88,7 +88,7 @@ def test_label_rules_hold_for_new_pictures(site, photographs):
     assert ["coffee to go"] == list(site.found("espresso")[0]["labels"])
     assert ["a.jpg"] == names(site.found("category:drink coffee_to_go@0.5"))
     assert "Coffee to Go (" in site.run("label", "pictures/a.jpg")
-    assert "the model knows nothing as 'esspresso'; did you mean `espresso`?" in site.run("doctor")
+    assert "no label or ancestor of the model matches 'esspresso'; did you mean `espresso`?" in site.run("doctor")
 
 
 def test_what_changed_while_it_was_off_is_reconciled(site, photographs):

@@ -1,4 +1,4 @@
-"""Label rules: those that are shipped, and those that name what a model does not know."""
+"""The shipped label rules, and names in label rules that the model does not have."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shipped_rules() -> tuple[LabelRuleSettings, ...]:
 
 
 def find_unknown_names(config: Config, known: Collection[str]) -> Iterator[Finding]:
-    """Names and globs in label rules that fit nothing that the model knows; another model may know them."""
+    """Names and globs that match no label or ancestor of the model; another model may have them."""
     named = [(f"label_rules[{place}].label", rule.label) for place, rule in enumerate(config.label_rules)]
     sections = [
         ("labels", config.labels),
@@ -33,5 +33,5 @@ def find_unknown_names(config: Config, known: Collection[str]) -> Iterator[Findi
     for key, patterns in [*named, *lists]:
         for pattern in patterns:
             if not any(matches(name, [identity(pattern)]) for name in known):
-                message = f"the model knows nothing as {pattern!r}{suggestion(identity(pattern), known)}"
+                message = f"no label or ancestor of the model matches {pattern!r}{suggestion(identity(pattern), known)}"
                 yield config.origins.finding(key, message)

@@ -90,9 +90,9 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
     said = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.names())]
 
     assert [
-        "label_rules[0].label: the model knows nothing as 'red fux'; did you mean `red fox`?",
-        "label_rules[0].label: the model knows nothing as '*fux'",
-        "labels.deny: the model knows nothing as 'weapn'; did you mean `weapon`?",
+        "label_rules[0].label: no label or ancestor of the model matches 'red fux'; did you mean `red fox`?",
+        "label_rules[0].label: no label or ancestor of the model matches '*fux'",
+        "labels.deny: no label or ancestor of the model matches 'weapn'; did you mean `weapon`?",
     ] == [line if "*" not in line else line.partition(";")[0] for line in said]
 
 
