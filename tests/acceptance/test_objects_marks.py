@@ -122,6 +122,7 @@ PLACED = {
     "words",
     "labelled",
     "modified",
+    "revision",
     "when",
     "when_day",
     "when_month",
@@ -163,7 +164,7 @@ def elsewhere(tmp_path):
 def held_back(watched):
     """The buckets of which the running sidecar has found that they may be the wrong ones."""
     lines = [line for line in watched.site.lines() if line["event"] == "retry_scheduled"]
-    return {line["what"].partition("/")[0] for line in lines if line["code"] == "bucket_absent"}
+    return {line["target"].partition("/")[0] for line in lines if line["code"] == "bucket_absent"}
 
 
 @pytest.mark.parametrize("heard", ["a change", "nothing"])

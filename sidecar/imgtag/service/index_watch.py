@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from imgtag.errors import Unavailable
+from imgtag.errors import ImgtagError, Unavailable
 from imgtag.files.writing import write_atomically
 from imgtag.pipeline import Pipeline
 from imgtag.plugin.indexer import Indexer
@@ -37,8 +36,11 @@ class IndexWatch:
     async def run(self) -> None:
         """Look at the start and from then on, until cancelled."""
         while True:
-            with suppress(Unavailable):  # without an index, or without a place for the file: the next look may do
+            try:
                 await self.look()
+            except ImgtagError as error:
+                # The index does not answer, or takes our key no longer: health says so, and the next look may do.
+                log.debug("index_not_checked", extra={"reason": error.message})
             await anyio.sleep(PERIOD)
 
     async def look(self) -> None:

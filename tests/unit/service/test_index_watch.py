@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
-from imgtag.errors import Unavailable
+from imgtag.errors import ConfigError, Unavailable
 from imgtag.service.index_watch import IndexWatch
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.store import MemoryStore
@@ -64,3 +65,12 @@ async def test_a_comparison_that_was_cut_short_begins_again(watch_of, pipeline):
     pipeline.error = None
     await watch_of(other).look()
     assert [Scope("pictures")] == pipeline.scopes
+
+
+async def test_an_index_that_rejects_us_ends_nothing(watch_of, pipeline):
+    """The look is repeated; what it means is for health to say."""
+    indexer = MemoryIndexer()
+    indexer.faults.fail(ConfigError("the key is refused"), times=1)
+    with anyio.move_on_after(0.2):
+        await watch_of(indexer).run()
+    assert [] == pipeline.scopes
