@@ -1,4 +1,7 @@
-"""Stands for kernels, containers and units that lack something: a filter of our own refuses it."""
+"""Stands for kernels, containers and units that lack something: a filter of our own refuses it.
+
+``python deny.py FEATURE COMMAND ...`` runs a command so, with all processes that it starts.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 
 from imgtag.workers.child import confinement
 from imgtag.workers.child.kernel import PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, control_process
@@ -39,3 +43,8 @@ def deny(features: list[str]) -> None:
     if os.geteuid():
         control_process(PR_SET_NO_NEW_PRIVS, 1)
     control_process(PR_SET_SECCOMP, 2, ctypes.c_char_p(struct.pack("@HP", len(program), ctypes.addressof(code))))
+
+
+if __name__ == "__main__":
+    deny(sys.argv[1:2])
+    os.execvp(sys.argv[2], sys.argv[2:])

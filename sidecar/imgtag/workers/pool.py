@@ -33,6 +33,8 @@ MAX_KILLS = 6
 """The same where workers were killed from outside (an admin, a kernel short of memory): any image may meet that."""
 MODEST_MEMORY = 32 << 20
 """Bytes that every worker may take for its image at any time; only one worker at a time may take more."""
+MAX_HASHED = 64 << 10
+"""Bytes of an image that are hashed at once: 0.1 ms, no more than the way to a thread and back."""
 _RESTART_BACKOFF = Backoff(first=0.1, maximum=10.0)
 
 
@@ -143,7 +145,7 @@ class WorkerPool:
         modest = replace(limits, memory=min(limits.memory, MODEST_MEMORY))
         request = _Request(
             data=data,
-            content=await anyio.to_thread.run_sync(content_digest, data),
+            content=await _digest(data),
             model=model or self._models[0],
             all_probabilities=all_probabilities,
         )
@@ -275,6 +277,11 @@ class WorkerPool:
         else:
             self.infos[model] = worker.held[model]
             await worker.end()
+
+
+async def _digest(data: bytes) -> str:
+    """The digest that the mark signs. A worker is not asked for it: it could name other content."""
+    return content_digest(data) if len(data) <= MAX_HASHED else await anyio.to_thread.run_sync(content_digest, data)
 
 
 def _start_error(error: WorkerDied) -> Unavailable:
