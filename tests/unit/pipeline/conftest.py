@@ -155,7 +155,7 @@ class Bench:
     async def work_off(self) -> None:
         """Run until everything that was sent is acknowledged."""
         self.source.finish()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.pipeline().run(anyio.Event())
 
     def document(self, key: str):
