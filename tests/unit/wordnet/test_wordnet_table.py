@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from imgtag_tflite.choice import BUNDLED
 
 from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.settings import TFLiteSettings
+from imgtag_tflite.source import BUNDLED
 
 ROOT = Path(__file__).resolve().parents[3]
 WORDNET = Path("/usr/share/wordnet/data.noun")
