@@ -210,7 +210,7 @@ class FolderTree(InotifyFD):
 
     def _watch_below(self, folder: Folder, *, is_new: bool, is_start: bool = False) -> Iterator[None]:
         """Watch the folders below, some per step, and note the files of new ones. At the start a resync finds these."""
-        count, pending = 0, [(folder, is_new)]
+        count, pending, opened = 0, [(folder, is_new)], []
         while pending:
             folder, is_new = pending.pop()
             with self._tree_lock:
@@ -219,20 +219,28 @@ class FolderTree(InotifyFD):
                 prefix = folder.prefix
                 # It is listed after it is watched, so that nothing is missed in between.
                 names, files = self._list(prefix)
-                for name in folder.children.keys() - names:
-                    self._drop(folder.children[name])
-                    self._settling.note_scope(f"{prefix}{name}/")
+                self._drop_missing(folder, names)
                 for name in names:
                     known = folder.children.get(name)
+                    access = known and known.access
                     child = self._watch(folder, name)
                     if child is not None:
                         pending.append((child, child is not known))
+                        if child is known and child.access != access:  # its event will find nothing new
+                            opened.append(f"{prefix}{name}/")
                 if is_new and not is_start:
                     for name in files:
                         self._settling.note(prefix + name)
             count += 1
             if count % FOLDERS_PER_STEP == 0:
                 yield
+        for prefix in opened:
+            self._settling.note_scope(prefix)
+
+    def _drop_missing(self, folder: Folder, names: set[str]) -> None:
+        for name in folder.children.keys() - names:
+            self._drop(folder.children[name])
+            self._settling.note_scope(f"{folder.prefix}{name}/")
 
     def _watch(self, parent: Folder, name: str) -> Folder | None:
         """The folder at this place, watched; None if it cannot be. What else was known of it is dropped."""

@@ -101,13 +101,13 @@ class Walk:
 
     def pause(self, path: Path) -> None:
         """A change through one of several names counts for the others only if that name is seen, and stays."""
-        status = path.lstat()
+        status = path.stat()
         if status.st_nlink > 1:
             time.sleep(0.05)
             with _as_user():
                 try:
-                    path.lstat()
-                    os.scandir(path.parent).close()
+                    path.stat()
+                    os.scandir(path.resolve().parent).close()
                 except PermissionError:
                     self.unseen.add(status.st_ino)
 
