@@ -66,11 +66,13 @@ class Reader:
 
     def list_objects(self, scope: Scope, after: str = "") -> Iterator[Listed]:
         """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page."""
+        # Garage lists nothing after a key that comes before the prefix.
+        start = after if after.encode() >= scope.prefix.encode() else ""
         try:
             with self._client.minio() as minio:
                 yield from map(
                     _parse_listed,
-                    minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=after or None),
+                    minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None),
                 )
         except S3Error as error:
             raise map_request_error(error) from error

@@ -77,7 +77,7 @@ class _Measured:
     def if_match(self) -> str:
         result = self._probe().if_match()
         if not result.honoured:
-            return "ignored"
+            return "not honoured"
         return f"{'atomic' if result.atomic else '**not atomic**'}: lost {result.races.describe()}"
 
     def written(self, *, versioning: bool) -> str:

@@ -54,6 +54,24 @@ class TestVersitygw(OnServer):
 
 class TestGarage(OnServer):
     server = Garage
+    fails = MappingProxyType({
+        **dict.fromkeys(
+            (
+                "test_odd_keys", "test_list_shows_what_stat_shows", "test_rewrite_writes_metadata",
+                "test_rewrite_outlives_the_store", "test_rewrite_removes_what_is_not_named",
+                "test_rewrite_changes_nothing_else", "test_rewrite_leaves_other_objects_alone", "test_rewrite_again",
+                "test_rewrite_never_loses_an_upload", "test_rewrite_accepts_the_metadata_that_fit",
+            ),
+            "it has no PutObject with If-Match",
+        ),
+        **dict.fromkeys(
+            (
+                "test_create_makes_an_object", "test_create_replaces_nothing", "test_erase_leaves_nothing",
+                "test_erase_leaves_others_alone", "test_erase_of_nothing",
+            ),
+            "it lists no versions, which a sample needs",
+        ),
+    })  # fmt: skip
     __test__ = is_installed(Garage)
 
 
