@@ -57,6 +57,8 @@ def try_module(path: str) -> tuple[list[str], int]:
     record = stage / "mutants" / f"{source}.meta"
     if record.exists():
         forget_survivors(record)
+    # Else a function that was renamed would be tried with the tests that are new since, and with no others.
+    (stage / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     with (stage / "log.txt").open("w") as log:
         mutmut(stage, "run", "--max-children", "2", log=log)
     ends: dict[str, int | None] = json.loads(record.read_text())["exit_code_by_key"]
