@@ -14,6 +14,7 @@ import numpy as np
 
 from imgtag.plugin.classifier import ModelInfo, Scores
 from imgtag.plugin.spec import PluginSpec, Settings
+from imgtag.types.facts import Facts
 
 LABELS = ("fine", "network", "file")
 SIZE = (64, 64)  # so large that no picture here is made smaller
@@ -30,6 +31,8 @@ class MisdeedSettings(Settings):
 class Misdeeds:
     def __init__(self, settings: MisdeedSettings) -> None:
         sys.stderr.write(f"{settings.prints}\n")
+        if settings.claim == "memory":
+            bytearray(1 << 40)
         if settings.quits:
             os._exit(7)
         size = (0,) if settings.claim == "nonsense" else SIZE
@@ -101,6 +104,7 @@ DEEDS = {
     16: lambda: _say(struct.pack(">II", 99, 0) + b'{"decode":'),
     17: lambda: _answer({"error": {"type": "ConfigError", "message": "a\nb\x1b[31m" * 999, "hint": "", "code": "A B"}}),
     18: _fill_memory,
+    21: lambda: _answer(_good(content="B" * 22, facts=Facts(width=1, camera="secret " * 99).encode(), more="x" * 999)),
     19: lambda: os._exit(3),
     20: lambda: sys.exit(4),
 }

@@ -17,6 +17,8 @@ from PIL import Image
 
 from imgtag.errors import ImgtagError, ModelError, PluginError, Unavailable, Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
+from imgtag.types.facts import Facts
+from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
@@ -227,6 +229,21 @@ async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
             await pool.classify(picture("white", width), LIMITS)
         assert caught.value.code == "worker_died"
         assert await best(pool, picture("white")) == "fine"
+
+
+async def test_a_worker_cannot_choose_what_is_signed_or_carry_text_out(misdeeds: str) -> None:
+    """The digest is the sidecar's own, a camera that is no name is left out, and other fields are not looked at."""
+    data = picture("white", 21)
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
+        inference = await pool.classify(data, LIMITS)
+    assert inference.content == content_digest(data)
+    assert inference.facts == Facts(width=1)
+
+
+async def test_a_model_that_takes_all_memory_while_it_loads_is_refused(misdeeds: str) -> None:
+    with pytest.raises(PluginError, match="MemoryError"):
+        async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "memory"})], 1):
+            pytest.fail("it must not load")
 
 
 async def test_half_an_answer_is_a_hang(misdeeds: str) -> None:
