@@ -82,6 +82,8 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._slots = anyio.Semaphore(self.limits.concurrency, fast_acquire=True)
+        # Of its own: the pull holds a slot while it waits for the next delivery, which may be the only one.
+        self._resync_slots = anyio.Semaphore(self.limits.concurrency, fast_acquire=True)
         self._serial = Serial()
         self._recent = Recent()
         self._breaker = Breaker(self.limits.backoff)
@@ -120,7 +122,7 @@ class Pipeline:
                 pulling.cancel_scope.cancel("the source has ended")
                 return
             except BaseException:
-                # Also when cancelled: retries of a resync draw on the same slots while the pipeline drains.
+                # Also when cancelled: no delivery came for this slot.
                 self._slots.release()
                 raise
             if delivery.resync is not None:
@@ -219,7 +221,7 @@ class Pipeline:
                 attempt += 1
                 await self._breaker.wait_until_closed()
                 try:
-                    async with self._slots:
+                    async with self._resync_slots:
                         return await self._process(hint, attempt)
                 except RetryLater as later:
                     delay = later.delay
@@ -255,6 +257,10 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
                     await self._handle_unexpected(hint, error, attempt)
                 else:
+                    if outcome.failed_before and attempt > 1:
+                        # The document of a failure is indexed before its letter is put; the letter may have been lost.
+                        problem = outcome.failed_before
+                        await self._bury_object(ref, problem.code, problem.reason, attempt)
                     self._breaker.record_success()
                     self._recent.remember(hint)
                     self._unexpected.pop(ref, None)

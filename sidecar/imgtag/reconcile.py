@@ -63,6 +63,8 @@ class Outcome:
 
     result: Result
     not_written: Problem | None = None
+    failed_before: Problem | None = None
+    """Why this content could not be labelled earlier; nothing was tried again."""
     recovered: bool = False
     """The document of an earlier failure was replaced or deleted, so its dead letter is history."""
 
@@ -183,7 +185,11 @@ class Look:
         if self._is_believed and not self._wants_relabel:
             return await self._index_marked()
         if self.hint.intent is Intent.NORMAL and self._is_checkpointed(self.index.document):
-            return Outcome(result=Result.CURRENT)
+            document = self.index.document
+            if document is None or not self.index.failed:
+                return Outcome(result=Result.CURRENT)
+            problem = Problem(code=document["code"], reason=document["reason"], status=document["status"])
+            return Outcome(result=Result.CURRENT, failed_before=problem)
         return None
 
     async def process(self, body: Body, opened: AsyncExitStack) -> Outcome:

@@ -407,3 +407,29 @@ async def test_what_a_bug_buried_is_gone_when_it_was_done(bench):
             while [letter async for letter in bench.source.dead.list()]:
                 await anyio.sleep(0.01)
             stop.set()
+
+
+async def test_what_failed_is_given_up_only_with_a_dead_letter(bench):
+    """Its document is there first; where the letter could not be kept, the delivery that comes again puts it."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
+    bench.source.dead.faults.fail(Unavailable("no room"), on="put")
+
+    await bench.work_off()
+
+    letters = [letter async for letter in bench.source.dead.list()]
+    assert [("pictures/fox.jpg", "undecodable")] == [(str(letter.ref), letter.code) for letter in letters]
+
+
+async def test_one_key_at_a_time_is_enough_for_a_resync(bench):
+    """The pull that waits for the next delivery does not hold the only slot."""
+    bench.concurrency = 1
+    bench.store.notify = lambda hint: None
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    pipeline = bench.pipeline()
+    async with anyio.create_task_group() as group:
+        stop = anyio.Event()
+        group.start_soon(pipeline.run, stop)
+        with anyio.fail_after(10):
+            await pipeline.compare(Scope(BUCKET))
+        stop.set()
+    assert ["red fox"] == bench.document("fox.jpg")["labels"]
