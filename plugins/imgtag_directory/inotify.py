@@ -191,7 +191,11 @@ class FolderTree(InotifyFD):
             if folder is None:
                 if prefix not in self.denied:
                     self._settling.note_scope(prefix)  # it is gone, and with it what was in it
-                    self._remember_removed(prefix)
+                    # A new folder at this place is compared, too: when the old one was, the new one may have been
+                    # closed.
+                    self._removed[prefix] = True
+                    if len(self._removed) > MAX_REMOVED:
+                        del self._removed[next(iter(self._removed))]
                 return
             is_new = folder is not known
             was_removed = self._removed.pop(prefix, False)
@@ -201,12 +205,6 @@ class FolderTree(InotifyFD):
         if is_opened or (is_new and (moved or was_denied or was_removed)):
             # Only now: what is below is watched, or is known to be closed and will be compared once it opens.
             self._settling.note_scope(prefix)
-
-    def _remember_removed(self, prefix: str) -> None:
-        """A new folder at this place is compared, too: when the old one was, the new one may have been closed."""
-        self._removed[prefix] = True
-        if len(self._removed) > MAX_REMOVED:
-            del self._removed[next(iter(self._removed))]
 
     def _watch_below(self, folder: Folder, *, is_new: bool, is_start: bool = False) -> Iterator[None]:
         """Watch the folders below, some per step, and note the files of new ones. At the start a resync finds these."""

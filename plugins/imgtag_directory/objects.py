@@ -141,7 +141,23 @@ class Objects:
         if opened is None:
             raise Conflict(f"{state.ref} is gone")
         try:
-            return self._rewrite(opened, state, metadata)
+            if opened.state.etag != state.etag or dict(opened.state.metadata) != dict(state.metadata):
+                raise Conflict
+            if opened.file is None:
+                raise WriteRefused(f"{state.ref} cannot be opened", code=opened.state.unreadable)
+            key = state.ref.key
+            try:
+                with OWN_WRITES.writing(opened.file):
+                    self._attributes.write(opened.file, key, state.etag, metadata, verify=opened.require_unchanged)
+            except OSError as error:
+                raise map_write_error(state.ref, error) from error
+            again = self.open(state.ref)
+            if again is None:
+                raise Conflict(f"{state.ref} is gone")
+            again.close()
+            if again.state.etag != state.etag:
+                raise Conflict
+            return again.state
         finally:
             opened.close()
 
@@ -154,7 +170,16 @@ class Objects:
             with self._root.folder(_folder(ref.key), empty=True) as folder:
                 if _stat(folder, ref.key) is not None:
                     raise Conflict(f"{ref} already exists")
-                _create_file(folder, _leaf(ref.key), data)
+                name = _leaf(ref.key)
+                unfinished = f".{name}"  # hidden, so it does not count as an object
+                try:
+                    with os.fdopen(os.open(unfinished, CREATING, 0o666, dir_fd=folder), "wb") as file:
+                        file.write(data)
+                    os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+                except BaseException:
+                    with suppress(FileNotFoundError):
+                        os.unlink(unfinished, dir_fd=folder)
+                    raise
         except OSError as error:
             if error.errno in GONE:
                 raise WriteRefused(f"the folder of {ref} does not exist", code="absent") from error
@@ -179,25 +204,6 @@ class Objects:
     def _require_bucket(self, ref: ObjectRef) -> None:
         if ref.bucket != self._root.bucket:
             raise BucketAbsent(f"the only bucket is {self._root.bucket}, not {ref.bucket}")
-
-    def _rewrite(self, opened: Opened, state: ObjectState, metadata: Mapping[str, str]) -> ObjectState:
-        if opened.state.etag != state.etag or dict(opened.state.metadata) != dict(state.metadata):
-            raise Conflict
-        if opened.file is None:
-            raise WriteRefused(f"{state.ref} cannot be opened", code=opened.state.unreadable)
-        key = state.ref.key
-        try:
-            with OWN_WRITES.writing(opened.file):
-                self._attributes.write(opened.file, key, state.etag, metadata, verify=opened.require_unchanged)
-        except OSError as error:
-            raise map_write_error(state.ref, error) from error
-        again = self.open(state.ref)
-        if again is None:
-            raise Conflict(f"{state.ref} is gone")
-        again.close()
-        if again.state.etag != state.etag:
-            raise Conflict
-        return again.state
 
     def _at(self, key: str, look: Callable[[int], T | None]) -> T | None:
         """What ``look`` returns for the folder of a key; None if the key cannot exist.
@@ -282,18 +288,6 @@ def _folder(key: str) -> str:
 
 def _leaf(key: str) -> str:
     return key.rpartition("/")[2]
-
-
-def _create_file(folder: int, name: str, data: bytes) -> None:
-    unfinished = f".{name}"  # hidden, so it does not count as an object
-    try:
-        with os.fdopen(os.open(unfinished, CREATING, 0o666, dir_fd=folder), "wb") as file:
-            file.write(data)
-        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(unfinished, dir_fd=folder)
-        raise
 
 
 def _read(file: int, size: int) -> bytes:

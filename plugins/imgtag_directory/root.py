@@ -42,7 +42,13 @@ class Root:
         """
         with self._opened() as root:
             if self.marker is not None or not empty:
-                self._require_trusted(root)
+                if self.marker is not None:
+                    if not _is_file(root, self.marker):
+                        raise BucketAbsent(f"{self.path} has no {self.marker}, so it is assumed not to be mounted")
+                elif self._seen != (identity := _identity(root)):
+                    if not _has_entries(root):
+                        raise BucketAbsent(f"{self.path} is empty, so it is assumed not to be mounted")
+                    self._seen = identity
             yield root
 
     @contextmanager
@@ -98,15 +104,6 @@ class Root:
             yield root
         finally:
             os.close(root)
-
-    def _require_trusted(self, root: int) -> None:
-        if self.marker is not None:
-            if not _is_file(root, self.marker):
-                raise BucketAbsent(f"{self.path} has no {self.marker}, so it is assumed not to be mounted")
-        elif self._seen != (identity := _identity(root)):
-            if not _has_entries(root):
-                raise BucketAbsent(f"{self.path} is empty, so it is assumed not to be mounted")
-            self._seen = identity
 
 
 def _identity(descriptor: int) -> Identity:

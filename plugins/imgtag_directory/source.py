@@ -59,7 +59,12 @@ class DirectorySource(ServiceBase):
     def __init__(self, settings: DirectorySourceSettings, context: PluginContext) -> None:
         self._settings = settings
         self._state_dir = context.state_dir
-        self._root = _find_root(settings, context)
+        # The root of the settings, else that of the store; the store's marker applies if the roots are the same.
+        store = context.store if isinstance(context.store, DirectoryStoreSettings) else None
+        path = settings.root or (store.root if store else None)
+        if path is None:
+            raise ConfigError("[source.directory] root is missing, and the store is not a folder to take it from")
+        self._root = Root(path, store.marker if store and store.root == path else None)
         self._objects = Objects(self._root, Attributes(context.state_dir, context.site, self._root.bucket))
         self._limiter = CapacityLimiter(MAX_THREADS)
         self._inbox = Inbox(context.state_dir / "inbox")
@@ -154,12 +159,3 @@ class DirectorySource(ServiceBase):
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)
-
-
-def _find_root(settings: DirectorySourceSettings, context: PluginContext) -> Root:
-    """The root of the settings, else that of the store; the store's marker applies if the roots are the same."""
-    store = context.store if isinstance(context.store, DirectoryStoreSettings) else None
-    path = settings.root or (store.root if store else None)
-    if path is None:
-        raise ConfigError("[source.directory] root is missing, and the store is not a folder to take it from")
-    return Root(path, store.marker if store and store.root == path else None)

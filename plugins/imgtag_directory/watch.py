@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from imgtag_directory.polling import PollingWatcher
-    from imgtag_directory.root import Identity, Root
+    from imgtag_directory.root import Root
     from imgtag_directory.settings import DirectorySourceSettings
     from imgtag_directory.settling import Settling
 
@@ -74,7 +74,22 @@ class Watch:
                 if identity is None:
                     self._set_trouble("it does not exist, or is not readable")
                 else:
-                    await self._watch_folder(identity, resync)
+                    # Watch this very folder until another one is in its place.
+                    compared = False
+                    async with self._watching() as watcher:
+                        while identity == await self._run(self._root.identity):
+                            await self._run_steps(watcher.check())
+                            trusted = await self._run(self._root.is_trusted)
+                            missed, self._settling.root_absent = self._settling.root_absent or not compared, False
+                            if trusted and missed:
+                                resync()
+                            # An empty folder without a marker may well be a new one, so it is ready all the same.
+                            trouble = (
+                                "" if trusted else "it is empty or has no marker, so it is assumed not to be mounted"
+                            )
+                            self._set_trouble(trouble, ready=self._root.marker is None)
+                            compared = trusted
+                            await anyio.sleep(min(self._settings.recheck, self._settings.poll))
             except LimitError:
                 self.polled = LIMIT_REACHED
                 log.warning("inotify_limit_reached", extra={"reason": LIMIT_REACHED})
@@ -85,22 +100,6 @@ class Watch:
             except (OSError, Unavailable) as error:
                 self._set_trouble(str(error))
             await anyio.sleep(self._settings.recheck)
-
-    async def _watch_folder(self, identity: Identity, resync: Callable[[], None]) -> None:
-        """Watch this very folder until another one is in its place."""
-        compared = False
-        async with self._watching() as watcher:
-            while identity == await self._run(self._root.identity):
-                await self._run_steps(watcher.check())
-                trusted = await self._run(self._root.is_trusted)
-                missed, self._settling.root_absent = self._settling.root_absent or not compared, False
-                if trusted and missed:
-                    resync()
-                # An empty folder without a marker may well be a new one, so it is ready all the same.
-                trouble = "" if trusted else "it is empty or has no marker, so it is assumed not to be mounted"
-                self._set_trouble(trouble, ready=self._root.marker is None)
-                compared = trusted
-                await anyio.sleep(min(self._settings.recheck, self._settings.poll))
 
     @asynccontextmanager
     async def _watching(self) -> AsyncIterator[Watcher]:

@@ -71,7 +71,13 @@ class Scan:
             if start and (not page or not await self._client.run(spool.__contains__, page[0]["id"])):
                 start = max(0, start - PAGE_SIZE // 2)
                 continue
-            await self._client.run(spool.add, [(decode(raw), self._is_in_scope(raw)) for raw in page])
+            await self._client.run(
+                spool.add,
+                [
+                    (decode(raw), (raw["site"] == self._site and ObjectRef(raw["bucket"], raw["key"]) in self._scope))
+                    for raw in page
+                ],
+            )
             if len(page) < PAGE_SIZE:
                 return
             start += PAGE_SIZE - 1
@@ -79,9 +85,6 @@ class Scan:
     async def _close(self, spool: Spool) -> None:
         with CancelScope(shield=True):
             await self._client.run(spool.close)
-
-    def _is_in_scope(self, document: Mapping[str, Any]) -> bool:
-        return document["site"] == self._site and ObjectRef(document["bucket"], document["key"]) in self._scope
 
 
 def _superset(site: str, scope: Scope) -> Condition:

@@ -30,9 +30,17 @@ def search(client: IndexClient, request: SearchRequest) -> Page:
     query, text = request.query, expression(request.query.condition)
     with _map_filter_error(query):
         answer = client.fetch(
-            filter=text, sort=_order(query), limit=max(request.limit, 0), offset=max(request.offset, 0)
+            filter=text,
+            sort=[*(f"{SCORES}.{label}:desc" for label in query.ranking), "when:desc", "key:asc"],
+            limit=max(request.limit, 0),
+            offset=max(request.offset, 0),
         )
-        facets = _facets(client, text, request.facets)
+        filterable = [field for field in request.facets if comparison(field) == "text"]
+        counts = client.facets(text, filterable) if filterable else {}
+        facets = {
+            field: {value: counts[field][value] for value in remove_parts(field, list(counts.get(field, {})))}
+            for field in request.facets
+        }
     hits = sorted((decode(hit, vectors=False) for hit in answer["results"]), key=lambda hit: _rank(query, hit))
     return Page(hits=hits, total=answer["total"], facets=facets)
 
@@ -90,21 +98,8 @@ def _map_filter_error(query: Query) -> Iterator[None]:
         raise QueryError(error.message, query=query.text, position=0, hint=hint) from error
 
 
-def _order(query: Query) -> list[str]:
-    return [*(f"{SCORES}.{label}:desc" for label in query.ranking), "when:desc", "key:asc"]
-
-
 def _rank(query: Query, document: Mapping[str, Any]) -> tuple[Any, ...]:
     scores = document.get(SCORES) or {}
     falling = [*(scores.get(label) for label in query.ranking), document.get("when")]
     names = (str(document.get(name, "")).encode() for name in ("key", "bucket", "site"))
     return *((value is None, -(value or 0)) for value in falling), *names
-
-
-def _facets(client: IndexClient, text: str, fields: Sequence[str]) -> dict[str, dict[str, int]]:
-    filterable = [field for field in fields if comparison(field) == "text"]
-    counts = client.facets(text, filterable) if filterable else {}
-    return {
-        field: {value: counts[field][value] for value in remove_parts(field, list(counts.get(field, {})))}
-        for field in fields
-    }

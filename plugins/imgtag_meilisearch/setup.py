@@ -59,7 +59,14 @@ class Setup:
             return None
         if "before" in record:
             return await self._restore_settings(record, apply=apply)
-        return await self._drop(apply=apply)
+        documents = await self._count()
+        what = f"index {self._client.name}, with {documents:,} document{'' if documents == 1 else 's'}"
+        # Without a document there may be no settings yet, and then nothing can be filtered.
+        if documents and (of_others := await self._count(filter=self._other_sites)):
+            return Change(what=what, hint=f"{of_others:,} of them belong to other sites; delete it by hand")
+        if apply:
+            await self._confirm(await self._client.run(self._client.drop), but="index_not_found")
+        return Change(what=what, done=apply)
 
     async def _create(self, *, apply: bool) -> list[Change]:
         created = None
@@ -70,16 +77,6 @@ class Setup:
             await self._change(SETTINGS)
         index = Change(what=f"index {self._client.name}", done=apply, undo=self._record(created))
         return [index, _settings(SETTINGS, done=apply, undo=None)]
-
-    async def _drop(self, *, apply: bool) -> Change:
-        documents = await self._count()
-        what = f"index {self._client.name}, with {documents:,} document{'' if documents == 1 else 's'}"
-        # Without a document there may be no settings yet, and then nothing can be filtered.
-        if documents and (of_others := await self._count(filter=self._other_sites)):
-            return Change(what=what, hint=f"{of_others:,} of them belong to other sites; delete it by hand")
-        if apply:
-            await self._confirm(await self._client.run(self._client.drop), but="index_not_found")
-        return Change(what=what, done=apply)
 
     async def _restore_settings(self, record: Record, *, apply: bool) -> Change | None:
         there = await self._client.run(self._client.settings)

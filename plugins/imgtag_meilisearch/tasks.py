@@ -41,7 +41,11 @@ class Tasks:
             # The tasks of one index are processed in the order of their uids, so only the newest is polled.
             if not all(task.is_final for task in await self._list([max(waiting)])):
                 polls += 1
-                await self._sleep(POLLING.delay(polls), end)
+                pause = POLLING.delay(polls)
+                if current_time() + pause > end:
+                    hint = "Look at the queue of the Meilisearch server (GET /tasks); or raise task_deadline."
+                    raise Unavailable("Meilisearch has not indexed in time what it was sent", hint=hint)
+                await sleep(pause)
                 continue
             tasks = {task.uid: task for task in await self._list(sorted(waiting))}
             waiting = {uid for uid, task in tasks.items() if not task.is_final}
@@ -54,9 +58,3 @@ class Tasks:
             part = ",".join(map(str, uids[start : start + MAX_UIDS]))
             tasks += await self._client.run(self._client.tasks, uids=part, limit=MAX_UIDS)
         return tasks
-
-    async def _sleep(self, pause: float, end: float) -> None:
-        if current_time() + pause > end:
-            hint = "Look at the queue of the Meilisearch server (GET /tasks); or raise task_deadline."
-            raise Unavailable("Meilisearch has not indexed in time what it was sent", hint=hint)
-        await sleep(pause)

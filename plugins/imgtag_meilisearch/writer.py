@@ -75,7 +75,11 @@ class Writer:
 
     async def _confirm(self, sent: Sent, task: Task | None, attempt: int) -> Errors:
         if task is None:
-            return await self._resend_lost(sent.payload, attempt)
+            # Send what the index lacks. The server may lose a task: it was restored, or has deleted old tasks.
+            left: list[Entry] = []
+            for start in range(0, len(sent.payload.entries), MAX_IDS):
+                left += await self._undone(sent.payload.entries[start : start + MAX_IDS])
+            return await self._retry(Payload(sent.payload.kind, tuple(left)), attempt) if left else {}
         if task.status == "succeeded":
             return {}
         if task.status == "canceled":
@@ -83,26 +87,16 @@ class Writer:
         error = map_task_error(task.error)
         if not isinstance(error, DocumentError):
             raise error
-        return await self._find_fault(sent.payload, task, error, attempt)
-
-    async def _find_fault(self, payload: Payload, task: Task, error: DocumentError, attempt: int) -> Errors:
-        """Send the payload once more by itself, then its halves, until one document fails in a batch of its own."""
-        halves = payload.halves()
+        # Send the payload once more by itself, then its halves, until one document fails in a batch of its own.
+        halves = sent.payload.halves()
         if not halves and task.batch is not None and await self._client.run(self._client.batch_size, task.batch) == 1:
-            return {payload.ids[0]: error}
+            return {sent.payload.ids[0]: error}
         if attempt == 0:
-            return await self._write([payload], 1)
+            return await self._write([sent.payload], 1)
         if halves:
             parts = [await self._write([half], 1) for half in halves]
             return {id_: fault for part in parts for id_, fault in part.items()}
-        return await self._retry(payload, attempt)
-
-    async def _resend_lost(self, payload: Payload, attempt: int) -> Errors:
-        """Send what the index lacks. The server may lose a task: it was restored, or has deleted old tasks."""
-        left: list[Entry] = []
-        for start in range(0, len(payload.entries), MAX_IDS):
-            left += await self._undone(payload.entries[start : start + MAX_IDS])
-        return await self._retry(Payload(payload.kind, tuple(left)), attempt) if left else {}
+        return await self._retry(sent.payload, attempt)
 
     async def _retry(self, payload: Payload, attempt: int) -> Errors:
         if attempt == MAX_TRIES:

@@ -127,7 +127,15 @@ class Connection:
             finally:
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
-                    await self._disconnect()
+                    link, self._link = self._link, None
+                    self.trouble = "closed"
+                    if link is not None:
+                        with anyio.move_on_after(REQUEST_TIMEOUT):
+                            try:
+                                await link.client.flush(FLUSH_TIMEOUT)
+                            except CONNECTION_ERRORS as error:
+                                log.debug("nats_flush_failed", extra={"reason": str(error)})
+                        await _close(link.client)
 
     async def link(self) -> Link:
         """The current link, or the next one."""
@@ -238,17 +246,6 @@ class Connection:
             "tls_handshake_first": settings.tls_first,
             **{name: value for name, value in secrets.items() if value is not None},
         }
-
-    async def _disconnect(self) -> None:
-        link, self._link = self._link, None
-        self.trouble = "closed"
-        if link is not None:
-            with anyio.move_on_after(REQUEST_TIMEOUT):
-                try:
-                    await link.client.flush(FLUSH_TIMEOUT)
-                except CONNECTION_ERRORS as error:
-                    log.debug("nats_flush_failed", extra={"reason": str(error)})
-            await _close(link.client)
 
 
 class ConnectedService(ServiceBase):

@@ -138,18 +138,13 @@ def _ref(record: Mapping[str, Any], s3: Mapping[str, Any], raw_name: Any) -> Obj
         raise EventError("a record has no bucket name, or no key")
     if isinstance(raw_name, str) and raw_name.startswith(f"{bucket}/"):
         key = raw_name.removeprefix(f"{bucket}/")
-    elif _encodes_keys(record, s3):
+    elif record.get("eventSource") != RAW and not str(s3.get("configurationId")).endswith("-global"):
         key = _decode_key(key)
     if not 0 < _size(bucket) <= MAX_BUCKET or "/" in bucket:
         raise EventError(f"{bucket[:80]!r} is not a bucket name")
     if not 0 < _size(key) <= MAX_KEY:
         raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {_size(key)}: {key[:80]!r}")
     return ObjectRef(bucket, key)
-
-
-def _encodes_keys(record: Mapping[str, Any], s3: Mapping[str, Any]) -> bool:
-    """Versitygw calls itself ``aws:s3``; only its configuration id reveals it."""
-    return record.get("eventSource") != RAW and not str(s3.get("configurationId")).endswith("-global")
 
 
 def _decode_key(key: str) -> str:

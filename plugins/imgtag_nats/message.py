@@ -33,7 +33,13 @@ def decode(data: bytes) -> Hint | Scope:
     try:
         message = json.loads(data)
         if "hint" in message:
-            return _decode_hint(message["hint"])
+            fields = message["hint"]
+            known = {name: fields[name] for name, kind in OPTIONAL.items() if isinstance(fields.get(name), kind)}
+            metadata = fields.get("metadata")
+            if metadata is not None:
+                known["metadata"] = _require_texts(metadata, *metadata)
+            ref = ObjectRef(**_require_texts(fields["ref"], "bucket", "key"))
+            return Hint(ref=ref, intent=Intent(fields["intent"]), **known)
         return Scope(**_require_texts(message["resync"], "bucket", "prefix"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EventError(f"the message is not a hint of a sidecar: {type(error).__name__}") from None
@@ -41,15 +47,6 @@ def decode(data: bytes) -> Hint | Scope:
 
 def _dump(message: dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode()
-
-
-def _decode_hint(fields: dict[str, Any]) -> Hint:
-    known = {name: fields[name] for name, kind in OPTIONAL.items() if isinstance(fields.get(name), kind)}
-    metadata = fields.get("metadata")
-    if metadata is not None:
-        known["metadata"] = _require_texts(metadata, *metadata)
-    ref = ObjectRef(**_require_texts(fields["ref"], "bucket", "key"))
-    return Hint(ref=ref, intent=Intent(fields["intent"]), **known)
 
 
 def _require_texts(fields: dict[str, Any], *names: str) -> dict[str, str]:

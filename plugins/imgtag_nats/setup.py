@@ -48,7 +48,23 @@ class Topology:
         for durable, subject in self._names.durables.items():
             steps += await self._consumer_steps(durable, subject, stream_exists=info is not None)
         if await self.find_dead_stream() is None and await self.max_streams(creating=info is None) is None:
-            steps.append(_creation("dead-letter stream", self._dead_config()))
+            # One subject for each key and one message for each subject: the newest letter of a key stays.
+            steps.append(
+                _creation(
+                    "dead-letter stream",
+                    {
+                        "name": self._names.dead_stream,
+                        "description": "imgtag: work that was given up",
+                        "subjects": [self._names.dead_subjects],
+                        "retention": "limits",
+                        "storage": "file",
+                        "discard": "old",
+                        "max_msgs_per_subject": 1,
+                        "max_bytes": MAX_DEAD_BYTES,
+                        "num_replicas": self._settings.replicas,
+                    },
+                )
+            )
         return steps
 
     async def ensure(self) -> Sequence[Step]:
@@ -90,7 +106,26 @@ class Topology:
     def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
         subjects = [*self._names.durables.values()]
         if info is None:
-            return [_creation("stream", self._work_config(subjects))]
+            # A work queue: what is acknowledged is removed. Full, it refuses messages, so that publishers keep them.
+            return [
+                _creation(
+                    "stream",
+                    {
+                        "name": self.stream,
+                        "description": "imgtag: notifications to work off",
+                        "subjects": subjects,
+                        "retention": "workqueue",
+                        "storage": "file",
+                        "discard": "new",
+                        "max_age": int(self._settings.max_age * SECOND),
+                        "max_bytes": self._settings.max_bytes or -1,
+                        "num_replicas": self._settings.replicas,
+                        "duplicate_window": int(
+                            min(DUPLICATE_WINDOW, self._settings.max_age or DUPLICATE_WINDOW) * SECOND
+                        ),
+                    },
+                )
+            ]
         config = info["config"]
         existing = config.get("subjects") or []
         missing = [subject for subject in subjects if not any(covers(pattern, subject) for pattern in existing)]
@@ -103,7 +138,12 @@ class Topology:
         return [Step(what, f"STREAM.UPDATE.{self.stream}", {**config, "subjects": [*kept, *missing]}, undo)]
 
     async def _consumer_steps(self, durable: str, subject: str, *, stream_exists: bool) -> list[Step]:
-        wanted = self._consumer_config(subject)
+        wanted = {
+            "filter_subject": subject,
+            "ack_wait": int(self._settings.ack_wait * SECOND),
+            "max_deliver": -1,
+            "max_ack_pending": self._settings.max_ack_pending,
+        }
         info = await self.consumer(durable) if stream_exists else None
         config = info["config"] if info else {"durable_name": durable, **UNCHANGEABLE}
         if info and all(config.get(name) == value for name, value in wanted.items()):
@@ -116,43 +156,6 @@ class Topology:
             before = {name: config.get(name) for name, value in wanted.items() if config.get(name) != value}
             undo |= {"made": "consumer settings", "before": before, "after": wanted}
         return [Step(f"consumer {durable} of {subject}", verb, body, undo if stream_exists else None)]
-
-    def _work_config(self, subjects: Sequence[str]) -> dict[str, Any]:
-        """A work queue: what is acknowledged is removed. Full, it refuses messages, so that publishers keep them."""
-        return {
-            "name": self.stream,
-            "description": "imgtag: notifications to work off",
-            "subjects": subjects,
-            "retention": "workqueue",
-            "storage": "file",
-            "discard": "new",
-            "max_age": int(self._settings.max_age * SECOND),
-            "max_bytes": self._settings.max_bytes or -1,
-            "num_replicas": self._settings.replicas,
-            "duplicate_window": int(min(DUPLICATE_WINDOW, self._settings.max_age or DUPLICATE_WINDOW) * SECOND),
-        }
-
-    def _dead_config(self) -> dict[str, Any]:
-        """One subject for each key and one message for each subject: the newest letter of a key stays."""
-        return {
-            "name": self._names.dead_stream,
-            "description": "imgtag: work that was given up",
-            "subjects": [self._names.dead_subjects],
-            "retention": "limits",
-            "storage": "file",
-            "discard": "old",
-            "max_msgs_per_subject": 1,
-            "max_bytes": MAX_DEAD_BYTES,
-            "num_replicas": self._settings.replicas,
-        }
-
-    def _consumer_config(self, subject: str) -> dict[str, Any]:
-        return {
-            "filter_subject": subject,
-            "ack_wait": int(self._settings.ack_wait * SECOND),
-            "max_deliver": -1,
-            "max_ack_pending": self._settings.max_ack_pending,
-        }
 
 
 def _creation(kind: str, config: Mapping[str, Any]) -> Step:

@@ -15,7 +15,7 @@ from imgtag.errors import Unavailable
 from imgtag.files.dead_letters import FileDeadLetters
 from imgtag.plugin import Change, Check, DeadLetters, Delivery, Hint, PluginContext, Source, SourceFeatures
 from imgtag_nats.checks import jetstream_checks
-from imgtag_nats.client import ConnectedService, Connection, Link
+from imgtag_nats.client import ConnectedService, Connection
 from imgtag_nats.consumers import Consumer, ConsumerContext, HintConsumer, ParkedConsumer
 from imgtag_nats.core import CoreSource
 from imgtag_nats.dead_letters import StreamDeadLetters
@@ -146,26 +146,24 @@ class NatsSource(ConnectedService):
             with scope:
                 async with send:
                     while True:
-                        await self._pull_over(await self._connection.link(), send)
+                        # Pull from all consumers until the link is lost, or something fails.
+                        link = await self._connection.link()
+                        try:
+                            await self._prepare()
+                            self._trouble = ""
+                            async with anyio.create_task_group() as tasks:
+                                for consumer in self._consumers():
+                                    tasks.start_soon(consumer.pull, link, send.send)
+                                await link.lost.wait()
+                                tasks.cancel_scope.cancel()
+                        except* (Unavailable, *CONNECTION_ERRORS) as errors:
+                            error = _first(errors)
+                            if str(error) != self._trouble and not link.lost.is_set():
+                                log.warning("nats_pull_failed", extra={"reason": str(error)})
+                            self._trouble = str(error)
+                            await anyio.sleep(RETRY_PAUSE)
         finally:
             done.set()
-
-    async def _pull_over(self, link: Link, send: MemoryObjectSendStream[Delivery]) -> None:
-        """Pull from all consumers until the link is lost, or something fails."""
-        try:
-            await self._prepare()
-            self._trouble = ""
-            async with anyio.create_task_group() as tasks:
-                for consumer in self._consumers():
-                    tasks.start_soon(consumer.pull, link, send.send)
-                await link.lost.wait()
-                tasks.cancel_scope.cancel()
-        except* (Unavailable, *CONNECTION_ERRORS) as errors:
-            error = _first(errors)
-            if str(error) != self._trouble and not link.lost.is_set():
-                log.warning("nats_pull_failed", extra={"reason": str(error)})
-            self._trouble = str(error)
-            await anyio.sleep(RETRY_PAUSE)
 
     def _consumers(self) -> Sequence[Consumer]:
         notifications, hints, parked = self._names.durables

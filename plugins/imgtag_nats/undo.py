@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from imgtag.errors import ConfigError
@@ -35,15 +35,12 @@ class Removal:
 
     async def undo(self, record: Record, *, apply: bool) -> Change | None:
         """Undo one step, or only say what would be undone. None if it is gone. Raises ConfigError, Unavailable."""
-        self._require_same_server(record)
-        return await self._undo_by_kind[record["made"]](record, apply)
-
-    def _require_same_server(self, record: Record) -> None:
         shared = set(parse_urls(record["url"])) & set(parse_urls(self._url))
         if not shared or record["api"] != self._jetstream.prefix:
             message = f"{_name(record)}: created on {record['url']} ({record['api']}), which the settings do not name"
             hint = "Set url and domain under [source.nats] to that server, and run `imgtag setup --remove` again."
             raise ConfigError(message, hint=hint)
+        return await self._undo_by_kind[record["made"]](record, apply)
 
     async def _stream(self, record: Record, apply: bool) -> Change | None:  # noqa: FBT001
         info = await self._find_unchanged(f"STREAM.INFO.{record['stream']}", record)
@@ -64,10 +61,20 @@ class Removal:
         ours = [subject for subject in record["added"] if subject in present]
         if info is None or not ours:
             return None
-        purgeable = [] if info["config"].get("deny_purge") else _new_subjects(ours, record["before"])
+        # Those that cannot have had a message before setup added them.
+        purgeable = (
+            []
+            if info["config"].get("deny_purge")
+            else [subject for subject in ours if not any(covers(subject, former) for former in record["before"])]
+        )
         count = sum([await self._count_messages(record["stream"], subject) for subject in purgeable])
         if apply:
-            subjects = _restore(present, ours, record["before"])
+            # Without ours, with those that ours replaced, in their order; what others have added since stays.
+            left = [subject for subject in present if subject not in ours]
+            back = [
+                subject for subject in record["before"] if subject in left or any(covers(our, subject) for our in ours)
+            ]
+            subjects = back + [subject for subject in left if subject not in back]
             await self._jetstream.call(f"STREAM.UPDATE.{record['stream']}", {**info["config"], "subjects": subjects})
             for subject in purgeable:
                 await self._jetstream.call(f"STREAM.PURGE.{record['stream']}", {"filter": subject})
@@ -94,7 +101,10 @@ class Removal:
             return Change(what=what, hint="somebody has changed it since")
         if apply:
             former = {name: record["before"][name] for name in ours}
-            body = {"stream_name": record["stream"], "config": _without_none({**config, **former})}
+            body = {
+                "stream_name": record["stream"],
+                "config": {name: value for name, value in {**config, **former}.items() if value is not None},
+            }
             await self._jetstream.call(f"CONSUMER.DURABLE.CREATE.{record['stream']}.{record['consumer']}", body)
         return Change(what=what, done=apply)
 
@@ -118,22 +128,6 @@ def _name(record: Record) -> str:
     if "consumer" in record:
         return f"consumer {record['consumer']} on stream {record['stream']}"
     return f"stream {record['stream']}"
-
-
-def _new_subjects(ours: Sequence[str], before: Sequence[str]) -> list[str]:
-    """Those that cannot have had a message before setup added them."""
-    return [subject for subject in ours if not any(covers(subject, former) for former in before)]
-
-
-def _restore(present: Sequence[str], ours: Sequence[str], before: Sequence[str]) -> list[str]:
-    """Without ours, with those that ours replaced, in their order; what others have added since stays."""
-    left = [subject for subject in present if subject not in ours]
-    back = [subject for subject in before if subject in left or any(covers(our, subject) for our in ours)]
-    return back + [subject for subject in left if subject not in back]
-
-
-def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if value is not None}
 
 
 def _format_count(count: int, noun: str) -> str:

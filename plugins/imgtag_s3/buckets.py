@@ -32,7 +32,10 @@ class Versioning:
         """Whether a write to this key makes another version, rather than replace the one without an id."""
         if self.status != "Enabled" or (self.folders and key.endswith("/")):
             return False
-        return not any(re.match(_prefix_pattern(prefix), key, re.DOTALL) for prefix in self.excluded)
+        return not any(
+            re.match(".*".join(re.escape(part) for part in f"{prefix}*".split("*")), key, re.DOTALL)
+            for prefix in self.excluded
+        )
 
     @classmethod
     def parse(cls, root: xml.Element) -> Versioning:
@@ -112,7 +115,3 @@ class Buckets:
             value = read()
             self._cache[setting, bucket] = (now, value)
         return value
-
-
-def _prefix_pattern(prefix: str) -> str:
-    return ".*".join(re.escape(part) for part in f"{prefix}*".split("*"))

@@ -127,7 +127,8 @@ class Client:
             data = b"".join(_read_chunks(raw, end))
             raw.release_conn()
             response = Response(status=raw.status, headers=raw.headers, data=data)
-            if response.status >= 300 or _is_late_error(data):
+            # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
+            if response.status >= 300 or (b"<Error>" in data[:500] and xml.parse(data).tag == "Error"):
                 raise _parse_error(response)
         except (HTTPError, OSError) as error:
             raise self._no_response(error) from error
@@ -246,11 +247,6 @@ def _read_chunks(response: urllib3.BaseHTTPResponse, end: float) -> Iterator[byt
 def _check_deadline(end: float) -> None:
     if time.monotonic() > end:
         raise TimeoutError("it took longer than the deadline")
-
-
-def _is_late_error(data: bytes) -> bool:
-    """A copy, and the end of a multipart upload, may fail after a status of 200 was sent."""
-    return b"<Error>" in data[:500] and xml.parse(data).tag == "Error"
 
 
 def _parse_error(response: Response) -> S3Error:

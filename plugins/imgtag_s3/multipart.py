@@ -86,7 +86,16 @@ def rewrite_parts(
     client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...], send: SendPart
 ) -> str:
     """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse, WriteRefused."""
-    upload = _create_upload(client, state, headers, parts)
+    sums = state.native.checksums
+    if CHECKSUM + "crc64nvme" in sums and not any(part.checksums for part in parts):
+        # Servers add it by themselves. Where it is named, versitygw requires it of each part, and shows it of none.
+        sums = {}
+    names = [name.removeprefix(CHECKSUM).upper() for name in sums if name != CHECKSUM_TYPE]
+    kind = {CHECKSUM_TYPE: sums[CHECKSUM_TYPE]} if CHECKSUM_TYPE in sums else {}
+    algorithm = {f"{CHECKSUM}algorithm": names[0], **kind} if names else {}
+    every = {**headers, **tagging_header(state), **algorithm}
+    response = client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=every)
+    upload = xml.text(xml.parse(response.data), "UploadId")
     try:
         etags = {part: send(upload, part) for part in parts}
         if _multipart_etag(etags.values()) not in {state.etag, None}:
@@ -97,19 +106,6 @@ def rewrite_parts(
         with suppress(S3Error, NoResponse):
             client.send("DELETE", state.ref.bucket, state.ref.key, query={"uploadId": upload})
         raise
-
-
-def _create_upload(client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...]) -> str:
-    sums = state.native.checksums
-    if CHECKSUM + "crc64nvme" in sums and not any(part.checksums for part in parts):
-        # Servers add it by themselves. Where it is named, versitygw requires it of each part, and shows it of none.
-        sums = {}
-    names = [name.removeprefix(CHECKSUM).upper() for name in sums if name != CHECKSUM_TYPE]
-    kind = {CHECKSUM_TYPE: sums[CHECKSUM_TYPE]} if CHECKSUM_TYPE in sums else {}
-    algorithm = {f"{CHECKSUM}algorithm": names[0], **kind} if names else {}
-    every = {**headers, **tagging_header(state), **algorithm}
-    response = client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=every)
-    return xml.text(xml.parse(response.data), "UploadId")
 
 
 def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> str:

@@ -79,26 +79,27 @@ class NotificationSetup:
         if not self._buckets:
             return []
         try:
-            return self._set_up(apply=apply)
+            targets = _read_targets(self._client)
+            missing = missing_notifications(
+                self._client, self._buckets, self._configured or _over_nats(targets) or ("",)
+            )
+            impossible = [
+                notification for notification in missing if not self._create(notification, targets, apply=apply)
+            ]
+            hint = self._advice(impossible, targets) if impossible else ""
+            return [
+                Change(what=f"{notification.what}: {notification.obstacle}", hint=hint)
+                if notification in impossible
+                else Change(
+                    what=notification.what,
+                    done=apply,
+                    undo={"endpoint": self._endpoint, "bucket": notification.bucket, "arn": notification.arn},
+                )
+                for notification in missing
+            ]
         except NotificationsUnsupported as error:
             buckets = ", ".join(self._buckets)
             return [Change(what=f"notify of new and removed objects in {buckets}: {error.message}", hint=error.hint)]
-
-    def _set_up(self, *, apply: bool) -> list[Change]:
-        targets = _read_targets(self._client)
-        missing = missing_notifications(self._client, self._buckets, self._configured or _over_nats(targets) or ("",))
-        impossible = [notification for notification in missing if not self._create(notification, targets, apply=apply)]
-        hint = self._advice(impossible, targets) if impossible else ""
-        return [
-            Change(what=f"{notification.what}: {notification.obstacle}", hint=hint)
-            if notification in impossible
-            else Change(
-                what=notification.what,
-                done=apply,
-                undo={"endpoint": self._endpoint, "bucket": notification.bucket, "arn": notification.arn},
-            )
-            for notification in missing
-        ]
 
     def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
         """Remove our entry, if it is as we wrote it. Raises ConfigError, Unavailable, NotificationsUnsupported."""

@@ -65,7 +65,12 @@ def parse_state(
     ref: ObjectRef, headers: Mapping[str, str], tags: Mapping[str, str], *, size: int, write_on: frozenset[str]
 ) -> ObjectState:
     """The object that a HEAD with checksums shows. ``write_on``: the locks that do not make it read-only."""
-    plain = {name.lower(): _decode_utf8(value) for name, value in headers.items()}
+    # http.client reads headers as Latin-1; servers that send more than ASCII send UTF-8. Anything else keeps
+    # surrogates, and is refused when it is about to be signed.
+    plain = {
+        name.lower(): value.encode("latin-1", "surrogateescape").decode("utf-8", "surrogateescape")
+        for name, value in headers.items()
+    }
     native = Native(
         headers=_drop_expired_retention({name: plain[name] for name in _KEPT if name in plain}),
         raw={name.removeprefix(META): value for name, value in plain.items() if name.startswith(META)},
@@ -101,14 +106,6 @@ def decode_words(value: str) -> str:
         )
     except (HeaderParseError, LookupError, UnicodeDecodeError):
         return value
-
-
-def _decode_utf8(value: str) -> str:
-    """http.client reads headers as Latin-1; servers that send more than ASCII send UTF-8.
-
-    Anything else keeps surrogates, and is refused when it is about to be signed.
-    """
-    return value.encode("latin-1", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def _locks(headers: Mapping[str, str]) -> Iterator[str]:

@@ -68,7 +68,16 @@ class Versions:
             root = xml.parse(self._client.send("GET", ref.bucket, query=query).data)
             entries = [entry for entry in root if entry.tag in {"Version", "DeleteMarker"}]
             same = [entry for entry in entries if xml.decode_url(entry, "Key") == ref.key]
-            versions += [_parse_version(entry) for entry in same]
+            versions += [
+                Version(
+                    id=xml.text(entry, "VersionId") or NULL,
+                    latest=xml.text(entry, "IsLatest") == "true",
+                    modified=datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp(),
+                    deleted=entry.tag == "DeleteMarker",
+                    etag=xml.text(entry, "ETag").strip('"'),
+                )
+                for entry in same
+            ]
             # The prefix also matches longer keys, which come after this one.
             if xml.text(root, "IsTruncated") != "true" or len(same) < len(entries):
                 return versions
@@ -139,13 +148,3 @@ class Versions:
         if mark is None or mark.owner != owner_digest(self._site, state.ref):
             return None
         return (mark.version or NULL) if -_MAX_SKEW < state.modified - mark.at < _MAX_WRITE_SECONDS else None
-
-
-def _parse_version(element: xml.Element) -> Version:
-    return Version(
-        id=xml.text(element, "VersionId") or NULL,
-        latest=xml.text(element, "IsLatest") == "true",
-        modified=datetime.fromisoformat(xml.text(element, "LastModified")).timestamp(),
-        deleted=element.tag == "DeleteMarker",
-        etag=xml.text(element, "ETag").strip('"'),
-    )

@@ -143,7 +143,20 @@ class Writer:
         else:
             write = partial(copy_object, self._client, state, headers)
         self._require_unchanged(state)
-        return self._send_once(change, write)
+        failure: ImgtagError
+        try:
+            return write().replace(NULL, "")
+        except NoResponse as error:
+            failure = error
+        except S3Error as error:
+            failure = map_write_error(error, change.state.ref)
+            if error.status < 500 or isinstance(failure, (BucketAbsent, WriteRefused)):
+                raise failure from error
+        # The response was lost, not necessarily the write: if the object has our metadata now, it succeeded.
+        now = self._reader.stat(change.state.ref)
+        if now is None or dict(now.metadata) != dict(change.metadata) or now == change.state:
+            raise failure
+        return now.version or ""
 
     def _sending(self, change: Rewrite, headers: Mapping[str, str], parts: tuple[Part, ...]) -> Callable[[], str]:
         """The request that sends the bytes again: those that were read already, else read part by part."""
@@ -176,22 +189,6 @@ class Writer:
             if error.status in {405, 501}:
                 return {}
             raise
-
-    def _send_once(self, change: Rewrite, write: Callable[[], str]) -> str:
-        failure: ImgtagError
-        try:
-            return write().replace(NULL, "")
-        except NoResponse as error:
-            failure = error
-        except S3Error as error:
-            failure = map_write_error(error, change.state.ref)
-            if error.status < 500 or isinstance(failure, (BucketAbsent, WriteRefused)):
-                raise failure from error
-        # The response was lost, not necessarily the write: if the object has our metadata now, it succeeded.
-        now = self._reader.stat(change.state.ref)
-        if now is None or dict(now.metadata) != dict(change.metadata) or now == change.state:
-            raise failure
-        return now.version or ""
 
     def _check_written(self, change: Rewrite, version: str) -> ObjectState:
         """The object after the write. Raises Conflict where it is not what was written, or hid something newer."""

@@ -73,7 +73,11 @@ def _is(field: str, values: tuple[str, ...]) -> Sql:
 
 def _starts_with(field: str, prefix: str) -> Sql:
     if field in TEXTS:
-        return _match(tokens.match_prefix(field, prefix)) if prefix else _not_empty(field)
+        return (
+            _match(tokens.match_prefix(field, prefix))
+            if prefix
+            else _among(f"SELECT rowid FROM texts WHERE {field} != ''")
+        )
     end = after(prefix)
     bounds, values = (">= ? AND {0} < ?", (prefix, end)) if end else (">= ? AND {0} > ''", (prefix,))
     if column := COLUMNS.get(field):
@@ -104,10 +108,6 @@ def _measure(node: Compare | Score | Near) -> Sql:
 
 def _match(expression: str) -> Sql:
     return _among("SELECT rowid FROM texts WHERE texts MATCH ?", expression)
-
-
-def _not_empty(field: str) -> Sql:
-    return _among(f"SELECT rowid FROM texts WHERE {field} != ''")
 
 
 def _among(rows: str, *parameters: str | float) -> Sql:

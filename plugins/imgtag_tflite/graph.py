@@ -114,7 +114,12 @@ def _operators(subgraph: Table, codes: Sequence[int], buffers: int) -> list[_Ope
     ends = (*subgraph.numbers(1, "i"), *subgraph.numbers(2, "i"))
     operators = list(_operations(subgraph, codes))
     for operator in operators:
-        inputs = [index for place, index in enumerate(operator.inputs) if index != ABSENT or _needed(operator, place)]
+        # Whether an input must be given: runtimes trust this, and crash. Only recurrent cells have more than three.
+        inputs = [
+            index
+            for place, index in enumerate(operator.inputs)
+            if index != ABSENT or (place == 0 or (place == 1 and len(operator.inputs) <= 3))
+        ]
         ends = (*ends, *inputs, *operator.outputs)
     if any(not 0 <= index < len(tensors) for index in ends):
         raise Malformed("an operation uses a tensor that does not exist")
@@ -127,11 +132,6 @@ def _operations(subgraph: Table, codes: Sequence[int]) -> Iterator[_Operator]:
         if number >= len(codes):
             raise Malformed("an operation is not in the table of operations")
         yield _Operator(codes[number], operator.numbers(1, "i"), operator.numbers(2, "i"))
-
-
-def _needed(operator: _Operator, place: int) -> bool:
-    """Whether an input must be given: runtimes trust this, and crash. Only recurrent cells have more than three."""
-    return place == 0 or (place == 1 and len(operator.inputs) <= 3)
 
 
 def _signature(model: Table) -> dict[int, str]:

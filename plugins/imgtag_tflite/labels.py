@@ -48,7 +48,10 @@ def parse_labels(content: bytes, origin: str) -> tuple[str, ...]:
     lines = _sort_by_id(_split_lines(content, origin), origin)
     names = [SYNSET.sub("", text) for _, text in lines]
     if len(names) in {IMAGENET, IMAGENET + 1} or all(SYNSET.match(text) for _, text in lines):
-        names = _first_synonyms(names)
+        # The first synonym of each; all synonyms where the first alone would be the name of two classes.
+        first = [name.partition(",")[0].strip() or name for name in names]
+        counts = Counter(name.lower() for name in first)
+        names = [short if counts[short.lower()] == 1 else name for short, name in zip(first, names, strict=True)]
     for (number, _), name in zip(lines, names, strict=True):
         if len(name) > MAX_LABEL:
             hint = "Write one class per line."
@@ -71,13 +74,6 @@ def fit_labels(names: Sequence[str], origin: str, classes: int) -> tuple[str, ..
         hint = f"Set `labels` in the model's manifest to the label file of this model: {classes} lines, one per class."
         raise ModelError(f"{origin} has {where}, but the model has {classes} classes", hint=hint)
     return tuple(_make_unique(names))
-
-
-def _first_synonyms(names: Sequence[str]) -> list[str]:
-    """The first synonym of each; all synonyms where the first alone would be the name of two classes."""
-    first = [name.partition(",")[0].strip() or name for name in names]
-    counts = Counter(name.lower() for name in first)
-    return [short if counts[short.lower()] == 1 else name for short, name in zip(first, names, strict=True)]
 
 
 def _make_unique(names: Sequence[str]) -> list[str]:

@@ -38,7 +38,19 @@ class ModelFile:
         """Return name and content of the label file inside the model file, or None. Raises ModelError."""
         try:
             with zipfile.ZipFile(io.BytesIO(self.content)) as archive:
-                return _read_label_file(archive, self.metadata.label_files)
+                # The file that the metadata name, else one called labels, else the first text file.
+                texts = [entry.filename for entry in archive.infolist() if entry.filename.endswith(".txt")]
+                if not texts:
+                    return None
+                likely = [name for name in self.metadata.label_files if name in texts] or [
+                    name for name in texts if "label" in name.lower()
+                ]
+                name = (likely or texts)[0]
+                with archive.open(name) as file:
+                    content = file.read(MAX_LABEL_BYTES + 1)
+                if len(content) > MAX_LABEL_BYTES:
+                    raise ValueError(f"{name} has more than {MAX_LABEL_BYTES >> 20} MB")
+                return name, content
         except zipfile.BadZipFile:
             return None
         except _ZIP_ERRORS as error:
@@ -83,17 +95,3 @@ def _read_content(path: Path) -> bytes:
     except OSError as error:
         hint = 'Check `model` in [classifier.tflite]: "bundled", or the path of a .tflite file that imgtag can read.'
         raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error
-
-
-def _read_label_file(archive: zipfile.ZipFile, named: tuple[str, ...]) -> tuple[str, bytes] | None:
-    """The file that the metadata name, else one called labels, else the first text file."""
-    texts = [entry.filename for entry in archive.infolist() if entry.filename.endswith(".txt")]
-    if not texts:
-        return None
-    likely = [name for name in named if name in texts] or [name for name in texts if "label" in name.lower()]
-    name = (likely or texts)[0]
-    with archive.open(name) as file:
-        content = file.read(MAX_LABEL_BYTES + 1)
-    if len(content) > MAX_LABEL_BYTES:
-        raise ValueError(f"{name} has more than {MAX_LABEL_BYTES >> 20} MB")
-    return name, content

@@ -63,24 +63,28 @@ def parse_query(words: Sequence[str]) -> Query:
 
 async def _search(config: Config, query: Query, limit: int, form: str) -> int:
     async with make_indexer(config) as indexer:
-        page = await _fetch_page(indexer, query, limit)
+        # The first ``limit`` hits.
+        first = await indexer.search(SearchRequest(query=query, limit=min(limit, MAX_PAGE)))
+        hits = list(first.hits)
+        while len(hits) < min(limit, first.total):
+            rest = min(limit - len(hits), MAX_PAGE)
+            part = await indexer.search(SearchRequest(query=query, limit=rest, offset=len(hits)))
+            if not part.hits:  # documents were deleted meanwhile
+                break
+            hits += part.hits
+        page = Page(hits=hits, total=first.total)
         if form == "table":
-            _print_summary(page, query, await _find_unknown_words(config, indexer, query, page))
+            unknown = await _find_unknown_words(config, indexer, query, page)
+            count = len(page.hits)
+            more = f", showing the first {count} (--limit)" if count < page.total else ""
+            click.echo(f"{page.total} found{more}", err=True)
+            for word, near in unknown.items():
+                suggestions = f"; did you mean {', '.join(map(escape, near))}?" if near else ""
+                click.echo(f"no label or keyword matches {escape(repr(word))}{suggestions}", err=True)
+            if not page.total and not unknown and not query.mentions:
+                click.echo("hint: `imgtag search` without a query shows everything that is labelled", err=True)
         print_hits(page.hits, form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0
-
-
-async def _fetch_page(indexer: Indexer, query: Query, limit: int) -> Page:
-    """The first ``limit`` hits."""
-    first = await indexer.search(SearchRequest(query=query, limit=min(limit, MAX_PAGE)))
-    hits = list(first.hits)
-    while len(hits) < min(limit, first.total):
-        rest = min(limit - len(hits), MAX_PAGE)
-        part = await indexer.search(SearchRequest(query=query, limit=rest, offset=len(hits)))
-        if not part.hits:  # documents were deleted meanwhile
-            break
-        hits += part.hits
-    return Page(hits=hits, total=first.total)
 
 
 def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, LabelNames]) -> None:
@@ -133,17 +137,6 @@ def describe_labels(hit: Document, names: Mapping[str, LabelNames] | None = None
     display = (names or {}).get(hit.get("model", ""), {})
     labels = (f"{display.get(label, label)} {confidence:.2f}" for label, confidence in _labels(hit).items())
     return escape(", ".join(labels)) or "unlabelled"
-
-
-def _print_summary(page: Page, query: Query, unknown: Mapping[str, Sequence[str]]) -> None:
-    count = len(page.hits)
-    more = f", showing the first {count} (--limit)" if count < page.total else ""
-    click.echo(f"{page.total} found{more}", err=True)
-    for word, near in unknown.items():
-        suggestions = f"; did you mean {', '.join(map(escape, near))}?" if near else ""
-        click.echo(f"no label or keyword matches {escape(repr(word))}{suggestions}", err=True)
-    if not page.total and not unknown and not query.mentions:
-        click.echo("hint: `imgtag search` without a query shows everything that is labelled", err=True)
 
 
 async def _find_unknown_words(config: Config, indexer: Indexer, query: Query, page: Page) -> dict[str, Sequence[str]]:

@@ -47,11 +47,21 @@ def command(app: App, *, url: str, once: bool, as_json: bool, check: bool, every
     """Show the live status of a running sidecar until Ctrl-C: rates, backlog, each part, recent warnings."""
     status = _Status(url or _url(app.load()))
     if check:
-        return _check(status)
+        try:
+            live = status.get("/livez")
+        except ImgtagError as error:
+            click.echo(escape(error.message), err=True)
+            return FAILED
+        for part, problem in live["parts"].items():
+            click.echo(escape(f"{part}: {problem}"), err=True)
+        return 0 if live["ok"] else FAILED
     if as_json:
         click.echo(to_json(status.get()))
     elif once or not sys.stdout.isatty():
-        _print(status.get(), None)
+        now = status.get()
+        from rich.console import Console  # noqa: PLC0415
+
+        Console().print(_view(now, None))
     else:
         _live(status, every)
     return 0
@@ -88,17 +98,6 @@ def _url(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _check(status: _Status) -> int:
-    try:
-        live = status.get("/livez")
-    except ImgtagError as error:
-        click.echo(escape(error.message), err=True)
-        return FAILED
-    for part, problem in live["parts"].items():
-        click.echo(escape(f"{part}: {problem}"), err=True)
-    return 0 if live["ok"] else FAILED
-
-
 def _live(status: _Status, every: float) -> None:
     """Until Ctrl-C, also while the sidecar does not answer."""
     from rich.console import Console  # noqa: PLC0415
@@ -116,12 +115,6 @@ def _live(status: _Status, every: float) -> None:
                 live.update(Text(escape(f"{error.message}; {error.hint}")), refresh=True)
                 before = None
             time.sleep(every)
-
-
-def _print(now: Snapshot, before: Snapshot | None) -> None:
-    from rich.console import Console  # noqa: PLC0415
-
-    Console().print(_view(now, before))
 
 
 def _view(now: Snapshot, before: Snapshot | None) -> RenderableType:

@@ -9,7 +9,6 @@ from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
-from imgtag.config.schema import RuleSettings
 from imgtag.plugin.spec import KINDS
 from imgtag.types.image_formats import PNG
 from imgtag.types.picture_limits import WORKER_OVERHEAD
@@ -19,11 +18,19 @@ _OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgt
 
 def check(config: Config) -> Iterator[Finding]:
     """Findings that concern every command."""
-    yield from _labels(config)
+    for key, labels in _everywhere(config, "labels"):
+        hidden = [name for name in _OWN_ENTRIES if name.startswith(labels.prefix)]
+        if hidden:
+            yield config.origins.finding(
+                f"{key}.prefix", f"a label could be mistaken for the sidecar's own entry `{hidden[0]}`"
+            )
     yield from _sizes(config)
-    yield from _times(config)
+    if config.pipeline.retry_first > config.pipeline.retry_max:
+        yield config.origins.finding("pipeline.retry_first", "exceeds retry_max")
     yield from _writeback(config)
-    yield from _plugins(config)
+    folder = config.plugins.dir
+    if folder is not None and not folder.is_dir():
+        yield config.origins.finding("plugins.dir", f"there is no folder {folder}")
     yield from _models(config)
     for place in range(len(config.rules)):
         yield from _rule(config, place)
@@ -53,15 +60,6 @@ def _everywhere(config: Config, section: str) -> Iterator[tuple[str, Any]]:
         yield f"rules[{place}].{section}", getattr(rule, section)
 
 
-def _labels(config: Config) -> Iterator[Finding]:
-    for key, labels in _everywhere(config, "labels"):
-        hidden = [name for name in _OWN_ENTRIES if name.startswith(labels.prefix)]
-        if hidden:
-            yield config.origins.finding(
-                f"{key}.prefix", f"a label could be mistaken for the sidecar's own entry `{hidden[0]}`"
-            )
-
-
 def _sizes(config: Config) -> Iterator[Finding]:
     room, memory = config.pipeline.bytes_in_flight, config.pipeline.worker_memory
     sizes = {"pipeline": (config.pipeline.max_bytes, config.pipeline.max_pixels)}
@@ -77,11 +75,6 @@ def _sizes(config: Config) -> Iterator[Finding]:
             yield config.origins.finding(f"{key}.max_pixels", "an image of this size does not fit into worker_memory")
 
 
-def _times(config: Config) -> Iterator[Finding]:
-    if config.pipeline.retry_first > config.pipeline.retry_max:
-        yield config.origins.finding("pipeline.retry_first", "exceeds retry_max")
-
-
 def _writeback(config: Config) -> Iterator[Finding]:
     """Strategies are ways of the S3 protocol; a folder has only one way to write."""
     if config.store is None or config.store.name != "directory":
@@ -91,12 +84,6 @@ def _writeback(config: Config) -> Iterator[Finding]:
             yield config.origins.finding(
                 f"{key}.strategy", f'"{writeback.strategy}" is for S3; [store.directory] supports "auto" and "none"'
             )
-
-
-def _plugins(config: Config) -> Iterator[Finding]:
-    folder = config.plugins.dir
-    if folder is not None and not folder.is_dir():
-        yield config.origins.finding("plugins.dir", f"there is no folder {folder}")
 
 
 def _models(config: Config) -> Iterator[Finding]:
@@ -120,18 +107,14 @@ def _rule(config: Config, place: int) -> Iterator[Finding]:
         if any(glob.startswith("/") for glob in globs):
             yield config.origins.finding(f"{key}.{name}", "keys do not begin with `/`: remove it")
     for before, earlier in enumerate(config.rules[:place]):
-        if _shadows(earlier, rule):
+        # Whether the earlier rule certainly matches everything that the later one does; globs are not solved.
+        if (
+            earlier.bucket == rule.bucket
+            and set(earlier.exclude) <= set(rule.exclude)
+            and all(_covered(glob, earlier.include) for glob in rule.include)
+        ):
             yield config.origins.finding(key, f"unreachable: rules[{before}] already matches everything in it")
             return
-
-
-def _shadows(earlier: RuleSettings, later: RuleSettings) -> bool:
-    """Whether the earlier rule certainly matches everything that the later one does; globs are not solved."""
-    return (
-        earlier.bucket == later.bucket
-        and set(earlier.exclude) <= set(later.exclude)
-        and all(_covered(glob, earlier.include) for glob in later.include)
-    )
 
 
 def _covered(glob: str, by: tuple[str, ...]) -> bool:

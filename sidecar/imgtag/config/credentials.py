@@ -53,24 +53,20 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str
     if not isinstance(path, str) or not path:
         return "must be the path of a file"
     try:
-        values[name] = _content(path, folders)
+        # The text of the first of the files that is there, without its last line break.
+        existing = [folder / path for folder in folders if (folder / path).exists()]
+        with (existing or [folders[-1] / path])[0].open("rb") as file:
+            content = file.read(_LIMIT + 1)
+        if len(content) > _LIMIT:
+            raise ValueError("it is too large for a secret")
+        try:
+            text = content.decode("utf-8-sig")  # Windows editors write a byte order mark, which is no part of a secret
+        except UnicodeDecodeError:
+            raise ValueError("it is not UTF-8") from None
+        values[name] = text.removesuffix("\n").removesuffix("\r")
     except FileNotFoundError:
         places = [str(folder / path) for folder in folders]
         return f"there is no file {' or '.join(dict.fromkeys(places))}"
     except (OSError, ValueError) as error:
         return f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
     return "" if values[name] else "the file is empty"
-
-
-def _content(path: str, folders: Sequence[Path]) -> str:
-    """The text of the first of the files that is there, without its last line break."""
-    existing = [folder / path for folder in folders if (folder / path).exists()]
-    with (existing or [folders[-1] / path])[0].open("rb") as file:
-        content = file.read(_LIMIT + 1)
-    if len(content) > _LIMIT:
-        raise ValueError("it is too large for a secret")
-    try:
-        text = content.decode("utf-8-sig")  # Windows editors write a byte order mark, which is no part of a secret
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
-    return text.removesuffix("\n").removesuffix("\r")

@@ -23,7 +23,14 @@ def key_lines(text: str) -> Mapping[str, int]:
         if header := _HEADER.match(line):
             name = _plain(header[2])
             counts[name] += bool(header[1])
-            table = _indexed(name, counts)
+            # `rules.labels` as `rules[1].labels` after the second `[[rules]]`.
+            done, plain = "", ""
+            for part in name.split("."):
+                plain = f"{plain}.{part}" if plain else part
+                done = f"{done}.{part}" if done else part
+                if counts[plain]:
+                    done += f"[{counts[plain] - 1}]"
+            table = done
             _note(lines, table, number)
         elif key := _KEY.match(line):
             name = _plain(key[1])
@@ -45,14 +52,3 @@ def _note(lines: dict[str, int], key: str, number: int) -> None:
 
 def _plain(name: str) -> str:
     return ".".join(part.strip().strip("\"'") for part in name.split("."))
-
-
-def _indexed(name: str, counts: Mapping[str, int]) -> str:
-    """`rules.labels` as `rules[1].labels` after the second `[[rules]]`."""
-    done, plain = "", ""
-    for part in name.split("."):
-        plain = f"{plain}.{part}" if plain else part
-        done = f"{done}.{part}" if done else part
-        if counts[plain]:
-            done += f"[{counts[plain] - 1}]"
-    return done

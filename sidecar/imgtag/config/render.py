@@ -114,7 +114,7 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _section(name: str, section: Settings, *, small: bool = False) -> Iterator[str]:
-    yield from _comment(_first_line(section))
+    yield from _comment((section.__doc__ or "").partition("\n")[0])
     yield f"[{name}]"
     yield from _fields(type(section), active=("name",) if small else ())
 
@@ -193,7 +193,3 @@ def _line(config: Config, key: str, field: FieldInfo, value: Any) -> str:
         origin = config.origins.source_of(key + FILE)
     text = f"#{name} =" if value is None else f"{name} = {_value(field, value)}"
     return f"{text:<40} # {origin}"
-
-
-def _first_line(described: object) -> str:
-    return (described.__doc__ or "").partition("\n")[0]

@@ -40,21 +40,18 @@ class Batcher(Generic[Item, Answer]):
             while not mine.ready.is_set():
                 if self._linger and len(self._waiting) < self._max_items:
                     await anyio.sleep(self._linger)
-                await self._flush()
+                batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
+                # The batch belongs to all of its callers: the one that runs it may be cancelled while the others wait.
+                with anyio.CancelScope(shield=True):
+                    try:
+                        answers = await self._run([one.item for one in batch])
+                        for one, answer in zip(batch, answers, strict=True):
+                            one.answer = answer
+                    except Exception as error:  # noqa: BLE001 - raised again in every caller
+                        for one in batch:
+                            one.error = error
+                    for one in batch:
+                        one.ready.set()
         if mine.error is not None:
             raise mine.error
         return mine.answer  # type: ignore[return-value]
-
-    async def _flush(self) -> None:
-        batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
-        # The batch belongs to all of its callers: the one that runs it may be cancelled while the others wait.
-        with anyio.CancelScope(shield=True):
-            try:
-                answers = await self._run([one.item for one in batch])
-                for one, answer in zip(batch, answers, strict=True):
-                    one.answer = answer
-            except Exception as error:  # noqa: BLE001 - raised again in every caller
-                for one in batch:
-                    one.error = error
-            for one in batch:
-                one.ready.set()

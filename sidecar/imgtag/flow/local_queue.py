@@ -107,7 +107,17 @@ class LocalQueue:
         """Deliver a hint, soon."""
         self._add(_Work(target=hint.ref, hint=hint, done=[done] if done else []))
         if len(self._waiting) > self._room:
-            self._collapse()
+            buckets = set()
+            for work in list(self._waiting.values()):
+                if isinstance(work.target, ObjectRef) and work.is_plain:
+                    del self._waiting[work.target]
+                    buckets.add(work.target.bucket)
+            self._order = [entry for entry in self._order if self._is_current(entry)]
+            heapify(self._order)
+            # Work that cannot collapse must not be examined again for every key that follows.
+            self._room = max(self._limit, 2 * len(self._waiting))
+            for bucket in sorted(buckets):
+                self.resync(Scope(bucket))
 
     def resync(self, scope: Scope) -> None:
         """Deliver that this part must be compared, unless a wider one waits already."""
@@ -173,16 +183,3 @@ class LocalQueue:
         elif again is not None:
             self._waiting[work.target] = again
             self._queue(again)
-
-    def _collapse(self) -> None:
-        buckets = set()
-        for work in list(self._waiting.values()):
-            if isinstance(work.target, ObjectRef) and work.is_plain:
-                del self._waiting[work.target]
-                buckets.add(work.target.bucket)
-        self._order = [entry for entry in self._order if self._is_current(entry)]
-        heapify(self._order)
-        # Work that cannot collapse must not be examined again for every key that follows.
-        self._room = max(self._limit, 2 * len(self._waiting))
-        for bucket in sorted(buckets):
-            self.resync(Scope(bucket))

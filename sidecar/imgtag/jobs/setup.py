@@ -96,21 +96,18 @@ class Setup:
 
     async def _undo_one(self, part: Service, entry: SetupEntry, *, apply: bool) -> UndoResult:
         try:
-            self._require_same_plugin(entry)
+            used = self._config.require(entry.kind).name
+            if used != entry.plugin:
+                created_by, configured = f"[{entry.kind}.{entry.plugin}]", f"[{entry.kind}.{used}]"
+                message = f"{entry.what}: {created_by} created it, but {configured} is configured"
+                hint = "Run `imgtag setup --remove` with the configuration that created it."
+                raise ConfigError(message, hint=hint)
             change = await part.undo(entry.undo, apply=apply)
         except ImgtagError as error:
             return error
         if apply:
             await self.forget([entry])
         return change
-
-    def _require_same_plugin(self, entry: SetupEntry) -> None:
-        used = self._config.require(entry.kind).name
-        if used != entry.plugin:
-            created_by, configured = f"[{entry.kind}.{entry.plugin}]", f"[{entry.kind}.{used}]"
-            message = f"{entry.what}: {created_by} created it, but {configured} is configured"
-            hint = "Run `imgtag setup --remove` with the configuration that created it."
-            raise ConfigError(message, hint=hint)
 
     def _entries(self, kind: Kind, changes: Iterable[Change]) -> list[SetupEntry]:
         site, plugin = self._config.site.name, self._config.require(kind).name

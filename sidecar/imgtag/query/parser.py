@@ -114,10 +114,20 @@ class _Parser:
 
     def _term(self, token: Token) -> Condition:
         if token.kind is Kind.QUOTED:
-            return self._whole(token)
+            self._rank(_label(token))
+            if token.starred:
+                return Or((StartsWith("terms", fold(token.text)), StartsWith("title", normalise(token.text))))
+            self._mentions.append(_label(token))
+            return Or((Is("terms", (fold(token.text),)), Is("title", (normalise(token.text),))))
         parts = words(token.text)
         if not parts:
-            return self._symbol(token)
+            # A word without letters or digits: punctuation is a mistake, an emoji may be a label.
+            if token.text.isascii() or not fold(token.text):
+                hint = f'Leave it out: words side by side must all be there. For the sign itself write "{token.text}".'
+                raise self._error(f"{token.text} is not a word", token, hint)
+            self._rank(_label(token))
+            self._mentions.append(_label(token))
+            return _begins_with("words", fold(token.text)) if token.starred else Is("terms", (fold(token.text),))
         self._rank(_label(token))
         *first, last = parts
         conditions = [self._word(part) for part in first]
@@ -130,22 +140,6 @@ class _Parser:
         for form in forms:
             self._rank(form)
         return Or((Is("terms", forms), Is("words", forms)))
-
-    def _whole(self, token: Token) -> Condition:
-        self._rank(_label(token))
-        if token.starred:
-            return Or((StartsWith("terms", fold(token.text)), StartsWith("title", normalise(token.text))))
-        self._mentions.append(_label(token))
-        return Or((Is("terms", (fold(token.text),)), Is("title", (normalise(token.text),))))
-
-    def _symbol(self, token: Token) -> Condition:
-        """A word without letters or digits: punctuation is a mistake, an emoji may be a label."""
-        if token.text.isascii() or not fold(token.text):
-            hint = f'Leave it out: words side by side must all be there. For the sign itself write "{token.text}".'
-            raise self._error(f"{token.text} is not a word", token, hint)
-        self._rank(_label(token))
-        self._mentions.append(_label(token))
-        return _begins_with("words", fold(token.text)) if token.starred else Is("terms", (fold(token.text),))
 
     def _comparison(self, token: Token, sign: Token, value: Token) -> Condition:
         name = token.text.lower()
@@ -197,28 +191,24 @@ class _Parser:
         text, field = normalise(value.text), fields.TEXTS[name]
         match name:
             case "label":
-                return self._label_field(value)
+                label = _label(value)
+                if not value.starred:
+                    self._rank(label)
+                    self._mentions.append(label)
+                return _text("labels", normalise(label), value)
             case "prefix":
                 return Is(field, (text,)) if text.endswith("/") and not value.starred else StartsWith("key", text)
             case "status":
-                return self._status(text, value)
+                self._asks_status = True
+                if not any(status.startswith(text) if value.starred else status == text for status in fields.STATUSES):
+                    raise self._error(
+                        f"{value.text!r} is not a status", value, f"It is one of {', '.join(fields.STATUSES)}."
+                    )
+                return _text("status", text, value)
             case "type" if not value.starred and "/" not in text:
                 return Is(field, (text, f"image/{text}"))
             case _:
                 return _text(field, text, value)
-
-    def _label_field(self, value: Token) -> Condition:
-        label = _label(value)
-        if not value.starred:
-            self._rank(label)
-            self._mentions.append(label)
-        return _text("labels", normalise(label), value)
-
-    def _status(self, text: str, value: Token) -> Condition:
-        self._asks_status = True
-        if not any(status.startswith(text) if value.starred else status == text for status in fields.STATUSES):
-            raise self._error(f"{value.text!r} is not a status", value, f"It is one of {', '.join(fields.STATUSES)}.")
-        return _text("status", text, value)
 
     def _date(self, name: str, value: Token) -> Condition:
         start, end = self._read(literal.read_period, value)

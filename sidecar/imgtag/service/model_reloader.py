@@ -60,17 +60,14 @@ class ModelReloader:
             # Anything else, such as a full disk, may go well the next time.
             self._refuse(error, specs if isinstance(error, ModelError | PluginError) else None)
         else:
-            self._report_changes(before)
+            self._refused = None
+            self._metrics.model_changes.labels("taken").inc()
+            for name, model in self._ids().items():
+                if before.get(name) != model:
+                    facts = {"use": name or "default", "model": model, "before": before.get(name, "")}
+                    log.info("model_loaded", extra=facts)
             await self._publish()
             await self._remove_snapshots(old, specs)
-
-    def _report_changes(self, before: Mapping[str, str]) -> None:
-        self._refused = None
-        self._metrics.model_changes.labels("taken").inc()
-        for name, model in self._ids().items():
-            if before.get(name) != model:
-                facts = {"use": name or "default", "model": model, "before": before.get(name, "")}
-                log.info("model_loaded", extra=facts)
 
     def _refuse(self, error: ImgtagError, refused: Mapping[str, ModelSpec] | str | None) -> None:
         """Report a refusal once; ``refused`` is None where the next attempt may succeed."""

@@ -104,7 +104,12 @@ class _Supervision:
                     self._ending = True
                     self._stop.set()
                     if not self._sidecar.started:
-                        _exit_after(MAX_ABANDON)
+                        # End the process even where a thread still waits for a server to accept or answer its first
+                        # request. Only for a start that is abandoned: nothing was taken from the source, so nothing can
+                        # be lost.
+                        timer = threading.Timer(MAX_ABANDON, os._exit, [0])
+                        timer.daemon = True
+                        timer.start()
 
     async def reload_on_request(self) -> None:
         """Reload one after the other; a request that comes meanwhile is served after it."""
@@ -180,13 +185,3 @@ async def _load_and_try(read: Callable[[], Config]) -> Config:
     for make in (make_indexer, make_store, make_source):
         make(config)
     return config
-
-
-def _exit_after(seconds: float) -> None:
-    """End the process even where a thread still waits for a server to accept or answer its first request.
-
-    Only for a start that is abandoned: nothing was taken from the source, so nothing can be lost.
-    """
-    timer = threading.Timer(seconds, os._exit, [0])
-    timer.daemon = True
-    timer.start()

@@ -84,7 +84,17 @@ class Annotator:
             if state.readonly:
                 raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
             if policy.strategy == "tags":
-                change, readable = _tagging(state, kept, policy), kept
+                # Labels become tags; the metadata stay as they are, so their limit does not matter.
+                change, readable = (
+                    Rewrite(
+                        state=state,
+                        metadata=state.metadata,
+                        strategy="tags",
+                        labels=policy.codec.label_tags(kept),
+                        label_prefix=policy.codec.prefix,
+                    ),
+                    kept,
+                )
             else:
                 limit, overhead = features.metadata_limit, features.metadata_overhead
                 packed = policy.codec.pack(entries, user, limit=limit, overhead=overhead)
@@ -98,14 +108,3 @@ class Annotator:
             return Annotated(state=state, entries=kept, problem=Problem.of(error))
         self.metrics.writes.inc()
         return Annotated(state=written, entries=readable, written=True)
-
-
-def _tagging(state: ObjectState, entries: Entries, policy: ObjectPolicy) -> Rewrite:
-    """Labels become tags; the metadata stay as they are, so their limit does not matter."""
-    return Rewrite(
-        state=state,
-        metadata=state.metadata,
-        strategy="tags",
-        labels=policy.codec.label_tags(entries),
-        label_prefix=policy.codec.prefix,
-    )

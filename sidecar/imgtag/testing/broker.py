@@ -68,7 +68,9 @@ class MemoryBroker:
             if self.finished and not self._messages:
                 return None
             news = self._news
-            with anyio.move_on_after(self._pause()):
+            with anyio.move_on_after(
+                max(0.0, min((message.due for message in self._messages), default=float("inf")) - time.monotonic())
+            ):
                 await news.wait()
         message.attempt += 1
         message.holder = holder
@@ -108,9 +110,6 @@ class MemoryBroker:
         if not due:
             return None
         return self.shuffle.choice(due) if self.shuffle else due[0]
-
-    def _pause(self) -> float:
-        return max(0.0, min((message.due for message in self._messages), default=float("inf")) - time.monotonic())
 
 
 def _deadline(ack_wait: float | None) -> float:

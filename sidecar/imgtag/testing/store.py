@@ -202,7 +202,10 @@ class MemoryStore(MemoryService):
             self._update(ref, tags=_merge_tags(source.tags, change))
             return _state(ref, self._require_object(ref))
         metadata = _lower_names(change.metadata)
-        self._require_room(metadata)
+        limit, overhead = self.features.metadata_limit, self.features.metadata_overhead
+        size = sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+        if limit is not None and size > limit:
+            raise WriteRefused(f"{size} bytes of metadata are over {limit}", code="metadata_full")
         await self.faults.reach(_BEFORE_WRITE)
         guarded = self._if_match and change.strategy != "copy"
         now = self._bucket(ref.bucket).latest(ref.key)
@@ -295,12 +298,6 @@ class MemoryStore(MemoryService):
         if self._etags == "content":
             return source.etag
         return _quoted_md5((source.data or b"") + str(self._moment).encode())
-
-    def _require_room(self, metadata: Mapping[str, str]) -> None:
-        limit, overhead = self.features.metadata_limit, self.features.metadata_overhead
-        size = sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
-        if limit is not None and size > limit:
-            raise WriteRefused(f"{size} bytes of metadata are over {limit}", code="metadata_full")
 
 
 class MemoryBody:

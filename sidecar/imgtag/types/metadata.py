@@ -94,7 +94,15 @@ class MetadataCodec:
 
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
-        wanted = self._round(entries)
+        # As a reader will find them, so that a document made of them now is the one that is made of them later.
+        rounded = (replace(label, confidence=round(label.confidence, self.decimals)) for label in entries.labels)
+        wanted = replace(
+            entries,
+            labels=_rank(label for label in rounded if label.confidence > 0),
+            facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
+            raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
+            vec=entries.vec if "vec" in self.keep else None,
+        )
         if self.layout == "names":  # never over an entry that the user has for something else
             free = (label for label in wanted.labels if self.prefix + label_to_name(label.name) not in user)
             wanted = replace(wanted, labels=tuple(free))
@@ -120,17 +128,6 @@ class MetadataCodec:
     def kept(self, entries: Entries) -> Entries:
         """The entries as they would be written on an object with room for all."""
         return self.pack(entries, {}, limit=None).entries
-
-    def _round(self, entries: Entries) -> Entries:
-        """As a reader will find them, so that a document made of them now is the one that is made of them later."""
-        rounded = (replace(label, confidence=round(label.confidence, self.decimals)) for label in entries.labels)
-        return replace(
-            entries,
-            labels=_rank(label for label in rounded if label.confidence > 0),
-            facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
-            raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
-            vec=entries.vec if "vec" in self.keep else None,
-        )
 
     def _encode(self, entries: Entries) -> dict[str, str]:
         """All entries but the mark."""

@@ -59,7 +59,8 @@ async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
     stop = anyio.Event()
     async with make_indexer(config) as indexer, anyio.create_task_group() as tasks:
         tasks.start_soon(Sidecar(config=config).run, stop)
-        await _label(console, indexer, pictures)
+        await anyio.to_thread.run_sync(copy_with_credits, console, pictures)
+        await show_progress(console, indexer)
         async with make_store(config) as store:
             names = await anyio.to_thread.run_sync(DisplayNames(config.state_dir).load)
             await _show(console, indexer, store, names)
@@ -73,11 +74,6 @@ def _write_config(folder: Path) -> Config:
     file = folder / "imgtag.toml"
     file.write_text(_CONFIG.format(root=folder / "pictures", state=folder / "state"), encoding="utf-8")
     return load(file, env={})
-
-
-async def _label(console: Console, indexer: Indexer, pictures: Path) -> None:
-    await anyio.to_thread.run_sync(copy_with_credits, console, pictures)
-    await show_progress(console, indexer)
 
 
 async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, LabelNames]) -> None:

@@ -111,12 +111,15 @@ def _write(sample: Sample, target: Path) -> None:
         exif[ExifTags.Base.Model] = "demo"
         exif[ExifTags.Base.DateTime] = sample.taken
         exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = sample.taken
-        exif.get_ifd(ExifTags.IFD.GPSInfo).update(_position(sample.lat, sample.lng))
+        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+            {
+                1: "S" if sample.lat < 0 else "N",
+                2: _degrees(sample.lat),
+                3: "W" if sample.lng < 0 else "E",
+                4: _degrees(sample.lng),
+            }
+        )
         picture.convert("RGB").save(target, quality=95, exif=exif)
-
-
-def _position(lat: float, lng: float) -> dict[int, str | tuple[float, float, float]]:
-    return {1: "S" if lat < 0 else "N", 2: _degrees(lat), 3: "W" if lng < 0 else "E", 4: _degrees(lng)}
 
 
 def _degrees(value: float) -> tuple[float, float, float]:

@@ -104,7 +104,17 @@ async def _compare(config: Config, names: tuple[str, str], what: str, limit: int
                 else:
                     difference = tally.add(picture.name, before, after)
                     if as_json:
-                        click.echo(_as_json(picture.name, difference))
+                        click.echo(
+                            to_json(
+                                {
+                                    "ref": picture.name,
+                                    "same": difference.same,
+                                    "kept": difference.kept,
+                                    "lost": difference.lost,
+                                    "gained": difference.gained,
+                                }
+                            )
+                        )
                 progress.advance(task)
 
             await labeller.for_each(pictures, label_twice)
@@ -120,18 +130,6 @@ async def _open_pictures(config: Config, what: str, count: int, max_bytes: int) 
     else:
         async with open_hits(config, parse_query((what,)), count, max_bytes) as pictures:
             yield pictures
-
-
-def _as_json(name: str, difference: Difference) -> str:
-    return to_json(
-        {
-            "ref": name,
-            "same": difference.same,
-            "kept": difference.kept,
-            "lost": difference.lost,
-            "gained": difference.gained,
-        }
-    )
 
 
 def _print(tally: Tally, one: str, other: str) -> None:

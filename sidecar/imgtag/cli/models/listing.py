@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import anyio
 import click
@@ -61,7 +60,21 @@ def show(app: App, name: str, *, as_json: bool) -> int:
     """Load a model, by default the one in use, and describe it."""
     config = app.load()
     info = anyio.run(load_info, config, name)
-    facts = _facts(config, name, info)
+    width, height = info.size
+    resolver = ModelResolver(config)
+    path = resolver.locate(name or resolver.default)
+    facts = {
+        "model": info.id,
+        "file": str(path) if path else f"part of [classifier.{config.require('classifier').name}]",
+        "sha256": info.digest,
+        "licence": info.licence or "unknown",
+        "input": f"{width} x {height}",
+        "classes": len(info.labels),
+        "embedding": info.embedding or "none",
+        "vectors": info.projection or "none, so `imgtag similar` cannot compare its pictures",
+        "ancestors": len(info.taxonomy.ancestors) or "none known",
+        "temperature": info.temperature,
+    }
     if as_json:
         click.echo(to_json({**facts, "labels": info.labels}))
         return 0
@@ -116,24 +129,6 @@ def _row(record: ModelRecord, used: tuple[str, ...]) -> Row:
         summary=manifest.summary or (f"extends {manifest.extends}" if manifest.extends else ""),
         error=f"{model.name} is missing: add the model again, or remove it" if model and missing else "",
     )
-
-
-def _facts(config: Config, name: str, info: ModelInfo) -> dict[str, Any]:
-    width, height = info.size
-    resolver = ModelResolver(config)
-    path = resolver.locate(name or resolver.default)
-    return {
-        "model": info.id,
-        "file": str(path) if path else f"part of [classifier.{config.require('classifier').name}]",
-        "sha256": info.digest,
-        "licence": info.licence or "unknown",
-        "input": f"{width} x {height}",
-        "classes": len(info.labels),
-        "embedding": info.embedding or "none",
-        "vectors": info.projection or "none, so `imgtag similar` cannot compare its pictures",
-        "ancestors": len(info.taxonomy.ancestors) or "none known",
-        "temperature": info.temperature,
-    }
 
 
 def _print_table(rows: list[Row]) -> None:

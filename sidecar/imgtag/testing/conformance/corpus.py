@@ -42,7 +42,17 @@ def document(
     state = ObjectState(ref=ref, etag=f'"{len(key)}-{size}"', size=size, modified=when, content_type=content_type)
     entries = Entries(
         labels=tuple(Label(name, confidence) for name, confidence in (labels or {}).items()),
-        mark=None if problem and problem.status else _mark(state, site),
+        mark=None
+        if problem and problem.status
+        else Mark(
+            model="lite0@5f2c9a1b",
+            rules="a1b2c3d4",
+            content="c",
+            etag=state.etag,
+            etag_after=state.etag,
+            owner=owner_digest(site, state.ref),
+            at=NEW_YEAR,
+        ),
         facts=Facts(**(facts or {})),
         vec=vec,
     )
@@ -65,18 +75,6 @@ def _ancestry(made: Document, ancestors: Mapping[str, float]) -> dict[str, Any]:
         "scores": {**made["scores"], **ancestors},
         "terms": sorted({*made["terms"], *ancestors}),
     }
-
-
-def _mark(state: ObjectState, site: str) -> Mark:
-    return Mark(
-        model="lite0@5f2c9a1b",
-        rules="a1b2c3d4",
-        content="c",
-        etag=state.etag,
-        etag_after=state.etag,
-        owner=owner_digest(site, state.ref),
-        at=NEW_YEAR,
-    )
 
 
 KIT = document(

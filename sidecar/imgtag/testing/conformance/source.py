@@ -359,14 +359,12 @@ class Ear:
         with anyio.move_on_after(seconds):
             while True:
                 delivery = await self._receive.receive()
-                if _is_about(delivery, ref):
+                if any(hint.ref == ref for hint in delivery.hints) or (
+                    delivery.resync is not None and ref in delivery.resync
+                ):
                     return delivery
                 await delivery.ack()
         return None
-
-
-def _is_about(delivery: Delivery, ref: ObjectRef) -> bool:
-    return any(hint.ref == ref for hint in delivery.hints) or (delivery.resync is not None and ref in delivery.resync)
 
 
 async def _letters(source: Source) -> list[DeadLetter]:

@@ -66,7 +66,21 @@ def confine(parent: int, readable: Sequence[str]) -> list[str]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     granted = {"namespaces": _leave_network()}
     control_process(PR_SET_NO_NEW_PRIVS, 1)
-    _drop_capabilities()
+    # Keep none; root keeps the right to read what belongs to others, and Landlock says which files that are.
+    kept = 0 if os.geteuid() else _CAP_DAC_READ_SEARCH
+    with suppress(OSError):  # kernels without ambient capabilities
+        control_process(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    # Fails past the last capability, and where there is no right to drop one: then there is none to drop.
+    with suppress(OSError):
+        for capability in range(64):
+            if not kept >> capability & 1:
+                control_process(PR_CAPBSET_DROP, capability)
+    try:
+        set_capabilities(kept)
+    except OSError:
+        # A container has taken that right from root; or a filter around us forbids the call, where none is left anyway.
+        with suppress(OSError):
+            set_capabilities(0)
     granted["landlock"] = bool(restrict_access([*_code_paths(), *_SYSTEM_FILES, *readable]))
     granted["seccomp"] = filter_system_calls()
     return [feature for feature, has in granted.items() if has]
@@ -83,24 +97,6 @@ def _leave_network() -> bool:
     most = _MAX_TASKS if hard == resource.RLIM_INFINITY else min(_MAX_TASKS, hard)
     resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     return True
-
-
-def _drop_capabilities() -> None:
-    """Keep none; root keeps the right to read what belongs to others, and Landlock says which files that are."""
-    kept = 0 if os.geteuid() else _CAP_DAC_READ_SEARCH
-    with suppress(OSError):  # kernels without ambient capabilities
-        control_process(PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
-    # Fails past the last capability, and where there is no right to drop one: then there is none to drop.
-    with suppress(OSError):
-        for capability in range(64):
-            if not kept >> capability & 1:
-                control_process(PR_CAPBSET_DROP, capability)
-    try:
-        set_capabilities(kept)
-    except OSError:
-        # A container has taken that right from root; or a filter around us forbids the call, where none is left anyway.
-        with suppress(OSError):
-            set_capabilities(0)
 
 
 def _code_paths() -> Iterator[str]:

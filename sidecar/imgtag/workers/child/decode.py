@@ -240,17 +240,16 @@ def _explained(source: _Source) -> Iterator[None]:
             raise Unreadable(message, code="metadata_too_large") from error
         if source.format is TIFF and not headers.has_whole_directory(source.data):
             raise _truncated(source) from error
-        if _UNSUPPORTED.search(text) or (source.format is TIFF and _is_unknown_value(error)):
+        # Whether a tag has a value that Pillow has no name for, such as a compression; it wraps such errors in another.
+        if _UNSUPPORTED.search(text) or (
+            source.format is TIFF
+            and (isinstance(error, KeyError) or any(isinstance(argument, KeyError) for argument in error.args))
+        ):
             message = f"this kind of {name} is not decoded ({_shown(text)})"
             raise Unreadable(message, code="unsupported_format") from error
         if "truncated" in text.lower() or headers.ends_early(source.format, source.data):
             raise _truncated(source) from error
         raise Undecodable(f"the {name} is damaged") from error
-
-
-def _is_unknown_value(error: Exception) -> bool:
-    """Whether a tag has a value that Pillow has no name for, such as a compression; it wraps such errors in another."""
-    return isinstance(error, KeyError) or any(isinstance(argument, KeyError) for argument in error.args)
 
 
 def _shown(text: str) -> str:
@@ -274,19 +273,15 @@ def _read(source: _Source) -> _Reading:
         message = f"it has more frames than max_frames, which is {source.limits.frames:,}"
         raise Unreadable(message, hint="Raise `[pipeline] max_frames`.", code="too_many_frames")
     if source.format is HEIC:
-        return _read_heic(source)
+        heic = HeicFile(_padded(source))
+        _check_size(heic.size, source)
+        _check_memory(heic.size, HEIC.memory, source)
+        raster = heic.raster()
+        convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
+        small = reduce_to_rgb(raster, source.side, convert)
+        return _Reading(picture=small, size=raster.size, exif=exif.parse_exif(heic.info.get("exif")), info=heic.info)
     with _tolerance(source), _READERS[source.format](BytesIO(_padded(source))) as picture:
         return _read_picture(source, picture)
-
-
-def _read_heic(source: _Source) -> _Reading:
-    heic = HeicFile(_padded(source))
-    _check_size(heic.size, source)
-    _check_memory(heic.size, HEIC.memory, source)
-    raster = heic.raster()
-    convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
-    small = reduce_to_rgb(raster, source.side, convert)
-    return _Reading(picture=small, size=raster.size, exif=exif.parse_exif(heic.info.get("exif")), info=heic.info)
 
 
 def _read_picture(source: _Source, picture: ImageFile.ImageFile) -> _Reading:

@@ -27,19 +27,20 @@ def describe(tags: Image.Exif, info: Mapping[Any, Any], width: int, height: int)
     """The facts of an image, shown at this size. One hostile value does not cost the others."""
     xmp = exif.attempt(lambda: read_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp")), {})
     lat, lng = exif.attempt(lambda: _position(tags, xmp), (None, None))
+    # The first readable date; those of the camera come before those of programs.
     return Facts(
         width=width,
         height=height,
-        taken=exif.attempt(lambda: _taken(tags, xmp, info), None),
+        taken=exif.attempt(
+            lambda: next(
+                (moment for text in _dates(tags, xmp, info) if (moment := parse_date(text)) is not None), None
+            ),
+            None,
+        ),
         camera=exif.attempt(lambda: _camera(tags, xmp), None),
         lat=lat,
         lng=lng,
     )
-
-
-def _taken(tags: Image.Exif, xmp: Mapping[str, str], info: Mapping[Any, Any]) -> int | None:
-    """The first readable date; those of the camera come before those of programs."""
-    return next((moment for text in _dates(tags, xmp, info) if (moment := parse_date(text)) is not None), None)
 
 
 def _dates(tags: Image.Exif, xmp: Mapping[str, str], info: Mapping[Any, Any]) -> Iterator[str]:

@@ -19,8 +19,13 @@ def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
     if image_format is GIF:
         return _count_gif_frames(data, limit)
     if image_format is WEBP:
-        return _count_webp_frames(data, limit)
-    return _count_png_frames(data) if image_format is PNG else 1
+        place, frames = 12, 0
+        while frames <= limit and place + 8 <= len(data):
+            frames += data[place : place + 4] == b"ANMF"
+            length = int.from_bytes(data[place + 4 : place + 8], "little")
+            place += 8 + length + length % 2
+        return max(frames, 1)
+    return max(1, int.from_bytes(_png_chunks(data).get(b"acTL", b"")[:4], "big")) if image_format is PNG else 1
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
@@ -86,19 +91,6 @@ def avif_bytes_per_sample(data: bytes) -> float:
     if flags & 0x10:
         return depth
     return depth * (1 + 2 / ((2 if flags & 0x08 else 1) * (2 if flags & 0x04 else 1)))
-
-
-def _count_webp_frames(data: bytes, limit: int) -> int:
-    place, frames = 12, 0
-    while frames <= limit and place + 8 <= len(data):
-        frames += data[place : place + 4] == b"ANMF"
-        length = int.from_bytes(data[place + 4 : place + 8], "little")
-        place += 8 + length + length % 2
-    return max(frames, 1)
-
-
-def _count_png_frames(data: bytes) -> int:
-    return max(1, int.from_bytes(_png_chunks(data).get(b"acTL", b"")[:4], "big"))
 
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:

@@ -68,7 +68,13 @@ def read_structure(data: bytes) -> JpegStructure:
         if marker in _FRAMES and not found.frame:
             _read_frame(found, marker, data[place + 2 : end])
         elif marker == _START_OF_SCAN:
-            _read_scan(found, data, place, end)
+            following = _NEXT_MARKER.search(data, end)
+            scan_end = following.start() if following else len(data)
+            if not found.scans:
+                found.first_scan_end = scan_end
+                found.interleaved = data[place + 2 : place + 3] == bytes([len(found.layers)])
+            found.scans += 1
+            found.last_scan_end = scan_end
         place = end
     return found
 
@@ -90,13 +96,3 @@ def _read_frame(found: JpegStructure, marker: int, body: bytes) -> None:
     found.size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
     factors = body[7 : 6 + 3 * body[5] : 3]
     found.layers = [(max(1, factor >> 4), max(1, factor & 15)) for factor in factors]
-
-
-def _read_scan(found: JpegStructure, data: bytes, place: int, end: int) -> None:
-    following = _NEXT_MARKER.search(data, end)
-    scan_end = following.start() if following else len(data)
-    if not found.scans:
-        found.first_scan_end = scan_end
-        found.interleaved = data[place + 2 : place + 3] == bytes([len(found.layers)])
-    found.scans += 1
-    found.last_scan_end = scan_end

@@ -43,7 +43,14 @@ def restrict_access(readable: Iterable[str]) -> int:
     if not version:
         return 0
     try:
-        ruleset = _create_ruleset(version)
+        # A ruleset that handles, and so forbids, all that this version knows.
+        fields = [(1 << _FILE_RIGHTS[min(version, max(_FILE_RIGHTS))]) - 1]
+        if version >= _FIRST_WITH_NETWORK:
+            fields.append(_TCP_BIND | _TCP_CONNECT)
+        if version >= _FIRST_WITH_SCOPES:
+            fields.append(_ABSTRACT_SOCKETS | _SIGNALS)
+        attributes = struct.pack(f"={len(fields)}Q", *fields)
+        ruleset = system_call(_CREATE_RULESET, ctypes.c_char_p(attributes), len(attributes), 0)
         try:
             for path in readable:
                 _allow_reading(ruleset, path)
@@ -53,17 +60,6 @@ def restrict_access(readable: Iterable[str]) -> int:
     except OSError:
         return 0
     return version
-
-
-def _create_ruleset(version: int) -> int:
-    """A ruleset that handles, and so forbids, all that this version knows."""
-    fields = [(1 << _FILE_RIGHTS[min(version, max(_FILE_RIGHTS))]) - 1]
-    if version >= _FIRST_WITH_NETWORK:
-        fields.append(_TCP_BIND | _TCP_CONNECT)
-    if version >= _FIRST_WITH_SCOPES:
-        fields.append(_ABSTRACT_SOCKETS | _SIGNALS)
-    attributes = struct.pack(f"={len(fields)}Q", *fields)
-    return system_call(_CREATE_RULESET, ctypes.c_char_p(attributes), len(attributes), 0)
 
 
 def _allow_reading(ruleset: int, path: str) -> None:
