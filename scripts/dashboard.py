@@ -142,6 +142,11 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "CPU of the main process", ((rate("process_cpu_seconds_total", "instance"), "{{instance}}"),), "percentunit"
         ),
+        Panel(
+            "Confinement of workers",
+            ((f"imgtag_worker_confinement{{{CHOSEN}}}", "{{instance}}: {{feature}}"),),
+            about="1 where the kernel grants a protection, 0 where it lacks it.",
+        ),
         Panel("Memory of the main process", ((f"process_resident_memory_bytes{{{CHOSEN}}}", "{{instance}}"),), "bytes"),
         Panel(
             "Images per second of worker time",

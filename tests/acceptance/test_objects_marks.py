@@ -183,7 +183,7 @@ def test_a_wrong_endpoint_empties_no_index(watched, photographs, elsewhere, hear
         wait_until(lambda: {"plain", "versioned"} <= held_back(watched), 20, lambda: str(held_back(watched)))
         said = watched.site.run("doctor", code=1)
         assert before == watched.bodies()
-    assert "objects of plain, and the store shows none" in said
+    assert "objects of plain, but the store shows none" in said
     assert "FAIL  bucket versioned" in said
 
 

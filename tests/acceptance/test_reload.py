@@ -49,7 +49,7 @@ def test_a_new_configuration_is_taken_without_a_restart(site, photographs):
     [
         ("[labels]\ntop_kk = 3", "labels.top_kk: unknown setting; did you mean `top_k`?"),
         ("no toml", "not valid TOML"),
-        ('[classifier.tflite]\nmodel = "/no/such.tflite"', "cannot be read"),
+        ('[classifier.tflite]\nmodel = "/no/such.tflite"', "cannot read the model"),
         ('[[rules]]\nbucket = "pictures"\nmodel = "birds"', "there is no model 'birds'"),
     ],
     ids=["unknown key", "no toml", "no model", "unknown model"],

@@ -24,7 +24,8 @@ async def test_resync_first(make_nats, make, subject, caplog):
         messages = [check.message async for check in source.checks()]
 
     assert not source.features.parks
-    assert "is lost" in caplog.text
+    (warning,) = (record for record in caplog.records if record.message == "core_nats_in_use")
+    assert "is lost" in warning.reason
     assert any("is lost" in message for message in messages)
 
 

@@ -10,7 +10,7 @@ import anyio
 
 BEAT = 0.002  # seconds between two turns of the loop
 LOOK = 0.004  # seconds between two looks from a thread
-MAX_STILL = 20
+MAX_STILL = 50
 """Looks without a turn in between. Counted instead of measured in seconds: on a busy machine both threads are slow."""
 
 
