@@ -8,7 +8,7 @@ import anyio
 import psutil
 import pytest
 
-from imgtag.errors import ModelError, Unavailable
+from imgtag.errors import ModelError, PluginError, Unavailable
 from imgtag.models.spec import ModelSpec
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
@@ -180,7 +180,7 @@ async def test_the_old_workers_end_when_nobody_uses_them() -> None:
     [
         ({"": BROKEN}, ModelError),
         ({"": TWO, "birds": BROKEN}, ModelError),
-        ({"": ModelSpec(entry="misdeeds_nowhere:SPEC")}, ModelError),
+        ({"": ModelSpec(entry="misdeeds_nowhere:SPEC")}, PluginError),
     ],
 )
 async def test_where_one_cannot_be_used_the_old_ones_stay(orders: Mapping[str, ModelSpec], error: type) -> None:
