@@ -140,10 +140,9 @@ def _ref(record: Mapping[str, Any], s3: Mapping[str, Any], raw_name: Any) -> Obj
         key = raw_name.removeprefix(f"{bucket}/")
     elif record.get("eventSource") != RAW and not str(s3.get("configurationId")).endswith("-global"):
         key = _decode_key(key)
-    if not 0 < _size(bucket) <= MAX_BUCKET or "/" in bucket:
-        raise EventError(f"{bucket[:80]!r} is not a bucket name")
-    if not 0 < _size(key) <= MAX_KEY:
-        raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {_size(key)}: {key[:80]!r}")
+    require_bucket(bucket)
+    if not 0 < size(key) <= MAX_KEY:
+        raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {size(key)}: {key[:80]!r}")
     return ObjectRef(bucket, key)
 
 
@@ -154,7 +153,14 @@ def _decode_key(key: str) -> str:
         raise EventError(f"the key is not UTF-8: {key[:80]!r}") from None
 
 
-def _size(text: str) -> int:
+def require_bucket(name: str) -> None:
+    """Raise EventError for what no store calls a bucket."""
+    if not 0 < size(name) <= MAX_BUCKET or "/" in name:
+        raise EventError(f"{name[:80]!r} is not a bucket name")
+
+
+def size(text: str) -> int:
+    """Bytes of UTF-8. Raises EventError for half of a character, which would end whatever encodes it later."""
     try:
         return len(text.encode())
     except UnicodeEncodeError:
