@@ -394,6 +394,12 @@ def test_the_schema_refuses(case, bad, said):
         ("model-claim", "model.claim.path=", "the path of the model in it"),
         ("model-claim", "config.classifier.tflite.model=bundled", "keep one of the two"),
         ("s3", "env[0].name=IMGTAG_STORE__S3__SECRET_KEY,env[0].value=x", "use valueFrom.secretKeyRef"),
+        ("s3", "config.site.name=2024", "config.site.name is 2024, which YAML reads as a number: put it in quotes"),
+        ("s3", "config.store.s3.access_key=123456789", "config.store.s3.access_key is 1.23456789e+08"),
+        ("s3", "config.store.s3.region=false", "which YAML reads as a boolean: put it in quotes"),
+        ("s3", "config.rules[0].bucket=2024", "config.rules[0].bucket is 2024"),
+        ("s3", "fullnameOverride=1abc", "cannot be the name of a Service"),
+        ("s3", "fullnameOverride=my.release", "Set fullnameOverride"),
     ],
 )
 def test_what_does_not_go_together_is_refused(case, bad, said):

@@ -78,6 +78,10 @@
 {{- fail "\n\nconfig.rules is missing, and imgtag never touches a bucket that no rule names. Write config.rules: [{bucket: NAME}] for each bucket to label." }}
 {{- end }}
 {{- include "imgtag.validate.secrets" . }}
+{{- include "imgtag.validate.texts" . }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "imgtag.fullname" .)) }}
+{{- fail (printf "\n\nThe name %q cannot be the name of a Service: it must begin with a lower-case letter and contain only letters, digits and dashes. Set fullnameOverride." (include "imgtag.fullname" .)) }}
+{{- end }}
 {{- $listen := (include "imgtag.config" . | fromJson).ops.listen | toString }}
 {{- if or (not (regexMatch ":[0-9]+$" $listen)) (hasPrefix "127." $listen) (hasPrefix "localhost:" $listen) (hasPrefix "[::1]:" $listen) }}
 {{- fail (printf "\n\nconfig.ops.listen is %q, where the kubelet's probes cannot reach it: remove it, or use an address of the pod such as 0.0.0.0:9464 or [::]:9464." $listen) }}
@@ -127,6 +131,25 @@
 {{- range .Values.prometheusRule.without }}
 {{- if not (has . (include "imgtag.alertNames" $ | fromJsonArray)) }}
 {{- fail (printf "\n\nprometheusRule.without names %q, but there is no such alert. The alerts are %s." . (include "imgtag.alertNames" $ | fromJsonArray | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* YAML reads 2024, 0123 and no as numbers and booleans, which change on their way into the configuration. */}}
+{{- define "imgtag.validate.texts" -}}
+{{- $texts := list "site.name" "store.s3.endpoint" "store.s3.access_key" "store.s3.region" "source.nats.url" "source.nats.subject" "source.nats.stream" "source.nats.durable" "source.nats.user" "indexer.meilisearch.url" "indexer.meilisearch.index" "labels.prefix" "classifier.tflite.model" }}
+{{- range $path := $texts }}
+{{- $here := include "imgtag.given" $ | fromJson }}
+{{- range splitList "." $path }}
+{{- $here = ternary (get (ternary $here dict (kindIs "map" $here)) .) "" (kindIs "map" $here) }}
+{{- end }}
+{{- if or (kindIs "float64" $here) (kindIs "bool" $here) }}
+{{- fail (printf "\n\nconfig.%s is %v, which YAML reads as a %s: put it in quotes." $path $here (ternary "boolean" "number" (kindIs "bool" $here))) }}
+{{- end }}
+{{- end }}
+{{- range $index, $rule := (include "imgtag.given" $ | fromJson).rules }}
+{{- if not (kindIs "string" (get $rule "bucket")) }}
+{{- fail (printf "\n\nconfig.rules[%d].bucket is %v, which YAML does not read as a text: put it in quotes." $index (get $rule "bucket")) }}
 {{- end }}
 {{- end }}
 {{- end }}
