@@ -63,11 +63,13 @@ def configured(folder: Path, servers, port: int) -> tuple[str, ...]:
         'secret_key_file = "secret_key"\n'
         f'[source.nats]\nurl = "{nats.url}"\n[indexer.meilisearch]\nurl = "{meilisearch.url}"\n'
         f'api_key_file = "meilisearch_key"\n[ops]\nlisten = "127.0.0.1:{port}"\n[pipeline]\nworkers = 1\n'
-        '[[rules]]\nbucket = "photos"\n'
+        '[labels]\nmark_key_file = "mark_key"\n[[rules]]\nbucket = "photos"\n'
     )
+    (folder / "mark_key").write_text("every container of the site has this one")
     (folder / "secret_key").write_text(minio.secret_key)
     (folder / "meilisearch_key").write_text(KEY)
     names = {"imgtag.toml": "/etc/imgtag", "secret_key": "/run/secrets", "meilisearch_key": "/run/secrets"}
+    names["mark_key"] = "/run/secrets"  # what setup would create goes with its container
     for name in names:
         (folder / name).chmod(0o644)
     return tuple(part for name, to in names.items() for part in ("--volume", f"{folder / name}:{to}/{name}:ro"))

@@ -485,7 +485,7 @@ def untouched(machine: Machine) -> None:
     assert 78 == done.returncode
     assert "no store is configured" in done.stderr
     assert "" == machine.run("systemd-analyze", "verify", "imgtag.service", "imgtag@east.service")
-    assert "imgtag-run - Label what" in machine.run("man", "imgtag-run").replace("‐", "-").replace("  ", " ")
+    assert "imgtag-run - Label new images" in machine.run("man", "imgtag-run").replace("‐", "-").replace("  ", " ")
 
 
 def use(machine: Machine) -> None:

@@ -25,8 +25,8 @@ async def test_resync_first(make_nats, make, subject, caplog):
 
     assert not source.features.parks
     (warning,) = (record for record in caplog.records if record.message == "core_nats_in_use")
-    assert "is lost" in warning.reason
-    assert any("is lost" in message for message in messages)
+    assert "loses what is published" in warning.reason
+    assert any("loses what is published" in message for message in messages)
 
 
 async def test_resync_behind_a_gap(make_nats, make):

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 
 BEAT = 0.002  # seconds between two turns of the loop
 LOOK = 0.004  # seconds between two looks from a thread
@@ -27,7 +28,7 @@ class Pulse:
     async def __aenter__(self) -> Self:
         self._group = await anyio.create_task_group().__aenter__()
         self._group.start_soon(self._beat)
-        self._watch.start()
+        await anyio.to_thread.run_sync(self._watch.start)  # both wait for the thread, which a test must not
         return self
 
     async def __aexit__(
@@ -36,7 +37,7 @@ class Pulse:
         self._stop.set()
         self._group.cancel_scope.cancel()
         await self._group.__aexit__(kind, error, trace)
-        self._watch.join()
+        await anyio.to_thread.run_sync(self._watch.join)
 
     async def _beat(self) -> None:
         while True:
