@@ -77,23 +77,20 @@ class Annotator:
         features = self.store.features
         if policy.settle:
             await anyio.sleep(policy.settle)
-        kept = policy.codec.kept(entries)
         if policy.strategy == "none":
-            return Annotated(state=state, entries=kept)
+            return Annotated(state=state, entries=policy.codec.kept(entries))
         try:
             if state.readonly:
                 raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
             if policy.strategy == "tags":
+                readable = policy.codec.kept(entries)
                 # Labels become tags; the metadata stay as they are, so their limit does not matter.
-                change, readable = (
-                    Rewrite(
-                        state=state,
-                        metadata=state.metadata,
-                        strategy="tags",
-                        labels=policy.codec.label_tags(kept),
-                        label_prefix=policy.codec.prefix,
-                    ),
-                    kept,
+                change = Rewrite(
+                    state=state,
+                    metadata=state.metadata,
+                    strategy="tags",
+                    labels=policy.codec.label_tags(readable),
+                    label_prefix=policy.codec.prefix,
                 )
             else:
                 limit, overhead = features.metadata_limit, features.metadata_overhead
@@ -105,6 +102,6 @@ class Annotator:
             written = await self.store.rewrite(change)
         except WriteRefused as error:
             self.metrics.writes_refused.labels(error.code).inc()
-            return Annotated(state=state, entries=kept, problem=Problem.of(error))
+            return Annotated(state=state, entries=policy.codec.kept(entries), problem=Problem.of(error))
         self.metrics.writes.inc()
         return Annotated(state=written, entries=readable, written=True)
