@@ -68,9 +68,8 @@ class MemoryBroker:
             if self.finished and not self._messages:
                 return None
             news = self._news
-            with anyio.move_on_after(
-                max(0.0, min((message.due for message in self._messages), default=float("inf")) - time.monotonic())
-            ):
+            next_due = min((waiting.due for waiting in self._messages), default=float("inf"))
+            with anyio.move_on_after(max(0.0, next_due - time.monotonic())):
                 await news.wait()
         message.attempt += 1
         message.holder = holder

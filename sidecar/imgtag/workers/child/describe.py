@@ -28,15 +28,11 @@ def describe(tags: Image.Exif, info: Mapping[Any, Any], width: int, height: int)
     xmp = exif.attempt(lambda: read_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp")), {})
     lat, lng = exif.attempt(lambda: _position(tags, xmp), (None, None))
     # The first readable date; those of the camera come before those of programs.
+    moments = (parse_date(text) for text in _dates(tags, xmp, info))
     return Facts(
         width=width,
         height=height,
-        taken=exif.attempt(
-            lambda: next(
-                (moment for text in _dates(tags, xmp, info) if (moment := parse_date(text)) is not None), None
-            ),
-            None,
-        ),
+        taken=exif.attempt(lambda: next((moment for moment in moments if moment is not None), None), None),
         camera=exif.attempt(lambda: _camera(tags, xmp), None),
         lat=lat,
         lng=lng,
