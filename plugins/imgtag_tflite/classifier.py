@@ -14,8 +14,6 @@ from imgtag_tflite.runtime import map_failures
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from imgtag.plugin.image import Image
     from imgtag_tflite.settings import TFLiteSettings
 
@@ -38,34 +36,28 @@ class TFLiteClassifier:
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
         """Return the scores of each image, in their order. Raises ModelError when the model itself fails."""
-        limit = MAX_BATCH if self._model.image.dynamic else 1
+        model, interpreter = self._model, self._model.interpreter
+        limit = MAX_BATCH if model.image.dynamic else 1
         scores: list[Scores] = []
         for start in range(0, len(images), limit):
             part = images[start : start + limit]
-            pixels = np.stack([image.fit(self.info.size, crop=self._model.crop) for image in part])
+            pixels = np.stack([image.fit(self.info.size, crop=model.crop) for image in part])
             with map_failures(f"{self.info.id} failed on a picture", _HINT):
-                self._infer(pixels)
-                scores += self._scores()
+                if len(pixels) != self._batch:
+                    interpreter.resize_tensor_input(model.image.index, pixels.shape)
+                    interpreter.allocate_tensors()
+                    self._batch = len(pixels)
+                interpreter.set_tensor(model.image.index, model.image.encode(pixels))
+                interpreter.invoke()
+                classes = model.classes.probabilities(interpreter.get_tensor(model.classes.index))
+                probabilities = apply_temperature(classes, self.info.temperature)
+                if model.embedding is None:
+                    scores += [Scores(probabilities=row) for row in probabilities]
+                    continue
+                embeddings = model.embedding.decode(interpreter.get_tensor(model.embedding.index))
+                matrix = model.projection
+                scores += [
+                    Scores(probabilities=row, embedding=values, vector=None if matrix is None else values @ matrix)
+                    for row, values in zip(probabilities, embeddings, strict=True)
+                ]
         return scores
-
-    def _infer(self, pixels: NDArray[np.uint8]) -> None:
-        image, interpreter = self._model.image, self._model.interpreter
-        if len(pixels) != self._batch:
-            interpreter.resize_tensor_input(image.index, pixels.shape)
-            interpreter.allocate_tensors()
-            self._batch = len(pixels)
-        interpreter.set_tensor(image.index, image.encode(pixels))
-        interpreter.invoke()
-
-    def _scores(self) -> list[Scores]:
-        classes, embedding = self._model.classes, self._model.embedding
-        read = self._model.interpreter.get_tensor
-        probabilities = apply_temperature(classes.probabilities(read(classes.index)), self.info.temperature)
-        if embedding is None:
-            return [Scores(probabilities=row) for row in probabilities]
-        embeddings = embedding.decode(read(embedding.index))
-        matrix = self._model.projection
-        return [
-            Scores(probabilities=row, embedding=values, vector=None if matrix is None else values @ matrix)
-            for row, values in zip(probabilities, embeddings, strict=True)
-        ]

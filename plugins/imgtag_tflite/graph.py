@@ -21,6 +21,7 @@ LAYERS = frozenset({3, 9})  # CONV_2D, FULLY_CONNECTED
 ABSENT = -1  # instead of a tensor: an optional input that is not given
 METADATA_IDENTIFIER = b"M001"
 NORMALIZATION_OPTIONS = 1  # of the union ProcessUnitOptions
+MAX_LICENCE_NAME = 100  # characters; anything longer is the text of the licence
 LABEL_FILES = frozenset({2, 3})  # TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS
 
 
@@ -42,7 +43,10 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What we use of it; empty where absent. `mean` and `std` are in pixel values, one number or one per channel."""
+    """What we use of it; empty where absent.
+
+    `licence` is a name, never the text of one; `mean` and `std` are in pixel values, one number or one per channel.
+    """
 
     licence: str = ""
     mean: tuple[float, ...] = ()
@@ -62,18 +66,25 @@ def read_graph(content: bytes) -> Graph:
     model = Table.root(content)
     codes = [max(code.number(0, "b"), code.number(3, "i")) for code in model.tables(1)]
     names = [code.text(1) for code in model.tables(1)]
-    buffers = _buffers(model)
+    buffers = model.tables(4)
+    for buffer in buffers:
+        # Weights beyond 2 GB lie outside the table: offset and size instead of a vector.
+        if buffer.length(0) == 0 and buffer.number(1, "Q") + buffer.number(2, "Q") > len(content):
+            raise Malformed("a buffer lies outside the file")
     graphs = [(subgraph, _operators(subgraph, codes, len(buffers))) for subgraph in model.tables(2)]
     if not graphs:
         raise Malformed("it holds no graph")
     main, operators = graphs[0]
     outputs = main.numbers(2, "i")
+    signatures = [signature for signature in model.tables(7) if signature.number(4, "I") == 0]  # of the main graph
+    entries = signatures[0].tables(1) if signatures else ()
+    metadata = [entry.number(1, "I") for entry in model.tables(6) if entry.text(0) == "TFLITE_METADATA"]
     return Graph(
-        outputs=_signature(model),
+        outputs={entry.number(1, "I"): entry.text(0) for entry in entries},
         probable=frozenset(output for output in outputs if _maker(operators, output) in PROBABILITIES),
         layers={output: tuple(_layers(operators, output)) for output in outputs},
         custom=tuple(name for name, code in zip(names, codes, strict=True) if code == CUSTOM or name),
-        metadata=_metadata_buffer(model, buffers),
+        metadata=buffers[metadata[0]].content(0) if metadata and metadata[0] < len(buffers) else b"",
     )
 
 
@@ -88,7 +99,10 @@ def read_metadata(buffer: bytes) -> Metadata:
     mean, std = _normalisation(inputs[0]) if inputs else ((), ())
     files = [file for owner in outputs for file in owner.tables(6)]
     names = tuple(file.text(0) for file in files if file.number(2, "b") in LABEL_FILES)
-    return Metadata(licence=model.text(5), mean=mean, std=std, label_files=names)
+    licence = " ".join(model.text(5).partition("\n")[0].split())
+    if len(licence) > MAX_LICENCE_NAME:
+        licence = ""
+    return Metadata(licence=licence, mean=mean, std=std, label_files=names)
 
 
 def _normalisation(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -99,21 +113,18 @@ def _normalisation(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]
     return (), ()
 
 
-def _buffers(model: Table) -> Sequence[Table]:
-    buffers = model.tables(4)
-    for buffer in buffers:
-        if buffer.length(0) == 0 and buffer.number(1, "Q") + buffer.number(2, "Q") > len(model.data):
-            raise Malformed("a buffer lies outside the file")
-    return buffers
-
-
 def _operators(subgraph: Table, codes: Sequence[int], buffers: int) -> list[_Operator]:
     tensors = subgraph.tables(0)
     if any(tensor.number(2, "I") >= buffers for tensor in tensors):
         raise Malformed("a tensor has no buffer")
     ends = (*subgraph.numbers(1, "i"), *subgraph.numbers(2, "i"))
-    operators = list(_operations(subgraph, codes))
-    for operator in operators:
+    operators = []
+    for table in subgraph.tables(3):
+        number = table.number(0, "I")
+        if number >= len(codes):
+            raise Malformed("an operation is not in the table of operations")
+        operator = _Operator(codes[number], table.numbers(1, "i"), table.numbers(2, "i"))
+        operators.append(operator)
         # Whether an input must be given: runtimes trust this, and crash. Only recurrent cells have more than three.
         inputs = [
             index
@@ -124,20 +135,6 @@ def _operators(subgraph: Table, codes: Sequence[int], buffers: int) -> list[_Ope
     if any(not 0 <= index < len(tensors) for index in ends):
         raise Malformed("an operation uses a tensor that does not exist")
     return operators
-
-
-def _operations(subgraph: Table, codes: Sequence[int]) -> Iterator[_Operator]:
-    for operator in subgraph.tables(3):
-        number = operator.number(0, "I")
-        if number >= len(codes):
-            raise Malformed("an operation is not in the table of operations")
-        yield _Operator(codes[number], operator.numbers(1, "i"), operator.numbers(2, "i"))
-
-
-def _signature(model: Table) -> dict[int, str]:
-    signatures = [signature for signature in model.tables(7) if signature.number(4, "I") == 0]
-    entries = signatures[0].tables(1) if signatures else ()
-    return {entry.number(1, "I"): entry.text(0) for entry in entries}
 
 
 def _layers(operators: Sequence[_Operator], tensor: int) -> Iterator[int]:
@@ -164,8 +161,3 @@ def _origin(operators: Sequence[_Operator], tensor: int) -> int:
             return tensor
         tensor = maker.inputs[0]
     return tensor
-
-
-def _metadata_buffer(model: Table, buffers: Sequence[Table]) -> bytes:
-    entries = [entry.number(1, "I") for entry in model.tables(6) if entry.text(0) == "TFLITE_METADATA"]
-    return buffers[entries[0]].content(0) if entries and entries[0] < len(buffers) else b""

@@ -92,9 +92,18 @@ def _make_unique(names: Sequence[str]) -> list[str]:
 
 
 def _split_lines(content: bytes, origin: str) -> list[Line]:
-    lines = [
-        (number, _decode(raw, f"{origin}, line {number}")) for number, raw in enumerate(content.splitlines(), start=1)
-    ]
+    lines: list[Line] = []
+    for number, raw in enumerate(content.splitlines(), start=1):
+        place = f"{origin}, line {number}"
+        try:
+            text = " ".join(raw.decode("utf-8-sig").split())
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{place} is not UTF-8", hint="Save the label file as UTF-8.") from error
+        if not text.isprintable():
+            raise ModelError(f"{place} has control characters", hint="Is it a text file with one class per line?")
+        if len(text) > MAX_LINE:
+            raise ModelError(f"{place} is longer than {MAX_LINE} characters", hint="Write one class per line.")
+        lines.append((number, text))
     while lines and not lines[-1][1]:
         lines.pop()
     if not lines:
@@ -104,18 +113,6 @@ def _split_lines(content: bytes, origin: str) -> list[Line]:
             hint = "Each line is a class, counted from the top: fill the line, or delete it if it is not a class."
             raise ModelError(f"{origin}, line {number} is empty", hint=hint)
     return lines
-
-
-def _decode(raw: bytes, place: str) -> str:
-    try:
-        line = " ".join(raw.decode("utf-8-sig").split())
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{place} is not UTF-8", hint="Save the label file as UTF-8.") from error
-    if not line.isprintable():
-        raise ModelError(f"{place} has control characters", hint="Is it a text file with one class per line?")
-    if len(line) > MAX_LINE:
-        raise ModelError(f"{place} is longer than {MAX_LINE} characters", hint="Write one class per line.")
-    return line
 
 
 def _sort_by_id(lines: list[Line], origin: str) -> list[Line]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from imgtag_tflite.source import ModelSource
 
 DEFAULT_CROP = 0.875  # what models for ImageNet were tested with
-MAX_LICENCE_NAME = 100  # characters; anything longer is the text of the licence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ def load_model(settings: TFLiteSettings) -> Model:
         size=image.size,
         embedding=embedding.length if embedding else 0,
         projection=projection.NAME if matrix is not None else "",
-        licence=source.manifest.licence or _licence(file),
+        licence=source.manifest.licence or file.metadata.licence or None,
         variant=_variant(preparation, identities if source.labels else (), source.manifest.output),
         temperature=source.manifest.temperature or 1.0,
         taxonomy=read_taxonomy(source.taxonomy) if source.taxonomy else Taxonomy(),
@@ -127,21 +126,17 @@ def _prepare(file: ModelFile, manifest: InputManifest) -> _Preparation:
     """The manifest decides, then the model file."""
     mean, std, crop = _channels(manifest.mean), _channels(manifest.std), manifest.crop or DEFAULT_CROP
     deviations = (mean, std, *([crop] if crop != DEFAULT_CROP else ()))
-    return _Preparation(
-        normalisation=_normalise(file, mean or file.metadata.mean, std or file.metadata.std),
-        crop=crop,
-        deviations=deviations if any(deviations) else (),
-    )
-
-
-def _normalise(file: ModelFile, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalisation | None:
-    if not mean and not std:
-        return None
+    mean, std = mean or file.metadata.mean, std or file.metadata.std
     try:
-        return Normalisation.of(mean, std)
+        normalisation = Normalisation.of(mean, std) if mean or std else None
     except ValueError as error:
         hint = "Set `mean` and `std` under [input] of the model's manifest: one number, or three for R, G, B."
         raise ModelError(f"{file.path}: {error}", hint=hint) from error
+    return _Preparation(
+        normalisation=normalisation,
+        crop=crop,
+        deviations=deviations if any(deviations) else (),
+    )
 
 
 def _variant(preparation: _Preparation, identities: tuple[str, ...], output: OutputManifest) -> str:
@@ -156,8 +151,3 @@ def _channels(value: float | tuple[float, float, float] | None) -> tuple[float, 
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)
-
-
-def _licence(file: ModelFile) -> str | None:
-    name = " ".join(file.metadata.licence.partition("\n")[0].split())
-    return name if 0 < len(name) <= MAX_LICENCE_NAME else None

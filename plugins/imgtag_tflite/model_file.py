@@ -64,7 +64,14 @@ def read_model_file(path: Path, *, expected: str | None = None) -> ModelFile:
     Raises ModelError where it is absent, too large, damaged, not a TensorFlow Lite model, not the file with the
     `expected` SHA-256, or needs custom operations.
     """
-    content = _read_content(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            hint = "Use a smaller model; image classifiers have 2 to 350 MB."
+            raise ModelError(f"{path} has more than {MAX_BYTES >> 20} MB", hint=hint)
+        content = path.read_bytes()
+    except OSError as error:
+        hint = 'Check `model` in [classifier.tflite]: "bundled", or the path of a .tflite file that imgtag can read.'
+        raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error
     digest = hashlib.sha256(content).hexdigest()
     if expected not in {None, digest}:
         hint = "Copy or add the model again; for the bundled one, reinstall imgtag-sidecar."
@@ -84,14 +91,3 @@ def read_model_file(path: Path, *, expected: str | None = None) -> ModelFile:
         hint = "Convert the model with built-in operations only: no Flex, no post-processing operation."
         raise ModelError(f"{path} needs custom operations: {', '.join(graph.custom)}", hint=hint)
     return ModelFile(path=path, content=content, digest=digest, graph=graph, metadata=metadata)
-
-
-def _read_content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            hint = "Use a smaller model; image classifiers have 2 to 350 MB."
-            raise ModelError(f"{path} has more than {MAX_BYTES >> 20} MB", hint=hint)
-        return path.read_bytes()
-    except OSError as error:
-        hint = 'Check `model` in [classifier.tflite]: "bundled", or the path of a .tflite file that imgtag can read.'
-        raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error

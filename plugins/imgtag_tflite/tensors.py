@@ -89,7 +89,9 @@ class Input:
         """Recognise the image among a model's inputs. Raises NoClassifier."""
         if len(inputs) != 1 or not _is_image(inputs[0]):
             seen = f"its inputs are {describe_tensors(inputs) or 'none'}"
-            raise NoClassifier(seen, hint=_FREE_SIZE if len(inputs) == 1 and _has_free_size(inputs[0]) else None)
+            shape = inputs[0]["shape_signature"] if len(inputs) == 1 else ()
+            is_free = len(shape) == 4 and min(shape[1:3]) < 0
+            raise NoClassifier(seen, hint=_FREE_SIZE if is_free else None)
         tensor = inputs[0]
         batch, height, width, _ = (int(size) for size in tensor["shape_signature"])
         scale, zero = tensor["quantization"]
@@ -156,7 +158,9 @@ class Output:
     def probabilities(self, stored: NDArray[Any]) -> Floats:
         """Return probabilities, float32 [n, length], each 0 to 1: logits go through softmax, or sigmoid where alone."""
         values = self.decode(stored)
-        if self.probable or _are_probabilities(values):
+        in_range = values.min() >= 0.0 and values.max() <= 1.0
+        add_up = self.length == 1 or np.allclose(values.sum(axis=-1), 1.0, atol=TOLERANCE)
+        if self.probable or (in_range and add_up):
             return np.clip(values, 0.0, 1.0)
         return sigmoid(values) if self.length == 1 else softmax(values)
 
@@ -180,16 +184,14 @@ def select_outputs(
         seen = f"it has no labels, and its outputs are {describe_tensors(outputs, names)}"
         raise NoClassifier(seen, hint="Name a label file with `labels` in the model's manifest: one class per line.")
     others = [tensor for tensor in vectors if tensor["index"] != best["index"]]
-    embedding = _find_output(others, names, manifest.embedding, outputs) or _find_embedding(others, names)
+    embedding = _find_output(others, names, manifest.embedding, outputs)
+    if embedding is None:
+        features = [tensor for tensor in others if _name_of(tensor, names) in EMBEDDINGS] or others
+        embedding = features[0] if len(features) == 1 and _length(features[0]) >= MIN_EMBEDDING else None
     return (
         Output.of(best, probable=best["index"] in graph.probable),
         None if embedding is None else Output.of(embedding, probable=False),
     )
-
-
-def _find_embedding(others: Sequence[Details], names: Mapping[int, str]) -> Details | None:
-    features = [tensor for tensor in others if _name_of(tensor, names) in EMBEDDINGS] or others
-    return features[0] if len(features) == 1 and _length(features[0]) >= MIN_EMBEDDING else None
 
 
 def _find_output(
@@ -218,11 +220,6 @@ def sigmoid(values: Floats) -> Floats:
     return result
 
 
-def _are_probabilities(values: Floats) -> bool:
-    inside = bool(values.min() >= 0.0 and values.max() <= 1.0)
-    return inside and (values.shape[-1] == 1 or bool(np.allclose(values.sum(axis=-1), 1.0, atol=TOLERANCE)))
-
-
 def _find_classes(vectors: Sequence[Details], names: Mapping[int, str], classes: int) -> Details | None:
     candidates = [tensor for tensor in vectors if _name_of(tensor, names) not in EMBEDDINGS]
     preferences = (
@@ -248,11 +245,6 @@ def _is_image(tensor: Details) -> bool:
         and shape[3] == 3
         and np.dtype(tensor["dtype"]) in (np.float32, np.uint8, np.int8)
     )
-
-
-def _has_free_size(tensor: Details) -> bool:
-    shape = [int(size) for size in tensor["shape_signature"]]
-    return len(shape) == 4 and min(shape[1:3]) < 0
 
 
 def _is_vector(tensor: Details) -> bool:
