@@ -34,15 +34,14 @@ def read_grants(client: Client, state: ObjectState) -> dict[str, str]:
 def grant_headers(policy: xml.Element) -> dict[str, str]:
     """``AccessControlPolicy`` as headers; empty where only the owner has access, which every write grants anyway."""
     owner = ("id", xml.text(policy, "Owner/ID"))
-    grants = [(xml.text(grant, "Permission"), _grantee(grant)) for grant in policy.iter("Grant")]
+    grants = []
+    for grant in policy.iter("Grant"):
+        group = xml.text(grant, "Grantee/URI")
+        grantee = ("uri", group) if group else ("id", xml.text(grant, "Grantee/ID"))
+        grants.append((xml.text(grant, "Permission"), grantee))
     if all(grant == ("FULL_CONTROL", owner) for grant in grants):
         return {}
     headers: defaultdict[str, list[str]] = defaultdict(list)
     for permission, (kind, name) in grants:
         headers[f"x-amz-grant-{permission.lower().replace('_', '-')}"].append(f'{kind}="{name}"')
     return {name: ", ".join(values) for name, values in headers.items()}
-
-
-def _grantee(grant: xml.Element) -> tuple[str, str]:
-    group = xml.text(grant, "Grantee/URI")
-    return ("uri", group) if group else ("id", xml.text(grant, "Grantee/ID"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,7 +124,7 @@ class Client:
         end = time.monotonic() + self._settings.deadline
         try:
             raw = self._request(method, self._url(bucket, key, query or {}), dict(headers or {}), body, end)
-            data = b"".join(_read_chunks(raw, end))
+            data = b"".join(_bound_time(raw.stream(_CHUNK, decode_content=False), end))
             raw.release_conn()
             response = Response(status=raw.status, headers=raw.headers, data=data)
             # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
@@ -146,10 +146,10 @@ class Client:
         try:
             raw = self._request("GET", self._url(bucket, key, query), dict(headers), b"", end)
             try:
+                chunks = _bound_time(raw.stream(_CHUNK, decode_content=False), end)
                 if raw.status >= 300:
-                    data = b"".join(_read_chunks(raw, end))
-                    raise _parse_error(Response(status=raw.status, headers=raw.headers, data=data))
-                yield raw.headers, _read_chunks(raw, end)
+                    raise _parse_error(Response(status=raw.status, headers=raw.headers, data=b"".join(chunks)))
+                yield raw.headers, chunks
             finally:
                 raw.close()  # returns to the pool where all was read, else cuts the connection: never waits
         except (HTTPError, OSError) as error:
@@ -161,32 +161,18 @@ class Client:
     def _request(
         self, method: str, url: SplitResult, headers: dict[str, str], body: bytes, end: float
     ) -> urllib3.BaseHTTPResponse:
+        """Sign a request and send it; the response's body is still to be read."""
         headers |= {"Host": url.netloc, "User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
         if body or method in {"PUT", "POST"}:
             headers["Content-Length"] = str(len(body))
             headers["Content-MD5"] = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-        self._sign(method, url, headers, body)
-        # http.client sends text as Latin-1, but the signature covers its UTF-8.
-        wire = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-        return self._pool.urlopen(
-            method,
-            urlunsplit(url),
-            headers=wire,
-            body=_split_body(body, end) if body else None,
-            preload_content=False,
-            decode_content=False,
-            redirect=False,
-        )
-
-    def _sign(self, method: str, url: SplitResult, headers: dict[str, str], body: bytes) -> None:
-        """Add date, digest and signature to ``headers``."""
         # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
         digest = "UNSIGNED-PAYLOAD" if self._settings.secure else sha256(body).hexdigest()
         now = datetime.now(UTC)
         headers |= {"x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"), "x-amz-content-sha256": digest}
         if self._credentials.session_token:
             headers["x-amz-security-token"] = self._credentials.session_token
-        sign_v4_s3(
+        sign_v4_s3(  # adds the signature to the headers
             method=method,
             url=url,
             region=self._settings.region,
@@ -194,6 +180,18 @@ class Client:
             credentials=self._credentials,
             content_sha256=digest,
             date=now,
+        )
+        # http.client sends text as Latin-1, but the signature covers its UTF-8.
+        wire = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+        pieces = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
+        return self._pool.urlopen(
+            method,
+            urlunsplit(url),
+            headers=wire,
+            body=_bound_time(pieces, end) if body else None,
+            preload_content=False,
+            decode_content=False,
+            redirect=False,
         )
 
     def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> SplitResult:
@@ -232,21 +230,12 @@ def _connection_pool(settings: S3StoreSettings) -> urllib3.PoolManager:
     )
 
 
-def _split_body(body: bytes, end: float) -> Iterator[bytes]:
-    for start in range(0, len(body), _CHUNK):
-        _check_deadline(end)
-        yield body[start : start + _CHUNK]
-
-
-def _read_chunks(response: urllib3.BaseHTTPResponse, end: float) -> Iterator[bytes]:
-    for chunk in response.stream(_CHUNK, decode_content=False):
-        _check_deadline(end)
+def _bound_time(chunks: Iterable[bytes], end: float) -> Iterator[bytes]:
+    """Pass the chunks on until ``end``, monotonic seconds: urllib3's own limits bound each wait, not their sum."""
+    for chunk in chunks:
+        if time.monotonic() > end:
+            raise TimeoutError("it took longer than the deadline")
         yield chunk
-
-
-def _check_deadline(end: float) -> None:
-    if time.monotonic() > end:
-        raise TimeoutError("it took longer than the deadline")
 
 
 def _parse_error(response: Response) -> S3Error:

@@ -37,15 +37,14 @@ def environment_lines(target: NotificationTarget, ids: Sequence[str]) -> str:
 
     ``target`` is that of a source over NATS.
     """
-    return "\n".join([_HEAD, _SYNC_BOOT, *(line for name in ids for line in _target_lines(target, name))])
-
-
-def _target_lines(target: NotificationTarget, name: str) -> list[str]:
-    values = {"ENABLE": "on", "ADDRESS": target.address, "SUBJECT": target.subject}
-    values |= {key: "on" for key, used in (("JETSTREAM", target.jetstream), ("TLS", target.tls)) if used}
-    for need in target.needs:
-        values |= _VALUES_FOR.get(need, {})
-    if name != FAST:
-        values["QUEUE_DIR"] = "<folder>"
-    suffix = "" if name == "_" else f"_{name}"  # `_` is the id of the target without a name
-    return [f"MINIO_NOTIFY_NATS_{key}{suffix}={value}" for key, value in values.items()]
+    lines = [_HEAD, _SYNC_BOOT]
+    for name in ids:
+        values = {"ENABLE": "on", "ADDRESS": target.address, "SUBJECT": target.subject}
+        values |= {key: "on" for key, used in (("JETSTREAM", target.jetstream), ("TLS", target.tls)) if used}
+        for need in target.needs:
+            values |= _VALUES_FOR.get(need, {})
+        if name != FAST:
+            values["QUEUE_DIR"] = "<folder>"
+        suffix = "" if name == "_" else f"_{name}"  # `_` is the id of the target without a name
+        lines += [f"MINIO_NOTIFY_NATS_{key}{suffix}={value}" for key, value in values.items()]
+    return "\n".join(lines)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minio.datatypes import Object
-
 from imgtag.errors import Conflict, Unavailable, Unreadable
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 from imgtag_s3 import xml
@@ -70,10 +68,21 @@ class Reader:
         start = after if after.encode() >= scope.prefix.encode() else ""
         try:
             with self._client.minio() as minio:
-                yield from map(
-                    _parse_listed,
-                    minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None),
-                )
+                for item in minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None):
+                    yield Listed(
+                        ref=ObjectRef(item.bucket_name, item.object_name or ""),
+                        etag=item.etag or "",
+                        size=item.size or 0,
+                        modified=item.last_modified.timestamp() if item.last_modified else 0.0,
+                    )
+        except S3Error as error:
+            raise map_request_error(error) from error
+
+    def list_buckets(self) -> tuple[str, ...]:
+        """The buckets that our user may list. Raises Unavailable."""
+        try:
+            with self._client.minio() as minio:
+                return tuple(bucket.name for bucket in minio.list_buckets())
         except S3Error as error:
             raise map_request_error(error) from error
 
@@ -89,7 +98,7 @@ class Reader:
                 return None
             if error.status not in {400, 403}:
                 raise map_read_error(error, ref) from error
-            return self._state_from_listing(ref, self._refusal_of_get(ref) or error)
+            return self._state_from_listing(ref, error)
         version = headers.get("x-amz-version-id", "null")
         try:
             tagged = headers.get("x-amz-tagging-count", "0") != "0"
@@ -101,16 +110,13 @@ class Reader:
         size = int(headers.get("content-length", "0"))
         return parse_state(ref, headers, tags, size=size, write_on=self._write_on)
 
-    def _refusal_of_get(self, ref: ObjectRef) -> S3Error | None:
-        """The same refusal with its reason: the response to a HEAD has no body that could give it."""
-        try:
-            self._client.send("GET", ref.bucket, ref.key, headers={"Range": "bytes=0-0"})
-        except S3Error as error:
-            return error
-        return None
-
     def _state_from_listing(self, ref: ObjectRef, refusal: S3Error) -> ObjectState | None:
         """What a listing shows of an object whose headers may not be read."""
+        try:
+            # The response to a HEAD has no body that could give a reason; that to a GET has.
+            self._client.send("GET", ref.bucket, ref.key, headers={"Range": "bytes=0-0"})
+        except S3Error as explained:
+            refusal = explained
         error = map_read_error(refusal, ref)
         if not isinstance(error, Unreadable):
             raise error from refusal
@@ -127,13 +133,3 @@ class Reader:
             modified=listed.modified,
             unreadable=unreadable_code(refusal),
         )
-
-
-def _parse_listed(item: Object) -> Listed:
-    modified = item.last_modified
-    return Listed(
-        ref=ObjectRef(item.bucket_name, item.object_name or ""),
-        etag=item.etag or "",
-        size=item.size or 0,
-        modified=modified.timestamp() if modified else 0.0,
-    )

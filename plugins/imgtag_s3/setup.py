@@ -151,7 +151,11 @@ class NotificationSetup:
             response = self._client.send("GET", self._buckets[0], query={"notification": ""})
             if not response.headers.get("Server", "").startswith("MinIO"):
                 return _TARGETS_UNKNOWN
-        ids = _minio_ids(notification.arn for notification in impossible) if self._configured else [FAST, SAFE]
+        ids = [FAST, SAFE]
+        if self._configured:  # the ids of those that are NATS targets of MinIO: arn:minio:sqs:REGION:ID:nats
+            split = (notification.arn.split(":") for notification in impossible)
+            configured = (parts[4] for parts in split if len(parts) == 6 and (parts[1], parts[5]) == ("minio", "nats"))
+            ids = list(dict.fromkeys(configured))
         target = self._target
         return "\n".join(
             [
@@ -174,7 +178,11 @@ def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...
 def missing_notifications(client: Client, buckets: Sequence[str], arns: Sequence[str]) -> list[Notification]:
     """The notifications that are not set yet. Raises Unavailable."""
     wanted = (Notification(bucket, arn) for bucket in buckets for arn in arns)
-    return [each for each in wanted if not has_notification(_read_configuration(client, each.bucket), each.arn)]
+    return [
+        notification
+        for notification in wanted
+        if not has_notification(_read_configuration(client, notification.bucket), notification.arn)
+    ]
 
 
 def has_notification(root: xml.Element, arn: str) -> bool:
@@ -203,13 +211,6 @@ def _contains_arn(arns: Iterable[str], arn: str) -> bool:
 def _without_region(arn: str) -> str:
     parts = arn.split(":")
     return ":".join([*parts[:3], *parts[4:]]) if arn.startswith("arn:minio:") else arn
-
-
-def _minio_ids(arns: Iterable[str]) -> list[str]:
-    """The ids of those that are NATS targets of MinIO: ``arn:minio:sqs:REGION:ID:nats``."""
-    split = (arn.split(":") for arn in arns)
-    ids = (parts[4] for parts in split if len(parts) == 6 and (parts[1], parts[5]) == ("minio", "nats"))
-    return list(dict.fromkeys(ids))
 
 
 def _over_nats(targets: Sequence[str] | None) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class S3Store(ServiceBase):
 
     async def buckets(self) -> tuple[str, ...]:
         """The buckets that our user may list."""
-        return await self._run(self._list_buckets)
+        return await self._run(self._reader.list_buckets)
 
     async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
         """Create an object where the key never had one."""
@@ -142,13 +142,6 @@ class S3Store(ServiceBase):
                 raise map_request_error(error) from error
             server = error.server
         self._is_minio = server.startswith("MinIO")
-
-    def _list_buckets(self) -> tuple[str, ...]:
-        try:
-            with self._client.minio() as minio:
-                return tuple(bucket.name for bucket in minio.list_buckets())
-        except S3Error as error:
-            raise map_request_error(error) from error
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)
