@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,21 +51,16 @@ class Payload:
 def divide(entries: Sequence[Entry], *, max_bytes: int, max_entries: int) -> list[Payload]:
     """Payloads of at most so many bytes, before compression, and entries; a larger single entry goes alone."""
     kinds: tuple[Kind, ...] = ("delete", "put")
-    return [
-        Payload(kind, part)
-        for kind in kinds
-        for part in _parts((entry for entry in entries if entry.kind == kind), max_bytes, max_entries)
-    ]
-
-
-def _parts(entries: Iterable[Entry], max_bytes: int, max_entries: int) -> Iterator[tuple[Entry, ...]]:
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        if part and (size + entry.size > max_bytes or len(part) == max_entries):
-            yield tuple(part)
-            part, size = [], 0
-        part.append(entry)
-        size += entry.size
-    if part:
-        yield tuple(part)
+    payloads = []
+    for kind in kinds:
+        part: list[Entry] = []
+        size = 0
+        for entry in (entry for entry in entries if entry.kind == kind):
+            if part and (size + entry.size > max_bytes or len(part) == max_entries):
+                payloads.append(Payload(kind, tuple(part)))
+                part, size = [], 0
+            part.append(entry)
+            size += entry.size
+        if part:
+            payloads.append(Payload(kind, tuple(part)))
+    return payloads

@@ -207,7 +207,9 @@ class _Http:
             answer = self._pool.request(method, f"{self._url}/{path}", body=body, headers=headers)
         except HTTPError as error:
             hint = "Check that the server is running, and [indexer.meilisearch] url."
-            message = f"Meilisearch at {self._url} does not answer: {_reason(error)}"
+            reason = str(getattr(error, "reason", None) or error)
+            reason = reason.partition(": ")[2] or reason  # urllib3 begins with the object that it happened to
+            message = f"Meilisearch at {self._url} does not answer: {reason}"
             raise Unavailable(message, hint=hint) from error
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise map_answer(answer.status, answer.data, method, path)
@@ -220,8 +222,3 @@ class _Http:
 
 def _json(body: Any) -> bytes:
     return json.dumps(body, allow_nan=False).encode()
-
-
-def _reason(error: HTTPError) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).partition(": ")[2] or str(reason)

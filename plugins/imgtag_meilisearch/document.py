@@ -41,7 +41,12 @@ def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:
     """
     document = {name: remove_parts(name, value) for name, value in raw.items() if name != VECTORS}
     if vectors and isinstance(raw.get(VECTORS), Mapping):
-        document[VECTORS] = {name: _embedding(value) for name, value in raw[VECTORS].items()}
+        embedders = dict(raw[VECTORS])
+        for name, value in embedders.items():
+            if isinstance(value, Mapping):
+                embeddings = [[float(f"{number:.6g}") for number in row] for row in value.get("embeddings") or []]
+                embedders[name] = embeddings[0] if len(embeddings) == 1 else embeddings or None
+        document[VECTORS] = embedders
     return document
 
 
@@ -56,14 +61,11 @@ def _check(document: Document) -> None:
     for label, score in document.get(SCORES, {}).items():
         _number(score, f"{SCORES}.{label}")
     if "_geo" in document:
-        _place(document["_geo"])
-
-
-def _place(place: Any) -> None:
-    if set(place) != {"lat", "lng"}:
-        raise ValueError("_geo is not made of lat and lng")
-    if abs(_number(place["lat"], "_geo.lat")) > 90 or abs(_number(place["lng"], "_geo.lng")) > 180:
-        raise ValueError("_geo is not a place on the globe")
+        place = document["_geo"]
+        if set(place) != {"lat", "lng"}:
+            raise ValueError("_geo is not made of lat and lng")
+        if abs(_number(place["lat"], "_geo.lat")) > 90 or abs(_number(place["lng"], "_geo.lng")) > 180:
+            raise ValueError("_geo is not a place on the globe")
 
 
 def _vector(document: Document) -> list[float] | None:
@@ -80,10 +82,3 @@ def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise ValueError(f"{name} is not a finite number")
     return value
-
-
-def _embedding(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    embeddings = [[float(f"{number:.6g}") for number in vector] for vector in value.get("embeddings") or []]
-    return embeddings[0] if len(embeddings) == 1 else embeddings or None

@@ -56,10 +56,20 @@ class Refused(PluginError):
 
 def map_answer(status: int, body: bytes, method: str, path: str) -> ImgtagError:
     """The error for an answer whose status is not 2xx."""
-    answer = _read(body)
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None  # a proxy's page
+    answer = parsed if isinstance(parsed, dict) else {}
     code, message = str(answer.get("code") or status), str(answer.get("message") or f"HTTP status {status}")
     if status in AUTH_STATUS:
-        return ConfigError(f"Meilisearch rejects the key: {message}", hint=_key_hint(method, path), code="index_key")
+        route = path.partition("?")[0]
+        action = next(name for verb, pattern, name in ACTIONS if verb == method and re.fullmatch(pattern, route))
+        hint = (
+            "Set [indexer.meilisearch] api_key to a key that has not expired and has the action "
+            f"{action} on this index. In all it needs {', '.join(sorted(ACTIONS_NEEDED))}."
+        )
+        return ConfigError(f"Meilisearch rejects the key: {message}", hint=hint, code="index_key")
     if code == "index_not_found":
         return IndexMissing(message)
     if status == 413:
@@ -86,20 +96,3 @@ def _unavailable(message: str, code: str) -> Unavailable:
     if code == "no_space_left_on_device":
         hint = "Free space on the disk of the Meilisearch server, or delete old tasks: its queue is full."
     return Unavailable(f"Meilisearch cannot do it now: {message}", hint=hint)
-
-
-def _key_hint(method: str, path: str) -> str:
-    route = path.partition("?")[0]
-    action = next(name for verb, pattern, name in ACTIONS if verb == method and re.fullmatch(pattern, route))
-    return (
-        f"Set [indexer.meilisearch] api_key to a key that has not expired and has the action {action} on this index. "
-        f"In all it needs {', '.join(sorted(ACTIONS_NEEDED))}."
-    )
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}  # a proxy's page
-    return answer if isinstance(answer, dict) else {}

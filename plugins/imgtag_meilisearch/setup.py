@@ -82,7 +82,12 @@ class Setup:
         there = await self._client.run(self._client.settings)
         before, after = record["before"], record["after"]
         changed = [name for name, value in before.items() if not covers(there.get(name), value)]
-        ours = [name for name in changed if _is_ours(there.get(name), name, after)]
+        # Ours: as setup wrote it, or as `imgtag run` of this release does.
+        ours = [
+            name
+            for name in changed
+            if covers(there.get(name), after[name]) or (name in SETTINGS and covers(there.get(name), SETTINGS[name]))
+        ]
         if not changed:
             return None
         what = f"our {', '.join(ours or changed)} of index {self._client.name}: the former values come back"
@@ -116,8 +121,3 @@ class Setup:
 
 def _settings(names: Iterable[str], *, done: bool, undo: Record | None) -> Change:
     return Change(what=f"settings {', '.join(names)}", done=done, undo=undo)
-
-
-def _is_ours(there: Any, name: str, after: Mapping[str, Any]) -> bool:
-    """Whether a setting is as setup wrote it, or as `imgtag run` of this release does."""
-    return covers(there, after[name]) or (name in SETTINGS and covers(there, SETTINGS[name]))

@@ -99,25 +99,19 @@ async def _dead_letters_check(topology: Topology) -> Check:
 
 async def _permissions_check(connection: Connection, publish: Sequence[str]) -> Check:
     """Whether we may publish to each subject of the policy, tried with messages that have no effect."""
-    forbidden = [
-        pattern
-        for pattern in publish
-        if await connection.is_forbidden(_example_subject(pattern), *_harmless_message(pattern))
-    ]
+    forbidden = []
+    for pattern in publish:
+        # A subject that the pattern matches and that belongs to no key, message or account.
+        words = ("doctor" if word == "*" else word for word in pattern.removesuffix(".>").split("."))
+        subject = ".".join(words) + (NO_MESSAGE if pattern.endswith(".>") else "")
+        message, headers = b"", OTHER_STREAM
+        if ".ACK." in pattern:  # progress on no message changes nothing
+            message, headers = b"+WPI", {}
+        elif ".API." in pattern:  # the API refuses a request without a body
+            headers = {}
+        if await connection.is_forbidden(subject, message, headers):
+            forbidden.append(pattern)
     if forbidden:
-        message = f"not permitted: publish to {', '.join(forbidden)}"
-        return Check(check="permissions", ok=False, message=message, hint=PERMISSION_HINT)
+        finding = f"not permitted: publish to {', '.join(forbidden)}"
+        return Check(check="permissions", ok=False, message=finding, hint=PERMISSION_HINT)
     return Check(check="permissions", ok=True, message=f"we may publish to all {len(publish)} subjects of the policy")
-
-
-def _example_subject(pattern: str) -> str:
-    """A subject that the pattern matches and that belongs to no key, message or account."""
-    words = ("doctor" if word == "*" else word for word in pattern.removesuffix(".>").split("."))
-    return ".".join(words) + (NO_MESSAGE if pattern.endswith(".>") else "")
-
-
-def _harmless_message(pattern: str) -> tuple[bytes, Mapping[str, str] | None]:
-    """The API refuses a request without a body; progress on no message changes nothing; no other stream stores it."""
-    if ".ACK." in pattern:
-        return b"+WPI", None
-    return b"", None if ".API." in pattern else OTHER_STREAM

@@ -186,8 +186,14 @@ class Connection:
         attempt = 0
         while True:
             if self._link is not None:
-                await self._link.lost.wait()
-                await self._drop(self._link)
+                link = self._link
+                await link.lost.wait()
+                self._link, self._up = None, anyio.Event()
+                self._discovered = [url.geturl() for url in link.client.discovered_servers]
+                cause = link.client.last_error
+                self.trouble = f"the connection to NATS was lost{f': {describe(cause)}' if cause else ''}"
+                log.warning("nats_connection_lost", extra={"reason": self.trouble})
+                await _close(link.client)
                 attempt = 0
             attempt += 1
             await anyio.sleep(RECONNECT.delay(attempt))
@@ -197,15 +203,6 @@ class Connection:
                 if error.message != self.trouble:
                     log.warning("nats_unavailable", extra={"reason": error.message})
                 self.trouble = error.message
-
-    async def _drop(self, link: Link) -> None:
-        self._link = None
-        self._up = anyio.Event()
-        self._discovered = [url.geturl() for url in link.client.discovered_servers]
-        error = link.client.last_error
-        self.trouble = f"the connection to NATS was lost{f': {describe(error)}' if error else ''}"
-        log.warning("nats_connection_lost", extra={"reason": self.trouble})
-        await _close(link.client)
 
     async def _connect(self) -> None:
         options = await self._connect_options()

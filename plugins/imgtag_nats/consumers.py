@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 from nats.aio.msg import Msg
@@ -84,7 +84,22 @@ class Consumer:
         try:
             while True:
                 await self.wait_for_turn()
-                await self._pull_one(subscription, give)
+                try:
+                    # One at a time: what a larger pull leaves unfetched is locked until `ack_wait` is over.
+                    (message,) = await subscription.fetch(1, timeout=PULL_TIMEOUT)
+                except NatsTimeout:
+                    await self._require_consumer()
+                    continue
+                self.note_waiting(message.metadata.num_pending)
+                try:
+                    content = self.read(message)
+                except EventError as error:
+                    content = Content(problem=EventError(error.message, payload=message.data[:_MAX_PAYLOAD]))
+                delivery = NatsDelivery(self.context.connection, message, content, self.on_nak)
+                if content:
+                    await self._offer(delivery, give)
+                else:
+                    await delivery.ack()
         finally:
             # The server would send a message to a pull that is still open, and nobody would take it.
             with anyio.CancelScope(shield=True), suppress(*CONNECTION_ERRORS):
@@ -100,24 +115,6 @@ class Consumer:
     def read(self, message: Msg) -> Content:
         """What the message says, whoever published it."""
         return parse(message.data)
-
-    async def _pull_one(self, subscription: Any, give: Give) -> None:
-        try:
-            # One at a time: what a larger pull leaves unfetched is locked until `ack_wait` is over.
-            (message,) = await subscription.fetch(1, timeout=PULL_TIMEOUT)
-        except NatsTimeout:
-            await self._require_consumer()
-            return
-        self.note_waiting(message.metadata.num_pending)
-        try:
-            content = self.read(message)
-        except EventError as error:
-            content = Content(problem=EventError(error.message, payload=message.data[:_MAX_PAYLOAD]))
-        delivery = NatsDelivery(self.context.connection, message, content, self.on_nak)
-        if content:
-            await self._offer(delivery, give)
-        else:
-            await delivery.ack()
 
     async def _offer(self, delivery: NatsDelivery, give: Give) -> None:
         try:

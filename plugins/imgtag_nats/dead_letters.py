@@ -40,14 +40,22 @@ class StreamDeadLetters:
             if error.status != NOT_FOUND:
                 raise
             await self._ensure()
-            await self._put_again(subject, data, letter)
+            try:
+                await self._jetstream.publish(subject, data)
+            except JetStreamError as missing:
+                if missing.status != NOT_FOUND:
+                    raise
+                await self._files.put(letter)  # the account has no room for the stream
 
     async def list(self) -> AsyncIterator[DeadLetter]:
         """All letters, in the order in which they were put. Raises Unavailable."""
         sequence = 1
         while (message := await self._get(seq=sequence, next_by_subj=self._names.dead_subjects)) is not None:
             sequence = message["seq"]
-            letter = _decode_message(message)
+            try:
+                letter = decode_letter(json.loads(b64decode(message.get("data", ""))), str(sequence))
+            except ValueError:
+                letter = None
             if letter is not None:
                 yield letter
             sequence += 1
@@ -65,14 +73,6 @@ class StreamDeadLetters:
         count = sum([await self._delete(last_by_subj=subject) for subject in subjects])
         return count + await self._files.discard(refs)
 
-    async def _put_again(self, subject: str, data: bytes, letter: DeadLetter) -> None:
-        try:
-            await self._jetstream.publish(subject, data)
-        except JetStreamError as error:
-            if error.status != NOT_FOUND:
-                raise
-            await self._files.put(letter)
-
     async def _get(self, **query: Any) -> dict[str, Any] | None:
         answer = await self._jetstream.find(f"STREAM.MSG.GET.{self._names.dead_stream}", query)
         return answer["message"] if answer else None
@@ -84,11 +84,3 @@ class StreamDeadLetters:
             return False
         await self._jetstream.call(f"STREAM.MSG.DELETE.{self._names.dead_stream}", {"seq": message["seq"]})
         return True
-
-
-def _decode_message(message: dict[str, Any]) -> DeadLetter | None:
-    try:
-        record = json.loads(b64decode(message.get("data", "")))
-    except ValueError:
-        return None
-    return decode_letter(record, str(message["seq"]))

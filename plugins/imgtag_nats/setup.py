@@ -69,7 +69,13 @@ class Topology:
 
     async def ensure(self) -> Sequence[Step]:
         """Create what is missing; returns what was created. Raises Unavailable."""
-        return [await self._apply(step) for step in await self.plan()]
+        created = []
+        for step in await self.plan():
+            answer = await self._jetstream.call(step.verb, step.body)
+            if step.undo is not None:
+                step = replace(step, undo={**step.undo, "created": answer["created"]})  # noqa: PLW2901
+            created.append(step)
+        return created
 
     async def find(self) -> dict[str, Any] | None:
         """The work stream as the server describes it; None if there is none yet."""
@@ -96,12 +102,6 @@ class Topology:
     async def consumer(self, durable: str) -> dict[str, Any] | None:
         """A consumer as the server describes it."""
         return await self._jetstream.find(f"CONSUMER.INFO.{self.stream}.{durable}")
-
-    async def _apply(self, step: Step) -> Step:
-        answer = await self._jetstream.call(step.verb, step.body)
-        if step.undo is None:
-            return step
-        return replace(step, undo={**step.undo, "created": answer["created"]})
 
     def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
         subjects = [*self._names.durables.values()]

@@ -125,10 +125,12 @@ class NatsSource(ConnectedService):
 
     async def _publish(self, hints: Sequence[Hint]) -> None:
         for start in range(0, len(hints), MAX_CONCURRENT_PUBLISHES):
-            await asyncio.gather(*map(self._publish_one, hints[start : start + MAX_CONCURRENT_PUBLISHES]))
-
-    async def _publish_one(self, hint: Hint) -> None:
-        await self._jetstream.publish(self._names.parked if hint.parked else self._names.hints, encode(hint))
+            await asyncio.gather(
+                *(
+                    self._jetstream.publish(self._names.parked if hint.parked else self._names.hints, encode(hint))
+                    for hint in hints[start : start + MAX_CONCURRENT_PUBLISHES]
+                )
+            )
 
     async def _prepare(self) -> Sequence[Step]:
         """Create what is missing and detect a replaced stream; returns what was created. Raises Unavailable."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path as SyncPath
 from typing import Any
 
-from anyio import to_thread
+from anyio import Path, to_thread
 
 from imgtag.errors import Unavailable
 from imgtag.files.writing import write_atomically
@@ -24,7 +24,7 @@ class StreamIdentity:
     The resync of each bucket is published once, for the first sidecar that takes it.
     """
 
-    def __init__(self, path: Path, jetstream: JetStream, hints_subject: str, buckets: Sequence[str]) -> None:
+    def __init__(self, path: SyncPath, jetstream: JetStream, hints_subject: str, buckets: Sequence[str]) -> None:
         self._path = path
         self._jetstream = jetstream
         self._hints_subject = hints_subject
@@ -33,10 +33,13 @@ class StreamIdentity:
     async def check(self, name: str, info: Mapping[str, Any]) -> None:
         """Compare the stream that the server describes with the one of last time. Raises Unavailable."""
         identity = f"{name} {info['created']}"
-        known = await to_thread.run_sync(self._read)
+        try:
+            known = (await Path(self._path).read_bytes()).decode(errors="replace")
+        except OSError:
+            known = ""
         if known == identity:
             return
-        if known is not None:
+        if known:
             log.warning("stream_recreated", extra={"buckets": list(self._buckets)})
             for bucket in self._buckets:
                 # The message has an identity because every sidecar of the site notices.
@@ -46,9 +49,3 @@ class StreamIdentity:
             await to_thread.run_sync(write_atomically, self._path, identity.encode())
         except OSError as error:
             raise Unavailable(f"{self._path}: {error.strerror}", hint="Set `dir` under [state].") from error
-
-    def _read(self) -> str | None:
-        try:
-            return self._path.read_bytes().decode(errors="replace") or None
-        except OSError:
-            return None

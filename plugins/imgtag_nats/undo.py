@@ -67,7 +67,10 @@ class Removal:
             if info["config"].get("deny_purge")
             else [subject for subject in ours if not any(covers(subject, former) for former in record["before"])]
         )
-        count = sum([await self._count_messages(record["stream"], subject) for subject in purgeable])
+        count = 0
+        for subject in purgeable:
+            counted = await self._jetstream.call(f"STREAM.INFO.{record['stream']}", {"subjects_filter": subject})
+            count += sum((counted["state"].get("subjects") or {}).values())
         if apply:
             # Without ours, with those that ours replaced, in their order; what others have added since stays.
             left = [subject for subject in present if subject not in ours]
@@ -118,10 +121,6 @@ class Removal:
         # The process ended between the request and the record of its result, so only the plan is known.
         described = record.get("description", info["config"].get("description"))
         return info if info["config"].get("description") == described else None
-
-    async def _count_messages(self, stream: str, subject: str) -> int:
-        info = await self._jetstream.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
-        return sum((info["state"].get("subjects") or {}).values())
 
 
 def _name(record: Record) -> str:

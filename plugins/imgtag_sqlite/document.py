@@ -37,9 +37,20 @@ def split_document(document: Document) -> Rows:
     try:
         body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         body.encode()  # half a surrogate pair fails here, so that only this document is refused for it
-        id_, site, bucket, key = (_name(document, name) for name in NAMES)
+        identity = [_text(document, name) for name in NAMES]
+        if "" in identity:
+            raise ValueError(f"it has no {NAMES[identity.index('')]}")
+        id_, site, bucket, key = identity
         title, status = (normalise(_text(document, name)) for name in ("title", "status"))
         numbers = (_number(document.get(name), name) for name in NUMBERS)
+        scores = {
+            label: round(number, 2)
+            for label, score in (document.get("scores") or {}).items()
+            if (number := _number(score, f"scores.{label}")) is not None
+        }
+        vector = vector_of(document)
+        if vector is not None and len(vector) != LENGTH:
+            raise ValueError(f"its vector has {len(vector)} numbers, not {LENGTH}")
         return Rows(
             id=id_,
             columns=(id_, site, bucket, key, normalise(key), title, status, *numbers, *_position(document)),
@@ -47,18 +58,12 @@ def split_document(document: Document) -> Rows:
             terms=tokens.join(fold(term) for term in _texts(document.get("terms"), "terms")),
             words=tokens.join(fold(word) for word in _texts(document.get("words"), "words")),
             facets=dict(_facets(document)),
-            scores=dict(_scores(document)),
-            vector=_vector(document),
+            scores=scores,
+            vector=None if vector is None else array("b", vector).tobytes(),
         )
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         name = document.get("key") if isinstance(document, dict) else None
         raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
-
-
-def _name(document: Document, name: str) -> str:
-    if not (text := _text(document, name)):
-        raise ValueError(f"it has no {name}")
-    return text
 
 
 def _text(document: Document, name: str) -> str:
@@ -100,17 +105,3 @@ def _facets(document: Document) -> Iterator[tuple[tuple[str, str], str]]:
         for text in _texts(values, field):
             if value := normalise(text):
                 yield (field, value), text
-
-
-def _vector(document: Document) -> bytes | None:
-    vector = vector_of(document)
-    if vector is not None and len(vector) != LENGTH:
-        raise ValueError(f"its vector has {len(vector)} numbers, not {LENGTH}")
-    return None if vector is None else array("b", vector).tobytes()
-
-
-def _scores(document: Document) -> Iterator[tuple[str, float]]:
-    for label, score in (document.get("scores") or {}).items():
-        number = _number(score, f"scores.{label}")
-        if number is not None:
-            yield label, round(number, 2)

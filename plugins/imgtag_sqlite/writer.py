@@ -39,16 +39,23 @@ class Batch:
         self._connection.executemany(DELETE_UNUSED, [(facet,) for facet in self._released])
 
     def _put(self, rows: Rows) -> None:
+        run = self._connection.execute
         row = self._row(rows.id)
         if row is None:
-            row = self._connection.execute(INSERT, rows.columns).lastrowid
+            row = run(INSERT, rows.columns).lastrowid
             assert row is not None  # it was just inserted
         else:
-            self._connection.execute(UPDATE, (*rows.columns, row))
-            self._connection.execute("DELETE FROM texts WHERE rowid = ?", (row,))
-            self._connection.execute("DELETE FROM scores WHERE row = ?", (row,))
-            self._connection.execute("DELETE FROM vectors WHERE row = ?", (row,))
-        self._fill(row, rows)
+            run(UPDATE, (*rows.columns, row))
+            run("DELETE FROM texts WHERE rowid = ?", (row,))
+            run("DELETE FROM scores WHERE row = ?", (row,))
+            run("DELETE FROM vectors WHERE row = ?", (row,))
+        run("INSERT OR REPLACE INTO bodies (row, body) VALUES (?, ?)", (row, rows.body))
+        run("INSERT INTO texts (rowid, terms, words) VALUES (?, ?, ?)", (row, rows.terms, rows.words))
+        if rows.vector is not None:
+            run("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, rows.vector))
+        scores = [(label, row, score) for label, score in rows.scores.items()]
+        self._connection.executemany("INSERT INTO scores (label, row, score) VALUES (?, ?, ?)", scores)
+        self._update_postings(row, {self._facet(field, value, shown) for (field, value), shown in rows.facets.items()})
 
     def _delete(self, id_: str) -> None:
         row = self._row(id_)
@@ -67,16 +74,6 @@ class Batch:
     def _row(self, id_: str) -> int | None:
         first = self._connection.execute("SELECT row FROM documents WHERE id = ?", (id_,)).fetchone()
         return int(first[0]) if first else None
-
-    def _fill(self, row: int, rows: Rows) -> None:
-        run = self._connection.execute
-        run("INSERT OR REPLACE INTO bodies (row, body) VALUES (?, ?)", (row, rows.body))
-        run("INSERT INTO texts (rowid, terms, words) VALUES (?, ?, ?)", (row, rows.terms, rows.words))
-        if rows.vector is not None:
-            run("INSERT INTO vectors (row, vector) VALUES (?, ?)", (row, rows.vector))
-        scores = [(label, row, score) for label, score in rows.scores.items()]
-        self._connection.executemany("INSERT INTO scores (label, row, score) VALUES (?, ?, ?)", scores)
-        self._update_postings(row, {self._facet(field, value, shown) for (field, value), shown in rows.facets.items()})
 
     def _facet(self, field: str, value: str, shown: str) -> int:
         id_ = self._facets.get((field, value))
