@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -108,18 +108,15 @@ def discover(drop_ins: Path | None = None, *, verify: bool = False) -> Registry:
 def _find_installed() -> Iterator[PluginRecord]:
     for kind in KINDS:
         for point in entry_points(group=GROUPS[kind]):
-            yield _from_entry_point(kind, point)
-
-
-def _from_entry_point(kind: Kind, point: EntryPoint) -> PluginRecord:
-    origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
-    record = PluginRecord(kind=kind, name=point.name, origin=origin, entry=f"{point.module}:{point.attr}")
-    try:
-        with _quiet_import():
-            spec = point.load()
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
-        return replace(record, status="broken", reason=describe(error))
-    return _validate(record, spec)
+            origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+            record = PluginRecord(kind=kind, name=point.name, origin=origin, entry=f"{point.module}:{point.attr}")
+            try:
+                with _quiet_import():
+                    spec = point.load()
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (a stranger's module raises what it likes)
+                yield replace(record, status="broken", reason=describe(error))
+            else:
+                yield _validate(record, spec)
 
 
 def _validate(record: PluginRecord, spec: object) -> PluginRecord:
@@ -149,18 +146,16 @@ def _find_dropped(directory: Path) -> Iterator[PluginRecord]:
         yield replace(whole, status="refused", reason=reason)
         return
     try:
-        members = sorted(path.absolute() for path in directory.iterdir() if _is_plugin(path))
+        members = sorted(
+            path.absolute()
+            for path in directory.iterdir()
+            if not path.name.startswith(("_", ".")) and (path.suffix == ".py" or (path / "__init__.py").is_file())
+        )
     except OSError as error:
         yield replace(whole, status="broken", reason=describe(error))
         return
     for path in members:
         yield from _from_path(path)
-
-
-def _is_plugin(path: Path) -> bool:
-    if path.name.startswith(("_", ".")):
-        return False
-    return path.suffix == ".py" or (path / "__init__.py").is_file()
 
 
 def _from_path(path: Path) -> Iterator[PluginRecord]:

@@ -28,9 +28,20 @@ def command() -> None:
 @pass_app
 def list_letters(app: App, *, as_json: bool) -> int:
     """List what imgtag gave up, and why."""
-    letters = anyio.run(_list, app.load())
+    letters = anyio.run(_find, app.load(), None)
     for letter in letters:
-        click.echo(_as_json(letter) if as_json else _as_text(letter))
+        if as_json:
+            fields = {
+                "id": letter.id,
+                "bucket": letter.ref.bucket if letter.ref else None,
+                "key": letter.ref.key if letter.ref else None,
+                "code": letter.code,
+                "reason": letter.reason,
+                "at": datetime.fromtimestamp(letter.at, UTC).isoformat(timespec="seconds"),
+            }
+            click.echo(to_json(fields))
+        else:
+            click.echo(_as_text(letter))
     if not letters and not as_json:
         click.echo("no dead letters", err=True)
     return 0
@@ -70,11 +81,6 @@ def _select_ids(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | N
     return None if everything else frozenset(ids)
 
 
-async def _list(config: Config) -> list[DeadLetter]:
-    async with make_source(config) as source:
-        return [letter async for letter in source.dead.list()]
-
-
 async def _find(config: Config, ids: frozenset[str] | None) -> list[DeadLetter]:
     async with make_source(config) as source:
         return await _find_in(source, ids)
@@ -98,18 +104,6 @@ async def _replay(config: Config, ids: frozenset[str] | None) -> int:
 async def _drop(config: Config, letters: Sequence[DeadLetter]) -> int:
     async with make_source(config) as source:
         return await source.dead.drop([letter.id for letter in letters])
-
-
-def _as_json(letter: DeadLetter) -> str:
-    fields = {
-        "id": letter.id,
-        "bucket": letter.ref.bucket if letter.ref else None,
-        "key": letter.ref.key if letter.ref else None,
-        "code": letter.code,
-        "reason": letter.reason,
-        "at": datetime.fromtimestamp(letter.at, UTC).isoformat(timespec="seconds"),
-    }
-    return to_json(fields)
 
 
 def _as_text(letter: DeadLetter) -> str:

@@ -145,20 +145,16 @@ def _explain(error: BaseException) -> Iterator[str]:
         yield f"imgtag: {escape(error.message)}"
     else:
         yield f"imgtag: internal error: {_describe(error)}"
-    yield from (f"caused by: {_describe(cause)}" for cause in _causes(error))
+    seen = {id(error)}
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None and id(cause) not in seen:  # a chain may be a circle
+        seen.add(id(cause))
+        yield f"caused by: {_describe(cause)}"
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     if not isinstance(error, ImgtagError):
         yield "hint: Run it again as `imgtag -v ...` for the traceback, and report that."
     elif error.hint:
         yield f"hint: {escape_lines(error.hint)}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen = {id(error)}
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _describe(error: BaseException) -> str:

@@ -10,7 +10,9 @@ import click
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.load import discover_plugins
-from imgtag.registry import PluginRecord
+
+_UNLIMITED = 100_000
+"""Columns, where no terminal has to show the table: nothing is wrapped."""
 
 
 @click.command("plugins")
@@ -23,11 +25,7 @@ def command(app: App, *, as_json: bool) -> None:
         for record in records:
             fields = ("kind", "name", "summary", "status", "reason")
             click.echo(to_json({name: getattr(record, name) for name in fields}))
-    else:
-        _print_table(records)
-
-
-def _print_table(records: tuple[PluginRecord, ...]) -> None:
+        return
     from rich import box  # noqa: PLC0415  (only people read tables)
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -41,7 +39,3 @@ def _print_table(records: tuple[PluginRecord, ...]) -> None:
         table.add_row(*(Text(escape(cell)) for cell in cells), style=None if record.status == "ok" else "red")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
     Console(width=width).print(table)
-
-
-_UNLIMITED = 100_000
-"""Columns, where no terminal has to show the table: nothing is wrapped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -147,7 +148,11 @@ async def _find_unknown_words(config: Config, indexer: Indexer, query: Query, pa
     missing = [word for word in query.mentions if fold(word) not in known]
     if not missing:
         return {}
-    labels = await _model_labels(config)
+    labels = frozenset[str]()
+    if config.classifier is not None:
+        with suppress(ImgtagError):  # `imgtag doctor` explains why the model does not load
+            async with open_labeller(config, pictures=1) as labeller:
+                labels = labeller.vocabulary().names()
     terms = labels | {word for label in labels for word in label.split()}
     near = {word: await indexer.suggest(fold(word)[:_PREFIX], MAX_PAGE) for word in missing}
     return {
@@ -155,14 +160,3 @@ async def _find_unknown_words(config: Config, indexer: Indexer, query: Query, pa
         for word in missing
         if fold(word) not in terms
     }
-
-
-async def _model_labels(config: Config) -> frozenset[str]:
-    """All labels that the model can give, folded; none where it does not load, which `imgtag doctor` explains."""
-    if config.classifier is None:
-        return frozenset()
-    try:
-        async with open_labeller(config, pictures=1) as labeller:
-            return labeller.vocabulary().names()
-    except ImgtagError:
-        return frozenset()

@@ -60,7 +60,16 @@ def _create(config: Config, *, yes: bool) -> int:
         _advise(missing)
         return FAILED
     advised = frozenset[str]() if yes else _advise(missing)
-    click.echo(_warning(config), err=True)
+    # What an admin must know before the first image is touched.
+    where = ", ".join(dict.fromkeys(rule.bucket for rule in config.rules)) or "the folder"
+    if all(policy.strategy == "none" for policy in PolicyResolver(config).all()):
+        click.echo(f"Images in {where} will be indexed; nothing is written on them.", err=True)
+    else:
+        click.echo(
+            f"From now on, `imgtag run` rewrites the metadata of images in {where}. "
+            'With [writeback] strategy = "none" it only indexes them.',
+            err=True,
+        )
     confirm("create these?", yes=yes)
     changes = anyio.run(_create_all, setup)
     _advise(changes, advised)
@@ -86,17 +95,6 @@ def _advise(changes: Sequence[Change], advised: Collection[str] = ()) -> frozens
     for hint in hints:
         click.echo(escape_lines(hint))
     return frozenset(hints)
-
-
-def _warning(config: Config) -> str:
-    """What an admin must know before the first image is touched."""
-    where = ", ".join(dict.fromkeys(rule.bucket for rule in config.rules)) or "the folder"
-    if all(policy.strategy == "none" for policy in PolicyResolver(config).all()):
-        return f"Images in {where} will be indexed; nothing is written on them."
-    return (
-        f"From now on, `imgtag run` rewrites the metadata of images in {where}. "
-        'With [writeback] strategy = "none" it only indexes them.'
-    )
 
 
 def _remove(config: Config, *, yes: bool) -> int:

@@ -133,36 +133,35 @@ def _view(now: Snapshot, before: Snapshot | None) -> RenderableType:
         Text(escape(f"  {name}: {problem or 'ok'}"), style="" if problem else "dim")
         for name, problem in now["parts"].items()
     ]
-    warnings = [Text(escape(line), style="yellow") for line in _warnings(now)]
+    warnings = []
+    for warning in now["troubles"][-_MAX_WARNINGS:]:
+        moment = datetime.fromtimestamp(warning["at"], UTC).astimezone().strftime("%H:%M:%S")
+        fields = [f"{name}={value}" for name, value in warning.items() if name not in {"at", "level", "event"}]
+        line = f"{moment} {warning['level']} {warning['event']} {' '.join(fields)}".rstrip()
+        warnings.append(Text(escape(line), style="yellow"))
     return Group(
         head, *parts, Text(), table, *([Text("\nrecent warnings", style="bold"), *warnings] if warnings else [])
     )
 
 
 def _lines(now: Snapshot, before: Snapshot | None) -> Iterator[tuple[str, str]]:
+    done, since = sum(now["objects"].values()), now["started"]
+    if before is not None and before["started"] == since:  # the same process, so its counters went on
+        done, since = done - sum(before["objects"].values()), before["at"]
+    busy = {name: stage["in_flight"] for name, stage in now["stages"].items() if stage.get("in_flight")}
+    refused = _counts(now["writes_refused"])
     yield "up for", _span(now["at"] - now["started"])
     yield "models", ", ".join(f"{name}: {model}" for name, model in now["models"].items()) or "none"
     yield "objects", _counts(now["objects"]) or "none yet"
-    yield "rate", f"{_rate(now, before):.1f} objects/s"
+    yield "rate", f"{done / max(now['at'] - since, 1e-3):.1f} objects/s"
     yield "waiting", f"{now['backlog']:,.0f} at the source, {now['queue']:,.0f} here"
     yield "latency", _latency(now["latency"])
-    yield "in progress", ", ".join(f"{name} {stage['in_flight']:.0f}" for name, stage in _busy(now)) or "nothing"
-    yield "writes", f"{now['writes']:,.0f}" + _more(", refused: ", now["writes_refused"])
+    yield "in progress", _counts(busy) or "nothing"
+    yield "writes", f"{now['writes']:,.0f}" + (f", refused: {refused}" if refused else "")
     yield "dead letters", _counts(now["dead_letters"]) or "none"
     yield "retries", _counts(now["retries"]) or "none"
     yield "workers replaced", _counts(now["worker_restarts"]) or "none"
     yield "memory", f"{now['memory'] / 1e6:,.0f} MB in the main process"
-
-
-def _rate(now: Snapshot, before: Snapshot | None) -> float:
-    done, since = sum(now["objects"].values()), now["started"]
-    if before is not None and before["started"] == now["started"]:
-        done, since = done - sum(before["objects"].values()), before["at"]
-    return float(done / max(now["at"] - since, 1e-3))
-
-
-def _busy(now: Snapshot) -> Iterator[tuple[str, Mapping[str, float]]]:
-    yield from ((name, stage) for name, stage in now["stages"].items() if stage.get("in_flight"))
 
 
 def _latency(latency: Mapping[str, Any]) -> str:
@@ -175,19 +174,8 @@ def _latency(latency: Mapping[str, Any]) -> str:
     return f"half within {_span(half)}, 99 % within {_span(most)}"
 
 
-def _warnings(now: Snapshot) -> Iterator[str]:
-    for warning in now["troubles"][-_MAX_WARNINGS:]:
-        moment = datetime.fromtimestamp(warning["at"], UTC).astimezone().strftime("%H:%M:%S")
-        fields = [f"{name}={value}" for name, value in warning.items() if name not in {"at", "level", "event"}]
-        yield f"{moment} {warning['level']} {warning['event']} {' '.join(fields)}".rstrip()
-
-
 def _counts(counts: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {count:,.0f}" for name, count in counts.items())
-
-
-def _more(head: str, counts: Mapping[str, float]) -> str:
-    return f"{head}{_counts(counts)}" if counts else ""
 
 
 def _span(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,19 +107,15 @@ class Config(CoreSettings):
                 message += f"; {record.name} is {record.status}: {record.reason}"
         return self.origins.finding(kind, message)
 
-    def _strategies(self) -> Iterator[str]:
-        for rule in self.rules:
-            writeback = rule.writeback if "strategy" in rule.writeback.model_fields_set else self.writeback
-            yield writeback.strategy
-        if not self.rules:
-            yield self.writeback.strategy
-
     def context(self) -> PluginContext:
         """What plugins of the main process receive."""
+        of_rules = [
+            rule.writeback if "strategy" in rule.writeback.model_fields_set else self.writeback for rule in self.rules
+        ]
         return PluginContext(
             site=self.site.name,
             state_dir=self.state_dir,
             buckets=tuple(dict.fromkeys(rule.bucket for rule in self.rules)),
-            strategies=frozenset(self._strategies()),
+            strategies=frozenset(writeback.strategy for writeback in of_rules or [self.writeback]),
             store=self.store.settings if self.store else None,
         )

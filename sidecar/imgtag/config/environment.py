@@ -33,7 +33,10 @@ class Overlay:
         path = _path(name, keys)
         node = descend(keys, path) if path else None
         if node is None:
-            self._refuse(name, "unknown setting" + _suggest(name, keys))
+            # The nearest name, compared without the prefix that all names share.
+            known = (variable.removeprefix(PREFIX) for variable in variables(keys))
+            near = suggestion(name.removeprefix(PREFIX), known).replace("`", f"`{PREFIX}", 1)
+            self._refuse(name, f"unknown setting{near}")
             return
         if not text and not (isinstance(node, Leaf) and node.may_be_empty):
             # Compose and shell scripts pass unset variables on as empty ones. Taken as they are, an empty path is the
@@ -67,12 +70,6 @@ def merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
             merge(below[key], value)
         else:
             below[key] = value
-
-
-def _suggest(name: str, keys: Table) -> str:
-    """The nearest name, compared without the prefix that all names share."""
-    near = suggestion(name.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in variables(keys)))
-    return near.replace("`", f"`{PREFIX}", 1)
 
 
 def _path(name: str, keys: Table) -> tuple[str, ...]:

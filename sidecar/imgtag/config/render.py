@@ -42,7 +42,9 @@ _LISTS: Mapping[str, tuple[type[Settings], str]] = {
 def render_example(registry: Registry, *, small: bool = False) -> str:
     """A configuration that is valid as it is: one store, and everything else as comments with its default."""
     lines = [*_comment(_SMALL_HEAD if small else _HEAD), ""]
-    active = _first(registry)
+    stores = registry.usable("store")  # a folder where there is one, since that needs no server
+    first = "directory" if "directory" in stores else next(iter(stores), None)
+    active = (first, stores[first]) if first else None
     if small:
         lines += [*_section("site", CoreSettings.model_fields["site"].default, small=True), ""]
         lines += [*_plugin("store", *active), ""] if active else []
@@ -117,13 +119,6 @@ def _section(name: str, section: Settings, *, small: bool = False) -> Iterator[s
     yield from _comment((section.__doc__ or "").partition("\n")[0])
     yield f"[{name}]"
     yield from _fields(type(section), active=("name",) if small else ())
-
-
-def _first(registry: Registry) -> tuple[str, PluginSpec] | None:
-    """The store of the example: a folder, since that needs no server."""
-    stores = registry.usable("store")
-    name = "directory" if "directory" in stores else next(iter(stores), None)
-    return (name, stores[name]) if name else None
 
 
 def _plugin(kind: Kind, name: str, spec: PluginSpec, *, active: bool = True) -> Iterator[str]:

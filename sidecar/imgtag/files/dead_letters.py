@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,15 +71,15 @@ class FileDeadLetters:
         return decode_letter(record, name)
 
     def _drop(self, ids: Iterable[str]) -> int:
-        return sum(self._drop_one(name) for name in ids if _ID.fullmatch(name))
-
-    def _drop_one(self, name: str) -> bool:
-        dropped = self._records.drop(name)
-        try:
-            self._unsuffixed(name).unlink()
-        except FileNotFoundError:
-            return dropped
-        return True
+        count = 0
+        for name in ids:
+            if _ID.fullmatch(name):
+                dropped = self._records.drop(name)
+                with suppress(FileNotFoundError):
+                    self._unsuffixed(name).unlink()
+                    dropped = True
+                count += dropped
+        return count
 
     def _sorted_ids(self) -> Sequence[str]:
         """Only times and ids are held in memory, however long the letters are."""

@@ -33,7 +33,12 @@ def open_atomically(path: Path, *, mode: int = PRIVATE, staging: Path | None = N
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    # The new name is durable only once its folder is, too: https://man7.org/linux/man-pages/man2/fsync.2.html.
+    folder_descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder_descriptor)
+    finally:
+        os.close(folder_descriptor)
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE, staging: Path | None = None) -> None:
@@ -46,12 +51,3 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file in hex, read in pieces. Blocking; raises OSError."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """The new name is durable only once its folder is, too: https://man7.org/linux/man-pages/man2/fsync.2.html."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

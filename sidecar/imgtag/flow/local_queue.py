@@ -135,12 +135,16 @@ class LocalQueue:
         return self
 
     async def __anext__(self) -> LocalDelivery:
-        while (work := self._take()) is None:
+        while True:
+            while self._order and self._order[0][0] <= anyio.current_time():
+                entry = heappop(self._order)
+                if self._is_current(entry):
+                    self._in_flight.add(entry[2])
+                    return LocalDelivery(self, self._waiting.pop(entry[2]))
             news = self._news
             pause = self._order[0][0] - anyio.current_time() if self._order else math.inf
             with anyio.move_on_after(max(0.0, pause)):
                 await news.wait()
-        return LocalDelivery(self, work)
 
     def _add(self, work: _Work) -> None:
         older = self._waiting.get(work.target)
@@ -158,15 +162,6 @@ class LocalQueue:
         heappush(self._order, (work.due, work.turn, work.target))
         self._news.set()
         self._news = anyio.Event()
-
-    def _take(self) -> _Work | None:
-        now = anyio.current_time()
-        while self._order and self._order[0][0] <= now:
-            entry = heappop(self._order)
-            if self._is_current(entry):
-                self._in_flight.add(entry[2])
-                return self._waiting.pop(entry[2])
-        return None
 
     def _is_current(self, entry: tuple[float, int, Target]) -> bool:
         """Whether the entry is not that of replaced work, which stays in the heap until it comes up."""

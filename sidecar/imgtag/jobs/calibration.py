@@ -129,18 +129,14 @@ def _cross_validate(probabilities: NDArray[np.float32], classes: NDArray[np.int_
 def _measure(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> Quality:
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = (probabilities.argmax(axis=1) == classes).astype(np.float64)
+    # Mean distance between confidence and accuracy, in bins of equally many pictures.
+    bins = np.array_split(np.argsort(confidence, kind="stable"), _BINS)
+    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in bins if len(part)]
     return Quality(
-        error=_expected_error(confidence, right),
+        error=float(sum(gaps) / len(confidence)),
         confidence=float(confidence.mean()),
         likelihood=_likelihood(probabilities, classes),
     )
-
-
-def _expected_error(confidence: Floats, right: Floats) -> float:
-    """Mean distance between confidence and accuracy, in bins of equally many pictures."""
-    bins = np.array_split(np.argsort(confidence, kind="stable"), _BINS)
-    gaps = [abs(confidence[part].mean() - right[part].mean()) * len(part) for part in bins if len(part)]
-    return float(sum(gaps) / len(confidence))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -94,9 +94,18 @@ def choose_ref(config: Config, to: str, buckets: tuple[str, ...]) -> ObjectRef:
     """
     resolve = PolicyResolver(config)
     name = f"imgtag-doctor-{token_hex(4)}"
-    scopes = [_parse_scope(to)] if to else list(_rule_scopes(config)) or [Scope(bucket) for bucket in buckets]
+    globs = [(rule.bucket, glob) for rule in config.rules for glob in rule.include]
+    if to:
+        bucket, _, folder = to.removeprefix("s3://").partition("/")
+        scopes = [Scope(bucket, folder if not folder or folder.endswith("/") else f"{folder}/")]
+    else:
+        folders = [(bucket, _FIXED_FOLDERS.match(glob)) for bucket, glob in globs]
+        scopes = [Scope(bucket, match[0]) for bucket, match in folders if match] or list(map(Scope, buckets))
+    # Ours first, then those that the rules ask for: the picture is recognised by its content, not by its name.
+    asked = (PurePosixPath(glob).suffix for _, glob in globs)
+    suffixes = dict.fromkeys([_SUFFIX, *(suffix for suffix in asked if not set(suffix) & set("*?"))])
     for scope in scopes:
-        for suffix in _suffixes(config):
+        for suffix in suffixes:
             ref = ObjectRef(scope.bucket, f"{scope.prefix}{name}{suffix}")
             if resolve(ref):
                 return ref
@@ -104,23 +113,6 @@ def choose_ref(config: Config, to: str, buckets: tuple[str, ...]) -> ObjectRef:
         f"no rule admits {name}{_SUFFIX} in {', '.join(map(str, scopes)) or 'any bucket'}",
         hint="Name a place that [[rules]] include and do not exclude: `imgtag doctor --send --to BUCKET/FOLDER`.",
     )
-
-
-def _parse_scope(to: str) -> Scope:
-    bucket, _, folder = to.removeprefix("s3://").partition("/")
-    return Scope(bucket, folder if not folder or folder.endswith("/") else f"{folder}/")
-
-
-def _rule_scopes(config: Config) -> Iterator[Scope]:
-    for rule in config.rules:
-        for glob in rule.include:
-            yield Scope(rule.bucket, _FIXED_FOLDERS.match(glob)[0])  # type: ignore[index]  # it always matches
-
-
-def _suffixes(config: Config) -> list[str]:
-    """Ours first, then those that the rules ask for: the picture is recognised by its content, not by its name."""
-    suffixes = (PurePosixPath(glob).suffix for rule in config.rules for glob in rule.include)
-    return list(dict.fromkeys([_SUFFIX, *(suffix for suffix in suffixes if not set(suffix) & set("*?"))]))
 
 
 class RoundTrip:
@@ -213,22 +205,19 @@ class RoundTrip:
         return self._label
 
     async def _remove(self) -> str:
+        """Remove the object, and wait until its document is gone as well. Raises NotNotified, NotProcessed."""
         await self._erase()
         try:
-            await self._wait_for_removal()
+            if self._hinted:  # a sidecar that was not notified of the upload is not notified of the removal either
+                await self._publish(removed=True)
+            if not await self._poll(self._is_gone):
+                reason = await self._diagnose(self._is_gone, removed=True)
+                await self._targets.indexer.apply([Delete(self._id)])  # since no sidecar does it
+                raise reason
         except Unavailable as error:
             message = f"{self.ref} is gone, but its document may still exist: {error.message}"
             raise NotRemoved(message, hint=error.hint) from error
         return "object and document are gone"
-
-    async def _wait_for_removal(self) -> None:
-        """Wait until the document is gone as well. Raises NotNotified, NotProcessed."""
-        if self._hinted:  # a sidecar that was not notified of the upload is not notified of the removal either
-            await self._publish(removed=True)
-        if not await self._poll(self._is_gone):
-            error = await self._diagnose(self._is_gone, removed=True)
-            await self._targets.indexer.apply([Delete(self._id)])  # since no sidecar does it
-            raise error
 
     async def _withdraw(self) -> str:
         """Remove the object without waiting for its document: a sidecar is told, and deletes that."""

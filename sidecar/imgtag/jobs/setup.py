@@ -75,24 +75,20 @@ class Setup:
 
     async def undo(self, entries: Sequence[SetupEntry], *, apply: bool) -> list[tuple[SetupEntry, UndoResult]]:
         """Undo these, or only say what would be undone. What is undone, gone or kept leaves the record."""
-        return [
-            result
-            for kind, group in groupby(entries, key=lambda entry: entry.kind)
-            for result in await self._undo_kind(kind, list(group), apply=apply)
-        ]
+        results: list[tuple[SetupEntry, UndoResult]] = []
+        for kind, group in groupby(entries, key=lambda entry: entry.kind):
+            of_kind = list(group)
+            try:
+                async with self._make_part(kind) as part:
+                    undone = [(entry, await self._undo_one(part, entry, apply=apply)) for entry in of_kind]
+            except ImgtagError as error:  # this server does not answer; what is on the others can still be undone
+                undone = [(entry, error) for entry in of_kind]
+            results += undone
+        return results
 
     async def forget(self, entries: Sequence[SetupEntry]) -> None:
         """Remove these from the record."""
         await to_thread.run_sync(self.record.replace, entries, ())
-
-    async def _undo_kind(
-        self, kind: Kind, entries: Sequence[SetupEntry], *, apply: bool
-    ) -> list[tuple[SetupEntry, UndoResult]]:
-        try:
-            async with self._make_part(kind) as part:
-                return [(entry, await self._undo_one(part, entry, apply=apply)) for entry in entries]
-        except ImgtagError as error:  # this server does not answer; what is on the others can still be undone
-            return [(entry, error) for entry in entries]
 
     async def _undo_one(self, part: Service, entry: SetupEntry, *, apply: bool) -> UndoResult:
         try:

@@ -14,7 +14,7 @@ from imgtag.types.folding import fold, words
 from imgtag.types.labels import Label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from imgtag.labels.taxonomy import Taxonomy
     from imgtag.types.labels import Raw
@@ -104,14 +104,20 @@ class Vocabulary:
         if definition is None:
             return frozenset(_terms_of_text(name))
         if name not in self._terms:
-            self._terms[name] = frozenset({fold(name), *self._search_terms(name, definition)})
+            line = frozenset({name, *definition.ancestors})
+            terms = (term for text in (name, *definition.synonyms) for term in _terms_of_text(text))
+            counted = (term for term in terms if line & self._ancestors_by_term.get(term, line))
+            self._terms[name] = frozenset({fold(name), *counted})
         return self._terms[name]
 
     def names(self) -> frozenset[str]:
         """The folded names and synonyms of everything that is not dropped."""
         definitions = (*self.labels.items(), *self.ancestors.items())
         return frozenset(
-            fold(text) for name, each in definitions if not each.dropped for text in (name, *each.synonyms)
+            fold(text)
+            for name, definition in definitions
+            if not definition.dropped
+            for text in (name, *definition.synonyms)
         )
 
     def _definition(self, name: str) -> LabelDefinition | None:
@@ -121,11 +127,6 @@ class Vocabulary:
     @cached_property
     def _by_synonym(self) -> Mapping[str, LabelDefinition]:
         return {text: definition for definition in self.labels.values() for text in definition.synonyms}
-
-    def _search_terms(self, name: str, definition: LabelDefinition) -> Iterator[str]:
-        line = frozenset({name, *definition.ancestors})
-        for text in (name, *definition.synonyms):
-            yield from (term for term in _terms_of_text(text) if line & self._ancestors_by_term.get(term, line))
 
     @cached_property
     def _ancestors_by_term(self) -> Mapping[str, frozenset[str]]:

@@ -58,8 +58,12 @@ def public_url(url: str) -> str:
 def _fetch(url: str, part: Path, progress: Progress) -> None:
     """Continue where the part ends, or start over where the server cannot resume."""
     start = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=urllib3.Retry(total=3, redirect=5, backoff_factor=0.3))
     try:
-        with _request(url, start) as answer:
+        with pool.request("GET", url, headers=headers, preload_content=False) as answer:
             if answer.status not in {200, 206} and not (answer.status == 416 and start):
                 hint = "Check the URL."
                 raise ModelError(f"{public_url(url)}: the server answered {answer.status}", hint=hint, code="absent")
@@ -73,14 +77,6 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
         reason = " ".join(str(getattr(error, "reason", None) or error).split())
         raise Unavailable(f"cannot download {public_url(url)}: {reason}", hint=hint) from None
     return _fetch(url, part, progress)
-
-
-def _request(url: str, start: int) -> BaseHTTPResponse:
-    headers = {"User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=urllib3.Retry(total=3, redirect=5, backoff_factor=0.3))
-    return pool.request("GET", url, headers=headers, preload_content=False)
 
 
 def _append(url: str, answer: BaseHTTPResponse, part: Path, done: int, progress: Progress) -> None:

@@ -48,7 +48,13 @@ class ModelRepository:
         """Every model by name; a file that belongs to another model's manifest does not count."""
         with self._map_errors():
             names = {path.stem for path in self._files_ending(MANIFEST_SUFFIX)}
-        records = [self._record(name) for name in sorted(names)]
+        records = []
+        for name in sorted(names):
+            try:
+                files = find_model_files(self.folder / f"{name}{MANIFEST_SUFFIX}", self.suffix)
+                records.append(ModelRecord(name=name, files=files))
+            except ModelError as error:
+                records.append(ModelRecord(name=name, error=error))
         owned = {path for record in records if record.files for path in record.files.all}
         with self._map_errors():
             bare = [path for path in self._files_ending(self.suffix) if path not in owned and path.stem not in names]
@@ -86,14 +92,17 @@ class ModelRepository:
             model_name = f"{name}-{digest[:8]}{self.suffix}"
             labels_name = f"{name}-{sha256(labels).hexdigest()[:8]}.txt" if labels is not None else None
             old = self._files_of(name)
-            self._copy(model, self.folder / model_name, digest)
+            target = self.folder / model_name
+            if not target.exists() or sha256_of(target) != digest:  # the name has only 8 digits of the digest
+                with open_atomically(target, mode=PUBLIC) as copy, model.open("rb") as file:
+                    shutil.copyfileobj(file, copy, _CHUNK)
             if labels is not None and labels_name is not None:
                 write_atomically(self.folder / labels_name, labels, mode=PUBLIC)
             names = {"file": model_name, "sha256": digest, "labels": labels_name}
             path = self.write_manifest(name, manifest.model_copy(update=names))
-            for file in old:
-                if file.name not in {model_name, labels_name, path.name}:
-                    file.unlink(missing_ok=True)
+            for unused in old:
+                if unused.name not in {model_name, labels_name, path.name}:
+                    unused.unlink(missing_ok=True)
             return path
 
     def write_manifest(self, name: str, manifest: Manifest) -> Path:
@@ -111,13 +120,6 @@ class ModelRepository:
                 path.unlink(missing_ok=True)
             return tuple(files)
 
-    def _record(self, name: str) -> ModelRecord:
-        try:
-            files = find_model_files(self.folder / f"{name}{MANIFEST_SUFFIX}", self.suffix)
-        except ModelError as error:
-            return ModelRecord(name=name, error=error)
-        return ModelRecord(name=name, files=files)
-
     def _files_of(self, name: str) -> set[Path]:
         """The files of a model, even of one that cannot be used."""
         path = self.find(name)
@@ -131,12 +133,6 @@ class ModelRepository:
     def _files_ending(self, suffix: str) -> Iterator[Path]:
         if self.folder.is_dir():
             yield from (path for path in self.folder.iterdir() if path.suffix == suffix and path.is_file())
-
-    def _copy(self, source: Path, target: Path, digest: str) -> None:
-        if target.exists() and sha256_of(target) == digest:  # the name has only 8 digits of the digest
-            return
-        with open_atomically(target, mode=PUBLIC) as copy, source.open("rb") as file:
-            shutil.copyfileobj(file, copy, _CHUNK)
 
     @contextmanager
     def _map_errors(self) -> Iterator[None]:

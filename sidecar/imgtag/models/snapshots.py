@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from imgtag.errors import ModelError, Unavailable
-from imgtag.models.manifest import ModelFiles, find_model_files
+from imgtag.models.manifest import find_model_files
 
 _CHUNK = 1 << 20
 
@@ -35,7 +35,8 @@ class ModelSnapshots:
             hint = "Models are copied there before use: free some space, or set `dir` under [state]."
             raise Unavailable(f"{error.filename or self._folder}: {error.strerror}", hint=hint) from error
         try:
-            target = self._folder / _copy_all(files, unfinished)
+            digests = sorted(f"{source.name} {_copy(source, unfinished / source.name)}" for source in files.all)
+            target = self._folder / sha256("\n".join(digests).encode()).hexdigest()[:16]
             unfinished.chmod(0o755)
             if not target.is_dir():
                 unfinished.rename(target)
@@ -50,12 +51,6 @@ class ModelSnapshots:
             for folder in self._folder.iterdir():
                 if folder not in used:
                     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy_all(files: ModelFiles, folder: Path) -> str:
-    """Copy all files; returns a digest of their names and contents."""
-    digests = sorted(f"{source.name} {_copy(source, folder / source.name)}" for source in files.all)
-    return sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def _copy(source: Path, target: Path) -> str:

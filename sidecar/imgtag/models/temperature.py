@@ -25,20 +25,13 @@ def apply_temperature(probabilities: NDArray[np.float32], temperature: float) ->
         return probabilities
     values = probabilities.astype(np.float64)
     exclusive = values.shape[-1] > 1 and bool(np.all(np.abs(values.sum(axis=-1) - 1) < _SUM_TOLERANCE))
-    scaled = _softmax(values, temperature) if exclusive else _sigmoid(values, temperature)
+    if exclusive:  # softmax
+        logits = np.log(np.maximum(values, _MIN_PROBABILITY)) / temperature
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        scaled = powers / powers.sum(axis=-1, keepdims=True)
+    else:  # a sigmoid for each class, as a tanh, which does not overflow
+        inside = np.clip(values, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+        logits = (np.log(inside) - np.log1p(-inside)) / temperature
+        scaled = 0.5 * (1 + np.tanh(0.5 * logits))
     result: NDArray[np.float32] = scaled.astype(np.float32)
-    return result
-
-
-def _softmax(values: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    logits = np.log(np.maximum(values, _MIN_PROBABILITY)) / temperature
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return result
-
-
-def _sigmoid(values: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    inside = np.clip(values, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
-    logits = (np.log(inside) - np.log1p(-inside)) / temperature
-    result: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))
     return result

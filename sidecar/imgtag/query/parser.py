@@ -146,7 +146,9 @@ class _Parser:
         if token.starred:
             raise self._error("a confidence belongs to one whole label", token, "Leave the star out.")
         if token.kind is Kind.WORD and name in fields.NUMBERS:
-            return self._number(name, sign, value)
+            field, units = fields.NUMBERS[name]
+            number = self._read(lambda text: literal.read_number(text, units), value)
+            return Compare(field, "=" if sign.text == "=" else _order(sign), number)
         if token.kind is Kind.WORD and fields.is_reserved(name):
             hint = f'Write {fields.example_of(name)}; for a label of this name "{name}"{sign.text}0.4.'
             raise self._error(f"{name} is not compared with {sign.text}", sign, hint)
@@ -158,11 +160,6 @@ class _Parser:
         self._rank(label)
         self._mentions.append(label)
         return Score(label, _order(sign), self._read(literal.read_confidence, value))
-
-    def _number(self, name: str, sign: Token, value: Token) -> Condition:
-        field, units = fields.NUMBERS[name]
-        number = self._read(lambda text: literal.read_number(text, units), value)
-        return Compare(field, "=" if sign.text == "=" else _order(sign), number)
 
     def _field(self, token: Token, value: Token) -> Condition:
         name = token.text.lower()

@@ -46,7 +46,10 @@ class IndexWatch:
     async def look(self) -> None:
         """Compare everything if another index is there. Raises Unavailable."""
         current = await self.indexer.index_id()
-        known = await to_thread.run_sync(self._read)
+        try:
+            known = (await anyio.Path(self.file).read_text(encoding="utf-8")).strip()
+        except (OSError, UnicodeDecodeError):
+            known = ""
         if not current or current == known:
             return
         if known:
@@ -55,16 +58,7 @@ class IndexWatch:
             for bucket in self.buckets or await self.store.buckets():
                 await self.pipeline.compare(Scope(bucket))
         # Only now: a comparison that was cut short begins again.
-        await to_thread.run_sync(self._write, current)
-
-    def _read(self) -> str:
         try:
-            return self.file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
-
-    def _write(self, current: str) -> None:
-        try:
-            write_atomically(self.file, f"{current}\n".encode())
+            await to_thread.run_sync(write_atomically, self.file, f"{current}\n".encode())
         except OSError as error:
             raise Unavailable(f"{self.file}: {error.strerror}", hint="Set `dir` under [state].") from error

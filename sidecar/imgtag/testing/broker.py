@@ -64,13 +64,14 @@ class MemoryBroker:
 
     async def take(self, holder: object, ack_wait: float | None) -> Message | None:
         """Wait for the next message and give it to ``holder``; None when all are acknowledged."""
-        while (message := self._pick_due()) is None:
+        while not (due := [message for message in self._messages if message.due <= time.monotonic()]):
             if self.finished and not self._messages:
                 return None
             news = self._news
             next_due = min((waiting.due for waiting in self._messages), default=float("inf"))
             with anyio.move_on_after(max(0.0, next_due - time.monotonic())):
                 await news.wait()
+        message = self.shuffle.choice(due) if self.shuffle else due[0]
         message.attempt += 1
         message.holder = holder
         message.due = _deadline(ack_wait)
@@ -103,13 +104,6 @@ class MemoryBroker:
             if message.holder in holders:
                 self.requeue(message, 0.0)
 
-    def _pick_due(self) -> Message | None:
-        now = time.monotonic()
-        due = [message for message in self._messages if message.due <= now]
-        if not due:
-            return None
-        return self.shuffle.choice(due) if self.shuffle else due[0]
-
 
 def _deadline(ack_wait: float | None) -> float:
     return float("inf") if ack_wait is None else time.monotonic() + ack_wait
@@ -125,8 +119,9 @@ class MemoryDeadLetters:
     async def put(self, letter: DeadLetter) -> None:
         """Store a letter, in the place of an older one of its key."""
         await self.faults.meet("put", letter.ref)
-        letter = replace(letter, id=_id(letter))
-        self.letters[letter.id] = letter
+        name = f"{letter.ref.bucket}\0{letter.ref.key}".encode() if letter.ref else letter.payload
+        id_ = sha256(name).hexdigest()[:16]
+        self.letters[id_] = replace(letter, id=id_)
 
     async def list(self) -> AsyncIterator[DeadLetter]:
         """All letters, the oldest first."""
@@ -144,8 +139,3 @@ class MemoryDeadLetters:
         await self.faults.meet("discard", tuple(refs))
         ids = [letter.id for letter in self.letters.values() if letter.ref in refs]
         return sum(self.letters.pop(id_, None) is not None for id_ in ids)
-
-
-def _id(letter: DeadLetter) -> str:
-    name = f"{letter.ref.bucket}\0{letter.ref.key}".encode() if letter.ref else letter.payload
-    return sha256(name).hexdigest()[:16]

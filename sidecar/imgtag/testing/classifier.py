@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imgtag.plugin.classifier import ModelInfo, Scores
 from imgtag.plugin.image import Image
@@ -91,48 +90,23 @@ class HostileClassifier(ColourClassifier):
         return [self._misbehave(scores) for scores in super().classify(images)]
 
     def _misbehave(self, scores: Scores) -> Scores:
-        colour = self.info.labels[int(np.argmax(scores.probabilities))]
-        return MISDEEDS[colour](scores) if colour in MISDEEDS else scores
+        probabilities = scores.probabilities
+        match self.info.labels[int(np.argmax(probabilities))]:
+            case "red":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "green":
+                while True:
+                    time.sleep(1)
+            case "blue":
+                raise RuntimeError(f"a bug in a stranger's classifier, with {len(probabilities)} probabilities")
+            case "yellow":
+                bytearray(_FAR_TOO_MUCH)  # not touched, so that it harms nothing where memory is not limited
+            case "magenta":
+                return Scores(probabilities=np.full_like(probabilities, np.nan))
+            case "cyan":
+                return Scores(probabilities=probabilities[:-1])
+        return scores
 
-
-def _kill(scores: Scores) -> Scores:
-    os.kill(os.getpid(), signal.SIGSEGV)
-    return scores
-
-
-def _hang(_: Scores) -> Scores:
-    while True:
-        time.sleep(1)
-
-
-def _raise(scores: Scores) -> Scores:
-    raise RuntimeError(f"a bug in a stranger's classifier, with {len(scores.probabilities)} probabilities")
-
-
-def _allocate(scores: Scores) -> Scores:
-    # Not touched, so that it harms nothing where memory is not limited.
-    bytearray(_FAR_TOO_MUCH)
-    return scores
-
-
-def _corrupt(scores: Scores) -> Scores:
-    nothing: NDArray[np.float32] = np.full_like(scores.probabilities, np.nan)
-    return Scores(probabilities=nothing)
-
-
-def _shorten(scores: Scores) -> Scores:
-    return Scores(probabilities=scores.probabilities[:-1])
-
-
-MISDEEDS: Mapping[str, Callable[[Scores], Scores]] = {
-    "red": _kill,
-    "green": _hang,
-    "blue": _raise,
-    "yellow": _allocate,
-    "magenta": _corrupt,
-    "cyan": _shorten,
-}
-"""What `HostileClassifier` does, by the colour of the picture."""
 
 SPEC = PluginSpec(
     name="colour",

@@ -86,7 +86,9 @@ class MemoryIndexer(MemoryService):
         """Those of the texts that equal a term or a word of some document."""
         await self.faults.meet("known", tuple(words))
         return frozenset(
-            word for word in words if any(word in (*each["terms"], *each["words"]) for each in self.documents.values())
+            word
+            for word in words
+            if any(word in (*document["terms"], *document["words"]) for document in self.documents.values())
         )
 
     async def suggest(self, prefix: str, limit: int = 10) -> Sequence[str]:
@@ -112,20 +114,13 @@ class MemoryIndexer(MemoryService):
         if isinstance(change, Delete):
             self.documents.pop(change.id, None)
             return Outcome(change.id)
-        try:
-            self.documents[change.id] = self._stored(change)
-        except ImgtagError as error:
-            return Outcome(change.id, error)
-        return Outcome(change.id)
-
-    def _stored(self, change: Upsert) -> Document:
-        """The document as it comes back from a server: through JSON. Raises the error planned for it."""
         if change.id in self.refused:
-            raise self.refused[change.id]
-        try:
-            return dict(json.loads(json.dumps(change.document, allow_nan=False)))
+            return Outcome(change.id, self.refused[change.id])
+        try:  # the document as it comes back from a server: through JSON
+            self.documents[change.id] = dict(json.loads(json.dumps(change.document, allow_nan=False)))
         except (TypeError, ValueError) as error:
-            raise DocumentError(f"the document is not JSON: {error}") from error
+            return Outcome(change.id, DocumentError(f"the document is not JSON: {error}"))
+        return Outcome(change.id)
 
     def _within(self, site: str, scope: Scope) -> list[Document]:
         documents = [

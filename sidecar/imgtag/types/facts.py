@@ -48,11 +48,12 @@ class Facts:
         if fields is None:
             return None
         lat, lng = _position(fields.get("g", ""))
+        camera = fields.get("c", "")
         return cls(
             width=_number(fields.get("w", ""), 2**31),
             height=_number(fields.get("h", ""), 2**31),
             taken=_time(fields.get("t", "")),
-            camera=_camera(fields.get("c", "")),
+            camera=camera if 0 < len(camera) <= MAX_CAMERA and camera.isprintable() else None,
             lat=lat,
             lng=lng,
             modified=_number(fields.get("m", ""), LATEST),
@@ -79,10 +80,6 @@ def _time(text: str) -> int | None:
         seconds = _number(text[1:], -EARLIEST)
         return None if seconds is None else -seconds
     return _number(text, LATEST)
-
-
-def _camera(text: str) -> str | None:
-    return text if 0 < len(text) <= MAX_CAMERA and text.isprintable() else None
 
 
 def _number(text: str, most: int) -> int | None:

@@ -74,15 +74,21 @@ def parse_inference(answer: Mapping[str, Any], classes: int, content: str) -> In
             raise ValueError
         if any(number >= classes for number, _ in raw.classes):
             raise ValueError
-        decode, infer = _require_seconds(answer["decode"]), _require_seconds(answer["infer"])
+        vec = decode_values(answer["vec"]) if answer["vec"] else None
+        if answer["vec"] and vec is None:
+            raise ValueError
+        text = answer.get("all_probabilities")
+        all_probabilities = None if text is None else b64decode(text, validate=True)
+        if all_probabilities is not None and len(all_probabilities) != classes * _FLOAT:
+            raise ValueError
         return Inference(
             raw=raw,
             facts=facts,
             content=content,
-            decode=decode,
-            infer=infer,
-            vec=_decode_vec(answer["vec"]),
-            all_probabilities=_decode_floats(answer.get("all_probabilities"), classes),
+            decode=_require_seconds(answer["decode"]),
+            infer=_require_seconds(answer["infer"]),
+            vec=vec,
+            all_probabilities=all_probabilities,
         )
 
 
@@ -108,10 +114,10 @@ def parse_failure(answer: Mapping[str, Any]) -> ImgtagError | None:
 def parse_model_info(answer: Mapping[str, Any]) -> ModelInfo:
     """The model that a worker has loaded. Raises ModelError where its labels cannot be told apart on an object."""
     with _refusing_nonsense():
-        said = dict(answer["info"])
+        fields = dict(answer["info"])
         for name in ("labels", "display", "size"):
-            said[name] = tuple(said[name])
-        info = ModelInfo(**{**said, "taxonomy": _decode_taxonomy(said["taxonomy"])})
+            fields[name] = tuple(fields[name])
+        info = ModelInfo(**{**fields, "taxonomy": _decode_taxonomy(fields["taxonomy"])})
         if len(info.labels) != len(info.display) or not all(isinstance(label, str) for label in info.labels):
             raise ValueError
         if len(info.size) != 2 or min(info.size) < 1:
@@ -174,30 +180,16 @@ def _parse_error(
     if "error" not in answer:
         return None
     with _refusing_nonsense():
-        said = answer["error"]
-        (code,) = _require_texts([said["code"]])
+        error = answer["error"]
+        (code,) = _require_texts([error["code"]])
         code = code if code in REFUSAL_CODES else ""
-        kind = kinds.get(said["type"], otherwise)
-        return kind(_to_printable(said["message"]), hint=_to_printable(said["hint"]), code=code)
+        kind = kinds.get(error["type"], otherwise)
+        return kind(_to_printable(error["message"]), hint=_to_printable(error["hint"]), code=code)
 
 
 def _to_printable(text: str) -> str:
     """One line, without what a log or a terminal would act upon."""
     return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE])
-
-
-def _decode_vec(text: str) -> bytes | None:
-    values = decode_values(text) if text else None
-    if text and values is None:
-        raise ValueError
-    return values
-
-
-def _decode_floats(text: str | None, classes: int) -> bytes | None:
-    values = None if text is None else b64decode(text, validate=True)
-    if values is not None and len(values) != classes * _FLOAT:
-        raise ValueError
-    return values
 
 
 def _require_seconds(value: float) -> float:

@@ -47,13 +47,19 @@ def read_capacity(root: Path = Path("/")) -> Capacity:
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html
     """
-    folders = list(_cgroups(root))
-    quotas = [quota for folder in folders for quota in (_quota_v2(folder), _quota_v1(folder)) if quota]
-    limits = [limit for folder in folders for limit in _memory_limits(folder)]
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Capacity(
-        cores=len(os.sched_getaffinity(0)), quota=min(quotas, default=None), memory=min([*limits, physical])
-    )
+    quotas: list[float] = []
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder in _cgroups(root):
+        version_2 = _read(folder / "cpu.max").partition(" ")[::2]  # `max 100000` where there is no quota
+        version_1 = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")  # -1: no quota
+        for quota, period in (version_2, version_1):
+            if quota.isdecimal() and period.isdecimal() and int(quota):
+                quotas.append(int(quota) / int(period))
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+            text = _read(folder / name)
+            if text.isdecimal() and int(text) < _UNLIMITED:
+                limits.append(int(text))
+    return Capacity(cores=len(os.sched_getaffinity(0)), quota=min(quotas, default=None), memory=min(limits))
 
 
 def _cgroups(root: Path) -> Iterator[Path]:
@@ -67,23 +73,6 @@ def _cgroups(root: Path) -> Iterator[Path]:
             while folder.is_relative_to(mount):
                 yield folder
                 folder = folder.parent
-
-
-def _quota_v2(folder: Path) -> float | None:
-    quota, _, period = _read(folder / "cpu.max").partition(" ")
-    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else None
-
-
-def _quota_v1(folder: Path) -> float | None:
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else None  # -1: none
-
-
-def _memory_limits(folder: Path) -> Iterator[int]:
-    for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-        text = _read(folder / name)
-        if text.isdecimal() and int(text) < _UNLIMITED:
-            yield int(text)
 
 
 def _read(path: Path) -> str:

@@ -137,13 +137,13 @@ class Worker:
         Raises ModelError, PluginError; WorkerDied (it must then be ended).
         """
         old = list(self._held)[: len(self._held) + 1 - self._terms.models]
-        for each in old:
-            del self._held[each]
+        for spec in old:
+            del self._held[spec]
         order = {"load": model.key, "entry": model.entry, "settings": model.settings}
         try:
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory + MAX_LOAD)
             with anyio.fail_after(MAX_START):
-                declaration = await self._exchange({"drop": [each.key for each in old], **order}, b"")
+                declaration = await self._exchange({"drop": [spec.key for spec in old], **order}, b"")
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory)
             error = answers.parse_failure(declaration)
             if error:
@@ -204,7 +204,7 @@ class Worker:
     def _limit_memory(self, more: int) -> None:
         """At most ``more`` bytes of address space beyond what is mapped now.
 
-        Set from here, as seccomp forbids the worker to change it. A worker that has ended is heard of when it is asked.
+        Set from here, as seccomp forbids the worker to change it. That a worker has ended shows at its next request.
         """
         with suppress(FileNotFoundError, ProcessLookupError):
             pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])

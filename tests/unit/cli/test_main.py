@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import click
 import pytest
@@ -17,6 +18,15 @@ from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.errors import ModelError, Unavailable
 
 Does = Callable[[Callable[[], object]], None]
+
+
+@pytest.fixture(autouse=True)
+def restore_log_level() -> Iterator[None]:
+    """`-v` sets a logger's level for the whole process, where later tests would see it."""
+    log = logging.getLogger("imgtag.workers")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.demo.output import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
-from imgtag.cli.demo.samples import SAMPLES, Sample
+from imgtag.cli.demo.samples import SAMPLES
 from imgtag.cli.search import describe_labels
 from imgtag.cli.terminal import escape
 from imgtag.config.configuration import Config
@@ -48,14 +48,15 @@ def command(*, once: bool) -> int:
     """Label sample images in a temporary folder, show what was written, search them, and watch the folder."""
     logging.disable(logging.WARNING)
     with TemporaryDirectory(prefix="imgtag-demo-") as folder:
-        anyio.run(_demo, Path(folder), not once and sys.stdout.isatty())
+        pictures, file = Path(folder, "pictures"), Path(folder, "imgtag.toml")
+        pictures.mkdir()
+        file.write_text(_CONFIG.format(root=pictures, state=Path(folder, "state")), encoding="utf-8")
+        anyio.run(_demo, load(file, env={}), pictures, not once and sys.stdout.isatty())
     return 0
 
 
-async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
+async def _demo(config: Config, pictures: Path, watch: bool) -> None:  # noqa: FBT001
     console = Console()
-    config = await anyio.to_thread.run_sync(_write_config, folder)
-    pictures = folder / "pictures"
     stop = anyio.Event()
     async with make_indexer(config) as indexer, anyio.create_task_group() as tasks:
         tasks.start_soon(Sidecar(config=config).run, stop)
@@ -65,39 +66,25 @@ async def _demo(folder: Path, watch: bool) -> None:  # noqa: FBT001
             names = await anyio.to_thread.run_sync(DisplayNames(config.state_dir).load)
             await _show(console, indexer, store, names)
         if watch:
-            await _watch(console, indexer, pictures)
+            console.print(f"\nWatching {pictures}: copy images there. Ctrl-C stops and removes the folder.")
+            try:
+                await show_news(console, indexer)
+            except anyio.get_cancelled_exc_class():
+                console.print("the folder is removed")
+                raise
         stop.set()
-
-
-def _write_config(folder: Path) -> Config:
-    (folder / "pictures").mkdir()
-    file = folder / "imgtag.toml"
-    file.write_text(_CONFIG.format(root=folder / "pictures", state=folder / "state"), encoding="utf-8")
-    return load(file, env={})
 
 
 async def _show(console: Console, indexer: Indexer, store: Store, names: Mapping[str, LabelNames]) -> None:
     await show_labels(console, indexer, names)
-    await _show_attributes(console, store, SAMPLES[0])
-    for query in SEARCHES:
-        lines = [Text(f"  {escape(hit['key'])}  ({describe_labels(hit, names)})") for hit in await hits(indexer, query)]
-        console.print(Text(f"\n$ imgtag search {query}", style="bold"))
-        console.print(*(lines or [Text("  nothing")]), sep="\n")
-
-
-async def _show_attributes(console: Console, store: Store, sample: Sample) -> None:
+    sample = SAMPLES[0]
     state = await store.stat(ObjectRef("pictures", sample.name))
     if state is None:
         raise Unavailable(f"{sample.name} was removed in the meantime")
     console.print(Text(f"\nExtended attributes of {sample.name}:", style="bold"))
     for name, value in sorted(state.metadata.items()):
         console.print(Text(escape(f"  user.{name} = {value}")))
-
-
-async def _watch(console: Console, indexer: Indexer, pictures: Path) -> None:
-    console.print(f"\nWatching {pictures}: copy images there. Ctrl-C stops and removes the folder.")
-    try:
-        await show_news(console, indexer)
-    except anyio.get_cancelled_exc_class():
-        console.print("the folder is removed")
-        raise
+    for query in SEARCHES:
+        lines = [Text(f"  {escape(hit['key'])}  ({describe_labels(hit, names)})") for hit in await hits(indexer, query)]
+        console.print(Text(f"\n$ imgtag search {query}", style="bold"))
+        console.print(*(lines or [Text("  nothing")]), sep="\n")

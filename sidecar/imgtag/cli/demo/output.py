@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -73,12 +73,7 @@ async def show_news(console: Console, indexer: Indexer, check: Callable[[], None
     while True:
         check()
         await anyio.sleep(0.5)
-        for line in _describe_news(await hits(indexer, "status:*"), known):
-            console.print(Text(line))
-
-
-def _describe_news(documents: list[Document], known: dict[str, str]) -> Iterator[str]:
-    for hit in documents:
-        if known.get(hit["id"]) != hit["etag"]:
-            known[hit["id"]] = hit["etag"]
-            yield f"  {escape(hit['key'])}: {describe_labels(hit)}"
+        for hit in await hits(indexer, "status:*"):
+            if known.get(hit["id"]) != hit["etag"]:
+                known[hit["id"]] = hit["etag"]
+                console.print(Text(f"  {escape(hit['key'])}: {describe_labels(hit)}"))

@@ -95,31 +95,27 @@ SAMPLES = (
 
 def copy_samples(folder: Path) -> Iterator[Sample]:
     """Write the samples below ``folder`` as JPEGs with EXIF; yields each once it is written."""
+    from PIL import ExifTags, Image  # noqa: PLC0415  (only the demo makes pictures in this process)
+
     for sample in SAMPLES:
         target = folder / sample.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(sample, target)
+        with Image.open(sample.file()) as picture:
+            exif = Image.Exif()
+            exif[ExifTags.Base.Make] = "imgtag"
+            exif[ExifTags.Base.Model] = "demo"
+            exif[ExifTags.Base.DateTime] = sample.taken
+            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = sample.taken
+            exif.get_ifd(ExifTags.IFD.GPSInfo).update(
+                {
+                    ExifTags.GPS.GPSLatitudeRef: "S" if sample.lat < 0 else "N",
+                    ExifTags.GPS.GPSLatitude: _degrees(sample.lat),
+                    ExifTags.GPS.GPSLongitudeRef: "W" if sample.lng < 0 else "E",
+                    ExifTags.GPS.GPSLongitude: _degrees(sample.lng),
+                }
+            )
+            picture.convert("RGB").save(target, quality=95, exif=exif)
         yield sample
-
-
-def _write(sample: Sample, target: Path) -> None:
-    from PIL import ExifTags, Image  # noqa: PLC0415  (only the demo makes pictures in this process)
-
-    with Image.open(sample.file()) as picture:
-        exif = Image.Exif()
-        exif[ExifTags.Base.Make] = "imgtag"
-        exif[ExifTags.Base.Model] = "demo"
-        exif[ExifTags.Base.DateTime] = sample.taken
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = sample.taken
-        exif.get_ifd(ExifTags.IFD.GPSInfo).update(
-            {
-                1: "S" if sample.lat < 0 else "N",
-                2: _degrees(sample.lat),
-                3: "W" if sample.lng < 0 else "E",
-                4: _degrees(sample.lng),
-            }
-        )
-        picture.convert("RGB").save(target, quality=95, exif=exif)
 
 
 def _degrees(value: float) -> tuple[float, float, float]:

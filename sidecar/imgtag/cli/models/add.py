@@ -77,7 +77,14 @@ async def _add(config: Config, request: _Request, yes: bool) -> ModelInfo:  # no
     with TemporaryDirectory(prefix="imgtag-model-") as folder:
         candidate = await _Finder(config, request, Path(folder)).find()
         name = require_name(request.name or candidate.name)
-        manifest = await anyio.to_thread.run_sync(_complete_manifest, candidate, request)
+        source, expected = public_url(request.source), request.sha256 or candidate.manifest.sha256
+        actual = await anyio.to_thread.run_sync(sha256_of, candidate.model)
+        if expected and actual != expected:
+            hint = "Nothing was added. Ask the publisher which digest is right."
+            message = f"{source} has the SHA-256 {actual}, expected {expected}"
+            raise ModelError(message, hint=hint, code="digest")
+        changes = {"source": source, **({"licence": request.licence} if request.licence else {})}
+        manifest = candidate.manifest.model_copy(update=changes)
         labels = await anyio.to_thread.run_sync(candidate.labels.read_bytes) if candidate.labels else None
         info = await _try_loading(config, name, candidate.model, manifest, labels, Path(folder) / "try")
         if repository.find(name) is not None:
@@ -99,18 +106,6 @@ async def _try_loading(
     except ModelError as error:
         message = error.message.replace(f"{folder}/", "")
         raise ModelError(f"nothing was added: {message}", hint=error.hint, code=error.code) from None
-
-
-def _complete_manifest(candidate: Candidate, request: _Request) -> Manifest:
-    """Its own manifest, completed by the options. Raises ModelError where the SHA-256 differs."""
-    expected = request.sha256 or candidate.manifest.sha256
-    actual = sha256_of(candidate.model)
-    if expected and actual != expected:
-        hint = "Nothing was added. Ask the publisher which digest is right."
-        message = f"{public_url(request.source)} has the SHA-256 {actual}, expected {expected}"
-        raise ModelError(message, hint=hint, code="digest")
-    changes = {"source": public_url(request.source), **({"licence": request.licence} if request.licence else {})}
-    return candidate.manifest.model_copy(update=changes)
 
 
 def _name(stem: str) -> str:

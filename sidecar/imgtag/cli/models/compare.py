@@ -143,7 +143,11 @@ def _print(tally: Tally, one: str, other: str) -> None:
         return
     console = Console()
     changes = Table("label", f"{other} keeps", "loses", "gains", box=box.SIMPLE_HEAD)
-    for label in _most_changed(tally):
+    moves: Counter[str] = Counter()
+    for (result, label), count in tally.labels.items():
+        if result != "kept":
+            moves[label] += count
+    for label, _ in moves.most_common(_MAX_ROWS):
         counts = (tally.labels[result, label] for result in ("kept", "lost", "gained"))
         changes.add_row(Text(escape(label)), *(str(count) for count in counts))
     pairs = Table("image", one, other, box=box.SIMPLE_HEAD)
@@ -154,13 +158,6 @@ def _print(tally: Tally, one: str, other: str) -> None:
         f"{tally.compared:,} images: {tally.same:,} have the same best label ({tally.same / tally.compared:.0%}); of "
         f"all labels {tally.count('kept'):,} are kept, {tally.count('lost'):,} lost, {tally.count('gained'):,} gained"
     )
-
-
-def _most_changed(tally: Tally) -> list[str]:
-    changes: Counter[str] = Counter()
-    for (result, label), count in tally.labels.items():
-        changes[label] += count if result != "kept" else 0
-    return [label for label, count in changes.most_common(_MAX_ROWS) if count]
 
 
 def _as_text(labels: Sequence[Label]) -> str:

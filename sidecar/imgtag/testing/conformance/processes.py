@@ -77,11 +77,7 @@ def _serve(work: Callable[[], Awaitable[Any]], commands: int, answers: int) -> N
         answer = {"error": traceback.format_exc()}
     finally:
         try:
-            _write(answers, json.dumps(answer).encode())
+            with os.fdopen(answers, "wb") as file:
+                file.write(json.dumps(answer).encode())
         finally:
             os._exit(0)
-
-
-def _write(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]

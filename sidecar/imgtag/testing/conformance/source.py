@@ -314,17 +314,17 @@ class SourceConformance(ServiceConformance):
         try:
             async with anyio.create_task_group() as taking, send, receive:
                 taking.start_soon(take)
-                await (self._resynced(resync) if self.resync_first else anyio.sleep(self.settle))
+                if self.resync_first:
+                    with anyio.move_on_after(self.patience):
+                        await resync.wait()
+                    assert resync.is_set(), f"a resync comes first, within {self.patience} s"
+                else:
+                    await anyio.sleep(self.settle)
                 yield Ear(receive, self.patience)
                 taking.cancel_scope.cancel()
         except ExceptionGroup as group:
             # What failed is to be read, not that a task group was around it.
             raise group.exceptions[0] from None
-
-    async def _resynced(self, resync: anyio.Event) -> None:
-        with anyio.move_on_after(self.patience):
-            await resync.wait()
-        assert resync.is_set(), f"a resync comes first, within {self.patience} s"
 
 
 class Ear:

@@ -58,17 +58,10 @@ def read_camera_raw(data: bytes) -> CameraRaw | None:
     if not is_raw:
         return None
     places = sorted({place for directory in directories for place in _jpegs(directory)}, key=lambda place: -place[1])
-    return CameraRaw(_largest_preview(data, places), any(offset >= len(data) for offset, _ in places))
-
-
-def _largest_preview(data: bytes, places: list[tuple[int, int]]) -> bytes | None:
-    for offset, length in places:
-        if data[offset : offset + 3] == b"\xff\xd8\xff":
-            preview = data[offset : offset + length]
-            # The sensor data of CR2 and DNG are a JPEG, too, but a lossless one.
-            if read_structure(preview).is_supported:
-                return preview
-    return None
+    jpegs = (data[at : at + length] for at, length in places if data[at : at + 3] == b"\xff\xd8\xff")
+    # The sensor data of CR2 and DNG are a JPEG, too, but a lossless one.
+    preview = next((jpeg for jpeg in jpegs if read_structure(jpeg).is_supported), None)
+    return CameraRaw(preview, any(offset >= len(data) for offset, _ in places))
 
 
 def _jpegs(directory: _Directory) -> Iterator[tuple[int, int]]:
@@ -106,13 +99,10 @@ def _read_directory(data: bytes, offset: int, order: str) -> _Directory:
         if tag == _DNG_VERSION:
             tags[tag] = ()
         elif kind in _FORMATS and 0 < length <= _MAX_VALUES:
-            tags[tag] = _read_values(data, place + 8, order, _FORMATS[kind], length)
+            values = f"{order}{length}{_FORMATS[kind]}"
+            at = place + 8
+            if struct.calcsize(values) > 4:  # longer values are elsewhere, and their place is here
+                (at,) = struct.unpack_from(order + "I", data, at)
+            tags[tag] = struct.unpack_from(values, data, at) if at + struct.calcsize(values) <= len(data) else ()
     following = struct.unpack_from(order + "I", data, end)[0] if end + 4 <= len(data) else 0
     return _Directory(tags, following)
-
-
-def _read_values(data: bytes, place: int, order: str, kind: str, count: int) -> tuple[int, ...]:
-    size = struct.calcsize(kind) * count
-    if size > 4:
-        (place,) = struct.unpack_from(order + "I", data, place)
-    return struct.unpack_from(f"{order}{count}{kind}", data, place) if place + size <= len(data) else ()

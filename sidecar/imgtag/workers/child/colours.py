@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -84,7 +84,9 @@ def _deep_converter(picture: Image.Image, significant_bits: int | None) -> Conve
     if picture.mode == "F" or low < 0 or high > _FULL:
         black, white = (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else (0.0, 1.0)
     else:
-        black, white = _tagged_range(tags, low, high) or sample_range(low, high, significant_bits or _stored_bits(tags))
+        black, white = _tagged_range(tags, low, high) or sample_range(
+            low, high, significant_bits or _first_number(tags, _BITS_PER_SAMPLE)
+        )
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         black, white = white, black
     return lambda part: stretched(np.asarray(part, np.float32), black, white)
@@ -97,17 +99,17 @@ def stretched(values: NDArray[np.float32], black: float, white: float) -> Image.
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _tagged_range(tags: dict[int, object], low: float, high: float) -> tuple[float, float] | None:
-    black, white = tags.get(_MIN_VALUE, 0), tags.get(_MAX_VALUE)
-    black, white = (value[0] if isinstance(value, tuple) and value else value for value in (black, white))
-    if not isinstance(black, int) or not isinstance(white, int) or white >= _FULL:
+def _tagged_range(tags: Mapping[int, object], low: float, high: float) -> tuple[float, float] | None:
+    """Black and white as the file names them; None where it does not, or where its values do not fit."""
+    black, white = _first_number(tags, _MIN_VALUE, default=0), _first_number(tags, _MAX_VALUE)
+    if black is None or white is None or white >= _FULL:
         return None
     return (black, white) if black < white and black <= low and high <= white else None
 
 
-def _stored_bits(tags: dict[int, object]) -> int | None:
-    bits = tags.get(_BITS_PER_SAMPLE)
-    first = bits[0] if isinstance(bits, tuple) and bits else bits
+def _first_number(tags: Mapping[int, object], tag: int, *, default: int | None = None) -> int | None:
+    value = tags.get(tag, default)
+    first = value[0] if isinstance(value, tuple) and value else value
     return first if isinstance(first, int) else None
 
 

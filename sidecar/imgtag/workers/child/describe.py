@@ -59,18 +59,14 @@ def _camera(tags: Image.Exif, xmp: Mapping[str, str]) -> str | None:
 
 
 def _position(tags: Image.Exif, xmp: Mapping[str, str]) -> tuple[float, float] | tuple[None, None]:
-    found = exif.coordinates(tags) or _xmp_coordinates(xmp)
-    # Receivers without a fix write two zeros, a place in the open sea.
-    if found is None or found == (0, 0):
-        return None, None
-    return position(round(found[0], _DECIMALS), round(found[1], _DECIMALS))
-
-
-def _xmp_coordinates(xmp: Mapping[str, str]) -> tuple[float, float] | None:
-    lat, lng = (
-        _xmp_angle(xmp.get(name, ""), of) for name, of in (("exif:GPSLatitude", "NS"), ("exif:GPSLongitude", "EW"))
+    lat, lng = exif.coordinates(tags) or (
+        _xmp_angle(xmp.get("exif:GPSLatitude", ""), "NS"),
+        _xmp_angle(xmp.get("exif:GPSLongitude", ""), "EW"),
     )
-    return None if lat is None or lng is None else (lat, lng)
+    # Receivers without a fix write two zeros, a place in the open sea.
+    if lat is None or lng is None or (lat, lng) == (0, 0):
+        return None, None
+    return position(round(lat, _DECIMALS), round(lng, _DECIMALS))
 
 
 def _xmp_angle(text: str, references: str) -> float | None:

@@ -64,8 +64,10 @@ def reduce_to_rgb(raster: Raster, side: int, convert: Callable[[Image.Image], Im
 
     Each square of pixels is averaged into one. A strip is cut to its middle.
     """
-    left, upper, right, lower = _middle(*raster.size)
-    width, height = right - left, lower - upper
+    across, down = raster.size
+    width, height = min(across, down * _MAX_ASPECT), min(down, across * _MAX_ASPECT)
+    left, upper = (across - width) // 2, (down - height) // 2
+    right, lower = left + width, upper + height
     factor = max(1, min(width, height) // (side * 2))
     if factor == 1 and width * height <= _BAND_PIXELS * 4:
         return convert(raster.band((left, upper, right, lower)))
@@ -76,9 +78,3 @@ def reduce_to_rgb(raster: Raster, side: int, convert: Callable[[Image.Image], Im
         band = convert(raster.band((left, first, right, last)))
         small.paste(band.reduce(factor) if factor > 1 else band, (0, top))
     return small
-
-
-def _middle(width: int, height: int) -> tuple[int, int, int, int]:
-    across, down = min(width, height * _MAX_ASPECT), min(height, width * _MAX_ASPECT)
-    left, upper = (width - across) // 2, (height - down) // 2
-    return left, upper, left + across, upper + down

@@ -82,35 +82,26 @@ def _load(held: dict[str, Classifier], order: Mapping[str, Any]) -> dict[str, An
 
 def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     try:
-        return _classify(
-            classifier,
-            PictureLimits(**request["limits"]),
-            body,
-            all_probabilities=bool(request.get("all_probabilities")),
-        )
+        start = time.perf_counter()
+        decoded = decode(body, classifier.info.size, PictureLimits(**request["limits"]))
+        between = time.perf_counter()
+        (scores,) = classifier.classify([decoded.image])
+        end = time.perf_counter()
+        answer = {
+            "raw": _best_classes(scores.probabilities, len(classifier.info.labels)).encode(),
+            "facts": decoded.facts.encode(),
+            "vec": "" if scores.vector is None else b64encode(quantize(scores.vector)).decode(),
+            "decode": between - start,
+            "infer": end - between,
+        }
+        if request.get("all_probabilities"):
+            answer["all_probabilities"] = b64encode(scores.probabilities.tobytes()).decode()
     except (Unreadable, Undecodable) as error:
         return error_answer(error)
     except MemoryError:
         return error_answer(Unreadable("classifying it takes more memory than worker_memory allows", code="memory"))
     except Exception as error:  # noqa: BLE001 - a stranger's classifier may raise anything
         return error_answer(Undecodable(f"the classifier failed on the image: {error}", code="classifier"))
-
-
-def _classify(classifier: Classifier, limits: PictureLimits, data: bytes, *, all_probabilities: bool) -> dict[str, Any]:
-    start = time.perf_counter()
-    decoded = decode(data, classifier.info.size, limits)
-    between = time.perf_counter()
-    (scores,) = classifier.classify([decoded.image])
-    end = time.perf_counter()
-    answer = {
-        "raw": _best_classes(scores.probabilities, len(classifier.info.labels)).encode(),
-        "facts": decoded.facts.encode(),
-        "vec": "" if scores.vector is None else b64encode(quantize(scores.vector)).decode(),
-        "decode": between - start,
-        "infer": end - between,
-    }
-    if all_probabilities:
-        answer["all_probabilities"] = b64encode(scores.probabilities.tobytes()).decode()
     return answer
 
 

@@ -32,17 +32,12 @@ def read_xmp(packet: bytes | str | None) -> Mapping[str, str]:
     """The known properties of a packet by their names, the first of each; empty where there are none."""
     if not packet:
         return {}
-    text = packet if isinstance(packet, str) else _decoded(packet[:_MAX_PACKET])
-    found: dict[str, str] = {}
-    for match in _PROPERTY.finditer(text[:_MAX_PACKET]):
+    if isinstance(packet, bytes):  # UTF-8, as nearly all of them are, or UTF-16
+        marks = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"<\0", "utf-16-le"))
+        encoding = next((encoding for mark, encoding in marks if packet.startswith(mark)), "utf-8")
+        packet = packet[:_MAX_PACKET].decode(encoding, errors="replace")
+    properties: dict[str, str] = {}
+    for match in _PROPERTY.finditer(packet[:_MAX_PACKET]):
         value = match["double"] or match["single"] or match["element"] or ""
-        found.setdefault(match["name"], html.unescape(value).strip())
-    return found
-
-
-def _decoded(packet: bytes) -> str:
-    """UTF-8, as nearly all of them are, or UTF-16."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"<\0", "utf-16-le")):
-        if packet.startswith(mark):
-            return packet.decode(encoding, errors="replace")
-    return packet.decode(errors="replace")
+        properties.setdefault(match["name"], html.unescape(value).strip())
+    return properties
