@@ -1,6 +1,6 @@
 """A small S3 server in this process, for what a real one does only sometimes: races that it loses, requests it lacks.
 
-It verifies no signatures and keeps no versions. See `tests/stores` for real servers.
+It verifies no signatures, and shows versions that a test says there are. See `tests/stores` for real servers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote_plus, unquote, urlsplit
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 KEPT = ("content-type", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-")
 
@@ -30,6 +31,19 @@ class TinyObject:
     def etag(self) -> str:
         """As S3 writes it."""
         return f'"{md5(self.data, usedforsecurity=False).hexdigest()}"'
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVersion:
+    """A version, or a delete marker, as listings and a HEAD by its id show it."""
+
+    key: str
+    id: str
+    etag: str = '"e"'
+    modified: str = "2024-07-01T20:24:06.000Z"
+    latest: bool = False
+    deleted: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class TinyS3:
@@ -50,8 +64,12 @@ class TinyS3:
         self.buckets: dict[str, dict[str, TinyObject]] = {}
         self.before: Callable[[str, str, Mapping[str, str]], object] = lambda *_: None
         self.sent: list[tuple[str, str]] = []
+        self.versions: list[TinyVersion] = []
+        """Of every bucket, in the order of a listing: by key, the newest first. A DELETE by id takes one away."""
         self.denied: set[tuple[str, str]] = set()
         """Methods and queries that are answered by 403."""
+        self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
+        """Methods and queries with the status and the code that answer them."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -103,8 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.tiny.before(self.command, key, query)
         self.tiny.sent.append((self.command, url.path))
-        if any((self.command, name) in self.tiny.denied for name in query):
-            self._refuse(403, "AccessDenied")
+        refusals = self.tiny.refusals | dict.fromkeys(self.tiny.denied, (403, "AccessDenied"))
+        refused = next((request for name in query if (request := (self.command, name)) in refusals), None)
+        if refused:
+            self._refuse(*refusals[refused])
         elif key:
             self._object(bucket, key, query, data)
         elif bucket:
@@ -130,16 +150,48 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(501, "NotImplemented")
         elif "versioning" in query:
             self._send(200, "<VersioningConfiguration/>")
+        elif "versions" in query:
+            self._list_versions(query)
         elif "object-lock" in query or "encryption" in query:
             self._refuse(404, "ObjectLockConfigurationNotFoundError")
         else:
             keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in sorted(buckets[bucket]))
             self._send(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>")
 
+    def _list_versions(self, query: Mapping[str, str]) -> None:
+        versions = [version for version in self.tiny.versions if version.key.startswith(query["prefix"])]
+        marker = (query.get("key-marker"), query.get("version-id-marker"))
+        start = next((n + 1 for n, version in enumerate(versions) if (version.key, version.id) == marker), 0)
+        end = start + int(query["max-keys"])
+        page = versions[start:end]
+        root = Element("ListVersionsResult")
+        _add(root, IsTruncated=str(end < len(versions)).lower())
+        if end < len(versions):
+            _add(root, NextKeyMarker=quote_plus(page[-1].key), NextVersionIdMarker=page[-1].id)
+        for version in page:
+            kind = "DeleteMarker" if version.deleted else "Version"
+            entry = _add(SubElement(root, kind), Key=quote_plus(version.key), VersionId=version.id)
+            _add(entry, IsLatest=str(version.latest).lower(), LastModified=version.modified)
+            if not version.deleted:
+                _add(entry, ETag=version.etag)
+        self._send(200, tostring(root))
+
+    def _version(self, key: str, id: str) -> None:  # noqa: A002 - S3's name
+        version = next((each for each in self.tiny.versions if (each.key, each.id) == (key, id)), None)
+        if version is None:
+            self._refuse(404, "NoSuchVersion")
+        elif self.command == "DELETE":
+            self.tiny.versions.remove(version)
+            self._send(204)
+        else:
+            self._send(200, headers={**version.headers, "ETag": version.etag})
+
     def _object(self, bucket: str, key: str, query: Mapping[str, str], data: bytes) -> None:
         objects = self.tiny.buckets.get(bucket)
         if objects is None:
             self._refuse(404, "NoSuchBucket")
+        elif "versionId" in query and self.command in {"HEAD", "DELETE"}:
+            self._version(key, query["versionId"])
         elif "acl" in query:
             self._refuse(501, "NotImplemented")
         elif "tagging" in query:
@@ -189,3 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD" and status != 204:
             self.wfile.write(data)
+
+
+def _add(parent: Element, **texts: str) -> Element:
+    for name, text in texts.items():
+        SubElement(parent, name).text = text
+    return parent

@@ -100,7 +100,7 @@ class PolicyResolver:
             limits=PictureLimits(
                 pixels=limits.max_pixels,
                 frames=pipeline.max_frames,
-                memory=max(0, pipeline.worker_memory - WORKER_OVERHEAD),
+                memory=pipeline.worker_memory - WORKER_OVERHEAD,
                 seconds=limits.max_seconds,
             ),
             max_bytes=limits.max_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -137,6 +138,35 @@ def _reference(glob: str, key: str) -> bool:
 def test_every_glob_means_its_regular_expression(glob: str, key: str) -> None:
     """Whether it is matched by one or, with several wildcards, by an automaton."""
     assert _reference(glob, key) == bool(compile_glob(glob).fullmatch(key))
+
+
+@pytest.mark.parametrize(
+    "glob",
+    [
+        "*a*a",
+        "a*a*",
+        "*a*b*",
+        "*?*?",
+        "*?a?*b",
+        "a?*b?*",
+        "**/**/a",
+        "**/a/**/b",
+        "a/**/**/b",
+        "**/?/*a*",
+        "a**/**b",
+        "**/*",
+        "*/**/?",
+        "**a**",
+        "?**/a",
+        "**/**",
+        "*a**/b?",
+    ],
+)
+def test_several_wildcards_mean_what_one_alone_does(glob: str) -> None:
+    """Over every key of up to five characters."""
+    keys = ["".join(chars) for length in range(6) for chars in product("ab/", repeat=length)]
+
+    assert [key for key in keys if _reference(glob, key)] == [key for key in keys if matches(glob, key)]
 
 
 @pytest.mark.timeout(20)

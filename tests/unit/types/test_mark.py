@@ -92,9 +92,11 @@ def test_another_key_or_none_at_all() -> None:
     assert Trust.NONE is verify(None, LABELS, ENTRIES, [])
 
 
-@pytest.mark.parametrize("labels", [LABELS[:1], LABELS[::-1], (Label("red fox", 0.6), LABELS[1]), ()])
+@pytest.mark.parametrize(
+    "labels", [LABELS[:1], LABELS[::-1], (Label("red fox", 0.6), LABELS[1]), (), (LABELS[0], Label("\udc80", 0.1))]
+)
 def test_other_labels_are_not_those_that_were_signed(labels: tuple[Label, ...]) -> None:
-    """In the first format: taken away, reordered, or with another confidence."""
+    """In the first format: taken away, reordered, with another confidence, or with a name that is not UTF-8."""
     assert Trust.NONE is verify(replace(MARK, signature=OLD_SIGNATURE), labels, ENTRIES, [KEY])
 
 
@@ -104,9 +106,10 @@ def test_other_labels_are_not_those_that_were_signed(labels: tuple[Label, ...]) 
         {**ENTRIES, "imgtag_dog": "0.11"},
         {**ENTRIES, "imgtag_cat": "0.10"},
         {name: value for name, value in ENTRIES.items() if name != "imgtag-raw"},
+        {**ENTRIES, "imgtag-raw": "\udc80"},
         {},
     ],
 )
 def test_other_entries_are_not_those_that_were_signed(entries: dict[str, str]) -> None:
-    """Changed, added, or taken away."""
+    """Changed, added, taken away, or not UTF-8."""
     assert Trust.NONE is verify(replace(MARK, signature=SIGNATURE), LABELS, entries, [KEY])

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from imgtag.errors import ImgtagError, ModelError, PluginError, Unavailable, Undecodable, Unreadable
+from imgtag.flow.backoff import Backoff
 from imgtag.models.spec import ModelSpec
 from imgtag.types.facts import Facts
 from imgtag.types.mark import content_digest
@@ -132,7 +133,10 @@ async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> Non
     assert codes == ["worker_died"]
 
 
-async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_happens_too_often() -> None:
+async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_happens_too_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
     order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 1.0})
 
     async def kill(pool: WorkerPool, times: Iterable[int]) -> None:
