@@ -14,8 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote_plus, unquote, urlsplit
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 KEPT = ("content-type", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-")
 
 
@@ -26,6 +27,7 @@ class TinyObject:
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     modified: float = field(default_factory=time.time)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def etag(self) -> str:
@@ -49,7 +51,8 @@ class TinyVersion:
 class TinyS3:
     """``if_match``: whether PutObject honours it. ``gap``: seconds between that check and the write, without a lock.
 
-    ``before`` is called with method, key and query of each request; ``sent`` lists method and path of those that came.
+    ``before`` is called with method, key and query of each request, and may raise ConnectionError: then no answer
+    comes. ``after`` is called in the same way once an object was stored. ``sent`` lists methods and paths.
     """
 
     access_key = secret_key = "tiny"
@@ -63,13 +66,16 @@ class TinyS3:
         self.server = server
         self.buckets: dict[str, dict[str, TinyObject]] = {}
         self.before: Callable[[str, str, Mapping[str, str]], object] = lambda *_: None
+        self.after: Callable[[str, str, Mapping[str, str]], object] = lambda *_: None
+        self.configurations: dict[str, str] = {}
+        """What every bucket says of ``versioning``, ``object-lock`` and ``encryption``: documents by these names."""
         self.sent: list[tuple[str, str]] = []
         self.versions: list[TinyVersion] = []
         """Of every bucket, in the order of a listing: by key, the newest first. A DELETE by id takes one away."""
         self.denied: set[tuple[str, str]] = set()
         """Methods and queries that are answered by 403."""
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
-        """Methods and queries with the status and the code that answer them."""
+        """Methods and queries with the status and the code that answer them; "" is an object without a query."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -122,7 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.tiny.before(self.command, key, query)
         self.tiny.sent.append((self.command, url.path))
         refusals = self.tiny.refusals | dict.fromkeys(self.tiny.denied, (403, "AccessDenied"))
-        refused = next((request for name in query if (request := (self.command, name)) in refusals), None)
+        names = query or ([""] if key else [])
+        refused = next((request for name in names if (request := (self.command, name)) in refusals), None)
         if refused:
             self._refuse(*refusals[refused])
         elif key:
@@ -148,6 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, "<NotificationConfiguration/>")
             else:
                 self._refuse(501, "NotImplemented")
+        elif configuration := next(
+            (self.tiny.configurations[name] for name in query if name in self.tiny.configurations), ""
+        ):
+            self._send(200, configuration)
         elif "versioning" in query:
             self._send(200, "<VersioningConfiguration/>")
         elif "versions" in query:
@@ -195,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif "acl" in query:
             self._refuse(501, "NotImplemented")
         elif "tagging" in query:
-            self._send(200, "<Tagging><TagSet/></Tagging>")
+            self._tagging(objects[key], data)
         elif self.command == "PUT":
             self._put(objects, key, data)
         elif self.command == "DELETE":
@@ -215,11 +226,13 @@ class _Handler(BaseHTTPRequestHandler):
             if wanted and (old is None or old.etag != wanted):
                 self._refuse(412, "PreconditionFailed")
                 return
+            tags = dict(parse_qsl(self.headers.get("x-amz-tagging", "")))
             if not self.tiny.gap:
-                objects[key] = TinyObject(data, kept)
+                objects[key] = TinyObject(data, kept, tags=tags)
         if self.tiny.gap:
             time.sleep(self.tiny.gap if wanted else 0)
-            objects[key] = TinyObject(data, kept)
+            objects[key] = TinyObject(data, kept, tags=tags)
+        self.tiny.after("PUT", key, {})
         self._send(200, headers={"ETag": TinyObject(data).etag})
 
     def _show(self, shown: TinyObject) -> None:
@@ -227,8 +240,22 @@ class _Handler(BaseHTTPRequestHandler):
         if match != shown.etag:
             self._refuse(412, "PreconditionFailed")
             return
-        modified = formatdate(shown.modified, usegmt=True)
-        self._send(200, shown.data, {**shown.headers, "ETag": shown.etag, "Last-Modified": modified})
+        shows = {"ETag": shown.etag, "Last-Modified": formatdate(shown.modified, usegmt=True)}
+        if shown.tags:
+            shows["x-amz-tagging-count"] = str(len(shown.tags))
+        self._send(200, shown.data, {**shown.headers, **shows})
+
+    def _tagging(self, tagged: TinyObject, data: bytes) -> None:
+        if self.command == "PUT":
+            tagged.tags = {tag[0].text or "": tag[1].text or "" for tag in fromstring(data).iter(f"{{{NAMESPACE}}}Tag")}
+            self.tiny.after("PUT", "", {"tagging": ""})
+            self._send(200)
+            return
+        root = Element("Tagging")
+        within = SubElement(root, "TagSet")
+        for name, value in tagged.tags.items():
+            _add(SubElement(within, "Tag"), Key=name, Value=value)
+        self._send(200, tostring(root))
 
     def _refuse(self, status: int, code: str) -> None:
         self._send(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>")

@@ -1,8 +1,8 @@
-"""What is checked before a write, one check at a time: where it fails, no request that writes is sent."""
+"""What is checked before and after a write, one check at a time: where one before it fails, nothing is written."""
 
 import pytest
 
-from imgtag.errors import Conflict, WriteRefused
+from imgtag.errors import BucketAbsent, Conflict, Unavailable, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef
 
@@ -91,3 +91,286 @@ def test_a_change_right_after_the_write_is_a_conflict(call, tiny):
         call("rewrite", Rewrite(state=state, metadata=LABELS, body=b"bytes"))
 
     assert tiny.buckets["photos"]["a.jpg"].data == b"newer"
+
+
+LOCKING = "<ObjectLockConfiguration><Rule><DefaultRetention/></Rule></ObjectLockConfiguration>"
+ENCRYPTING = "<ServerSideEncryptionConfiguration><Rule/></ServerSideEncryptionConfiguration>"
+HELD = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": "2999-01-01T00:00:00Z"}
+
+
+def _change(call, **fields):
+    """What the sidecar writes on the object as it is now."""
+    state = call("stat", REF)
+    return Rewrite(**{"state": state, "metadata": {**state.metadata, **LABELS}, "body": b"bytes", **fields})
+
+
+def _code(call, change):
+    """The code of the refusal; None where it is written."""
+    try:
+        call("rewrite", change)
+    except WriteRefused as refused:
+        return refused.code
+    return None
+
+
+@pytest.mark.parametrize("setting", ["object-lock", "encryption", "versioning"])
+def test_a_bucket_whose_defaults_may_not_be_read_is_not_written(call, tiny, setting):
+    """A write could put the object under a lock, encrypt it, or replace a version."""
+    tiny.denied = {("GET", setting)}
+
+    assert _code(call, _change(call)) == f"{setting.replace('-', '_')}_unknown"
+    assert _puts(tiny) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "document", "headers", "code"),
+    [
+        ("object-lock", LOCKING, {}, "retention"),
+        ("encryption", ENCRYPTING, {}, "encryption"),
+        ("encryption", ENCRYPTING, {"x-amz-server-side-encryption": "AES256"}, None),
+        ("object-lock", "<ObjectLockConfiguration/>", {}, None),
+        ("encryption", "<ServerSideEncryptionConfiguration/>", {}, None),
+    ],
+)
+def test_what_a_bucket_adds_to_what_is_written(call, tiny, setting, document, headers, code):
+    """Refused unless the object has it already."""
+    tiny.configurations = {setting: document}
+    tiny.put("photos", "a.jpg", b"bytes", headers)
+
+    assert _code(call, _change(call)) == code
+
+
+def test_a_lock_that_the_object_has_already_is_repeated(tiny, open_store):
+    """Where writing under a retention is asked for."""
+    call = open_store(tiny, if_match=True, write_on=["retention"])
+    tiny.configurations = {"object-lock": LOCKING}
+    tiny.put("photos", "a.jpg", b"bytes", HELD)
+
+    assert _code(call, _change(call)) is None
+    assert HELD.items() <= tiny.buckets["photos"]["a.jpg"].headers.items()
+
+
+def test_tags_are_repeated(call, tiny):
+    """In the request that writes."""
+    tiny.put("photos", "a.jpg", b"bytes")
+    tiny.buckets["photos"]["a.jpg"].tags = {"project": "a b"}
+
+    assert dict(call("rewrite", _change(call)).tags) == {"project": "a b"}
+    assert tiny.buckets["photos"]["a.jpg"].tags == {"project": "a b"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        ((403, "AccessDenied"), "tags_unknown"),
+        ((405, "MethodNotAllowed"), None),
+        ((501, "NotImplemented"), None),
+        ((400, "InvalidArgument"), "store_refused"),
+    ],
+)
+def test_tags_that_cannot_be_read(call, tiny, refusal, expected):
+    """Refused where there may be some, written where the server has none at all."""
+    tiny.refusals = {("GET", "tagging"): refusal}
+
+    assert _code(call, _change(call)) == expected
+    assert len(_puts(tiny)) == (expected is None)
+
+
+def test_a_server_in_trouble_is_waited_for(call, tiny):
+    """Before anything is written."""
+    tiny.refusals = {("GET", "tagging"): (503, "SlowDown")}
+    with pytest.raises(Unavailable):
+        call("rewrite", _change(call))
+
+    assert _puts(tiny) == []
+
+
+def test_an_object_that_was_deleted_since_the_look_is_a_conflict(call, tiny):
+    """It stays deleted."""
+    change = _change(call)
+    del tiny.buckets["photos"]["a.jpg"]
+    with pytest.raises(Conflict):
+        call("rewrite", change)
+
+    assert _puts(tiny) == []
+
+
+def test_tags_that_were_set_since_the_look_are_a_conflict(call, tiny):
+    """A HEAD need not count them."""
+    change = _change(call)
+    tiny.buckets["photos"]["a.jpg"].tags = {"mine": "1"}
+    with pytest.raises(Conflict):
+        call("rewrite", change)
+
+    assert _puts(tiny) == []
+
+
+def test_bytes_that_nobody_has_read_are_read_for_the_write(call, tiny):
+    """And sent again as they are."""
+    assert _code(call, _change(call, body=None)) is None
+    assert tiny.buckets["photos"]["a.jpg"].data == b"bytes"
+    assert _puts(tiny) == ["PUT"]
+
+
+# The answer to the write
+
+
+class Lost(ConnectionError):
+    """The connection is cut."""
+
+
+def _cut(tiny, when):
+    """Lose the answer to the first PUT: ``before`` or ``after`` it is carried out."""
+    cut = []
+
+    def lose(method, key, query):
+        if method == "PUT" and key and not cut:
+            cut.append(method)
+            raise Lost
+
+    setattr(tiny, when, lose)
+
+
+def test_a_lost_answer_to_a_write_that_was_done(call, tiny):
+    """The look afterwards tells; nothing is written twice."""
+    _cut(tiny, "after")
+
+    assert dict(call("rewrite", _change(call)).metadata) == {"by": "me", **LABELS}
+    assert _puts(tiny) == ["PUT"]
+
+
+def test_a_lost_answer_to_a_write_that_was_not_done(call, tiny):
+    """It is to be tried again."""
+    _cut(tiny, "before")
+    with pytest.raises(Unavailable):
+        call("rewrite", _change(call))
+
+    assert tiny.buckets["photos"]["a.jpg"].headers["x-amz-meta-by"] == "me"
+    assert len(tiny.buckets["photos"]["a.jpg"].headers) == 2
+
+
+def test_a_lost_answer_to_a_write_that_would_change_nothing(call, tiny):
+    """That the object is as it was does not tell that it was written: it is tried again."""
+    _cut(tiny, "before")
+    with pytest.raises(Unavailable):
+        call("rewrite", _change(call, metadata={"by": "me"}))
+
+
+def test_a_lost_answer_and_a_deletion(call, tiny):
+    """Then nothing says that the write was done."""
+    change = _change(call)
+
+    def delete(method, key, query):
+        tiny.buckets["photos"].clear()
+        raise Lost
+
+    tiny.after = delete
+    with pytest.raises(Unavailable):
+        call("rewrite", change)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error", "code"),
+    [
+        ((403, "AccessDenied"), WriteRefused, "permission"),
+        ((412, "PreconditionFailed"), Conflict, "conflict"),
+        ((404, "NoSuchKey"), Conflict, "conflict"),
+        ((404, "NoSuchBucket"), BucketAbsent, "bucket_absent"),
+        ((501, "NotImplemented"), WriteRefused, "unsupported"),
+        ((429, "TooManyRequests"), Unavailable, "unavailable"),
+    ],
+)
+def test_a_write_that_is_refused_is_not_looked_at(call, tiny, refusal, error, code):
+    """The server says that it did not write, whatever the object looks like now."""
+    change = _change(call)
+    tiny.refusals = {("PUT", ""): refusal}
+    tiny.sent.clear()
+    with pytest.raises(error) as raised:
+        call("rewrite", change)
+
+    assert raised.value.code == code
+    assert [method for method, _ in tiny.sent].index("PUT") == len(tiny.sent) - 1
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_write_that_fails_within_the_server_is_looked_at(call, tiny, is_done):
+    """A gateway gives up before the server behind it does: the object tells."""
+    change = _change(call)
+
+    def fail(method, key, query):
+        if method == "PUT" and key:
+            if is_done:
+                headers = {"x-amz-meta-by": "me", "x-amz-meta-imgtag_red+fox": "0.59"}
+                tiny.put("photos", "a.jpg", b"bytes", headers)
+            tiny.refusals = {("PUT", ""): (504, "GatewayTimeout")}
+
+    tiny.before = fail
+    if is_done:
+        assert dict(call("rewrite", change).metadata) == {"by": "me", **LABELS}
+    else:
+        with pytest.raises(Unavailable):
+            call("rewrite", change)
+    assert _puts(tiny) == ["PUT"]
+
+
+@pytest.mark.parametrize("headers", [None, {"x-amz-meta-by": "me"}, {"x-amz-meta-imgtag_red+fox": "0.59"}])
+def test_what_is_there_after_the_write_is_what_was_written(call, tiny, headers):
+    """Deleted, or overwritten with other metadata: a conflict, and it stays as it is."""
+    change = _change(call)
+
+    def meddle(method, key, query):
+        tiny.buckets["photos"].clear()
+        if headers is not None:
+            tiny.put("photos", "a.jpg", b"bytes", headers)
+
+    tiny.after = meddle
+    with pytest.raises(Conflict):
+        call("rewrite", change)
+
+    assert len(tiny.buckets["photos"]) == (headers is not None)
+
+
+def test_entries_that_a_server_adds_are_no_conflict(call, tiny):
+    """What was written has to be there, and more may be."""
+    change = _change(call)
+
+    def add(method, key, query):
+        tiny.put("photos", "a.jpg", b"bytes", {**tiny.buckets["photos"]["a.jpg"].headers, "x-amz-meta-more": "1"})
+
+    tiny.after = add
+
+    assert dict(call("rewrite", change).metadata) == {"by": "me", **LABELS, "more": "1"}
+
+
+# Labels as tags
+
+
+TAGS = {"strategy": "tags", "labels": {"imgtag_red+fox": "0.59"}, "label_prefix": "imgtag_"}
+
+
+def test_labels_as_tags_leave_the_object_alone(call, tiny):
+    """One request, which replaces its tags; those of the user stay."""
+    tiny.buckets["photos"]["a.jpg"].tags = {"mine": "1", "imgtag_old": "0.30"}
+    written = call("rewrite", _change(call, **TAGS))
+
+    assert dict(written.tags) == {"mine": "1", "imgtag_red+fox": "0.59"}
+    assert dict(written.metadata) == {"by": "me"}
+    assert _puts(tiny) == ["PUT"]
+
+
+def test_labels_as_tags_are_not_written_over_tags_that_were_set_since(call, tiny):
+    """As with metadata."""
+    change = _change(call, **TAGS)
+    tiny.buckets["photos"]["a.jpg"].tags = {"mine": "1"}
+    with pytest.raises(Conflict):
+        call("rewrite", change)
+
+    assert tiny.buckets["photos"]["a.jpg"].tags == {"mine": "1"}
+
+
+def test_an_object_that_is_gone_after_its_tags_were_written(call, tiny):
+    """Is a conflict, so that its deletion is seen."""
+    change = _change(call, **TAGS)
+    tiny.after = lambda *_: tiny.buckets["photos"].clear()
+    with pytest.raises(Conflict):
+        call("rewrite", change)

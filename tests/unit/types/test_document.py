@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import Undecodable, WriteRefused
+from imgtag.labels.policy import LabelPolicy
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
+from imgtag.labels.vocabulary import build_vocabulary
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.facts import EARLIEST, Facts
@@ -19,7 +22,7 @@ from imgtag.types.metadata import Entries, MetadataCodec
 from imgtag.types.ref import ObjectRef, ObjectState
 
 from . import strategies as some
-from .test_metadata import TYPICAL
+from .test_metadata import A_MARK, TYPICAL
 
 FIELDS = [
     "id",
@@ -159,6 +162,45 @@ def test_a_store_with_a_wrong_clock_gives_a_document_all_the_same(modified: floa
     document = build(Entries(), replace(STATE, modified=modified))
     assert 0 <= document["modified"] == document["when"] <= 253_402_300_799
     assert len(document["when_day"]) == 10
+
+
+@pytest.mark.parametrize("modified", [-1.0, 0.0, 0.9, math.nan, -math.inf])
+def test_no_object_is_older_than_1970(modified: float) -> None:
+    assert build(Entries(), replace(STATE, modified=modified))["modified"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [("image/png", "image/png"), (" Image/PNG ; a=b; c=d", "image/png"), ("", None), ("; a=b", None)],
+)
+def test_the_type_is_without_its_parameters(content_type: str, expected: str | None) -> None:
+    assert build(TYPICAL, replace(STATE, content_type=content_type)).get("type") == expected
+
+
+def test_the_revision_of_the_store_is_in_the_document() -> None:
+    """By which a later look sees that nobody has written since."""
+    assert build(TYPICAL, replace(STATE, revision="r7"))["revision"] == "r7"
+
+
+WORDS = Taxonomy(
+    classes=(ClassTerms(category="animal", ancestors=("fox", "animal"), synonyms=("vulpes",)),),
+    ancestors=(AncestorTerms(name="animal"), AncestorTerms(name="fox")),
+)
+
+
+@pytest.mark.parametrize(("model", "is_known"), [("m@1", True), ("m@2", False), (None, False)])
+def test_what_a_model_knows_of_a_label_is_said_of_its_own_labels_alone(model: str | None, is_known: bool) -> None:
+    """Ancestors with their sums, category and synonyms; another model may mean something else by the same name."""
+    vocabulary = build_vocabulary("m@1", ("kit fox", "lamp"), ("kit fox", "lamp"), WORDS, LabelPolicy())
+    mark = replace(A_MARK, model=model) if model else None
+    entries = Entries(labels=(Label("kit fox", 0.6149),), mark=mark)
+    document = build(entries, vocabulary=vocabulary)
+
+    assert document["labels"] == ["kit fox"]
+    assert document.get("ancestors") == (["fox", "animal"] if is_known else None)
+    assert document.get("category") == ("animal" if is_known else None)
+    assert ("vulpes" in document["terms"]) == is_known
+    assert document["scores"] == dict.fromkeys(["animal", "fox", "kit fox"] if is_known else ["kit fox"], 0.61)
 
 
 @pytest.mark.parametrize(
