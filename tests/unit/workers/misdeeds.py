@@ -21,11 +21,16 @@ SIZE = (64, 64)  # so large that no picture here is made smaller
 
 
 class MisdeedSettings(Settings):
-    """``claim`` changes what the classifier says of itself; with ``quits`` it says nothing; ``prints`` is printed."""
+    """``claim`` changes what the classifier says of itself; with ``quits`` it says nothing; ``prints`` is printed.
+
+    Where the files ``quits_where`` or ``fails_where`` are, it ends its process, or does not load.
+    """
 
     claim: str = ""
     quits: bool = False
     prints: str = ""
+    quits_where: str = ""
+    fails_where: str = ""
 
 
 class Misdeeds:
@@ -33,8 +38,10 @@ class Misdeeds:
         sys.stderr.write(f"{settings.prints}\n")
         if settings.claim == "memory":
             bytearray(1 << 40)
-        if settings.quits:
+        if settings.quits or Path(settings.quits_where or "/nowhere").exists():
             os._exit(7)
+        if Path(settings.fails_where or "/nowhere").exists():
+            raise RuntimeError("it is not what it was")
         size = (0,) if settings.claim == "nonsense" else SIZE
         digest = str(time.time_ns()) if settings.claim == "another" else "0" * 64
         self.info = ModelInfo(name="misdeeds", digest=digest, labels=LABELS, display=LABELS, size=size)

@@ -103,10 +103,12 @@ async def test_memory_is_limited_again_after_a_second_model() -> None:
 
 
 async def test_a_known_model_is_described_and_a_broken_one_left_out() -> None:
-    """Nobody labels by it, so nothing depends on it."""
+    """Nobody labels by it, so nothing depends on it, and no process is left of it."""
+    others = {child.pid for child in psutil.Process().children()}
     async with WorkerPool([ONE], 1, known=[TWO, BROKEN, ONE]) as pool:
         assert {ONE, TWO} == set(pool.infos)
-        await until(lambda: len(pool.pids) == 1)
+        assert {child.pid for child in psutil.Process().children()} - others == set(pool.pids)
+        assert 1 == len(pool.pids)
 
 
 async def test_a_broken_model_among_those_in_use_is_refused() -> None:

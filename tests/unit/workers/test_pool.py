@@ -223,6 +223,85 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
     assert pool._deaths._failures == 0, "an answer ends the pauses"
 
 
+async def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_when_it_can(
+    misdeeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures wait for it meanwhile, however many attempts it takes."""
+    obstacle, starts = tmp_path / "obstacle", []
+    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
+    start = pool_module.Worker.start
+
+    async def watched(*arguments: object) -> object:
+        starts.append(arguments)
+        return await start(*arguments)  # type: ignore[arg-type]
+
+    async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits_where": str(obstacle)})], 1) as pool:
+        monkeypatch.setattr(pool_module.Worker, "start", watched)
+        obstacle.touch()
+        os.kill(pool.pids[0], signal.SIGKILL)
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(best, pool, picture("white"))
+                await until(lambda: len(starts) >= 3)
+                obstacle.unlink()
+        assert len(pool.pids) == 1
+
+
+async def test_workers_that_do_not_start_are_tried_again_after_pauses_that_grow(
+    misdeeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine short of memory is not kept busy by processes that end at once."""
+    obstacle, starts = tmp_path / "obstacle", []
+    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=3600, maximum=3600))
+    start = pool_module.Worker.start
+
+    async def watched(*arguments: object) -> object:
+        starts.append(arguments)
+        return await start(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool_module.Worker, "start", watched)
+    async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits_where": str(obstacle)})], 1) as pool:
+        obstacle.touch()
+        pool._tasks.start_soon(pool._add_worker)
+        await until(lambda: pool._deaths._failures == 1)
+        await anyio.sleep(0.2)
+        assert len(starts) == 2
+
+
+# Models that are loaded again
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "is_same_worker"),
+    [
+        ({"fails_where": "obstacle"}, "a model could not be loaded again: .*it is not what it was", True),
+        ({"quits_where": "obstacle"}, "exit code 7", False),
+        ({"claim": "another"}, "a model could not be loaded again: .*differs from the one loaded at the start", True),
+    ],
+)
+async def test_a_model_that_cannot_be_loaded_again_is_no_pictures_fault(
+    misdeeds: str, tmp_path: Path, settings: dict[str, str], words: str, is_same_worker: bool
+) -> None:
+    """The picture waits until an admin has mended it; other models go on, in the same worker if it lives."""
+    obstacle = tmp_path / "obstacle"
+    fickle = ModelSpec(
+        entry=misdeeds, settings={name: value.replace("obstacle", str(obstacle)) for name, value in settings.items()}
+    )
+    async with WorkerPool([COLOURS, fickle], 1, terms=WorkerTerms(models=1)) as pool:
+        pids = pool.pids
+        assert await best(pool, picture("red")) == "red"
+        obstacle.touch()
+        with pytest.raises(Unavailable, match=words) as caught:
+            await pool.classify(picture("white"), LIMITS, fickle)
+        assert (caught.value.code == "worker_died") != is_same_worker
+        assert ("put the old file back" in caught.value.hint) == ("claim" in settings)
+        assert await best(pool, picture("blue")) == "blue"
+        assert (pids == pool.pids) == is_same_worker
+        obstacle.unlink()
+        if "claim" not in settings:
+            assert len((await pool.classify(picture("white"), LIMITS, fickle)).raw.classes) == 2
+
+
 # Lies
 
 
