@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference attack-table model-check bench lock deb image sbom audit clean
+.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference attack-table fuzz model-check bench lock deb image sbom audit clean
 
 demo: $(VENV)/demo.stamp  ## Label sample images in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -59,6 +59,10 @@ attack-table: $(VENV)/dev.stamp  ## Attack a worker in every environment and wri
 	  tests/attack/test_attack.py::test_the_threat_model_has_every_attempt
 	ATTACK_REPORTS=$(CURDIR)/build/attack $(BIN)/pytest tests/packaging -k taken_over
 	$(BIN)/python scripts/attack_table.py build/attack
+
+# The tests try 5,000. `PYTHONPATH=tests .venv/bin/python -m fuzz TARGET --only NUMBER` repeats one.
+fuzz: $(VENV)/dev.stamp  ## Pass 100,000 damaged inputs to everything that reads untrusted bytes; takes about ten minutes.
+	PYTHONPATH=tests $(BIN)/python -W error -m fuzz
 
 model-check: $(VENV)/dev.stamp  ## Rebuild the bundled model and compare it with the committed one.
 	$(BIN)/python scripts/model build --check

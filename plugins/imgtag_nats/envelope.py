@@ -175,15 +175,19 @@ def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A text; anything else is left out, because the store is asked anyway."""
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT else None
+    """A text; anything else is left out, because the store is asked anyway.
+
+    Halves of characters too: a hint that waits in a stream must be readable there.
+    """
+    is_text = isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value == value.encode(errors="ignore").decode()
+    return value if is_text else None
 
 
 def _metadata(value: Any) -> Mapping[str, str] | None:
     """User metadata; MinIO mixes it with headers such as ``content-type``, which are left out."""
     if not isinstance(value, dict):
         return None
-    texts = ((name.lower(), text) for name, text in value.items() if text == "" or _text(text))
+    texts = ((name.lower(), text) for name, text in value.items() if _text(name) and (text == "" or _text(text)))
     return {name.removeprefix(META): text for name, text in texts if name.startswith(META)}
 
 

@@ -55,7 +55,7 @@ def decode(data: bytes) -> Hint | Scope:
                 size(text or "")
             return Hint(ref=ref, intent=Intent(fields["intent"]), **known)
         scope = Scope(**_require_texts(message["resync"], "bucket", "prefix"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EventError(f"the message is not a hint of a sidecar: {type(error).__name__}") from None
 
     require_bucket(scope.bucket)

@@ -79,14 +79,15 @@ def fit_labels(names: Sequence[str], origin: str, classes: int) -> tuple[str, ..
 def _make_unique(names: Sequence[str]) -> list[str]:
     """Number repeated names: `crane`, `crane (2)`."""
     taken = {name.lower() for name in names}
-    seen: set[str] = set()
+    counts: Counter[str] = Counter()
     result = []
     for name in names:
-        candidate, count = name, 1
-        while candidate.lower() in seen or (count > 1 and candidate.lower() in taken):
-            count += 1
-            candidate = f"{name} ({count})"
-        seen.add(candidate.lower())
+        candidate, folded = name, name.lower()
+        while counts[folded] and candidate.lower() in taken:
+            counts[folded] += 1
+            candidate = f"{name} ({counts[folded]})"
+        counts[folded] += not counts[folded]
+        taken.add(candidate.lower())
         result.append(candidate)
     return result
 

@@ -87,7 +87,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
             raise _unreadable(candidate, f"cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise _unreadable(candidate, "is not UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and deep nesting
             raise _invalid_toml(candidate, content, error) from None
     return Text()
 
@@ -241,7 +241,7 @@ def _unreadable(path: Path, message: str) -> InvalidConfig:
     return InvalidConfig([Finding(str(path), "", message)], hint="")
 
 
-def _invalid_toml(path: Path, content: str, error: tomllib.TOMLDecodeError) -> InvalidConfig:
+def _invalid_toml(path: Path, content: str, error: Exception) -> InvalidConfig:
     place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
     line = int(place[1]) if place and place[1] else len(content.splitlines())
     message = str(error)[: place.start()] if place else str(error)

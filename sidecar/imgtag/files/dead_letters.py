@@ -121,13 +121,15 @@ def encode_letter(letter: DeadLetter) -> dict[str, Any]:
 def decode_letter(record: Mapping[str, Any], identity: str) -> DeadLetter | None:
     """The letter of a record; None if the record is not a letter, because others may write there."""
     try:
+        texts = [record[name] for name in (*(("bucket", "key") if "key" in record else ()), "code", "reason")]
+        *names, code, reason = (text.encode().decode() for text in texts)
         return DeadLetter(
-            ref=ObjectRef(record["bucket"], record["key"]) if "key" in record else None,
-            code=record["code"],
-            reason=record["reason"],
+            ref=ObjectRef(*names) if names else None,
+            code=code,
+            reason=reason,
             at=float(record["at"]),
             id=identity,
             payload=b64decode(record.get("payload", "")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -56,13 +56,13 @@ def load_catalogue(shipped: str | None, own: Path | None) -> Mapping[str, Catalo
 def _parse(text: str, origin: str) -> Mapping[str, CatalogueEntry]:
     try:
         return _Catalogue.model_validate(tomllib.loads(text)).models
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            f"the catalogue {origin} is not valid TOML: {error}", hint="Check `catalogue` in [models]."
-        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"the catalogue {origin}: {key}: {first['msg'].lower()}", hint="See docs/reference/models.md."
+        ) from error
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and for deep nesting
+        raise ConfigError(
+            f"the catalogue {origin} is not valid TOML: {error}", hint="Check `catalogue` in [models]."
         ) from error

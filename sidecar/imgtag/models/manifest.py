@@ -106,8 +106,6 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         hint = "`imgtag models list` shows the available models."
         raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"{path} is not valid TOML: {error}", hint="Correct it, or add the model again.") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
@@ -115,6 +113,8 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(
             ": ".join(filter(None, (str(path), key, message))), hint="docs/reference/models.md lists the keys."
         ) from error
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and for deep nesting
+        raise ModelError(f"{path} is not valid TOML: {error}", hint="Correct it, or add the model again.") from error
 
 
 def _resolve(path: Path, suffix: str) -> ModelFiles:

@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from ipaddress import ip_address
 
 import anyio
@@ -58,23 +59,32 @@ def application(status: Status) -> ASGIApp:
 
     async def require_local_host(scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse requests for public names: a web page that rebinds its name to this address must not read answers."""
-        host = Headers(scope=scope).get("host", "")
-        if is_local_name(host):
-            await app(scope, receive, send)
-        else:
-            await JSONResponse({"error": "unknown Host"}, status_code=421)(scope, receive, send)
+        name = _host_name(Headers(scope=scope).get("host", ""))
+        is_local = _is_local_name(name) or name == await anyio.to_thread.run_sync(_own_name)
+        answer = app if is_local else JSONResponse({"error": "unknown Host"}, status_code=421)
+        await answer(scope, receive, send)
 
     return require_local_host
 
 
-def is_local_name(host: str) -> bool:
-    """Whether a Host header names an address, this machine, or a name that no public DNS has."""
-    name = host.rsplit(":", 1)[0].strip("[]").lower() if not host.endswith("]") else host.strip("[]")
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    return host.rsplit(":", 1)[0].strip("[]").lower() if not host.endswith("]") else host.strip("[]")
+
+
+def _is_local_name(name: str) -> bool:
+    """Whether it is an address, or a name that no public DNS has."""
     try:
         ip_address(name)
     except ValueError:
-        return "." not in name or name.endswith(_LOCAL_SUFFIXES) or name == socket.getfqdn().lower()
+        return "." not in name or name.endswith(_LOCAL_SUFFIXES)
     return True
+
+
+@cache
+def _own_name() -> str:
+    """This machine's name with its domain. DNS may take seconds to tell, so it is asked once, in a thread."""
+    return socket.getfqdn().lower()
 
 
 async def serve(app: ASGIApp, listen: str, *, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -98,8 +108,9 @@ async def serve(app: ASGIApp, listen: str, *, task_status: TaskStatus[int] = any
             lifespan="off",
             log_config=None,
             access_log=False,
-            log_level="warning",
+            log_level="error",  # below, it has a line for each request that is no HTTP
             server_header=False,
+            proxy_headers=False,  # they would choose the address that /status looks at
             timeout_graceful_shutdown=1,
             timeout_keep_alive=MAX_REQUEST_WAIT,
         )
@@ -133,6 +144,13 @@ class _BoundedProtocol(H11Protocol):
         super().on_response_complete()
         self._deadline.cancel()
         self._deadline = self.loop.call_later(MAX_REQUEST_WAIT, self._abort_if_waiting)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            super().send_400_response(msg)
+        else:  # what follows a request that is still answered is no HTTP: its answer and this one would mix
+            self.cycle.disconnected = True
+            self.transport.abort()
 
     def _abort_if_waiting(self) -> None:
         if self.cycle is None or self.cycle.response_complete:

@@ -11,7 +11,7 @@ from typing import Any
 from imgtag.labels.vocabulary import EMPTY_VOCABULARY, Vocabulary
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.facts import EARLIEST, LATEST, Facts, position
-from imgtag.types.folding import words
+from imgtag.types.folding import sound, words
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import space
@@ -43,9 +43,9 @@ def build_document(
     ref, mark, vector = state.ref, entries.mark, entries.vec
     path = PurePosixPath(ref.key)
     labelled_by_model = mark is not None and mark.model == vocabulary.model
-    said = (vocabulary if labelled_by_model else EMPTY_VOCABULARY).document_labels(entries)
-    best = said.labels[0] if said.labels else None
-    scores = {label.name: round(label.confidence, 2) for label in (*said.labels, *said.ancestors)}
+    shown = (vocabulary if labelled_by_model else EMPTY_VOCABULARY).document_labels(entries)
+    best = shown.labels[0] if shown.labels else None
+    scores = {label.name: round(label.confidence, 2) for label in (*shown.labels, *shown.ancestors)}
     facts = (entries.facts or Facts()).without(gps=options.gps, exif=options.exif)
     # In this order a NaN becomes 0.
     modified = int(min(LATEST, max(0, state.modified if facts.modified is None else facts.modified)))
@@ -62,13 +62,13 @@ def build_document(
         "location": f"s3://{ref}",
         "prefixes": [ref.key[: index + 1] for index, char in enumerate(ref.key) if char == "/"],
         "words": sorted(set(words(ref.key.removesuffix(path.suffix)))),
-        "type": state.content_type.partition(";")[0].strip().lower() or None,
+        "type": sound(state.content_type.partition(";")[0].strip().lower()) or None,
         "size": state.size,
         "etag": state.etag,
         "modified": modified,
         "revision": state.revision,
         # What became of it.
-        "status": (problem and problem.status) or ("labelled" if said.labels or said.ancestors else "unlabelled"),
+        "status": (problem and problem.status) or ("labelled" if shown.labels or shown.ancestors else "unlabelled"),
         "code": problem and problem.code,
         "reason": problem and problem.reason,
         # The picture.
@@ -81,15 +81,15 @@ def build_document(
         "camera": facts.camera,
         # Null coordinates would fail the whole task of a Meilisearch, so the field is left out.
         "_geo": None if lat is None else {"lat": lat, "lng": lng},
-        "meta": {name: user[name] for name in options.metadata if name in user} or None,
+        "meta": {name: sound(user[name]) for name in options.metadata if name in user} or None,
         # What is on it.
-        "labels": [label.name for label in said.labels],
-        "ancestors": [label.name for label in said.ancestors] or None,
-        "terms": sorted(said.terms),
+        "labels": [label.name for label in shown.labels],
+        "ancestors": [label.name for label in shown.ancestors] or None,
+        "terms": sorted(shown.terms),
         "scores": dict(sorted(scores.items())),
         "top_label": best and best.name,
         "top_confidence": best and scores[best.name],
-        "category": said.category,
+        "category": shown.category,
         # Where that comes from.
         "model": mark and mark.model,
         "rules": mark and mark.rules,

@@ -203,7 +203,10 @@ class MemoryStore(MemoryService):
             return _state(ref, self._require_object(ref))
         metadata = _lower_names(change.metadata)
         limit, overhead = self.features.metadata_limit, self.features.metadata_overhead
-        size = sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+        try:
+            size = sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+        except UnicodeEncodeError:
+            raise WriteRefused("an entry is not UTF-8 and cannot be repeated", code="metadata_encoding") from None
         if limit is not None and size > limit:
             raise WriteRefused(f"{size} bytes of metadata are over {limit}", code="metadata_full")
         await self.faults.reach(_BEFORE_WRITE)

@@ -72,7 +72,7 @@ class Mark:
     def decode(cls, text: str) -> Mark | None:
         """None where ``text`` is not a mark."""
         fields = unpack(text)
-        if fields is None or not {"m", "r", "c", "e", "o", "t"} <= fields.keys():
+        if fields is None or not all(fields.get(name) for name in "mrceot"):
             return None
         at = fields["t"]
         if not (at.isascii() and at.isdigit() and len(at) <= 12 and int(at) <= LATEST):

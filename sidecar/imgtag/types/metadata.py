@@ -69,7 +69,7 @@ class MetadataCodec:
         for item in filter(None, metadata.get(LABELS, "").split(",")):
             name, _, value = item.rpartition("=")
             confidence = parse_confidence(value)
-            if name and confidence is not None:
+            if name and name.isascii() and confidence is not None:
                 labels.append(Label(name_to_label(name), confidence))
         entries = Entries(
             labels=_rank({label.name: label for label in labels}.values()),
@@ -145,7 +145,9 @@ class MetadataCodec:
         """The label of an entry; None where the entry is not one of ours."""
         confidence = parse_confidence(value)
         encoded = name.removeprefix(self.prefix) if name.startswith(self.prefix) else ""
-        return Label(name_to_label(encoded), confidence) if encoded and confidence is not None else None
+        if confidence is None or not encoded or not encoded.isascii():
+            return None
+        return Label(name_to_label(encoded), confidence)
 
 
 def _rank(labels: Iterable[Label]) -> tuple[Label, ...]:
@@ -163,4 +165,6 @@ def _shorter(entries: Entries) -> Iterator[Entries]:
 
 
 def _size(metadata: Mapping[str, str], overhead: int) -> int:
-    return sum(len(name.encode()) + len(value.encode()) + overhead for name, value in metadata.items())
+    # A store shows bytes that are not UTF-8 as halves of surrogate pairs; whether they can be repeated is its affair.
+    texts = (text.encode(errors="surrogatepass") for entry in metadata.items() for text in entry)
+    return sum(map(len, texts)) + overhead * len(metadata)

@@ -207,6 +207,14 @@ def test_toml_error_has_its_line(findings: Findings, text: str, expected: str) -
     assert [expected] == findings(text)
 
 
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 5_000])
+def test_toml_that_python_cannot_hold_is_one_finding(findings: Findings, value: str) -> None:
+    """The parser reports numbers of thousands of digits and deep nesting in its own ways."""
+    (finding,) = findings(f"a = {value}")
+
+    assert finding.startswith("imgtag.toml:1: not valid TOML: ")
+
+
 def test_file_that_is_named_must_be_there(tmp_path: Path, registry: Registry) -> None:
     """A path that was given is never replaced by another."""
     for arguments in ({"path": tmp_path / "no.toml", "env": {}}, {"env": {"IMGTAG_CONFIG": str(tmp_path / "no.toml")}}):

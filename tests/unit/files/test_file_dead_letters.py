@@ -143,7 +143,18 @@ def test_long_letters_fit() -> None:
     assert len(json.dumps(encode_letter(letter))) < 1_000_000
 
 
-@pytest.mark.parametrize("record", ["", [], {}, None, {"code": 1, "reason": 2, "at": "x"}])
+LETTER = {"bucket": "b", "key": "k", "code": "event", "reason": "why", "at": 1.0}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *("", [], {}, None, {"code": 1, "reason": 2, "at": "x"}),
+        *({**LETTER, name: wrong} for name in LETTER for wrong in (None, [], "\ud800")),
+        *({**LETTER, name: 1.5} for name in LETTER if name != "at"),
+        {**LETTER, "at": 10**400},
+    ],
+)
 def test_not_a_letter(record: Any) -> None:
     """What somebody else wrote there is skipped."""
     assert decode_letter(record, "7") is None

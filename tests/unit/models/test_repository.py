@@ -154,6 +154,8 @@ def test_a_manifest_survives_being_written(repository: ModelRepository, incoming
         ("[input]\ncrop = 2", "input.crop"),
         ("[output]\nscores = 1", "output.scores: unknown key"),
         ("no toml", "is not valid TOML"),
+        ("temperature = " + "9" * 5_000, "is not valid TOML"),
+        ("input = " + "[" * 5_000, "is not valid TOML"),
     ],
 )
 def test_a_wrong_manifest_is_refused_by_its_key(tmp_path: Path, text: str, message: str) -> None:
@@ -234,6 +236,10 @@ def test_ones_own_catalogue_goes_before(tmp_path: Path) -> None:
 
     own.write_text(said.replace("http:", "file:"))
     with pytest.raises(ConfigError, match=r"own\.toml: models\.birds\.url"):
+        load_catalogue(None, own)
+
+    own.write_text(said.replace("bytes = 5", "bytes = " + "5" * 5_000))
+    with pytest.raises(ConfigError, match=r"own\.toml is not valid TOML"):
         load_catalogue(None, own)
 
 

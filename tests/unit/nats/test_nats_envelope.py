@@ -12,6 +12,7 @@ from imgtag.errors import EventError
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
 from imgtag_nats.envelope import MAX_BYTES, MAX_RECORDS, parse
+from imgtag_nats.message import decode, encode
 
 ETAG = "900150983cd24fb0d6963f7d28e17f72"
 AT = datetime(2025, 10, 20, 12, 34, 56, 789000, UTC).timestamp()
@@ -287,6 +288,23 @@ def test_any_value_anywhere(path, value):
         place = place[step]
     place[path[-1]] = value
     _parses(json.dumps(whole).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"userMetadata": {"X-Amz-Meta-A": "\ud800"}},
+        {"userMetadata": {"X-Amz-Meta-\udfff": "a"}},
+        {"versionId": "\ud800"},
+        {"sequencer": "\ud800"},
+        {"eTag": "\ud800"},
+    ],
+)
+def test_half_characters_do_not_keep_a_hint_from_waiting(changes):
+    """What cannot be written again is left out; the hint can wait in the stream and is read there."""
+    (hint,) = hints(message(minio(**changes)))
+
+    assert decode(encode(hint)) == hint
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | VALUES.map(lambda v: json.dumps(v).encode()))

@@ -85,6 +85,7 @@ def test_hostile(data):
         b'{"hint":{"ref":{"bucket":"b","key":"k"},"intent":"normal","metadata":{"a":"\\ud800"}}}',
         b'{"hint":{"ref":{"bucket":"b","key":"k"},"intent":"normal","metadata":{"\\ud800":"a"}}}',
         b'{"hint":{"ref":{"bucket":"b","key":"k"},"intent":"normal","at":1e999}}',
+        b'{"hint":{"ref":{"bucket":"b","key":"k"},"intent":"normal","at":' + b"9" * 400 + b"}}",
         b'{"resync":{"bucket":"\\ud800","prefix":""}}',
         b'{"resync":{"bucket":"b","prefix":"\\ud800"}}',
         b'{"resync":{"bucket":"b","prefix":"' + b"k" * 1025 + b'"}}',

@@ -91,6 +91,24 @@ async def test_stops_with_a_client_that_stays() -> None:
                 group.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("more", [b"\0", b"GET /livez HTTP/9\r\n\r\n", b"\xff" * 100_000])
+async def test_what_follows_a_request_and_is_no_http_is_not_logged(more, caplog) -> None:
+    """The connection is closed. An attacker fills no log, and the next probe is answered."""
+    async with anyio.create_task_group() as group:
+        port = await group.start(serve, app(Health()), "127.0.0.1:0")
+        for _ in range(10):
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+                    await stream.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" + more)
+                    while True:
+                        await stream.receive()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (200, {"ok": True, "parts": {}}) == await get(client, "/livez")
+        group.cancel_scope.cancel()
+
+    assert [] == caplog.messages
+
+
 async def test_half_requests_use_up_nothing() -> None:
     """Three hundred of them: connections stay few, somebody else is answered, and the half ones are closed in time."""
     async with anyio.create_task_group() as group:

@@ -134,3 +134,16 @@ async def test_what_is_written_is_counted_once(bench):
     assert 1 == bench.count("imgtag_writes_total")
     assert outcome.not_written is None
     assert ["kit fox"] == bench.document(FOX.key)["labels"]
+
+
+@pytest.mark.anyio
+async def test_metadata_that_is_not_utf8_is_left_as_it_is(bench):
+    """A store shows such bytes as halves of surrogate pairs. The labels are indexed, and the bytes stay."""
+    bench.store.put(FOX, picture("red fox"), metadata={"title": "caf\udce9"})
+
+    outcome = await bench.reconciler()(Hint(ref=FOX))
+
+    assert outcome.not_written
+    assert "metadata_encoding" == outcome.not_written.code
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert {"title": "caf\udce9"} == bench.metadata(FOX.key)

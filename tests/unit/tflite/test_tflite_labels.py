@@ -111,6 +111,14 @@ def test_duplicates() -> None:
     )
 
 
+@pytest.mark.timeout(20)
+def test_a_label_file_of_one_name_is_read_in_linear_time() -> None:
+    """A hostile model folder must not hold the sidecar up: the square of this many takes an hour."""
+    shown = fit_labels(["a"] * 200_000, "labels.txt", 200_000)
+
+    assert ("a", "a (2)", "a (200000)") == (shown[0], shown[1], shown[-1])
+
+
 @given(st.lists(st.sampled_from(["a", "A", "a (2)", "A (2)", "a (2) (2)", "b"]), min_size=1))
 def test_identities_are_unique(names: list[str]) -> None:
     """Whatever the names, no two classes have the same identity, and the first of a kind keeps its name."""

@@ -48,6 +48,14 @@ def test_what_goes_without_saying_is_not_written() -> None:
     assert mark == Mark.decode(mark.encode())
 
 
+@pytest.mark.parametrize("field", ["m=table@0123", "r=r1", "c=ungWv48Bz-pBQUDeXa4iIw", "e=e1", "o=-PtC0NjSWuvt"])
+def test_a_mark_without_one_of_its_parts_is_none(field: str) -> None:
+    """Absent or empty: the sidecar never writes either."""
+    assert Mark.decode(WRITTEN)
+    assert Mark.decode(WRITTEN.replace(f";{field}", "")) is None
+    assert Mark.decode(WRITTEN.replace(field, field[:2])) is None
+
+
 def test_digests_are_as_they_always_were() -> None:
     """Of the content 128 bits, of its owner 72: site, bucket and key."""
     assert "ungWv48Bz-pBQUDeXa4iIw" == content_digest(b"abc")

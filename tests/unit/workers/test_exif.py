@@ -12,6 +12,7 @@ from PIL.TiffImagePlugin import IFDRational
 
 from imgtag.types.facts import Facts
 from imgtag.types.picture_limits import PictureLimits
+from imgtag.workers.child.dates import parse_date
 from imgtag.workers.child.decode import decode
 
 from .pictures import encoded, exif, exif_block, scene
@@ -249,6 +250,12 @@ def test_exif_counts_before_xmp() -> None:
     tags = exif(Make="Canon", details={Base.DateTimeOriginal: "1955:06:01 12:00:00"})
     found = decode(encoded(scene(64, 48), "JPEG", exif=tags, xmp=XMP), (32, 32), LIMITS).facts
     assert (found.camera, found.taken) == ("Canon", -460296000)
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "abc " * 10_000, "Mon, 06 May " + "9" * 30, " " * 10_000 + "2024"])
+def test_a_text_that_is_far_too_long_is_no_date(text: str) -> None:
+    """It costs no time and raises nothing."""
+    assert parse_date(text) is None
 
 
 @pytest.mark.parametrize("key", ["Creation Time", "exif:DateTimeOriginal"])

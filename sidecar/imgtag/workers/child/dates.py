@@ -21,6 +21,8 @@ _WRITTEN = re.compile(
 _PACKED = re.compile(
     r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:T?(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2}))?"
 )
+_MAX_TEXT = 100
+"""Characters; no date has more, and the time that patterns take grows with the square of the length."""
 _UNSET = {
     datetime(1, 1, 1, tzinfo=UTC),
     datetime(1601, 1, 1, tzinfo=UTC),
@@ -32,7 +34,9 @@ _UNSET = {
 
 def parse_date(text: str) -> int | None:
     """Seconds since 1970, negative before; None unless ``text`` is exactly one date."""
-    text = text.strip()
+    text = text[: _MAX_TEXT + 1].strip()
+    if len(text) > _MAX_TEXT:
+        return None
     match = _WRITTEN.fullmatch(text) or _PACKED.fullmatch(text)
     moment = _moment(match) if match else _written_out(text)
     return None if moment is None or moment in _UNSET else calendar.timegm(moment.timetuple())
@@ -61,5 +65,5 @@ def _written_out(text: str) -> datetime | None:
     fields = parsedate(text)
     try:
         return datetime(*fields[:6], tzinfo=UTC) if fields else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
