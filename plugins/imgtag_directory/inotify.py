@@ -29,7 +29,7 @@ from watchdog.observers.inotify_c import (
 
 from imgtag_directory.errors import DENIED, GONE
 from imgtag_directory.keys import is_key, is_utf8, is_visible
-from imgtag_directory.mounts import mounts_below
+from imgtag_directory.mounts import MountAlarm, mounts_below
 from imgtag_directory.own_writes import OWN_WRITES
 
 if TYPE_CHECKING:
@@ -73,12 +73,15 @@ class _StoppedError(Exception):
 
 @dataclass(eq=False, slots=True)
 class Folder:
-    """A watched folder. ``access`` is what decides who may read it."""
+    """A watched folder. ``access`` is what decides who may read it; None since it was found closed.
+
+    The watch of a closed folder stays, but files that were looked at meanwhile could not be seen.
+    """
 
     name: str
     parent: Folder | None
     wd: WatchDescriptor
-    access: tuple[int, int, int]
+    access: tuple[int, int, int] | None
     children: dict[str, Folder] = field(default_factory=dict)
 
     @property
@@ -126,11 +129,21 @@ class FolderTree(InotifyFD):
 
     def retry(self) -> Iterator[None]:
         """Look again at folders that could not be watched, and at what was mounted or unmounted."""
-        # Each mount, because one may have taken the place of another, and the kernel uses their ids again.
-        before, self._mounts = self._mounts, mounts_below(self._root)
-        mounts = {prefix for prefix in before | self._mounts if is_key(prefix.rstrip("/"))}
-        for prefix in sorted(self.denied | mounts):
+        for prefix in sorted(self.denied):
             yield from self._look_at(prefix)
+        yield from self._look_at_mounts()
+
+    def run(self) -> None:
+        """Handle events and mounts until stopped: about what is mounted over a folder, inotify tells nothing."""
+        assert self._poller is not None
+        with MountAlarm(self._poller) as mounts:
+            while self.should_keep_running():
+                for event in self.read_events():
+                    self.handle_event(event)
+                if mounts.has_rung():
+                    with suppress(_StoppedError):
+                        for _ in self._look_at_mounts():
+                            pass
 
     def handle_event(self, event: InotifyEvent) -> None:
         """In the thread that reads events."""
@@ -168,6 +181,13 @@ class FolderTree(InotifyFD):
         if (event.is_attrib or event.is_close_write) and self._has_other_names(key):
             # Only the name that was used is reported; the file has changed under the others as well.
             self._settling.note_scope()
+
+    def _look_at_mounts(self) -> Iterator[None]:
+        # Each mount, because one may have taken the place of another, and the kernel uses their ids again.
+        before, self._mounts = self._mounts, mounts_below(self._root)
+        for prefix in sorted(before | self._mounts):
+            if is_key(prefix.rstrip("/")):
+                yield from self._look_at(prefix)
 
     def _has_other_names(self, key: str) -> bool:
         try:
@@ -248,8 +268,10 @@ class FolderTree(InotifyFD):
             wd, access = self._add(prefix)
         except OSError as error:
             self._note_failure(prefix, error)
-            if known is not None and error.errno in ABSENT:
-                self._drop(known)
+            if known is not None:
+                known.access = None
+                if error.errno in ABSENT:
+                    self._drop(known)
             return None
         self.denied.discard(prefix)
         if known is not None and known.wd == wd:

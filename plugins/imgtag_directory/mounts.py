@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,33 @@ def mounts_below(root: Path, mounts: Path = MOUNTS) -> set[str]:
     """The folders below ``root`` on which something is mounted, given as ``a/b/``."""
     below = f"{root}/"
     return {f"{point.removeprefix(below)}/" for point, _ in _read_mounts(mounts) if point.startswith(below)}
+
+
+class MountAlarm:
+    """Wakes ``poller`` whenever something is mounted or unmounted anywhere, and tells when it is asked.
+
+    An open mountinfo signals each change once, so one is open for each of the two.
+    https://man7.org/linux/man-pages/man5/proc_pid_mounts.5.html
+    """
+
+    def __init__(self, poller: select.poll, mounts: Path = MOUNTS) -> None:
+        self._files: list[BinaryIO] = []
+        self._asked = select.poll()
+        with suppress(OSError):  # without /proc, nothing is known of mounts
+            for waiting in (poller, self._asked):
+                self._files.append(mounts.open("rb"))
+                waiting.register(self._files[-1], select.POLLPRI)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def has_rung(self) -> bool:
+        """Whether there was a change since it was asked last."""
+        return bool(self._asked.poll(0))
 
 
 def _read_mounts(mounts: Path) -> Iterator[tuple[str, str]]:

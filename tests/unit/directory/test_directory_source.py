@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -216,9 +216,11 @@ async def test_a_folder_that_opens_for_its_owner(
         await heard.until(lambda: "photos/album/" in heard.resyncs and "album/a.jpg" in heard.keys)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
-def test_a_folder_of_another_user() -> None:
-    """As `cp -a` and rsync make them: private until it is filled. Then its files come, and later ones too."""
+@pytest.fixture
+def other_user() -> Iterator[tuple[Path, Connection]]:
+    """A root, and a sidecar of another user that watches it."""
+    if os.geteuid() != 0:
+        pytest.skip("becomes another user, which only root can")
     with TemporaryDirectory() as base:
         Path(base).chmod(0o711)
         root = Path(base) / "photos"
@@ -231,22 +233,43 @@ def test_a_folder_of_another_user() -> None:
         process.start()
         ours.send(str(root))
         until_indexed(ours, {"anchor.jpg"})
-        (root / "album").mkdir(mode=0o700)
-        time.sleep(0.3)
-        (root / "album" / "a.jpg").write_bytes(b"1")
-        until_indexed(ours, {"anchor.jpg"})
-        (root / "album").chmod(0o755)
-        until_indexed(ours, {"anchor.jpg", "album/a.jpg"})
-        (root / "album" / "b.jpg").write_bytes(b"1")
-        (root / "album" / "b.jpg").chmod(0o600)
-        until_indexed(ours, {"anchor.jpg", "album/a.jpg", "album/b.jpg"}, unreadable={"album/b.jpg"})
-        (root / "album" / "b.jpg").chmod(0o644)
-        until_indexed(ours, {"anchor.jpg", "album/a.jpg", "album/b.jpg"})
+        yield root, ours
         ours.send("stop")
         assert ours.recv() == "stopped"
         ours.send(None)
         process.join(10)
         assert process.exitcode == 0
+
+
+def test_a_folder_of_another_user(other_user: tuple[Path, Connection]) -> None:
+    """As `cp -a` and rsync make them: private until it is filled. Then its files come, and later ones too."""
+    root, sidecar = other_user
+    (root / "album").mkdir(mode=0o700)
+    time.sleep(0.3)
+    (root / "album" / "a.jpg").write_bytes(b"1")
+    until_indexed(sidecar, {"anchor.jpg"})
+    (root / "album").chmod(0o755)
+    until_indexed(sidecar, {"anchor.jpg", "album/a.jpg"})
+    (root / "album" / "b.jpg").write_bytes(b"1")
+    (root / "album" / "b.jpg").chmod(0o600)
+    until_indexed(sidecar, {"anchor.jpg", "album/a.jpg", "album/b.jpg"}, unreadable={"album/b.jpg"})
+    (root / "album" / "b.jpg").chmod(0o644)
+    until_indexed(sidecar, {"anchor.jpg", "album/a.jpg", "album/b.jpg"})
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o700, 0o711])
+def test_a_folder_that_is_closed_for_a_while(other_user: tuple[Path, Connection], mode: int) -> None:
+    """What came while it was closed is found once it is as open as before, also in the folders below it."""
+    root, sidecar = other_user
+    (root / "album" / "deep").mkdir(parents=True)
+    (root / "album" / "a.jpg").write_bytes(b"1")
+    until_indexed(sidecar, {"anchor.jpg", "album/a.jpg"})
+    (root / "album").chmod(mode)
+    (root / "album" / "b.jpg").write_bytes(b"1")
+    (root / "album" / "deep" / "c.jpg").write_bytes(b"1")
+    time.sleep(0.3)
+    (root / "album").chmod(0o755)
+    until_indexed(sidecar, {"anchor.jpg", "album/a.jpg", "album/b.jpg", "album/deep/c.jpg"})
 
 
 def until_indexed(sidecar: Connection, keys: AbstractSet[str], unreadable: AbstractSet[str] = frozenset()) -> None:
@@ -340,14 +363,14 @@ async def test_the_marker_comes_and_goes(source: Make, filled: Path, listen: Lis
         await heard.until(lambda: heard.resyncs == [WHOLE, WHOLE])
 
 
+def mount(*words: str) -> None:
+    if run(["mount", *words], check=False, capture_output=True).returncode:
+        pytest.skip("needs to mount")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount")
 async def test_mounted_over_and_unmounted(source: Make, filled: Path, listen: Listen) -> None:
     """A file system mounted on the root is another root, and so is what is there without it."""
-
-    def mount(*words: str) -> None:
-        if run(["mount", *words], check=False, capture_output=True).returncode:
-            pytest.skip("needs to mount")
-
     async with listen(source()) as heard:
         await heard.until(lambda: len(heard.resyncs) == 1)
         await anyio.to_thread.run_sync(mount, "-t", "ramfs", "ramfs", str(filled))
@@ -362,6 +385,24 @@ async def test_mounted_over_and_unmounted(source: Make, filled: Path, listen: Li
         await heard.until(lambda: len(heard.resyncs) == 3)
 
         assert [] == heard.removed
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount")
+async def test_a_folder_is_mounted_over_and_unmounted(source: Make, filled: Path, listen: Listen) -> None:
+    """What is mounted on a folder is noticed at once, not at the next check, and so is that it is unmounted."""
+    (filled / "disk" / "deep").mkdir(parents=True)
+    async with listen(source(recheck=3600)) as heard:
+        await heard.until(lambda: len(heard.resyncs) == 1)
+        await anyio.to_thread.run_sync(mount, "-t", "ramfs", "ramfs", str(filled / "disk"))
+        try:
+            await heard.until(lambda: heard.resyncs[1:] == ["photos/disk/"])
+            (filled / "disk" / "mounted.jpg").write_bytes(b"1")
+            await heard.until(lambda: "disk/mounted.jpg" in heard.keys)
+        finally:
+            await anyio.to_thread.run_sync(lambda: run(["umount", "-l", filled / "disk"], check=True))
+        await heard.until(lambda: heard.resyncs[2:] == ["photos/disk/"])
+        (filled / "disk" / "deep" / "covered.jpg").write_bytes(b"1")
+        await heard.until(lambda: "disk/deep/covered.jpg" in heard.keys)
 
 
 async def test_events_that_were_lost(
