@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures the S3 servers that are installed, and writes docs/reference/stores.md.
 
-python scripts/measure_stores.py          measure each, and write the page
+python scripts/measure_stores.py            measure each, and write the page
+python scripts/measure_stores.py weed       measure this one
 python scripts/measure_stores.py --page     write the page from the measurements in scripts/stores.json
 """
 
@@ -11,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ RESULTS = HERE / "stores.json"
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from servers.nats import NatsServer  # noqa: E402 - beside the tests, which use them as well
-from servers.stores import SCRIPT, STORES, version_of  # noqa: E402
+from servers.stores import SCRIPT, STORES, Minio, StoreServer, version_of  # noqa: E402
 from stores.matrix import SUBJECT, measure  # noqa: E402
 
 _HEAD = """\
@@ -43,11 +44,11 @@ _FOOT = """
   before and after a write: every header, tag, part and byte.
 - **Events over NATS**: "by `imgtag setup`" is an entry in the bucket's notifications. versitygw publishes the events of
   all buckets to one subject over core NATS: it waits for no acknowledgement, so it loses what happens while NATS is
-  down. A server without events cannot be watched.
+  down. A server without events [can be compared](../howto/hyperstore.md#without-events) instead, by a timer.
 
-To measure again, on a machine with Go (and Rust for Garage):
+To measure again, on a machine with Go (and Rust for Garage; SeaweedFS takes some minutes to build):
 
-    python scripts/servers.py install minio nats-server versitygw garage
+    python scripts/servers.py install minio nats-server versitygw garage weed
     python scripts/measure_stores.py
 
 The store suite of the project runs against the same servers: `tests/stores/test_stores.py` lists what each of them does
@@ -59,17 +60,19 @@ def main() -> int:
     """The exit code: 0."""
     parser = argparse.ArgumentParser(description="Measures S3 servers for docs/reference/stores.md.")
     parser.add_argument("--page", action="store_true", help="write the page from scripts/stores.json only")
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(kind.name for kind in STORES)}; default: all")
+    options = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if not parser.parse_args().page:
-        results |= _measure_all()
+    if not options.page:
+        results |= _measure([kind for kind in STORES if not options.names or kind.name in options.names])
         RESULTS.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     PAGE.write_text(render(results))
     return 0
 
 
-def _measure_all() -> dict[str, Any]:
+def _measure(kinds: Sequence[type[Minio | StoreServer]]) -> dict[str, Any]:
     results = {}
-    for kind in STORES:
+    for kind in kinds:
         path, nats_path = SCRIPT["find"](kind.name), SCRIPT["find"]("nats-server")
         if path is None or nats_path is None:
             print(f"{kind.title}: not installed")

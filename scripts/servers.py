@@ -86,6 +86,13 @@ SERVERS = {
     ),
     "versitygw": Server(package="github.com/versity/versitygw/cmd/versitygw", version="v1.8.0", command="versitygw"),
     "garage": RustServer(package="garage", version="2.5.0", command="garage", optional=True),
+    "weed": Server(
+        package="github.com/seaweedfs/seaweedfs/weed",
+        version="v0.0.0-20261109003541-7506e5f91cd6",  # 4.53: its tags are no semantic versions either
+        command="weed",
+        module=Path(__file__).parent / "seaweedfs",
+        optional=True,
+    ),
     "helm": Server(package="helm.sh/helm/v3/cmd/helm", version="v3.21.4", command="helm"),
     "kubeconform": Server(
         package="github.com/yannh/kubeconform/cmd/kubeconform", version="v0.8.0", command="kubeconform"

@@ -23,6 +23,7 @@ from imgtag_s3.setup import (
     has_notification,
     map_notification_error,
     missing_notifications,
+    require_api,
     resolve_targets,
 )
 from imgtag_s3.versions import NULL
@@ -182,20 +183,24 @@ class StoreChecks:
         A store without an API for them is no failure: they may be configured at the server, where we cannot look.
         """
         try:
+            return self._find_notifications(bucket)
+        except NotificationsUnsupported as error:
+            return f"not known: {error.message}. {error.hint}"
+
+    def _find_notifications(self, bucket: str) -> str:
+        try:
             with _explain_denied("s3:GetBucketNotification", bucket):
                 self._client.send("GET", bucket, query={"notification": ""})
         except S3Error as error:
-            unsupported = map_notification_error(error)
-            if not isinstance(unsupported, NotificationsUnsupported):
-                raise
-            return f"not known: {unsupported.message}. {unsupported.hint}"
+            raise map_notification_error(error) from error
         try:
             arns = self._expected_targets(bucket)
             if missing := missing_notifications(self._client, [bucket], arns):
                 raise NotNotified("; ".join(f"missing: {notification.what}" for notification in missing))
         except NotNotified:
-            # The body is not a configuration, so the request changes nothing; it tells what `imgtag setup` may do.
-            if _is_denied(lambda: self._client.send("PUT", bucket, query={"notification": ""}, body=b"<")):
+            try:
+                require_api(self._client, bucket)  # what `imgtag setup` may do
+            except S3Error:
                 message = f"{bucket} sends no notifications, and not permitted: s3:PutBucketNotification"
                 raise NotPermitted(message) from None
             raise

@@ -30,8 +30,9 @@ class NotificationsUnsupported(ImgtagError):
     """The store has no API for bucket notifications."""
 
     default_hint = (
-        "Configure them at the server: versitygw takes --event-nats-url and --event-nats-topic. A store without any "
-        "cannot be watched by this version. `imgtag doctor --send` shows whether an upload is noticed."
+        "Configure them at the server: versitygw takes --event-nats-url and --event-nats-topic. A store that sends "
+        "none, such as Garage or SeaweedFS, can be compared instead: set `jetstream = false` in [source.nats], and "
+        "restart the sidecar from a timer. `imgtag doctor --send` shows whether an upload is noticed."
     )
 
 
@@ -150,6 +151,7 @@ class NotificationSetup:
         if unknown:
             response = self._client.send("GET", self._buckets[0], query={"notification": ""})
             if not response.headers.get("Server", "").startswith("MinIO"):
+                require_api(self._client, self._buckets[0])
                 return _TARGETS_UNKNOWN
         ids = [FAST, SAFE]
         if self._configured:  # the ids of those that are NATS targets of MinIO: arn:minio:sqs:REGION:ID:nats
@@ -164,6 +166,21 @@ class NotificationSetup:
                 environment_lines(target, ids) if ids and target and target.kind == "nats" else _RESTART,
             ]
         )
+
+
+def require_api(client: Client, bucket: str) -> None:
+    """Raises NotificationsUnsupported, or S3Error if ours may not be set.
+
+    SeaweedFS shows notifications of a bucket, and takes none. The body is no configuration, so nothing changes.
+    """
+    try:
+        client.send("PUT", bucket, query={"notification": ""}, body=b"<")
+    except S3Error as error:
+        if error.denied:
+            raise
+        unsupported = map_notification_error(error)
+        if isinstance(unsupported, NotificationsUnsupported):
+            raise unsupported from error
 
 
 def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...]:

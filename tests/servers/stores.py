@@ -51,11 +51,7 @@ class StoreServer(ServerProcess):
 
     def ready(self) -> bool:
         """Whether it accepts requests."""
-        with urllib3.PoolManager(retries=False, timeout=1.0) as pool:
-            try:
-                return bool(pool.request("GET", f"http://127.0.0.1:{self.port}/").status < 500)
-            except urllib3.exceptions.HTTPError:
-                return False
+        return _answers(self.port)
 
 
 class Minio(MinioServer):
@@ -138,8 +134,12 @@ api_bind_addr = "127.0.0.1:{self.port}"
 class Seaweedfs(StoreServer):
     """Master, volume, filer and S3 in one process."""
 
-    name, title = "weed", "SeaweedFS"
+    name, title = "weed", "SeaweedFS 4.53"
     patience = 60.0
+
+    def ready(self) -> bool:
+        """Whether it accepts requests, and has a place for an object: some seconds later."""
+        return super().ready() and _answers(self._master, "/dir/assign")
 
     def arguments(self) -> Sequence[str]:
         (self.folder / "data").mkdir(exist_ok=True)
@@ -148,9 +148,31 @@ class Seaweedfs(StoreServer):
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {"name": "imgtag", "actions": actions, "credentials": keys}
         config.write_text(json.dumps({"identities": [identity]}))
-        ports = [f"-{part}.port={free_port()}" for part in ("master", "volume", "filer")]
-        here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder / 'data'}"]
-        return ["server", *here, *ports, "-s3", f"-s3.port={self.port}", f"-s3.config={config}"]
+        self._master = free_port()
+        options = {
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "dir": self.folder / "data",
+            "master.port": self._master,
+            "master.telemetry": "false",
+            "master.volumeSizeLimitMB": 64,
+            "volume.max": 0,  # as many as there is room for: eight are the default, and each bucket takes some
+            "s3.port": self.port,
+            "s3.config": config,
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            **{f"{part}.port": free_port() for part in ("volume", "filer")},
+            **{f"{part}.port.grpc": free_port() for part in ("master", "volume", "filer", "s3")},
+        }
+        return ["server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+
+
+def _answers(port: int, path: str = "/") -> bool:
+    with urllib3.PoolManager(retries=False, timeout=1.0) as pool:
+        try:
+            return bool(pool.request("GET", f"http://127.0.0.1:{port}{path}").status < 404)
+        except urllib3.exceptions.HTTPError:
+            return False
 
 
 STORES: tuple[type[Minio | StoreServer], ...] = (Minio, Versitygw, Garage, Seaweedfs)

@@ -12,7 +12,7 @@ from email.utils import formatdate
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, quote_plus, unquote, urlsplit
 from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
@@ -50,6 +50,7 @@ class TinyVersion:
 
 class TinyS3:
     """``if_match``: whether PutObject honours it. ``gap``: seconds between that check and the write, without a lock.
+    ``notifications``: whether there is an API for them; "shown": they can be read and not set.
 
     ``before`` is called with method, key and query of each request, and may raise ConnectionError: then no answer
     comes. ``after`` is called in the same way once an object was stored. ``sent`` lists methods and paths.
@@ -58,7 +59,12 @@ class TinyS3:
     access_key = secret_key = "tiny"
 
     def __init__(
-        self, *, if_match: bool = True, gap: float = 0.0, notifications: bool = True, server: str = "TinyS3/1"
+        self,
+        *,
+        if_match: bool = True,
+        gap: float = 0.0,
+        notifications: bool | Literal["shown"] = True,
+        server: str = "TinyS3/1",
     ) -> None:
         self.if_match = if_match
         self.gap = gap
@@ -151,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             del buckets[bucket]
             self._send(204)
         elif "notification" in query:
-            if self.tiny.notifications:
+            if self.tiny.notifications is True or (self.tiny.notifications and self.command == "GET"):
                 self._send(200, "<NotificationConfiguration/>")
             else:
                 self._refuse(501, "NotImplemented")

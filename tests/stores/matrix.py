@@ -23,6 +23,7 @@ from imgtag_s3 import SPEC
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error
 from imgtag_s3.probe import Probe
+from imgtag_s3.setup import NotificationsUnsupported, require_api
 from integration.s3.bucket import Bucket, without_made
 from integration.s3.portal import PortalStore
 from servers.nats import NatsServer
@@ -110,9 +111,9 @@ class _Measured:
 
     def notification_api(self) -> str:
         try:
-            self._client.send("GET", self._bucket().name, query={"notification": ""})
-        except S3Error as error:
-            return f"no ({error.code})"
+            require_api(self._client, self._bucket().name)
+        except NotificationsUnsupported:
+            return "no"
         return "yes"
 
     def events(self, nats: NatsServer) -> str:

@@ -34,9 +34,10 @@ def test_partial_notification(rest):
 
 
 @pytest.mark.parametrize("apply", [False, True])
-def test_store_without_notifications(open_store, apply):
+@pytest.mark.parametrize("api", [False, "shown"])
+def test_store_without_notifications(open_store, apply, api):
     """Setup goes on: what it cannot do is one change with a hint of what such a store needs instead."""
-    server = TinyS3(notifications=False)
+    server = TinyS3(notifications=api)
     server.put("photos", "a.jpg", b"bytes")
     server.put("scans", "a.jpg", b"bytes")
     call = open_store(server, buckets=("photos", "scans"))
@@ -46,12 +47,13 @@ def test_store_without_notifications(open_store, apply):
     assert change.undo is None
     assert "photos, scans: the store has no API for notifications" in change.what
     assert "--event-nats-url" in change.hint
-    assert "cannot be watched" in change.hint
+    assert "jetstream = false" in change.hint
 
 
-def test_doctor_of_a_store_without_notifications(open_store):
+@pytest.mark.parametrize("api", [False, "shown"])
+def test_doctor_of_a_store_without_notifications(open_store, api):
     """Whether the server sends them by itself is not known, which is no failure; what the store needs is said."""
-    server = TinyS3(notifications=False)
+    server = TinyS3(notifications=api)
     server.put("photos", "a.jpg", b"bytes")
     call = open_store(server, buckets=("photos",), if_match=True)
 
