@@ -40,7 +40,13 @@ class Setup:
         """Create index and settings, or tell what would be created. Settings that are right are not sent again."""
         created = await self._client.run(self._client.created_at)
         if created is None:
-            return await self._create(apply=apply)
+            if apply:
+                # Another sidecar may have been first.
+                await self._confirm(await self._client.run(self._client.create), but="index_already_exists")
+                created = await self._client.run(self._client.created_at)
+                await self._change(SETTINGS)
+            index = Change(what=f"index {self._client.name}", done=apply, undo=self._record(created))
+            return [index, _settings(SETTINGS, done=apply, undo=None)]
         there = await self._client.run(self._client.settings)
         lacking = differing(there)
         if lacking and apply:
@@ -67,16 +73,6 @@ class Setup:
         if apply:
             await self._confirm(await self._client.run(self._client.drop), but="index_not_found")
         return Change(what=what, done=apply)
-
-    async def _create(self, *, apply: bool) -> list[Change]:
-        created = None
-        if apply:
-            # Another sidecar may have been first.
-            await self._confirm(await self._client.run(self._client.create), but="index_already_exists")
-            created = await self._client.run(self._client.created_at)
-            await self._change(SETTINGS)
-        index = Change(what=f"index {self._client.name}", done=apply, undo=self._record(created))
-        return [index, _settings(SETTINGS, done=apply, undo=None)]
 
     async def _restore_settings(self, record: Record, *, apply: bool) -> Change | None:
         there = await self._client.run(self._client.settings)

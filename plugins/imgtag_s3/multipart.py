@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import md5
@@ -98,8 +98,12 @@ def rewrite_parts(
     upload = xml.text(xml.parse(response.data), "UploadId")
     try:
         etags = {part: send(upload, part) for part in parts}
-        if _multipart_etag(etags.values()) not in {state.etag, None}:
-            raise WriteRefused("its parts would have another ETag", code="checksum")
+        bare = [etag.strip('"') for etag in etags.values()]
+        # The ETag that the object will have; not known in advance where those of its parts are not MD5s.
+        if all(re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare):
+            digest = md5(bytes.fromhex("".join(bare)), usedforsecurity=False).hexdigest()
+            if f"{digest}-{len(bare)}" != state.etag:
+                raise WriteRefused("its parts would have another ETag", code="checksum")
         return _complete_upload(client, state, upload, etags)
     except BaseException:
         # After a lost response to the completion the upload may be complete: then there is nothing to abort.
@@ -135,11 +139,3 @@ def _parse_part(number: int, start: int, headers: Mapping[str, str]) -> Part:
     # A value with a number after a dash is that of the whole object, which servers show with every part.
     own = {name: value for name, value in sums.items() if name != CHECKSUM_TYPE and "-" not in value}
     return Part(number=number, start=start, size=int(headers["content-length"]), checksums=own)
-
-
-def _multipart_etag(etags: Iterable[str]) -> str | None:
-    """The ETag that the object will have; None where those of its parts are not MD5s."""
-    bare = [etag.strip('"') for etag in etags]
-    if not all(re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare):
-        return None
-    return f"{md5(bytes.fromhex(''.join(bare)), usedforsecurity=False).hexdigest()}-{len(bare)}"

@@ -6,7 +6,7 @@ The headers are listed in https://docs.aws.amazon.com/AmazonS3/latest/API/API_He
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import HeaderParseError
@@ -71,12 +71,22 @@ def parse_state(
         name.lower(): value.encode("latin-1", "surrogateescape").decode("utf-8", "surrogateescape")
         for name, value in headers.items()
     }
+    kept = {name: plain[name] for name in _KEPT if name in plain}
+    until = kept.get(LOCK_UNTIL, "")
+    if until and datetime.fromisoformat(until).timestamp() <= time.time():
+        # An expired retention no longer binds, and servers refuse a date in the past.
+        kept = {name: value for name, value in kept.items() if name not in {LOCK_MODE, LOCK_UNTIL}}
     native = Native(
-        headers=_drop_expired_retention({name: plain[name] for name in _KEPT if name in plain}),
+        headers=kept,
         raw={name.removeprefix(META): value for name, value in plain.items() if name.startswith(META)},
         checksums={name: value for name, value in plain.items() if name.startswith(CHECKSUM)},
         server=plain.get("server", ""),
     )
+    locks = {
+        "legal_hold": plain.get(LEGAL_HOLD) == "ON",
+        "retention": LOCK_MODE in native.headers,
+        "replica": plain.get("x-amz-replication-status") == "REPLICA",
+    }
     version, modified = plain.get("x-amz-version-id", "null"), plain.get("last-modified", "")
     return ObjectState(
         ref=ref,
@@ -90,7 +100,7 @@ def parse_state(
         revision=modified if version == "null" else version,
         # A composite checksum ("...-2") is of the parts' checksums, not of the bytes.
         sha256=sha256 if "-" not in (sha256 := plain.get("x-amz-checksum-sha256", "-")) else None,
-        readonly=next((code for code in _locks(plain) if code not in write_on), None),
+        readonly=next((code for code, is_set in locks.items() if is_set and code not in write_on), None),
         unreadable=_unreadable_code(plain, is_minio=native.is_minio),
         native=native,
     )
@@ -106,23 +116,6 @@ def decode_words(value: str) -> str:
         )
     except (HeaderParseError, LookupError, UnicodeDecodeError):
         return value
-
-
-def _locks(headers: Mapping[str, str]) -> Iterator[str]:
-    if headers.get(LEGAL_HOLD) == "ON":
-        yield "legal_hold"
-    if LOCK_MODE in _drop_expired_retention(headers):
-        yield "retention"
-    if headers.get("x-amz-replication-status") == "REPLICA":
-        yield "replica"
-
-
-def _drop_expired_retention(headers: Mapping[str, str]) -> dict[str, str]:
-    """An expired retention no longer binds, and servers refuse a date in the past."""
-    until = headers.get(LOCK_UNTIL, "")
-    if not until or datetime.fromisoformat(until).timestamp() > time.time():
-        return dict(headers)
-    return {name: value for name, value in headers.items() if name not in {LOCK_MODE, LOCK_UNTIL}}
 
 
 def _unreadable_code(headers: Mapping[str, str], *, is_minio: bool) -> str | None:

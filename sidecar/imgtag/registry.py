@@ -100,8 +100,12 @@ def discover(drop_ins: Path | None = None, *, verify: bool = False) -> Registry:
     ``verify`` also imports their factories, which takes time, to see whether that works.
     """
     records = [*_find_installed(), *(_find_dropped(drop_ins) if drop_ins else ())]
-    if verify:
-        records = [_verify(record) for record in records]
+    for place, record in enumerate(records):
+        if verify and record.spec is not None:
+            with _quiet_import():
+                reason = find_factory_fault(record.spec)
+            if reason:
+                records[place] = replace(record, status="broken", reason=reason, spec=None)
     return Registry(tuple(_mark_conflicts(records)))
 
 
@@ -128,14 +132,6 @@ def _validate(record: PluginRecord, spec: object) -> PluginRecord:
     if not reason and (spec.kind, spec.name) != (record.kind, record.name):
         reason = f"announced as {record.kind} {record.name!r}, but its spec says {spec.kind} {spec.name!r}"
     return replace(record, status="broken", reason=reason) if reason else replace(record, spec=spec)
-
-
-def _verify(record: PluginRecord) -> PluginRecord:
-    if record.spec is None:
-        return record
-    with _quiet_import():
-        reason = find_factory_fault(record.spec)
-    return replace(record, status="broken", reason=reason, spec=None) if reason else record
 
 
 def _find_dropped(directory: Path) -> Iterator[PluginRecord]:

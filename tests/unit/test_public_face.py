@@ -30,9 +30,9 @@ def test_names_are_those_that_a_type_checker_sees(face):
     """The imports for type checkers and those on first use name the same."""
     tree = ast.parse(Path(face.__file__).read_text())
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]  # TYPE_CHECKING
-    imported = {(node.module, each.name) for node in block.body for each in node.names}
-    assert {(module, name) for name, module in face._HOME_OF.items()} == imported
-    assert set(face.__all__) == set(face._HOME_OF)
+    imported = {(node.module, alias.name) for node in block.body for alias in node.names}
+    assert {(module, name) for module, names in face._HOMES.items() for name in names} == imported
+    assert set(face.__all__) == {name for _, name in imported}
 
 
 def test_every_name_is_documented():
@@ -51,7 +51,7 @@ def test_guide_and_examples_need_no_other_name(text):
     for line in re.findall(r"^from imgtag[.\w]* import (?:\([^)]*\)|[^(\n]*)$", text, re.MULTILINE):
         (node,) = ast.parse(line).body
         if node.module.partition(".")[0] == "imgtag":
-            assert {each.name for each in node.names} <= PUBLIC[node.module], line
+            assert {alias.name for alias in node.names} <= PUBLIC[node.module], line
 
 
 def test_what_is_for_tests_needs_no_pytest():

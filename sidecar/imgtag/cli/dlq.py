@@ -26,9 +26,10 @@ def command() -> None:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter.")
 @pass_app
-def list_letters(app: App, *, as_json: bool) -> int:
+async def list_letters(app: App, *, as_json: bool) -> int:
     """List what imgtag gave up, and why."""
-    letters = anyio.run(_find, app.load(), None)
+    async with make_source(app.load()) as source:
+        letters = [letter async for letter in source.dead.list()]
     for letter in letters:
         if as_json:
             fields = {
@@ -51,9 +52,13 @@ def list_letters(app: App, *, as_json: bool) -> int:
 @click.argument("ids", metavar="ID...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")
 @pass_app
-def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
+async def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
     """Retry, even if the object has not changed. A running sidecar does the work."""
-    count = anyio.run(_replay, app.load(), _select_ids(ids, everything=everything))
+    async with make_source(app.load()) as source:
+        letters = await _find(source, _select_ids(ids, everything=everything))
+        refs = {letter.id: letter.ref for letter in letters if letter.ref is not None}
+        await source.publish([Hint(ref=ref, intent=Intent.RETRY) for ref in refs.values()])
+        count = await source.dead.drop(list(refs))
     click.echo(f"{count} will be retried", err=True)
     return 0
 
@@ -65,8 +70,8 @@ def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
 @pass_app
 def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
     """Drop dead letters. Their objects stay as they are: unlabelled, and found by status:failed."""
-    config = app.load()
-    letters = anyio.run(_find, config, _select_ids(ids, everything=everything))
+    config, selected = app.load(), _select_ids(ids, everything=everything)
+    letters = anyio.run(_list, config, selected)
     for letter in letters:
         click.echo(_as_text(letter), err=True)
     confirm(f"drop these {len(letters)} dead letters?", yes=yes)
@@ -81,24 +86,17 @@ def _select_ids(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | N
     return None if everything else frozenset(ids)
 
 
-async def _find(config: Config, ids: frozenset[str] | None) -> list[DeadLetter]:
+async def _list(config: Config, ids: frozenset[str] | None) -> list[DeadLetter]:
     async with make_source(config) as source:
-        return await _find_in(source, ids)
+        return await _find(source, ids)
 
 
-async def _find_in(source: Source, ids: frozenset[str] | None) -> list[DeadLetter]:
+async def _find(source: Source, ids: frozenset[str] | None) -> list[DeadLetter]:
     letters = [letter async for letter in source.dead.list()]
     missing = sorted((ids or frozenset()) - {letter.id for letter in letters})
     if missing:
         raise click.UsageError(f"there is no dead letter {missing[0]}; `imgtag dlq list` shows them")
     return [letter for letter in letters if ids is None or letter.id in ids]
-
-
-async def _replay(config: Config, ids: frozenset[str] | None) -> int:
-    async with make_source(config) as source:
-        letters = [letter for letter in await _find_in(source, ids) if letter.ref is not None]
-        await source.publish([Hint(ref=letter.ref, intent=Intent.RETRY) for letter in letters if letter.ref])
-        return await source.dead.drop([letter.id for letter in letters])
 
 
 async def _drop(config: Config, letters: Sequence[DeadLetter]) -> int:

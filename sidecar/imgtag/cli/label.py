@@ -14,7 +14,6 @@ import click
 from imgtag.assembly import make_store
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.terminal import escape, to_json
-from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError, Unreadable
 from imgtag.jobs.labelling import Labeller, Labelling, Picture, file_picture, object_picture, open_labeller
 from imgtag.plugin.store import Store
@@ -28,12 +27,9 @@ _HINT = "REF is an existing file, or BUCKET/KEY in the configured store."
 @click.argument("refs", metavar="REF...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 @pass_app
-def command(app: App, refs: tuple[str, ...], *, as_json: bool) -> int:
+async def command(app: App, refs: tuple[str, ...], *, as_json: bool) -> int:
     """Classify images and print their labels: files, or BUCKET/KEY in the configured store. Nothing is written."""
-    return anyio.run(_label, app.load(), refs, as_json)
-
-
-async def _label(config: Config, refs: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001
+    config = app.load()
     async with AsyncExitStack() as stack:
         labeller = await stack.enter_async_context(open_labeller(config, pictures=len(refs)))
         store = None

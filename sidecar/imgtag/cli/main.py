@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial, wraps
 from importlib import import_module
+from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,7 +57,21 @@ class App:
         return load(self.config_file)
 
 
-pass_app = click.make_pass_decorator(App, ensure=True)
+_pass_app = click.make_pass_decorator(App, ensure=True)
+
+
+def pass_app(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass the options before the command to it; a coroutine function runs in an event loop of its own."""
+    if not iscoroutinefunction(command):
+        return _pass_app(command)
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import anyio  # noqa: PLC0415  (not every command needs it)
+
+        return anyio.run(partial(command, *args, **kwargs))
+
+    return _pass_app(run)
 
 
 class _Commands(click.Group):

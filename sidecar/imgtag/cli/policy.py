@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import anyio
 import click
 
 from imgtag.assembly import parts
 from imgtag.cli.main import App, pass_app
-from imgtag.config.configuration import Config
 from imgtag.errors import ConfigError, Unavailable
 
 
 @click.command(name="policy")
 @click.argument("names", metavar="[s3|nats|meilisearch]...", nargs=-1)
 @pass_app
-def command(app: App, names: tuple[str, ...]) -> int:
+async def command(app: App, names: tuple[str, ...]) -> int:
     """Print the minimum permissions that this configuration needs, in each server's own form; by default for all.
 
     Servers need not be running; the policy then fits the most likely kind. `imgtag doctor` names missing permissions.
     """
     config = app.load()
-    return anyio.run(_print, config, names)
-
-
-async def _print(config: Config, names: tuple[str, ...]) -> int:
-    """Policies on stdout; which server each is for, on stderr."""
     configured = {config.require(kind).name: (kind, make) for kind, make in parts(config, read_only=True).items()}
     unknown = [name for name in names if name not in configured]
     if unknown:
@@ -39,7 +32,7 @@ async def _print(config: Config, names: tuple[str, ...]) -> int:
         except Unavailable:  # without the server, the policy is that of its most likely kind
             text = part.policy()
         if text is not None:
-            click.echo(f"{kind} {name}:", err=True)
+            click.echo(f"{kind} {name}:", err=True)  # which server it is for does not belong into a file of it
             click.echo(text)
         elif names:
             click.echo(f"{kind} {name} needs no permissions except for its files", err=True)

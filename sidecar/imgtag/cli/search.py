@@ -7,7 +7,6 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 
-import anyio
 import click
 
 from imgtag.assembly import make_indexer
@@ -37,32 +36,13 @@ _HIDDEN = {"scores", "_vectors"}
 @click.option("-0", "zero", is_flag=True, help="End each line of --keys with a NUL byte, for keys with line breaks.")
 @click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Maximum number of hits.")
 @pass_app
-def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int) -> int:
+async def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int) -> int:
     """Search by label and more: fox, kit_fox@0.4, "kit fox", -dog, bucket:NAME, after:2024, near:46.5,7.9,10km.
 
     Every word narrows the result; OR widens it. Objects match by their labels and by the words of their key.
     """
     config = app.load()
-    query = parse_query(words)
-    return anyio.run(_search, config, query, limit, output_form(as_json=as_json, keys=keys, zero=zero))
-
-
-def output_form(*, as_json: bool, keys: bool, zero: bool) -> str:
-    """The form that the options ask for, as `print_hits` takes it. Raises UsageError."""
-    if as_json and (keys or zero):
-        raise click.UsageError("--json does not go with --keys or -0")
-    return "json" if as_json else "keys0" if zero else "keys" if keys else "table"
-
-
-def parse_query(words: Sequence[str]) -> Query:
-    """The query that was typed. Raises UsageError, with a caret under the place."""
-    try:
-        return parse(" ".join(words))
-    except QueryError as error:
-        raise click.UsageError(f"{error.message}\n{error.caret()}\n{error.hint}".rstrip()) from error
-
-
-async def _search(config: Config, query: Query, limit: int, form: str) -> int:
+    query, form = parse_query(words), output_form(as_json=as_json, keys=keys, zero=zero)
     async with make_indexer(config) as indexer:
         # The first ``limit`` hits.
         first = await indexer.search(SearchRequest(query=query, limit=min(limit, MAX_PAGE)))
@@ -86,6 +66,21 @@ async def _search(config: Config, query: Query, limit: int, form: str) -> int:
                 click.echo("hint: `imgtag search` without a query shows everything that is labelled", err=True)
         print_hits(page.hits, form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0
+
+
+def output_form(*, as_json: bool, keys: bool, zero: bool) -> str:
+    """The form that the options ask for, as `print_hits` takes it. Raises UsageError."""
+    if as_json and (keys or zero):
+        raise click.UsageError("--json does not go with --keys or -0")
+    return "json" if as_json else "keys0" if zero else "keys" if keys else "table"
+
+
+def parse_query(words: Sequence[str]) -> Query:
+    """The query that was typed. Raises UsageError, with a caret under the place."""
+    try:
+        return parse(" ".join(words))
+    except QueryError as error:
+        raise click.UsageError(f"{error.message}\n{error.caret()}\n{error.hint}".rstrip()) from error
 
 
 def print_hits(hits: Sequence[Document], form: str, names: Mapping[str, LabelNames]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import anyio
 import click
 
 from imgtag.assembly import make_indexer
@@ -15,7 +14,6 @@ from imgtag.config.configuration import Config
 from imgtag.errors import Incomparable
 from imgtag.models.display_names import DisplayNames
 from imgtag.plugin.indexer import SimilarRequest
-from imgtag.query import Query
 from imgtag.types.document import Document, document_id
 from imgtag.types.ref import ObjectRef
 
@@ -33,18 +31,17 @@ _DECIMALS = 4
     "--limit", type=click.IntRange(min=0, max=1000), default=20, show_default=True, help="Maximum number of hits."
 )
 @pass_app
-def command(app: App, ref: str, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int) -> int:
+async def command(
+    app: App, ref: str, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int
+) -> int:
     """Show what looks like an object: BUCKET/KEY, or a file in the labelled folder. The most similar come first.
 
     A QUERY narrows the result, as in `imgtag search`. Similarity is at most 1, between images labelled by one model.
     """
     config = app.load()
     query, form = parse_query(words), output_form(as_json=as_json, keys=keys, zero=zero)
-    return anyio.run(_similar, config, _parse_ref(config, ref), query, limit, form)
-
-
-async def _similar(config: Config, ref: ObjectRef, query: Query, limit: int, form: str) -> int:
-    request = SimilarRequest(id=document_id(config.site.name, ref), query=query, limit=limit)
+    target = _parse_ref(config, ref)
+    request = SimilarRequest(id=document_id(config.site.name, target), query=query, limit=limit)
     async with make_indexer(config) as indexer:
         try:
             hits = await indexer.similar(request)
@@ -52,9 +49,9 @@ async def _similar(config: Config, ref: ObjectRef, query: Query, limit: int, for
             if error.code != "absent":
                 raise
             hint = "Is it labelled yet? `imgtag search --keys` lists labelled objects."
-            raise Incomparable(f"{ref} is not in the index", hint=hint, code=error.code) from None
+            raise Incomparable(f"{target} is not in the index", hint=hint, code=error.code) from None
     if form == "table":
-        click.echo(f"{len(hits)} similar to {escape(str(ref))}", err=True)
+        click.echo(f"{len(hits)} similar to {escape(str(target))}", err=True)
     documents: list[Document] = [{**hit.document, "similarity": round(hit.similarity, _DECIMALS)} for hit in hits]
     print_hits(documents, form, DisplayNames(config.state_dir).load() if form == "table" else {})
     return 0

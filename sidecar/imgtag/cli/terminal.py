@@ -49,8 +49,12 @@ def print_key(key: str, *, end: bytes = b"\n") -> None:
         click.echo(escape(key), nl=False)
         click.echo(end, nl=False)
     else:
+        try:
+            data = key.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # another half of a surrogate pair, which no byte stands for
+            data = key.encode("utf-8", "surrogatepass")
         # As bytes, because click removes escape sequences from text that does not go to a terminal.
-        click.echo(_encode(key) + end, nl=False)
+        click.echo(data + end, nl=False)
 
 
 def prepare_streams() -> None:
@@ -92,10 +96,3 @@ def _escape_for_json(match: re.Match[str]) -> str:
         return f"\\u{code:04x}"
     code -= 0x10000
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
-
-
-def _encode(key: str) -> bytes:
-    try:
-        return key.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # another half of a surrogate pair, which no byte stands for
-        return key.encode("utf-8", "surrogatepass")

@@ -29,6 +29,15 @@ class Status:
     def snapshot(self) -> Mapping[str, Any]:
         """The state now; counts are since the start. Reads /proc, so call it in a thread."""
         metrics, ready, live = self.metrics, self.health.ready(), self.health.live()
+        stages: dict[str, dict[str, float]] = defaultdict(dict)
+        seconds, in_flight = metrics.stage_seconds, metrics.stage_in_flight
+        for key, metric, suffix in (
+            ("count", seconds, "_count"),
+            ("seconds", seconds, "_sum"),
+            ("in_flight", in_flight, ""),
+        ):
+            for labels, value in _samples(metric, suffix):
+                stages[labels["stage"]][key] = value
         return {
             "version": __version__,
             "site": self.site,
@@ -51,7 +60,7 @@ class Status:
             "retries": _by_label(metrics.retries, "code"),
             "worker_restarts": _by_label(metrics.worker_restarts, "reason"),
             "errors": _by_label(metrics.stage_errors, "stage"),
-            "stages": self._stages(),
+            "stages": stages,
             "latency": {
                 "buckets": {labels["le"]: value for labels, value in _samples(metrics.latency, "_bucket")},
                 "seconds": sum(value for _, value in _samples(metrics.latency, "_sum")),
@@ -59,15 +68,6 @@ class Status:
             "memory": metrics.registry.get_sample_value("process_resident_memory_bytes") or 0,
             "troubles": self.recent_warnings.newest(),
         }
-
-    def _stages(self) -> Mapping[str, Mapping[str, float]]:
-        stages: dict[str, dict[str, float]] = defaultdict(dict)
-        seconds, in_flight = self.metrics.stage_seconds, self.metrics.stage_in_flight
-        fields = (("count", seconds, "_count"), ("seconds", seconds, "_sum"), ("in_flight", in_flight, ""))
-        for key, metric, suffix in fields:
-            for labels, value in _samples(metric, suffix):
-                stages[labels["stage"]][key] = value
-        return stages
 
 
 def _samples(metric: MetricWrapperBase, suffix: str | None = None) -> list[tuple[Mapping[str, str], float]]:

@@ -6,8 +6,9 @@ on first use, so that a command which never decodes an image does not load NumPy
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from imgtag.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
@@ -69,7 +70,6 @@ _HOMES = {
     "imgtag.types.ref": ("Listed", "ObjectRef", "ObjectState", "Scope"),
     "imgtag.types.vector": ("cosine",),
 }  # fmt: skip
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "API_VERSION",
@@ -137,12 +137,4 @@ __all__ = [
     "words",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -71,7 +71,12 @@ class _Parser:
         match token.kind:
             case Kind.OPEN:
                 with self._nested(token):
-                    return self._group(token)
+                    if self._peek().kind is Kind.CLOSE:
+                        raise self._error("there is nothing between the parentheses", token, "Leave them out.")
+                    condition = self._parse_any()
+                    if not self._accept(Kind.CLOSE):
+                        raise self._error("this parenthesis is never closed", token, "Add a ) where the group ends.")
+                    return condition
             case Kind.NOT:
                 with self._nested(token, negates=True):
                     return Not(self._parse_one())
@@ -84,14 +89,6 @@ class _Parser:
                 return self._comparison(token, sign, self._take()) if sign else self._term(token)
             case _:
                 raise self._unexpected(token)
-
-    def _group(self, opening: Token) -> Condition:
-        if self._peek().kind is Kind.CLOSE:
-            raise self._error("there is nothing between the parentheses", opening, "Leave them out.")
-        condition = self._parse_any()
-        if not self._accept(Kind.CLOSE):
-            raise self._error("this parenthesis is never closed", opening, "Add a ) where the group ends.")
-        return condition
 
     def _unexpected(self, token: Token) -> QueryError:
         if token.kind is Kind.SIGN:

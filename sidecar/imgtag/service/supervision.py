@@ -116,7 +116,27 @@ class _Supervision:
         while True:
             await self._reload_requested.wait()
             self._reload_requested = anyio.Event()
-            await self._reload()
+            notify.notify(*notify.reloading())
+            metrics = self._sidecar.metrics
+            try:
+                config = await _load_and_try(self._read)
+            except ImgtagError as error:
+                metrics.config_reloads.labels("refused").inc()
+                facts = {"findings": error.message.splitlines(), "hint": error.hint}
+                log.error("config_rejected", extra={**facts, "reason": "the configuration in use stays in effect"})  # noqa: TRY400
+                notify.notify(notify.READY)
+                continue
+            if self._ending:
+                return
+            metrics.config_reloads.labels("taken").inc()
+            logs.configure(config.ops.log_format, config.ops.log_level)
+            log.info("config_reloaded", extra={"file": str(config.path or "")})
+            old = self._sidecar.config
+            if (old.ops.listen, old.ops.traces) != (config.ops.listen, config.ops.traces):
+                reason = "`listen` and `traces` of [ops] change only at a restart"
+                log.warning("restart_required", extra={"reason": reason})
+            self._next = config
+            self._stop.set()
 
     async def report(self) -> None:
         """Tell systemd how we are, and that we live while we do."""
@@ -134,28 +154,6 @@ class _Supervision:
                 waiting = None if source is None else await source.backlog()
                 if waiting is not None:
                     self._sidecar.metrics.backlog.set(waiting)
-
-    async def _reload(self) -> None:
-        notify.notify(*notify.reloading())
-        metrics = self._sidecar.metrics
-        try:
-            config = await _load_and_try(self._read)
-        except ImgtagError as error:
-            metrics.config_reloads.labels("refused").inc()
-            facts = {"findings": error.message.splitlines(), "hint": error.hint}
-            log.error("config_rejected", extra={**facts, "reason": "the configuration in use stays in effect"})  # noqa: TRY400
-            notify.notify(notify.READY)
-            return
-        if self._ending:
-            return
-        metrics.config_reloads.labels("taken").inc()
-        logs.configure(config.ops.log_format, config.ops.log_level)
-        log.info("config_reloaded", extra={"file": str(config.path or "")})
-        old = self._sidecar.config
-        if (old.ops.listen, old.ops.traces) != (config.ops.listen, config.ops.traces):
-            log.warning("restart_required", extra={"reason": "`listen` and `traces` of [ops] change only at a restart"})
-        self._next = config
-        self._stop.set()
 
     def _notify_state(self, *more: str) -> None:
         sidecar = self._sidecar

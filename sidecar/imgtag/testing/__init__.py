@@ -14,8 +14,9 @@ Names are loaded on first use, because the suites need pytest and the rest does 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from imgtag.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from imgtag.query import parse
@@ -55,7 +56,6 @@ _HOMES = {
     "imgtag.testing.source": ("MemorySource",),
     "imgtag.testing.store": ("MemoryStore",),
 }  # fmt: skip
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ClassifierConformance",
@@ -81,12 +81,4 @@ __all__ = [
     "rank_documents",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

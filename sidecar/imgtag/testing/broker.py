@@ -64,14 +64,13 @@ class MemoryBroker:
 
     async def take(self, holder: object, ack_wait: float | None) -> Message | None:
         """Wait for the next message and give it to ``holder``; None when all are acknowledged."""
-        while not (due := [message for message in self._messages if message.due <= time.monotonic()]):
+        while (message := self._pick_due()) is None:
             if self.finished and not self._messages:
                 return None
             news = self._news
             next_due = min((waiting.due for waiting in self._messages), default=float("inf"))
             with anyio.move_on_after(max(0.0, next_due - time.monotonic())):
                 await news.wait()
-        message = self.shuffle.choice(due) if self.shuffle else due[0]
         message.attempt += 1
         message.holder = holder
         message.due = _deadline(ack_wait)
@@ -103,6 +102,13 @@ class MemoryBroker:
         for message in self._messages:
             if message.holder in holders:
                 self.requeue(message, 0.0)
+
+    def _pick_due(self) -> Message | None:
+        now = time.monotonic()
+        due = [message for message in self._messages if message.due <= now]
+        if not due:
+            return None
+        return self.shuffle.choice(due) if self.shuffle else due[0]
 
 
 def _deadline(ack_wait: float | None) -> float:

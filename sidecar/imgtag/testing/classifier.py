@@ -65,17 +65,18 @@ class ColourClassifier:
 
     def classify(self, images: Sequence[Image]) -> Sequence[Scores]:
         """Scores of each image, in their order."""
-        return [self._scores(image) for image in images]
-
-    def _scores(self, image: Image) -> Scores:
-        if self._seconds:
-            time.sleep(self._seconds)
-        mean = image.fit(_SIZE).reshape(-1, 3).mean(axis=0, dtype=np.float32)
-        distance = np.linalg.norm(self._colours - mean, axis=1)
-        weight = np.exp((distance.min() - distance) / _SHARPNESS)
-        embedding = mean / np.float32(255)
-        vector = np.pad(embedding, (0, LENGTH - len(embedding)))
-        return Scores(probabilities=(weight / weight.sum()).astype(np.float32), embedding=embedding, vector=vector)
+        scores = []
+        for image in images:
+            if self._seconds:
+                time.sleep(self._seconds)
+            mean = image.fit(_SIZE).reshape(-1, 3).mean(axis=0, dtype=np.float32)
+            distance = np.linalg.norm(self._colours - mean, axis=1)
+            weight = np.exp((distance.min() - distance) / _SHARPNESS)
+            probabilities = (weight / weight.sum()).astype(np.float32)
+            embedding = mean / np.float32(255)
+            vector = np.pad(embedding, (0, LENGTH - len(embedding)))
+            scores.append(Scores(probabilities=probabilities, embedding=embedding, vector=vector))
+        return scores
 
 
 class HostileClassifier(ColourClassifier):

@@ -53,7 +53,17 @@ class MemoryIndexer(MemoryService):
     async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
         """Make the changes, in order."""
         await self.faults.meet("apply", tuple(change.id for change in changes))
-        outcomes = [self._apply(change) for change in changes]
+        outcomes = []
+        for change in changes:
+            error: ImgtagError | None = None
+            if isinstance(change, Delete):
+                self.documents.pop(change.id, None)
+            else:
+                try:
+                    self.documents[change.id] = self._stored(change)
+                except ImgtagError as refusal:
+                    error = refusal
+            outcomes.append(Outcome(change.id, error))
         await self.faults.reach("apply.applied")
         return outcomes
 
@@ -110,17 +120,14 @@ class MemoryIndexer(MemoryService):
         await self.faults.meet("count", scope)
         return len(self._within(site, scope))
 
-    def _apply(self, change: Upsert | Delete) -> Outcome:
-        if isinstance(change, Delete):
-            self.documents.pop(change.id, None)
-            return Outcome(change.id)
+    def _stored(self, change: Upsert) -> Document:
+        """The document as it comes back from a server: through JSON. Raises the error planned for it."""
         if change.id in self.refused:
-            return Outcome(change.id, self.refused[change.id])
-        try:  # the document as it comes back from a server: through JSON
-            self.documents[change.id] = dict(json.loads(json.dumps(change.document, allow_nan=False)))
+            raise self.refused[change.id]
+        try:
+            return dict(json.loads(json.dumps(change.document, allow_nan=False)))
         except (TypeError, ValueError) as error:
-            return Outcome(change.id, DocumentError(f"the document is not JSON: {error}"))
-        return Outcome(change.id)
+            raise DocumentError(f"the document is not JSON: {error}") from error
 
     def _within(self, site: str, scope: Scope) -> list[Document]:
         documents = [

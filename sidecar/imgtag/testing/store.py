@@ -214,7 +214,10 @@ class MemoryStore(MemoryService):
         now = self._bucket(ref.bucket).latest(ref.key)
         if guarded and (now is None or now.etag != source.etag):
             raise Conflict
-        self._add(ref, replace(source, metadata=metadata, etag=self._etag(source)))
+        etag = source.etag
+        if self._etags != "content":
+            etag = _quoted_md5((source.data or b"") + str(self._moment).encode())
+        self._add(ref, replace(source, metadata=metadata, etag=etag))
         written = _state(ref, self._require_object(ref))
         await self.faults.reach(_AFTER_WRITE)
         return written
@@ -296,11 +299,6 @@ class MemoryStore(MemoryService):
         if self.notify:
             self.notify(hint)
         return hint
-
-    def _etag(self, source: Version) -> str:
-        if self._etags == "content":
-            return source.etag
-        return _quoted_md5((source.data or b"") + str(self._moment).encode())
 
 
 class MemoryBody:

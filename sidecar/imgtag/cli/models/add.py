@@ -126,7 +126,11 @@ class _Finder:
         """The model. Raises ModelError, Unavailable, UsageError."""
         source = self._request.source
         if _URL.fullmatch(source):
-            return await anyio.to_thread.run_sync(self._from_url, source)
+            if not re.fullmatch(r"[0-9a-f]{64}", self._request.sha256):
+                raise click.UsageError("a model from a URL needs --sha256: 64 hex digits that its publisher gives")
+            model = await anyio.to_thread.run_sync(self._download, source, self._request.sha256)
+            name = _name(PurePosixPath(source.partition("?")[0]).stem)
+            return Candidate(name=name, model=model, manifest=Manifest(), labels=self._request.labels)
         path = Path(source)
         if await anyio.to_thread.run_sync(path.exists):
             return await anyio.to_thread.run_sync(self._from_file, path)
@@ -148,13 +152,6 @@ class _Finder:
         if labels and not labels.is_file():
             raise ModelError(f"there is no label file {labels}", hint="Name it with --labels.")
         return Candidate(name=_name(files.name), model=files.model, manifest=files.manifest, labels=labels)
-
-    def _from_url(self, url: str) -> Candidate:
-        if not re.fullmatch(r"[0-9a-f]{64}", self._request.sha256):
-            raise click.UsageError("a model from a URL needs --sha256: 64 hex digits that its publisher gives")
-        path = self._download(url, self._request.sha256)
-        name = _name(PurePosixPath(url.partition("?")[0]).stem)
-        return Candidate(name=name, model=path, manifest=Manifest(), labels=self._request.labels)
 
     def _from_catalogue(self, name: str, entry: CatalogueEntry) -> Candidate:
         labels = self._request.labels

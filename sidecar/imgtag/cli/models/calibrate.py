@@ -39,7 +39,18 @@ def calibrate(app: App, folder: Path, *, name: str, write: bool, yes: bool, as_j
     info, calibration = anyio.run(_calibrate, resolver, name, labelled)
     for line in labelled.complaints:
         click.echo(escape(line), err=True)
-    click.echo(json.dumps({"model": info.id, **asdict(calibration)}) if as_json else _as_text(info, calibration))
+    before, after = calibration.before, calibration.after
+    if as_json:
+        click.echo(json.dumps({"model": info.id, **asdict(calibration)}))
+    else:
+        click.echo(
+            f"{info.id}: {calibration.pictures:,} images of {calibration.labels:,} labels, "
+            f"{calibration.accuracy:.1%} correct\ntemperature {calibration.temperature:g}\n"
+            f"{'':<22}{'before':>8}{'after':>8}\n"
+            f"{'calibration error':<22}{before.error:>8.3f}{after.error:>8.3f}\n"
+            f"{'mean confidence':<22}{before.confidence:>8.3f}{after.confidence:>8.3f}\n"
+            f"{'mean log likelihood':<22}{before.likelihood:>8.3f}{after.likelihood:>8.3f}"
+        )
     if write:
         _write(resolver, name, calibration, yes=yes)
     else:
@@ -60,18 +71,6 @@ async def _calibrate(resolver: ModelResolver, name: str, folder: LabelledFolder)
                 labeller, folder, lambda done, total: progress.update(task, completed=done, total=total)
             )
             return replace(labeller.info(), temperature=1.0), calibration
-
-
-def _as_text(info: ModelInfo, calibration: Calibration) -> str:
-    before, after = calibration.before, calibration.after
-    return (
-        f"{info.id}: {calibration.pictures:,} images of {calibration.labels:,} labels, {calibration.accuracy:.1%} "
-        f"correct\ntemperature {calibration.temperature:g}\n"
-        f"{'':<22}{'before':>8}{'after':>8}\n"
-        f"{'calibration error':<22}{before.error:>8.3f}{after.error:>8.3f}\n"
-        f"{'mean confidence':<22}{before.confidence:>8.3f}{after.confidence:>8.3f}\n"
-        f"{'mean log likelihood':<22}{before.likelihood:>8.3f}{after.likelihood:>8.3f}"
-    )
 
 
 def _advice(resolver: ModelResolver, name: str, calibration: Calibration) -> str:

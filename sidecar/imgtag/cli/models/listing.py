@@ -46,7 +46,17 @@ def list_models(app: App, *, as_json: bool) -> int:
         for row in rows:
             click.echo(to_json(asdict(row)))
         return 0
-    _print_table(rows)
+    from rich import box  # noqa: PLC0415  (only people read tables)
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("name", "in use", "size", "licence", "description or problem", box=box.SIMPLE_HEAD)
+    for row in rows:
+        size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
+        cells = (row.name, ", ".join(row.used), size, row.licence or "", row.error or row.summary)
+        table.add_row(*(Text(escape(cell)) for cell in cells), style="red" if row.error else None)
+    Console().print(table)
     known = load_catalogue(resolver.settings.catalogue, config.models.catalogue).keys() - {row.name for row in rows}
     click.echo(f"can be added by name: {', '.join(sorted(known))}" if known else "", err=True)
     return 0
@@ -129,17 +139,3 @@ def _row(record: ModelRecord, used: tuple[str, ...]) -> Row:
         summary=manifest.summary or (f"extends {manifest.extends}" if manifest.extends else ""),
         error=f"{model.name} is missing: add the model again, or remove it" if model and missing else "",
     )
-
-
-def _print_table(rows: list[Row]) -> None:
-    from rich import box  # noqa: PLC0415  (only people read tables)
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table("name", "in use", "size", "licence", "description or problem", box=box.SIMPLE_HEAD)
-    for row in rows:
-        size = f"{row.bytes / 1e6:.1f} MB" if row.bytes else ""
-        cells = (row.name, ", ".join(row.used), size, row.licence or "", row.error or row.summary)
-        table.add_row(*(Text(escape(cell)) for cell in cells), style="red" if row.error else None)
-    Console().print(table)

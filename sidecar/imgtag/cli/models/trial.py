@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from imgtag.cli.label import to_list
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.models.listing import load_info
 from imgtag.cli.terminal import escape, escape_lines, to_json
-from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError
 from imgtag.jobs.labelling import Labeller, file_picture, open_labeller
 from imgtag.models.resolver import ModelResolver
@@ -28,10 +27,22 @@ from imgtag.models.spec import ModelSpec
 @click.option("--model", "names", metavar="NAME", multiple=True, help="Model to try; repeatable. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image and model.")
 @pass_app
-def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...], as_json: bool) -> int:
+async def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...], as_json: bool) -> int:
     """Show what each model sees on some images, side by side. Nothing is written or changed."""
     config = app.load()
-    return anyio.run(_try, config, files, names or _all_names(ModelResolver(config)), as_json)
+    resolver = ModelResolver(config)
+    specs = {name: await anyio.to_thread.run_sync(resolver.resolve, name) for name in names or _all_names(resolver)}
+    failed = 0
+    async with open_labeller(config, list(specs.values()), pictures=1) as labeller:
+        for path in files:
+            if not as_json:
+                click.echo(f"{escape(str(path))}:")
+            for name, spec in specs.items():
+                answer = await _ask(labeller, spec, path)
+                failed += "error" in answer
+                facts = {"ref": str(path), "model": labeller.info(spec).id, **answer}
+                click.echo(to_json(facts) if as_json else f"  {name:<20} {_as_text(answer)}")
+    return FAILED if failed else 0
 
 
 @click.command(name="verify")
@@ -55,22 +66,6 @@ def verify(app: App, names: tuple[str, ...]) -> int:
 
 def _all_names(resolver: ModelResolver) -> list[str]:
     return [*resolver.settings.builtin[:1], *(record.name for record in resolver.repository.list())]
-
-
-async def _try(config: Config, files: Sequence[Path], names: Sequence[str], as_json: bool) -> int:  # noqa: FBT001
-    resolver = ModelResolver(config)
-    specs = {name: await anyio.to_thread.run_sync(resolver.resolve, name) for name in names}
-    failed = 0
-    async with open_labeller(config, list(specs.values()), pictures=1) as labeller:
-        for path in files:
-            if not as_json:
-                click.echo(f"{escape(str(path))}:")
-            for name, spec in specs.items():
-                answer = await _ask(labeller, spec, path)
-                failed += "error" in answer
-                facts = {"ref": str(path), "model": labeller.info(spec).id, **answer}
-                click.echo(to_json(facts) if as_json else f"  {name:<20} {_as_text(answer)}")
-    return FAILED if failed else 0
 
 
 async def _ask(labeller: Labeller, spec: ModelSpec, path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 
 from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith
@@ -36,40 +36,33 @@ def queries(seed: int, count: int) -> Iterator[Query]:
 
 
 def _condition(random: Random, depth: int) -> Condition:
-    leaves: list[Callable[[Random], Condition]] = [_is, _starts, _compare, _score, _near]
     if depth == _DEEPEST or random.random() < 0.4:
-        return random.choice(leaves)(random)
+        return _leaf(random)
     parts = tuple(_condition(random, depth + 1) for _ in range(random.randint(1, 3)))
     return random.choice((And(parts), Or(parts), Not(parts[0])))
 
 
-def _is(random: Random) -> Condition:
-    field, values = _values(random)
-    return Is(field, tuple(random.sample(values, min(len(values), random.randint(1, 2)))))
-
-
-def _starts(random: Random) -> Condition:
-    field, values = _values(random)
-    value = random.choice(values)
-    # A prefix does not end within what folding would trim.
-    return StartsWith(field, value[: random.randint(0, len(value))].strip())
-
-
-def _compare(random: Random) -> Condition:
-    field = random.choice(_NUMBERS)
-    values = [document[field] for document in CORPUS.values() if document.get(field) is not None]
-    return Compare(field, random.choice((">", ">=", "<", "<=", "=")), random.choice([*values, NEW_YEAR, 0]))
-
-
-def _score(random: Random) -> Condition:
-    scores = [score for document in CORPUS.values() for score in document["scores"].items()]
-    label, confidence = random.choice(scores)
-    return Score(label, random.choice((">", ">=", "<", "<=")), random.choice((confidence, 0.0, 0.5, 1.0)))
-
-
-def _near(random: Random) -> Condition:
-    latitude, longitude = random.choice(((46.5, 7.9), (-17.0, -179.95), (90.0, 0.0)))
-    return Near(latitude, longitude, random.choice((1_000.0, 20_000.0, 5_000_000.0, 21_000_000.0)))
+def _leaf(random: Random) -> Condition:
+    match random.choice(("is", "starts with", "compare", "score", "near")):
+        case "is":
+            field, values = _values(random)
+            return Is(field, tuple(random.sample(values, min(len(values), random.randint(1, 2)))))
+        case "starts with":
+            field, values = _values(random)
+            value = random.choice(values)
+            # A prefix does not end within what folding would trim.
+            return StartsWith(field, value[: random.randint(0, len(value))].strip())
+        case "compare":
+            field = random.choice(_NUMBERS)
+            numbers = [document[field] for document in CORPUS.values() if document.get(field) is not None]
+            return Compare(field, random.choice((">", ">=", "<", "<=", "=")), random.choice([*numbers, NEW_YEAR, 0]))
+        case "score":
+            scores = [score for document in CORPUS.values() for score in document["scores"].items()]
+            label, confidence = random.choice(scores)
+            return Score(label, random.choice((">", ">=", "<", "<=")), random.choice((confidence, 0.0, 0.5, 1.0)))
+        case _:
+            latitude, longitude = random.choice(((46.5, 7.9), (-17.0, -179.95), (90.0, 0.0)))
+            return Near(latitude, longitude, random.choice((1_000.0, 20_000.0, 5_000_000.0, 21_000_000.0)))
 
 
 def _values(random: Random) -> tuple[str, list[str]]:

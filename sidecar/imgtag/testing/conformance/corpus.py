@@ -58,23 +58,20 @@ def document(
     )
     options = DocumentOptions(metadata=tuple(user or ()))
     made = build_document(site, state, entries, user or {}, options, problem)
-    return {**made, **_ancestry(made, ancestors or {}), **({"category": category} if category else {})}
+    if ancestors:
+        made = {
+            **made,
+            "ancestors": list(ancestors),
+            "scores": {**made["scores"], **ancestors},
+            "terms": sorted({*made["terms"], *ancestors}),
+        }
+    return {**made, "category": category} if category else made
 
 
 def direction(degrees: float, projection: str = "svd1") -> Vector:
     """A vector that lies in the plane of the first two numbers, at an angle to the first."""
     numbers = [round(127 * cos(radians(degrees))), round(127 * sin(radians(degrees)))]
     return Vector(projection, array("b", [*numbers, *[0] * (LENGTH - 2)]).tobytes())
-
-
-def _ancestry(made: Document, ancestors: Mapping[str, float]) -> dict[str, Any]:
-    if not ancestors:
-        return {}
-    return {
-        "ancestors": list(ancestors),
-        "scores": {**made["scores"], **ancestors},
-        "terms": sorted({*made["terms"], *ancestors}),
-    }
 
 
 KIT = document(
