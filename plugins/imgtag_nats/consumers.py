@@ -32,6 +32,8 @@ PULL_TIMEOUT = 5.0
 """Seconds that a pull waits for a message, after which the consumer is checked for having been deleted."""
 MAX_YIELD = 5.0
 """Seconds that one hint waits for notifications to be worked off."""
+MIN_INTERVAL = 0.02
+"""Seconds between two hints while they are given back: thousands may be deferred, and each costs a millisecond."""
 
 _MAX_PAYLOAD = 1 << 16
 """Bytes of a message that are kept with its dead letter."""
@@ -141,12 +143,24 @@ class Consumer:
         self.note_waiting(info.get("num_pending", 0))
 
 
+@dataclass
 class HintConsumer(Consumer):
     """Hints that somebody published, and resyncs."""
 
+    _until: float = field(default=-math.inf, init=False)
+
     async def wait_for_turn(self) -> None:
         """Notifications first."""
+        while (pause := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - the moment moves meanwhile
+            await anyio.sleep(pause)
         await self.context.priority.yield_to_notifications()
+
+    def on_nak(self, delay: float) -> None:
+        """There is no room for hints: the next one waits a little."""
+        self._pause(min(delay, MIN_INTERVAL))
+
+    def _pause(self, seconds: float) -> None:
+        self._until = max(self._until, anyio.current_time() + seconds)
 
     def note_waiting(self, count: int) -> None:
         """Nothing yields to hints."""
@@ -162,17 +176,10 @@ class ParkedConsumer(HintConsumer):
     """Hints that wait for the index, ``park`` seconds or longer."""
 
     park: float
-    _until: float = field(default=-math.inf, init=False)
-
-    async def wait_for_turn(self) -> None:
-        """Wait until the index may be back."""
-        while (pause := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - the moment moves meanwhile
-            await anyio.sleep(pause)
-        await super().wait_for_turn()
 
     def on_nak(self, delay: float) -> None:
         """The index is not back yet: all parked hints wait."""
-        self._until = max(self._until, anyio.current_time() + delay)
+        self._pause(delay)
 
     async def _offer(self, delivery: NatsDelivery, give: Give) -> None:
         age = time.time() - delivery.stored

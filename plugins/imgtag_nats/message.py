@@ -18,6 +18,7 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "etag": str,
     "at": (int, float),
     "parked": bool,
+    "deferred": bool,
 }
 
 

@@ -83,7 +83,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "truncated": "The file ends before the image does.",
             "classifier": "The classifier failed on the image.",
             "worker_died": "The image killed its worker twice.",
-            "worker_timeout": "The image took longer than `max_seconds`, twice.",
+            "worker_timeout": "The image took longer than `max_seconds`.",
             "undecodable": "Any other reason.",
         },
     ),

@@ -18,6 +18,7 @@ from imgtag.errors import BucketAbsent, Disposition, ImgtagError, Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.breaker import Breaker
 from imgtag.flow.serial import Serial
+from imgtag.flow.turns import Places
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.source import Delivery, Source
@@ -37,6 +38,10 @@ MAX_UNEXPECTED = 3
 """Unforeseen errors on one key before it is set aside."""
 MAX_REPEATED_LOOKS = 3
 """Further looks at a key that other sidecars may work on too."""
+ROOM = 8
+"""Deliveries that may wait in memory for a place, for each place, while their uploaders are slow."""
+MAX_DEFERRAL = 30.0
+"""Seconds, at most, until a deferred delivery comes again."""
 HEARTBEAT = "pipeline"
 WATCH_PERIOD = 1.0
 """Seconds between two looks at whether there is anything to do."""
@@ -81,7 +86,8 @@ class Pipeline:
     health: Health
 
     def __post_init__(self) -> None:
-        self._slots = anyio.Semaphore(self.limits.concurrency, fast_acquire=True)
+        self._places = Places(self.limits.concurrency)
+        self._room = Places(ROOM * self.limits.concurrency)
         # Of its own: the pull holds a slot while it waits for the next delivery, which may be the only one.
         self._resync_slots = anyio.Semaphore(self.limits.concurrency, fast_acquire=True)
         self._serial = Serial()
@@ -113,24 +119,39 @@ class Pipeline:
         deliveries = self.source.deliveries()
         while True:
             await self._breaker.wait_until_closed()
-            # A slot before a delivery: what waits unfetched at the source can be taken by another sidecar.
-            await self._slots.acquire()
+            # A place before a delivery: what waits unfetched at the source can be taken by another sidecar.
+            await self._places.wait_until_free()
             try:
                 delivery = await anext(deliveries)
             except StopAsyncIteration:
-                self._slots.release()
                 pulling.cancel_scope.cancel("the source has ended")
                 return
-            except BaseException:
-                # Also when cancelled: no delivery came for this slot.
-                self._slots.release()
-                raise
             if delivery.resync is not None:
                 # A resync takes a slot for each of its keys, not one for all the time that it lasts.
-                self._slots.release()
                 work.start_soon(self._resync, delivery, delivery.resync)
+                continue
+            # Parked hints do not wait for workers, so they have places of their own.
+            has_uploader = delivery.hints and not delivery.hints[0].parked
+            uploader = delivery.hints[0].ref.uploader if has_uploader else ""
+            async with _giving_back(delivery):
+                has_place = await self._places.take_soon(uploader)
+            if has_place:
+                work.start_soon(self._handle, delivery, uploader)
+            elif self._room.try_to_take(uploader):
+                pulling.start_soon(self._wait_for_place, work, delivery, uploader)
             else:
-                work.start_soon(self._handle, delivery)
+                await self._defer(delivery, uploader)
+
+    async def _wait_for_place(self, work: TaskGroup, delivery: Delivery, uploader: str) -> None:
+        """Keep a delivery of a slow uploader at hand."""
+        self._in_work[id(delivery)] = delivery
+        try:
+            async with _giving_back(delivery):
+                await self._places.take(uploader)
+        finally:
+            del self._in_work[id(delivery)]
+            self._room.give(uploader)
+        work.start_soon(self._handle, delivery, uploader)
 
     async def _watch_queue(self) -> None:
         """Beat the heart while nothing is in work, because no progress can be expected then."""
@@ -151,7 +172,25 @@ class Pipeline:
                 if delivery := self._in_work.get(number):
                     await delivery.extend()
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _defer(self, delivery: Delivery, uploader: str) -> None:
+        """Put a delivery behind those of other uploaders, which come into sight only when it is out of the way.
+
+        Where the source keeps hints durably, it becomes one: a stream stops giving out new messages when too many
+        that it gave out are unanswered.
+        """
+        async with self._answering(delivery):
+            if all(self._is_answered(hint) for hint in delivery.hints):
+                return
+            self.metrics.deferred.inc()
+            is_hint = any(hint.deferred or hint.parked for hint in delivery.hints)
+            if self.source.features.parks and not is_hint and delivery.problem is None:
+                with suppress(ImgtagError):
+                    await self.source.publish([replace(hint, deferred=True) for hint in delivery.hints])
+                    return
+            raise RetryLater(min(MAX_DEFERRAL, self._places.age(uploader) * delivery.attempt))
+
+    async def _handle(self, delivery: Delivery, uploader: str) -> None:
+        """Work on a delivery and give its place back."""
         try:
             async with self._answering(delivery):
                 if delivery.problem is not None:
@@ -168,7 +207,7 @@ class Pipeline:
                 for hint in delivery.hints:
                     await self._process(hint, delivery.attempt)
         finally:
-            self._slots.release()
+            self._places.give(uploader)
 
     @asynccontextmanager
     async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
@@ -231,8 +270,7 @@ class Pipeline:
 
     async def _process(self, hint: Hint, attempt: int) -> None:
         """Work on one hint until it is done. Raises RetryLater."""
-        if self._recent.knows(hint) or self.is_own_write(hint):
-            self.metrics.count_object(Result.ANSWERED)
+        if self._is_answered(hint):
             return
         ref, traces = hint.ref, self.metrics.traces
         async with self._serial.hold(ref):
@@ -268,6 +306,13 @@ class Pipeline:
                         self._buried.discard(ref)
                         with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
                             await self.source.dead.discard([ref])
+
+    def _is_answered(self, hint: Hint) -> bool:
+        """Whether nothing is to be done: it is doubled, or the event of a write of ours."""
+        if not (self._recent.knows(hint) or self.is_own_write(hint)):
+            return False
+        self.metrics.count_object(Result.ANSWERED)
+        return True
 
     def _report(self, hint: Hint, outcome: Outcome) -> None:
         result, problem = outcome.result, outcome.not_written
@@ -341,6 +386,17 @@ class Pipeline:
             raise RetryLater(self.limits.backoff.delay(attempt)) from error
         self.metrics.dead_letters.labels(letter.code).inc()
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
+
+
+@asynccontextmanager
+async def _giving_back(delivery: Delivery) -> AsyncIterator[None]:
+    """Give a delivery back at once if the wait for its place is cancelled."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await delivery.nak(0.0)
+        raise
 
 
 def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:

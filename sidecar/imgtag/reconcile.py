@@ -199,7 +199,7 @@ class Look:
         """
         parts, state, policy = self.reconciler, self.inspected.state, self.policy
         try:
-            async with parts.budget.reserve(min(state.size, policy.max_bytes)):
+            async with parts.budget.reserve(min(state.size, policy.max_bytes), state.ref.uploader):
                 with parts.metrics.stage("fetch"), parts.health.calls("store"):
                     data = await fetch(body, policy.max_bytes)
                 parts.metrics.bytes_read.inc(len(data))
@@ -253,7 +253,7 @@ class Look:
     async def _classify(self, data: bytes) -> tuple[Entries, Raw]:
         metrics = self.reconciler.metrics
         with metrics.stage("classify"):
-            inference = await self.model.classify(data, self.policy.limits)
+            inference = await self.model.classify(data, self.policy.limits, self.hint.ref.uploader)
         metrics.stage_seconds.labels("decode").observe(inference.decode)
         metrics.stage_seconds.labels("infer").observe(inference.infer)
         builder = self.reconciler.entry_builder
@@ -274,7 +274,7 @@ class Look:
             return
         try:
             with metrics.stage("shadow"):
-                inference = await shadow.classify(data, self.policy.limits)
+                inference = await shadow.classify(data, self.policy.limits, self.hint.ref.uploader)
         except ImgtagError:
             metrics.shadow_pictures.labels(shadow.info.id, "failed").inc()
             return

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 
+from imgtag.flow.serial import Serial
+
 
 class ByteBudget:
-    """Limits the bytes in flight: an image waits in line for room, and one larger than the total goes alone."""
+    """Limits the bytes in flight: an image waits in line for room, and one larger than the total goes alone.
+
+    One owner holds two thirds at most, unless its one image needs more.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._used = 0
+        self._used: Counter[str] = Counter()
+        self._own_lines = Serial()
         self._line = anyio.Lock(fast_acquire=True)
         self._freed = anyio.Event()
 
     @asynccontextmanager
-    async def reserve(self, count: int) -> AsyncIterator[None]:
-        """Hold ``count`` bytes."""
-        async with self._line:
-            while self._used and self._used + count > self._total:
+    async def reserve(self, count: int, owner: str = "") -> AsyncIterator[None]:
+        """Hold ``count`` bytes for ``owner``."""
+        # An owner waits for its own share first, so that only one image of each stands in the common line.
+        async with self._own_lines.hold(owner):
+            while self._used[owner] and self._used[owner] + count > self._total * 2 // 3:
                 await self._freed.wait()
-            self._used += count
+            async with self._line:
+                while self._used.total() and self._used.total() + count > self._total:
+                    await self._freed.wait()
+                self._used[owner] += count
         try:
             yield
         finally:
-            self._used -= count
+            self._used[owner] -= count
+            if not self._used[owner]:
+                del self._used[owner]
             self._freed.set()
             self._freed = anyio.Event()

@@ -67,6 +67,9 @@ class Metrics:
             registry=registry,
         )
         self.queue = gauge("imgtag_queue", "Hints received and not processed yet.")
+        self.deferred = counter(
+            "imgtag_deferred_total", "Events put behind those of others, because their uploader's images are slow."
+        )
         self.dead_letters = counter("imgtag_dead_letters_total", "Work given up.", "code")
         self.conflicts = counter("imgtag_conflicts_total", "Objects that changed while they were processed.")
         self.stale = counter("imgtag_stale_total", "Objects seen with labels from another model or other rules.")

@@ -41,3 +41,5 @@ class Hint:
     """Seconds since 1970."""
     parked: bool = False
     """Whether it waits for the index only: its object was dealt with otherwise."""
+    deferred: bool = False
+    """Whether it was put behind the events of other uploaders already."""

@@ -19,6 +19,12 @@ class ObjectRef:
     def __str__(self) -> str:
         return f"{self.bucket}/{self.key}"
 
+    @property
+    def uploader(self) -> str:
+        """Who counts as its uploader where work is shared out: its bucket and its first folder."""
+        folder, slash, _ = self.key.partition("/")
+        return f"{self.bucket}/{folder if slash else ''}"
+
     @classmethod
     def parse(cls, text: str) -> ObjectRef:
         """Read ``BUCKET/KEY``; a leading ``s3://`` is optional. Raises ValueError."""

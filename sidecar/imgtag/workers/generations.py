@@ -83,9 +83,9 @@ class LoadedModel:
         """A context in which the model stays."""
         return self.generation.in_use()
 
-    async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
+    async def classify(self, data: bytes, limits: PictureLimits, uploader: str) -> Inference:
         """As `WorkerPool.classify`."""
-        return await self.generation.pool.classify(data, limits, self.spec)
+        return await self.generation.pool.classify(data, limits, self.spec, uploader=uploader)
 
 
 class ModelGenerations:

@@ -13,6 +13,7 @@ import anyio
 from imgtag.errors import ImgtagError, ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.breaker import Breaker
+from imgtag.flow.turns import Turns
 from imgtag.models.spec import ModelSpec
 from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
@@ -46,11 +47,14 @@ class _Request:
     content: str
     """The digest of the bytes."""
     model: ModelSpec
+    uploader: str
     all_probabilities: bool
 
 
 class WorkerPool:
     """``count`` workers for some models. An async context manager; entering loads each model once.
+
+    Uploaders that wait for a worker take turns by the time that their images took lately.
 
     A worker starts with the first model and loads another when an image needs it. Models in ``known`` classify
     nothing: only their `infos` are needed, and a broken one is left out. ``on_restart`` is called with the code of the
@@ -75,8 +79,8 @@ class WorkerPool:
         self._alive: set[Worker] = set()
         self._idle: deque[Worker] = deque()
         # A count beside a queue, not a stream of workers: one handed to a task just as it is cancelled would be lost.
-        self._free = anyio.Semaphore(0)
-        self._large = anyio.Lock()
+        self._free = Turns()
+        self._large = Turns(1)
         self._deaths = Breaker(_RESTART_BACKOFF)
         self._closed = False
         self.confinement: frozenset[str] = frozenset()
@@ -119,8 +123,8 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
-        for _ in range(self._free.statistics().tasks_waiting):
-            self._free.release()
+        for _ in range(self._free.waiting):
+            self._free.give()
         self._tasks.cancel_scope.cancel("the pool closes")
         try:
             await self._tasks.__aexit__(None, None, None)
@@ -135,9 +139,11 @@ class WorkerPool:
         limits: PictureLimits,
         model: ModelSpec | None = None,
         *,
+        uploader: str = "",
         all_probabilities: bool = False,
     ) -> Inference:
-        """Decode and classify one image, on a second worker if the first one dies over it.
+        """Decode and classify one image, on a second worker if the first one dies over it; not if it only takes too
+        long, because the second one would as well.
 
         Uses the first model unless another one is named. ``all_probabilities`` also returns those of all classes.
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
@@ -147,6 +153,7 @@ class WorkerPool:
             data=data,
             content=await _digest(data),
             model=model or self._models[0],
+            uploader=uploader,
             all_probabilities=all_probabilities,
         )
         try:
@@ -154,9 +161,15 @@ class WorkerPool:
         except Unreadable as error:
             if error.code != "memory" or modest == limits:
                 raise
-        # One large image at a time, so that memory hardly grows with the number of workers.
-        async with self._large:
+        # One large image at a time: memory hardly grows with the number of workers, and as large images are the slow
+        # ones, all other workers are left to the rest.
+        await self._large.take(uploader)
+        started = anyio.current_time()
+        try:
             return await self._classify_with_retries(request, limits)
+        finally:
+            self._large.charge(uploader, anyio.current_time() - started)
+            self._large.give()
 
     async def _classify_with_retries(self, request: _Request, limits: PictureLimits) -> Inference:
         deaths = 0
@@ -167,15 +180,17 @@ class WorkerPool:
                 if self._closed:
                     raise _stopping_error() from error
                 deaths += not error.killed
-                if deaths == MAX_DEATHS or attempt == MAX_KILLS:
+                if error.code == "worker_timeout" or deaths == MAX_DEATHS or attempt == MAX_KILLS:
                     hint = "Look at the image before you replay it."
-                    raise Undecodable(f"{error.reason}, {attempt} times", code=error.code, hint=hint) from error
+                    reason = f"{error.reason}, {attempt} times" if attempt > 1 else error.reason
+                    raise Undecodable(reason, code=error.code, hint=hint) from error
         raise AssertionError
 
     async def _classify_once(self, request: _Request, limits: PictureLimits) -> Inference:
-        worker = await self._take_worker(request.model)
+        worker = await self._take_worker(request.model, request.uploader)
         await self._ensure_loaded(worker, request.model)
         header = {"limits": asdict(limits), "all_probabilities": request.all_probabilities}
+        started = anyio.current_time()
         try:
             inference = await worker.ask(request.model, header, request.data, request.content, limits.seconds)
         except ImgtagError:
@@ -185,13 +200,15 @@ class WorkerPool:
             # A worker that was left in the middle of an image would answer the next one with it.
             await self._replace(worker, error)
             raise
+        finally:
+            self._free.charge(request.uploader, anyio.current_time() - started)
         self._release(worker)
         return inference
 
-    async def _take_worker(self, model: ModelSpec) -> Worker:
+    async def _take_worker(self, model: ModelSpec, uploader: str) -> Worker:
         """The next free worker, preferably one that holds the model; one that died while idle costs no try."""
         while True:
-            await self._free.acquire()
+            await self._free.take(uploader)
             if self._closed:
                 raise _stopping_error()
             worker = next((idle for idle in self._idle if model in idle.held), self._idle[0])
@@ -225,7 +242,7 @@ class WorkerPool:
     def _release(self, worker: Worker) -> None:
         self._deaths.record_success()
         self._idle.append(worker)
-        self._free.release()
+        self._free.give()
 
     async def _replace(self, worker: Worker, error: BaseException) -> None:
         self._alive.discard(worker)
@@ -266,7 +283,7 @@ class WorkerPool:
     def _admit(self, worker: Worker) -> None:
         self._alive.add(worker)
         self._idle.append(worker)
-        self._free.release()
+        self._free.give()
 
     async def _read_info(self, model: ModelSpec) -> None:
         """Read what a model declares that classifies nothing, from a worker of its own that ends at once."""

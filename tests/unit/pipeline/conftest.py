@@ -73,7 +73,7 @@ class TablePool:
     def in_use(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def classify(self, data: bytes, limits: PictureLimits) -> Inference:
+    async def classify(self, data: bytes, limits: PictureLimits, uploader: str) -> Inference:
         self.asked.append(data)
         await anyio.lowlevel.checkpoint()
         self.meanwhile()

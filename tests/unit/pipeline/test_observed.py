@@ -38,8 +38,8 @@ async def test_every_stage_is_measured_once(bench):
     bench.shadow = TablePool(name="newer")
     classify = bench.pool.classify
 
-    async def timed(data, limits):
-        return replace(await classify(data, limits), decode=2.0, infer=3.0)
+    async def timed(data, limits, uploader):
+        return replace(await classify(data, limits, uploader), decode=2.0, infer=3.0)
 
     bench.pool.classify = timed
     bench.store.put(FOX, picture("red fox"))
@@ -61,9 +61,9 @@ async def test_both_models_get_the_limits_of_the_policy(bench):
     bench.shadow, limits = TablePool(name="newer"), []
     for pool in (bench.pool, bench.shadow):
 
-        async def classify(data, given, pool=pool):
+        async def classify(data, given, uploader, pool=pool):
             limits.append(given)
-            return await TablePool.classify(pool, data, given)
+            return await TablePool.classify(pool, data, given, uploader)
 
         pool.classify = classify
     bench.store.put(FOX, picture("red fox"))
@@ -186,7 +186,7 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
     bench.concurrency = 1
     classify = bench.pool.classify
 
-    async def slow(data, limits):
+    async def slow(data, limits, uploader):
         now[0] += 200
         seen.append(bench.health.live().ok)
         if len(seen) == 2:
@@ -194,7 +194,7 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
         if len(seen) == 5:
             now[0] += 200
             seen.append(bench.health.live().ok)
-        return await classify(data, limits)
+        return await classify(data, limits, uploader)
 
     bench.pool.classify = slow
     for number in range(4):

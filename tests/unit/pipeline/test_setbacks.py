@@ -195,10 +195,10 @@ async def test_a_bug_is_forgotten_when_the_key_is_done(bench):
         [RuntimeError(), RuntimeError(), None, RuntimeError(), RuntimeError(), None],
     )
 
-    async def flaky(data, limits):
+    async def flaky(data, limits, uploader):
         if error := outcomes.pop(0):
             raise error
-        return await classify(data, limits)
+        return await classify(data, limits, uploader)
 
     bench.pool.classify = flaky
     for name in ("red fox", "kit fox"):

@@ -107,6 +107,26 @@ async def test_the_bundled_model_runs() -> None:
         assert len(inference.raw.classes) == 20
 
 
+async def test_uploaders_take_turns() -> None:
+    """One whose pictures took time waits behind another one, in both lanes; each has its own in order."""
+    order: list[str] = []
+
+    async def ask(pool: WorkerPool, name: str, data: bytes) -> None:
+        await pool.classify(data, LIMITS, uploader=name[0])
+        order.append(name)
+
+    small, large = picture("white"), png(4000, 3000, colour=2)
+    for data in (small, large):
+        order.clear()
+        async with WorkerPool([COLOURS], 1) as pool:
+            await ask(pool, "a0", data)
+            async with anyio.create_task_group() as tasks:
+                for name in ("a1", "a2", "a3", "b1", "b2"):
+                    tasks.start_soon(ask, pool, name, data)
+        assert order.index("b1") < order.index("a2"), order
+        assert [name for name in order if name < "b"] == ["a0", "a1", "a2", "a3"]
+
+
 # Workers that die
 
 
@@ -180,7 +200,7 @@ async def test_a_hang_is_ended_in_time() -> None:
         with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.5 s") as caught:
             await pool.classify(picture(HANGER), replace(LIMITS, seconds=0.5))
         assert caught.value.code == "worker_timeout"
-        assert codes == ["worker_timeout"] * 2
+        assert codes == ["worker_timeout"], "a second worker would take as long"
         assert await best(pool, picture(INNOCENT)) == "white"
 
 

@@ -1,0 +1,133 @@
+"""Share what is scarce between uploaders, so that one who sends what is slow waits for itself and not the others."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+
+HALF_LIFE = 60.0
+"""Seconds after which half of what an owner used is forgotten."""
+MAX_OWNERS = 10_000
+"""Owners whose use is remembered."""
+SHARE = 2
+"""One owner may hold so many times as many places as are free: two thirds where nobody else holds any."""
+MAX_HELD = 1.5
+"""Seconds in which the places that an owner holds should come free; else it is slow."""
+
+
+class Turns:
+    """A number of equal things to use, given to the owner that used them least lately; to one owner in order.
+
+    ``charge`` says what a use cost, in seconds.
+    """
+
+    def __init__(self, free: int = 0) -> None:
+        self._free = free
+        self._lines: dict[str, deque[anyio.Event]] = {}
+        self._used: dict[str, tuple[float, float]] = {}
+        """Seconds used, and when that was counted; the owner charged longest ago first."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._lines.values()))
+
+    async def take(self, owner: str) -> None:
+        """Wait for a turn; `give` ends it."""
+        if self._free:
+            self._free -= 1
+            return
+        turn = anyio.Event()
+        self._lines.setdefault(owner, deque()).append(turn)
+        try:
+            await turn.wait()
+        except BaseException:
+            if turn.is_set():
+                self.give()  # it came while the wait was cancelled
+            else:
+                self._leave(owner, turn)
+            raise
+
+    def give(self) -> None:
+        """Let the next one have its turn."""
+        if not self._lines:
+            self._free += 1
+            return
+        owner = min(self._lines, key=self._seconds_used)
+        turn = self._lines[owner][0]
+        self._leave(owner, turn)
+        turn.set()
+
+    def charge(self, owner: str, seconds: float) -> None:
+        """Count what a turn of this owner cost."""
+        used = self._seconds_used(owner) + seconds
+        self._used.pop(owner, None)
+        self._used[owner] = used, anyio.current_time()
+        if len(self._used) > MAX_OWNERS:
+            del self._used[next(iter(self._used))]
+
+    def _leave(self, owner: str, turn: anyio.Event) -> None:
+        line = self._lines[owner]
+        line.remove(turn)
+        if not line:
+            del self._lines[owner]
+
+    def _seconds_used(self, owner: str) -> float:
+        used, at = self._used.get(owner, (0.0, 0.0))
+        return used * 0.5 ** ((anyio.current_time() - at) / HALF_LIFE) if used else 0.0
+
+
+class Places:
+    """Places for work, of which some stay free for owners that hold few.
+
+    One owner may hold `SHARE` times as many as are free, as switches divide their buffers ("dynamic threshold").
+    """
+
+    def __init__(self, total: int) -> None:
+        self._free = total
+        self._held: dict[str, deque[float]] = {}
+        """When the places that each owner holds were taken; of places given back, the earliest is forgotten."""
+        self._given = anyio.Event()
+
+    async def wait_until_free(self) -> None:
+        """Wait until an owner that holds none could take one."""
+        while not self._free:
+            await self._given.wait()
+
+    async def take(self, owner: str) -> None:
+        """Wait for a place."""
+        while not self.try_to_take(owner):
+            await self._given.wait()
+
+    async def take_soon(self, owner: str) -> bool:
+        """Take a place, unless the owner holds its share and is slow to give places back."""
+        while not self.try_to_take(owner):
+            if (left := MAX_HELD - self.age(owner)) <= 0:
+                return False
+            with anyio.move_on_after(left):
+                await self._given.wait()
+        return True
+
+    def try_to_take(self, owner: str) -> bool:
+        """Take a place if there is one now."""
+        if len(self._held.get(owner, ())) >= SHARE * self._free:
+            return False
+        self._free -= 1
+        self._held.setdefault(owner, deque()).append(anyio.current_time())
+        return True
+
+    def give(self, owner: str) -> None:
+        """Give a place back."""
+        held = self._held[owner]
+        held.popleft()
+        if not held:
+            del self._held[owner]
+        self._free += 1
+        self._given.set()
+        self._given = anyio.Event()
+
+    def age(self, owner: str) -> float:
+        """About the seconds in which all places of the owner come free, once it has been at its share for a while."""
+        held = self._held.get(owner)
+        return anyio.current_time() - held[0] if held else 0.0

@@ -1,0 +1,24 @@
+"""Fairness, with real workers and a real stream: somebody uploads hundreds of the slowest images that are admitted."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from integration.nats.flood import flooded, measure
+
+pytestmark = pytest.mark.anyio
+
+MAX_SLOW = 12
+"""Slow images that may be done while another one waits. It is one or two unless the machine is busy with other work."""
+
+
+async def test_slow_images_do_not_hold_up_those_of_others(nats, make, subject):
+    """Each of 50 waits for a few of 500 at most. In slow images and not in seconds, because the machine may be busy:
+    `benchmarks/fairness.py` measures the time.
+    """
+    async with flooded(make(nats.url), nats.url, subject) as flood:
+        with anyio.fail_after(100):
+            waits = await measure(flood, slow=500, others=50)
+    assert 50 == len(waits)
+    assert max(wait.slow for wait in waits) <= MAX_SLOW
