@@ -83,7 +83,7 @@ class LoadedModel:
         """A context in which the model stays."""
         return self.generation.in_use()
 
-    async def classify(self, data: bytes, limits: PictureLimits, uploader: str) -> Inference:
+    async def classify(self, data: bytes, limits: PictureLimits, uploader: str = "") -> Inference:
         """As `WorkerPool.classify`."""
         return await self.generation.pool.classify(data, limits, self.spec, uploader=uploader)
 
