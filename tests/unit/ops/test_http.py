@@ -106,7 +106,8 @@ async def test_what_follows_a_request_and_is_no_http_is_not_logged(more, caplog)
             assert (200, {"ok": True, "parts": {}}) == await get(client, "/livez")
         group.cancel_scope.cancel()
 
-    assert [] == caplog.messages
+    # A busy machine makes asyncio say that a step was slow.
+    assert [] == [record.message for record in caplog.records if record.name != "asyncio"]
 
 
 async def test_half_requests_use_up_nothing() -> None:
