@@ -15,6 +15,7 @@ STATUSES = {
     "index_not_found": 404,
     "task_not_found": 404,
     "not_found": 404,
+    "api_key_already_exists": 409,
     "payload_too_large": 413,
     "invalid_content_type": 415,
     "no_space_left_on_device": 422,

@@ -48,6 +48,8 @@ class Keys:
         if "*" not in indexes and any(action.startswith(GLOBAL) for action in actions):
             raise Refusal("index_scoped_api_key_with_global_action", "the key is scoped to indexes")
         uid = body.get("uid") or str(uuid4())
+        if uid in {key.uid for key in self._keys.values()}:
+            raise Refusal("api_key_already_exists", f"`uid` field value `{uid}` is already an existing API key.")
         value = digest((self._master or "").encode(), uid.encode(), sha256).hex()
         self._keys[value] = Key(uid, actions, indexes)
         return {**body, "uid": uid, "key": value}

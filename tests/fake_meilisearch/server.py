@@ -170,7 +170,8 @@ class FakeMeilisearch:
                 answer = handle(call)
             if request.method == "DELETE" and answer is None:
                 return Response(status_code=204)
-            return JSONResponse(answer, 202 if isinstance(answer, dict) and "taskUid" in answer else 200)
+            done = 201 if action == "keys.create" else 200
+            return JSONResponse(answer, 202 if isinstance(answer, dict) and "taskUid" in answer else done)
         except Refusal as error:
             return JSONResponse(error.body(), error.status)
 

@@ -116,6 +116,7 @@ def site(tmp_path_factory):
             "config.source.nats.url": nats.url,
             "config.indexer.meilisearch.url": meilisearch.url,
             "config.pipeline.workers": 1,
+            "config.pipeline.require_confinement": True,
         }
         secrets = {"secret_key": minio.secret_key, "meilisearch_key": MEILISEARCH_KEY}
         uploader = Minio(f"127.0.0.1:{minio.port}", secure=False, region="us-east-1", **keys)

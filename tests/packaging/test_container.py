@@ -63,6 +63,7 @@ def configured(folder: Path, servers, port: int) -> tuple[str, ...]:
         'secret_key_file = "secret_key"\n'
         f'[source.nats]\nurl = "{nats.url}"\n[indexer.meilisearch]\nurl = "{meilisearch.url}"\n'
         f'api_key_file = "meilisearch_key"\n[ops]\nlisten = "127.0.0.1:{port}"\n[pipeline]\nworkers = 1\n'
+        "require_confinement = true\n"
         '[labels]\nmark_key_file = "mark_key"\n[[rules]]\nbucket = "photos"\n'
     )
     (folder / "mark_key").write_text("every container of the site has this one")

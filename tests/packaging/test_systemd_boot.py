@@ -43,6 +43,9 @@ bucket = "photos"
 [ops]
 listen = "127.0.0.1:{port}"
 
+[pipeline]
+require_confinement = true
+
 [site]
 name = "{site}"
 

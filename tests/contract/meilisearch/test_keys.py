@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -52,6 +54,21 @@ async def test_least_privilege_is_enough(open_index, new_key):
 
     assert 1 == len(found)
     assert [] == [check for check in checks if not check.ok]
+
+
+async def test_a_key_follows_from_its_uid(server, open_index):
+    """compose.yaml makes the sidecar's key before the server runs, and creates it again at each start."""
+    if server.master is None:
+        pytest.skip("MEILISEARCH_MASTER_KEY is not set")
+    body = {"uid": str(uuid4()), **json.loads(open_index().policy())}
+    try:
+        made = server.ask("POST", "keys", body, key=server.master)
+        again = server.ask("POST", "keys", body, key=server.master)
+    finally:
+        server.ask("DELETE", f"keys/{body['uid']}", key=server.master)
+
+    assert hmac.digest(server.master.encode(), body["uid"].encode(), "sha256").hex() == made["key"]
+    assert "api_key_already_exists" == again["code"]
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS_NEEDED))
