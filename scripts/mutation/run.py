@@ -1,21 +1,26 @@
 """mutmut with one more mutation: leave out a statement that only calls, awaits or raises.
 
 Of its fork server, which runs each mutant in a child of a process that has imported the tests, three things are changed
-here: files that it leaves open fail no test, the fastest tests come first, and tests that have just passed while
-mutmut noted what they reach are not run once more before the mutants.
+here: files that it leaves open fail no test; first come the tests that noticed most mutants of the same function, then
+the fastest; and tests that have just passed while mutmut noted what they reach are not run again before the mutants.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, Any
 
 import libcst as cst
 import libcst.matchers as m
 from mutmut.__main__ import cli, show
 from mutmut.mutation.mutators import mutation_operators
+from mutmut.runners.harness import PytestRunner
 from mutmut.state import state
+from mutmut.utils.file_utils import change_cwd
+from mutmut.utils.format_utils import mangled_name_from_mutant_name
 from mutmut.workers import isolation
 from mutmut.workers.isolation import ForkServerRunner
 
@@ -29,12 +34,33 @@ def leave_out(statement: cst.BaseSmallStatement) -> Iterable[cst.Pass]:
         yield cst.Pass()
 
 
+class NoticingTests(PytestRunner):
+    """Notes which test noticed a mutant."""
+
+    def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
+        function = mangled_name_from_mutant_name(mutant_name or "")
+        record = NOTICED_BY.absolute()
+
+        class Note:
+            def pytest_runtest_logreport(self, report: Any) -> None:
+                if report.failed:
+                    with record.open("a") as file:
+                        file.write(f"{function} {report.nodeid}\n")
+
+        with change_cwd("mutants"):
+            return self.execute_pytest(self._pytest_args_regular_run(tests), plugins=[Note()])
+
+
 class Runner(ForkServerRunner):
     """The fork server of mutmut, faster."""
 
     def submit(self, mutant_name: str, tests: list[str], cpu_time_limit: int, estimated_time: float) -> None:
-        durations = state().duration_by_test
-        super().submit(mutant_name, sorted(tests, key=durations.__getitem__), cpu_time_limit, estimated_time)
+        lines = NOTICED_BY.read_text().splitlines() if NOTICED_BY.exists() else []
+        notes = (line.split(" ", 1) for line in lines)
+        function, durations = mangled_name_from_mutant_name(mutant_name), state().duration_by_test
+        noticed = Counter(test for of, test in notes if of == function)
+        ordered = sorted(tests, key=lambda test: (-noticed[test], durations[test]))
+        super().submit(mutant_name, ordered, cpu_time_limit, estimated_time)
 
     def run_clean_tests(self, tests: Iterable[str]) -> int:  # noqa: ARG002
         return 0
@@ -47,9 +73,11 @@ def open_for_good(*args: Any) -> IO[Any]:
     return file
 
 
+NOTICED_BY = Path("noticed-by.txt")
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]
 isolation.ForkServerRunner = Runner  # type: ignore[misc]
+isolation.PytestRunner = NoticingTests  # type: ignore[attr-defined]
 mutation_operators.append((cst.BaseSmallStatement, leave_out))  # type: ignore[attr-defined]
 
 if __name__ == "__main__":

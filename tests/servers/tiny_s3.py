@@ -76,6 +76,8 @@ class TinyS3:
         self.configurations: dict[str, str] = {}
         """What every bucket says of ``versioning``, ``object-lock`` and ``encryption``: documents by these names."""
         self.sent: list[tuple[str, str]] = []
+        self.makes_versions = False
+        """Whether a PUT answers with the id of a version, and a HEAD shows it; `versions` is for the test to fill."""
         self.versions: list[TinyVersion] = []
         """Of every bucket, in the order of a listing: by key, the newest first. A DELETE by id takes one away."""
         self.denied: set[tuple[str, str]] = set()
@@ -108,6 +110,7 @@ class TinyS3:
 class _Handler(BaseHTTPRequestHandler):
     tiny: TinyS3
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits for the acknowledgement of its headers
 
     def handle_one_request(self) -> None:
         try:
@@ -181,13 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
         start = next((n + 1 for n, version in enumerate(versions) if (version.key, version.id) == marker), 0)
         end = start + int(query["max-keys"])
         page = versions[start:end]
+        write = quote_plus if query.get("encoding-type") == "url" else str
         root = Element("ListVersionsResult")
         _add(root, IsTruncated=str(end < len(versions)).lower())
         if end < len(versions):
-            _add(root, NextKeyMarker=quote_plus(page[-1].key), NextVersionIdMarker=page[-1].id)
+            _add(root, NextKeyMarker=write(page[-1].key), NextVersionIdMarker=page[-1].id)
         for version in page:
             kind = "DeleteMarker" if version.deleted else "Version"
-            entry = _add(SubElement(root, kind), Key=quote_plus(version.key), VersionId=version.id)
+            entry = _add(SubElement(root, kind), Key=write(version.key), VersionId=version.id)
             _add(entry, IsLatest=str(version.latest).lower(), LastModified=version.modified)
             if not version.deleted:
                 _add(entry, ETag=version.etag)
@@ -226,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, objects: dict[str, TinyObject], key: str, data: bytes) -> None:
         kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
+        if self.tiny.makes_versions:
+            kept["x-amz-version-id"] = f"v{len(self.tiny.sent)}"
         wanted = self.headers.get("If-Match") if self.tiny.if_match else None
         with self.tiny.lock:
             old = objects.get(key)
@@ -233,13 +239,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(412, "PreconditionFailed")
                 return
             tags = dict(parse_qsl(self.headers.get("x-amz-tagging", "")))
+            if old and "x-amz-copy-source" in self.headers:
+                data, tags = old.data, dict(old.tags)
+            new = TinyObject(data, kept, tags=tags)
             if not self.tiny.gap:
-                objects[key] = TinyObject(data, kept, tags=tags)
+                objects[key] = new
         if self.tiny.gap:
             time.sleep(self.tiny.gap if wanted else 0)
-            objects[key] = TinyObject(data, kept, tags=tags)
+            objects[key] = new
         self.tiny.after("PUT", key, {})
-        self._send(200, headers={"ETag": TinyObject(data).etag})
+        shown = {name: value for name, value in kept.items() if name == "x-amz-version-id"}
+        self._send(200, headers={**shown, "ETag": new.etag})
 
     def _show(self, shown: TinyObject) -> None:
         match = self.headers.get("If-Match", shown.etag)

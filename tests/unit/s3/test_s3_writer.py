@@ -5,6 +5,7 @@ import pytest
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef
+from servers.tiny_s3 import TinyVersion
 
 REF = ObjectRef("photos", "a.jpg")
 LABELS = {"imgtag_red+fox": "0.59"}
@@ -342,6 +343,96 @@ def test_entries_that_a_server_adds_are_no_conflict(call, tiny):
     assert dict(call("rewrite", change).metadata) == {"by": "me", **LABELS, "more": "1"}
 
 
+# Versions
+
+
+@pytest.fixture
+def versioned(call, tiny):
+    """The object has the version `old`, and each write makes another one."""
+    tiny.configurations = {"versioning": "<V><Status>Enabled</Status></V>"}
+    tiny.put("photos", "a.jpg", b"bytes", {"x-amz-version-id": "old"})
+    tiny.makes_versions = True
+    return tiny
+
+
+def _lists(tiny, *others):
+    """From the write on, the new version is listed above these."""
+
+    def list_versions(method, key, query):
+        new = tiny.buckets["photos"]["a.jpg"].headers["x-amz-version-id"]
+        tiny.versions = [TinyVersion(key="a.jpg", id=name) for name in (new, *others)]
+
+    tiny.after = list_versions
+
+
+@pytest.mark.parametrize("strategy", ["put", "copy"])
+def test_a_version_that_lies_on_its_source_stays(call, versioned, strategy):
+    """It is what is there from then on."""
+    _lists(versioned, "old", "older")
+    written = call("rewrite", _change(call, strategy=strategy))
+
+    assert dict(written.metadata) == LABELS
+    assert written.version == versioned.versions[0].id
+    assert [version.id for version in versioned.versions[1:]] == ["old", "older"]
+
+
+def test_a_version_that_hides_a_newer_one_is_withdrawn(call, versioned):
+    """And the newer one is looked at."""
+    _lists(versioned, "newer", "old")
+    with pytest.raises(Conflict, match=r"a newer version of photos/a\.jpg arrived during the write"):
+        call("rewrite", _change(call, strategy="copy"))
+
+    assert [version.id for version in versioned.versions] == ["newer", "old"]
+
+
+def test_a_version_of_an_object_from_before_there_were_any(call, versioned):
+    """Its source has the id `null`."""
+    versioned.put("photos", "a.jpg", b"bytes")
+    _lists(versioned, "newer", "null")
+    with pytest.raises(Conflict):
+        call("rewrite", _change(call, strategy="copy"))
+
+    assert [version.id for version in versioned.versions] == ["newer", "null"]
+
+
+def test_another_version_right_after_the_write_is_a_conflict(call, versioned):
+    """Whatever its metadata say: other bytes may have come with them."""
+    change = _change(call, strategy="copy")
+
+    def overwrite(method, key, query):
+        written = versioned.buckets["photos"]["a.jpg"]
+        versioned.put("photos", "a.jpg", b"other", {**written.headers, "x-amz-version-id": "newer"})
+
+    versioned.after = overwrite
+    with pytest.raises(Conflict, match=r"photos/a\.jpg changed right after the write"):
+        call("rewrite", change)
+
+
+def test_an_older_version_without_an_id_is_not_replaced(call, versioned):
+    """Where versioning is suspended a write would take its place."""
+    versioned.configurations = {"versioning": "<V><Status>Suspended</Status></V>"}
+    versioned.versions = [TinyVersion(key="a.jpg", id="old"), TinyVersion(key="a.jpg", id="null")]
+
+    assert _code(call, _change(call)) == "version_lost"
+    assert _puts(versioned) == []
+
+
+def test_the_version_is_known_after_a_lost_answer(call, versioned):
+    """From the look at the object; where it hides another one it is withdrawn as well."""
+    change = _change(call, strategy="copy")
+
+    def lose(method, key, query):
+        new = versioned.buckets["photos"]["a.jpg"].headers["x-amz-version-id"]
+        versioned.versions = [TinyVersion(key="a.jpg", id=name) for name in (new, "newer", "old")]
+        raise Lost
+
+    versioned.after = lose
+    with pytest.raises(Conflict):
+        call("rewrite", change)
+
+    assert [version.id for version in versioned.versions] == ["newer", "old"]
+
+
 # Labels as tags
 
 
@@ -372,5 +463,5 @@ def test_an_object_that_is_gone_after_its_tags_were_written(call, tiny):
     """Is a conflict, so that its deletion is seen."""
     change = _change(call, **TAGS)
     tiny.after = lambda *_: tiny.buckets["photos"].clear()
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=r"photos/a\.jpg was deleted right after the write"):
         call("rewrite", change)
