@@ -162,16 +162,21 @@ class Writer:
         """The request that sends the bytes again: those that were read already, else read part by part."""
         client, state, data = self._client, change.state, change.body
         if parts and data is None:
-            send = multipart.send_by_bytes(
-                client, state, lambda part: self._reader.read(state, _MAX_REREAD, start=part.start, size=part.size)
-            )
-            return partial(multipart.rewrite_parts, client, state, headers, parts, send)
-        body = self._reader.read(state, _MAX_REREAD) if data is None else data
-        verify_body(state, body)
-        if parts:
-            send = multipart.send_by_bytes(client, state, lambda part: body[part.start : part.end])
-            return partial(multipart.rewrite_parts, client, state, headers, parts, send)
-        return partial(put_object, client, state, headers, body)
+
+            def read(part: Part) -> bytes:
+                return self._reader.read(state, _MAX_REREAD, start=part.start, size=part.size)
+
+        else:
+            body = self._reader.read(state, _MAX_REREAD) if data is None else data
+            verify_body(state, body)
+            if not parts:
+                return partial(put_object, client, state, headers, body)
+
+            def read(part: Part) -> bytes:
+                return body[part.start : part.end]
+
+        send = multipart.send_by_bytes(client, state, read)
+        return partial(multipart.rewrite_parts, client, state, headers, parts, send)
 
     def _require_unchanged(self, state: ObjectState) -> None:
         """Read headers and tags once more, just before the write. Raises Conflict."""

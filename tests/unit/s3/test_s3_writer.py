@@ -105,13 +105,23 @@ def _change(call, **fields):
     return Rewrite(**{"state": state, "metadata": {**state.metadata, **LABELS}, "body": b"bytes", **fields})
 
 
+REASONS = {
+    "tags_unknown": "its tags may not be read, so they could be lost",
+    "retention": "the bucket would put it under a retention that it does not have",
+    "encryption": "the bucket would encrypt it, and it is not encrypted",
+    "version_lost": "a write would replace an older version of it: the bucket no longer makes versions",
+}
+
+
 def _code(call, change):
-    """The code of the refusal; None where it is written."""
+    """The code of the refusal, which says its reason; None where it is written."""
+    refusals = []
     try:
         call("rewrite", change)
     except WriteRefused as refused:
-        return refused.code
-    return None
+        refusals.append(refused)
+    assert [refused.message for refused in refusals if REASONS.get(refused.code, "") not in refused.message] == []
+    return refusals[0].code if refusals else None
 
 
 @pytest.mark.parametrize("setting", ["object-lock", "encryption", "versioning"])
