@@ -22,9 +22,14 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGE = ROOT / "build" / "mutation"
 PIPELINE = ("tests/unit/pipeline",)
 MODULES: dict[str, tuple[str, ...]] = {
-    "sidecar/imgtag/types/mark.py": ("tests/unit/types",),
-    "sidecar/imgtag/types/metadata.py": ("tests/unit/types",),
-    "sidecar/imgtag/types/signature.py": ("tests/unit/types",),
+    **{
+        f"sidecar/imgtag/types/{name}.py": tuple(f"tests/unit/types/test_{about}.py" for about in tests)
+        for name, tests in {
+            "mark": ("mark", "records"),
+            "metadata": ("metadata", "signature"),
+            "signature": ("signature", "mark"),
+        }.items()
+    },
     "plugins/imgtag_nats/envelope.py": ("tests/unit/nats",),
     "plugins/imgtag_s3/versions.py": ("tests/unit/s3/test_s3_versions.py", "tests/unit/s3/test_s3_writeback.py"),
     "plugins/imgtag_s3/writeback.py": ("tests/unit/s3/test_s3_writer.py", "tests/unit/s3/test_s3_writeback.py"),
@@ -34,16 +39,21 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/labels/rules.py": ("tests/unit/labels", "tests/unit/config/test_label_rules.py"),
     "sidecar/imgtag/reconcile.py": PIPELINE,
     "sidecar/imgtag/pipeline.py": PIPELINE,
-    **{f"sidecar/imgtag/stages/{name}.py": PIPELINE for name in ("annotate", "classify", "compare", "fetch", "index")},
-    **{f"sidecar/imgtag/stages/{name}.py": PIPELINE for name in ("inspect", "receive")},
+    **{
+        f"sidecar/imgtag/stages/{name}.py": tuple(f"tests/unit/pipeline/test_{about}.py" for about in tests)
+        for name, tests in {
+            "annotate": ("annotate", "reconcile"),
+            "classify": ("reconcile", "trust"),
+            "compare": ("reconcile", "pipeline"),
+            "fetch": ("reconcile",),
+            "index": ("index", "setbacks", "reconcile"),
+            "inspect": ("inspect", "trust"),
+            "receive": ("receive", "trust"),
+        }.items()
+    },
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),
 }
 """Each module with the tests that must notice its mutants."""
-SLOWER: dict[str, tuple[str, ...]] = {
-    f"plugins/imgtag_s3/{name}.py": tuple(f"tests/integration/s3/test_s3_{about}.py" for about in tests)
-    for name, tests in {"versions": ("versions",), "writeback": ("keeps", "refusals", "versions")}.items()
-}
-"""Tests with real servers, for the mutants that survive those."""
 OPTIONS = ("--assert=plain", "-pno:cacheprovider", "-pno:xdist", "--hypothesis-profile=mutation", "--timeout=30")
 NOTICED = {1, 3, 36, 24, -24, 152}
 """Exit codes where a test failed or took too long."""
@@ -62,16 +72,12 @@ def try_module(path: str) -> tuple[list[str], int]:
     stage = STAGE / Path(path).stem
     source = lay(stage, path)
     record = stage / "mutants" / f"{source}.meta"
-    for tests in (MODULES[path], SLOWER.get(path)):
-        if tests is None:
-            continue
-        (stage / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text() + configuration(source, tests))
-        if record.exists():
-            forget_survivors(record)
-        # Else a function that was renamed would be tried with the tests that are new since, and with no others.
-        (stage / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
-        with (stage / "log.txt").open("w") as log:
-            mutmut(stage, "run", "--max-children", "2", log=log)
+    if record.exists():
+        forget_survivors(record)
+    # Else a function that was renamed would be tried with the tests that are new since, and with no others.
+    (stage / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+    with (stage / "log.txt").open("w") as log:
+        mutmut(stage, "run", "--max-children", "2", log=log)
     ends: dict[str, int | None] = json.loads(record.read_text())["exit_code_by_key"]
     survivors = [name for name, code in ends.items() if code not in NOTICED]
     mutmut(stage, "show", *survivors)
@@ -99,12 +105,10 @@ def lay(stage: Path, path: str) -> Path:
         refresh(ROOT / root, stage / "src")
     refresh(ROOT / "tests", stage / "tests")
     shutil.rmtree(stage / "mutants" / "tests", ignore_errors=True)
-    for name in ("scripts", ".tools"):  # where tests find their servers
-        link = stage / "mutants" / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            link.symlink_to(ROOT / name)
-    return Path("src", *Path(path).parts[1:])
+    source = Path("src", *Path(path).parts[1:])
+    project = (ROOT / "pyproject.toml").read_text()
+    (stage / "pyproject.toml").write_text(project + configuration(source, MODULES[path]))
+    return source
 
 
 def refresh(origin: Path, copy: Path) -> None:

@@ -6,9 +6,10 @@ It verifies no signatures, and shows versions that a test says there are. See `t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from functools import partial
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -17,7 +18,11 @@ from urllib.parse import parse_qsl, quote_plus, unquote, urlsplit
 from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+CHECKSUM = "x-amz-checksum-"
 KEPT = ("content-type", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-")
+
+
+_md5 = partial(md5, usedforsecurity=False)
 
 
 @dataclass
@@ -28,11 +33,15 @@ class TinyObject:
     headers: Mapping[str, str] = field(default_factory=dict)
     modified: float = field(default_factory=time.time)
     tags: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple[tuple[bytes, Mapping[str, str]], ...] = ()
+    """Those that it was uploaded in, each with its headers; none where it came whole."""
 
     @property
     def etag(self) -> str:
         """As S3 writes it."""
-        return f'"{md5(self.data, usedforsecurity=False).hexdigest()}"'
+        if self.parts:
+            return f'"{_md5(b"".join(_md5(data).digest() for data, _ in self.parts)).hexdigest()}-{len(self.parts)}"'
+        return f'"{_md5(self.data).hexdigest()}"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,8 @@ class TinyS3:
         self.configurations: dict[str, str] = {}
         """What every bucket says of ``versioning``, ``object-lock`` and ``encryption``: documents by these names."""
         self.sent: list[tuple[str, str]] = []
+        self.uploads: dict[str, TinyObject] = {}
+        """Uploads in parts that are neither completed nor aborted."""
         self.makes_versions = False
         """Whether a PUT answers with the id of a version, and a HEAD shows it; `versions` is for the test to fill."""
         self.versions: list[TinyVersion] = []
@@ -93,6 +104,11 @@ class TinyS3:
         """The table `[store.s3]`."""
         endpoint = f"http://127.0.0.1:{self._http.server_port}"
         return {"endpoint": endpoint, "access_key": self.access_key, "secret_key": self.secret_key}
+
+    def put_parts(self, bucket: str, key: str, parts: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        """Store an object that another client uploads in parts; ``headers`` are those of each."""
+        self.put(bucket, key, b"".join(parts))
+        self.buckets[bucket][key].parts = tuple((part, headers) for part in parts)
 
     def put(self, bucket: str, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Store an object, as another client would."""
@@ -217,6 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(501, "NotImplemented")
         elif "tagging" in query:
             self._tagging(objects[key], data)
+        elif "uploads" in query or "uploadId" in query:
+            self._upload(objects, key, query, data)
         elif self.command == "PUT":
             self._put(objects, key, data)
         elif self.command == "DELETE":
@@ -226,7 +244,34 @@ class _Handler(BaseHTTPRequestHandler):
         elif key not in objects:
             self._refuse(404, "NoSuchKey")
         else:
-            self._show(objects[key])
+            self._show(objects[key], int(query.get("partNumber", "0")))
+
+    def _upload(self, objects: dict[str, TinyObject], key: str, query: Mapping[str, str], data: bytes) -> None:
+        uploads, id = self.tiny.uploads, query.get("uploadId", "")  # noqa: A001 - S3's name
+        if "uploads" in query:
+            id = f"upload{len(self.tiny.sent)}"  # noqa: A001
+            kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
+            uploads[id] = TinyObject(b"", kept, tags=dict(parse_qsl(self.headers.get("x-amz-tagging", ""))))
+            self._send(200, f"<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
+        elif self.command == "DELETE":
+            del uploads[id]
+            self._send(204)
+        elif self.command == "PUT":
+            if "x-amz-copy-source" in self.headers:
+                data = objects[key].data[self._range("x-amz-copy-source-range")]
+            sums = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(CHECKSUM)}
+            uploads[id].parts += ((data, sums),)
+            etag = f'"{_md5(data).hexdigest()}"'
+            self._send(200, f"<CopyPartResult><ETag>{etag}</ETag></CopyPartResult>", {"ETag": etag})
+        else:
+            done = uploads.pop(id)
+            objects[key] = replace(done, data=b"".join(part for part, _ in done.parts), modified=time.time())
+            self.tiny.after("POST", key, query)
+            self._send(200, "<CompleteMultipartUploadResult/>")
+
+    def _range(self, header: str) -> slice:
+        start, _, last = self.headers.get(header, "bytes=0-").removeprefix("bytes=").partition("-")
+        return slice(int(start), int(last) + 1 if last else None)
 
     def _put(self, objects: dict[str, TinyObject], key: str, data: bytes) -> None:
         kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
@@ -251,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
         shown = {name: value for name, value in kept.items() if name == "x-amz-version-id"}
         self._send(200, headers={**shown, "ETag": new.etag})
 
-    def _show(self, shown: TinyObject) -> None:
+    def _show(self, shown: TinyObject, part: int) -> None:
         match = self.headers.get("If-Match", shown.etag)
         if match != shown.etag:
             self._refuse(412, "PreconditionFailed")
@@ -259,7 +304,13 @@ class _Handler(BaseHTTPRequestHandler):
         shows = {"ETag": shown.etag, "Last-Modified": formatdate(shown.modified, usegmt=True)}
         if shown.tags:
             shows["x-amz-tagging-count"] = str(len(shown.tags))
-        self._send(200, shown.data, {**shown.headers, **shows})
+        data = shown.data[self._range("Range")]
+        if part and shown.parts:
+            data, sums = shown.parts[part - 1]
+            shows |= {"x-amz-mp-parts-count": str(len(shown.parts)), **sums}
+        elif shown.parts:
+            shows |= shown.parts[0][1]
+        self._send(200, data, {**shown.headers, **shows})
 
     def _tagging(self, tagged: TinyObject, data: bytes) -> None:
         if self.command == "PUT":

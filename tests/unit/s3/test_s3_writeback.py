@@ -134,10 +134,22 @@ def test_metadata_go_back_word_for_word():
 def test_headers_that_cannot_be_sent():
     """Bytes that are no UTF-8 cannot be signed: refused rather than changed."""
     state = _state(native=Native(headers={"content-disposition": "caf\udce9"}))
-    with pytest.raises(WriteRefused) as refused:
+    with pytest.raises(WriteRefused, match="one of its headers is not UTF-8 and cannot be repeated") as refused:
         build_headers(state, {})
 
     assert refused.value.code == "metadata_encoding"
+
+
+@pytest.mark.parametrize("text", ["x", "é"])
+def test_metadata_up_to_their_limit(text):
+    """Bytes of UTF-8, with the prefix that each name has."""
+    room = 2048 - len("x-amz-meta-a") - len("x-amz-meta-b")
+    longest = {"a": text * (room // len(text.encode())), "b": ""}
+
+    assert build_headers(_state(), longest).keys() == {"x-amz-meta-a", "x-amz-meta-b"}
+    with pytest.raises(WriteRefused, match=r"its metadata would take 2049 of 2048 bytes") as refused:
+        build_headers(_state(), {**longest, "b": "1"})
+    assert refused.value.code == "metadata_full"
 
 
 @pytest.mark.parametrize(
