@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -237,21 +238,37 @@ async def test_a_broken_picture_is_a_document_with_the_reason(bench):
 
 
 @pytest.mark.parametrize(
-    ("more", "data", "code"),
+    ("more", "data", "code", "reason"),
     [
-        ({"unreadable": "customer_key"}, picture("red fox"), "customer_key"),
-        ({}, picture("red fox") + b"x" * 2000, "too_large"),
+        (
+            {"unreadable": "customer_key"},
+            picture("red fox"),
+            "customer_key",
+            "its bytes cannot be read (customer_key)",
+        ),
+        ({}, picture("red fox").ljust(1001), "too_large", "1,001 bytes are over the limit of 1,000"),
     ],
 )
-async def test_what_may_not_be_read_is_refused(bench, more, data, code):
-    """Refused, with the code; over the limit not a byte is read."""
+async def test_what_may_not_be_read_is_refused(bench, more, data, code, reason):
+    """Refused, with code and reason; over the limit not a byte is read."""
     bench.store.put(FOX, data, **more)
-    with pytest.raises(Poison):
+    with pytest.raises(Poison, match=re.escape(reason)):
         await look(bench)
 
-    assert ("refused", code) == (bench.document(FOX.key)["status"], bench.document(FOX.key)["code"])
+    document = bench.document(FOX.key)
+    assert ("refused", code, reason) == (document["status"], document["code"], document["reason"])
     assert 0 == len(bench.pool.asked)
     assert 0 == bench.store.faults.count("read")
+
+
+@pytest.mark.parametrize("key", ["a.jpg", "a"])
+async def test_the_largest_object_that_is_read(bench, key):
+    """One of exactly as many bytes as may be, whether its name calls it an image or its first bytes do."""
+    data = picture("red fox#").ljust(1000, b"x")
+    bench.store.put(f"{BUCKET}/{key}", data, content_type="")
+
+    assert Result.LABELLED == await look(bench, ObjectRef(BUCKET, key))
+    assert [data] == bench.pool.asked
 
 
 @pytest.mark.parametrize("obstacle", ["unreadable", "readonly"])

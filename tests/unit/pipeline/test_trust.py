@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hmac
+from base64 import b64encode
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
+from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.stages.receive import OwnWrites
 from imgtag.types.event import Hint, Intent
 from imgtag.types.labels import Raw
-from imgtag.types.mark import Mark
+from imgtag.types.mark import Mark, encode_digest
 from imgtag.types.metadata import MARK, RAW, MetadataCodec
+from imgtag.types.packed import pack
 from imgtag.types.ref import ObjectRef
 from imgtag.types.result import Result
 
@@ -176,3 +182,89 @@ async def test_forged_scores_do_not_become_labels(bench):
 
     await look(bench, intent=Intent.STALE)
     assert ["red fox"] == bench.document(FOX.key)["labels"]
+
+
+def sum_up(bench: Bench, data: bytes) -> None:
+    """From now on the store shows the SHA-256 of these bytes with each object."""
+    opened = bench.store.open
+
+    @asynccontextmanager
+    async def open_with_sum(ref: ObjectRef, **more: object):
+        async with opened(ref, **more) as body:
+            body.state = replace(body.state, sha256=b64encode(sha256(data).digest()).decode())
+            yield body
+
+    bench.store.open = open_with_sum  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("data", "reads"), [(picture("red fox"), 0), (picture("kit fox"), 1)])
+async def test_a_checksum_of_the_store_proves_the_content(bench, data, reads):
+    """Then nothing is read, though neither this process nor the index knows the object."""
+    await labelled(bench)
+    forget(bench)
+    bench.indexer.documents.clear()
+    sum_up(bench, data)
+    before = bench.store.faults.count("read")
+
+    assert Result.REINDEXED == await look(bench)
+    assert reads == bench.store.faults.count("read") - before
+    assert 1 == len(bench.pool.asked)
+
+
+async def test_a_checksum_proves_nothing_on_another_key(bench):
+    """A mark names its object: a copy is read once."""
+    metadata = await labelled(bench)
+    sum_up(bench, picture("red fox"))
+    bench.store.put(COPY, picture("red fox"), metadata=metadata)
+    before = bench.store.faults.count("read")
+
+    assert Result.REINDEXED == await look(bench, COPY)
+    assert 1 == bench.store.faults.count("read") - before
+
+
+FOXES = Taxonomy(
+    classes=(ClassTerms(ancestors=("fox",)), ClassTerms(ancestors=("fox",)), ClassTerms(), ClassTerms()),
+    ancestors=(AncestorTerms(name="fox"),),
+)
+
+
+async def sign_as_before(bench: Bench) -> None:
+    """Sign the mark of the fox in the first format, which covers mark and labels alone."""
+    metadata = await labelled(bench)
+    entries, _ = bench.codec.split(metadata)
+    texts = [f"{label.name}={label.confidence:.6f}" for label in entries.labels]
+    signed = "\n".join([pack(entries.mark.unsigned_fields()), *texts]).encode()
+    signature = encode_digest(hmac.digest(b"key", signed, "sha256"))
+    bench.store.put(
+        FOX, picture("red fox"), metadata={**metadata, MARK: replace(entries.mark, signature=signature).encode()}
+    )
+
+
+async def test_labels_of_the_first_format_hold_and_their_scores_do_not(bench):
+    """Once the bytes were read nothing is inferred; what the labels say is in the document, and no more."""
+    bench.pool.words = FOXES
+    await sign_as_before(bench)
+    assert {"red fox": 0.9, "fox": 0.95} == bench.document(FOX.key)["scores"]
+
+    assert Result.REINDEXED == await look(bench)
+    assert {"red fox": 0.9, "fox": 0.9} == bench.document(FOX.key)["scores"]
+    assert (1, 1) == (len(bench.pool.asked), bench.count("imgtag_stale_total"))
+
+
+async def test_labels_of_the_first_format_are_made_again_when_asked_for(bench):
+    """By the model, because the scores are not signed; then everything is."""
+    await sign_as_before(bench)
+
+    assert Result.LABELLED == await look(bench, intent=Intent.STALE)
+    assert "s=2." in bench.metadata(FOX.key)[MARK]
+    assert 2 == len(bench.pool.asked)
+
+
+async def test_a_write_of_this_process_keeps_the_scores_of_the_first_format(bench):
+    """It knows that nobody has touched the object since, as the index does after a restart."""
+    bench.pool.words = FOXES
+    await sign_as_before(bench)
+    bench.own_writes.remember(bench.store.peek(FOX))
+
+    assert Result.REINDEXED == await look(bench)
+    assert {"red fox": 0.9, "fox": 0.95} == bench.document(FOX.key)["scores"]
