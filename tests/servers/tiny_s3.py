@@ -87,8 +87,8 @@ class TinyS3:
         self.sent: list[tuple[str, str]] = []
         self.uploads: dict[str, TinyObject] = {}
         """Uploads in parts that are neither completed nor aborted."""
-        self.makes_versions = False
-        """Whether a PUT answers with the id of a version, and a HEAD shows it; `versions` is for the test to fill."""
+        self.new_version: str | None = None
+        """The id of the version that each PUT makes; `versions` is for the test to fill."""
         self.versions: list[TinyVersion] = []
         """Of every bucket, in the order of a listing: by key, the newest first. A DELETE by id takes one away."""
         self.denied: set[tuple[str, str]] = set()
@@ -275,8 +275,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, objects: dict[str, TinyObject], key: str, data: bytes) -> None:
         kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
-        if self.tiny.makes_versions:
-            kept["x-amz-version-id"] = f"v{len(self.tiny.sent)}"
+        if self.tiny.new_version:
+            kept["x-amz-version-id"] = self.tiny.new_version
         wanted = self.headers.get("If-Match") if self.tiny.if_match else None
         with self.tiny.lock:
             old = objects.get(key)

@@ -12,7 +12,7 @@ from imgtag_s3.probe import IfMatch
 from imgtag_s3.races import RaceResult
 from imgtag_s3.state import Native
 from imgtag_s3.versions import Version, hidden_versions
-from imgtag_s3.writeback import build_headers, choose_strategy
+from imgtag_s3.writeback import REFUSED_HINT, build_headers, choose_strategy
 
 REF = ObjectRef("photos", "tmp/a.jpg")
 
@@ -71,13 +71,18 @@ def test_choice(wanted, versioning, version, below, if_match, chosen):
 def test_choice_where_a_copy_makes_no_version(honoured, lost, chosen):
     """A put makes one, where If-Match is atomic; else even versions lose a deletion."""
     condition = IfMatch(honoured=honoured, races=RaceResult(run={"deletions": 9}, lost={"deletions": lost}))
+    shown = []
     options = {"versions": list, "if_match": lambda: condition, "copy_makes_version": lambda: False}
     try:
         strategy = choose_strategy("auto", _state(version="v1"), ENABLED, **options)
     except WriteRefused as refused:
         strategy = refused.code
+        shown.append((refused.message, refused.hint))
 
     assert strategy == chosen
+    assert shown == (
+        [] if chosen == "put" else [(f"a newer upload could be lost: {condition.describe()}", REFUSED_HINT)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_metadata_go_back_word_for_word():
 def test_headers_that_cannot_be_sent():
     """Bytes that are no UTF-8 cannot be signed: refused rather than changed."""
     state = _state(native=Native(headers={"content-disposition": "caf\udce9"}))
-    with pytest.raises(WriteRefused, match="one of its headers is not UTF-8 and cannot be repeated") as refused:
+    with pytest.raises(WriteRefused, match=r"^one of its headers is not UTF-8 and cannot be repeated$") as refused:
         build_headers(state, {})
 
     assert refused.value.code == "metadata_encoding"

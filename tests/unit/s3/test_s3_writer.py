@@ -77,6 +77,7 @@ def test_a_protected_object_is_not_written(call, tiny, headers, code, strategy):
         call("rewrite", Rewrite(state=state, metadata=LABELS, body=b"bytes", strategy=strategy))
 
     assert (refused.value.code, _puts(tiny)) == (code, [])
+    assert refused.value.message == f"it may not be written ({code})"
 
 
 def test_a_change_right_after_the_write_is_a_conflict(call, tiny):
@@ -194,6 +195,13 @@ def test_a_server_in_trouble_is_waited_for(call, tiny):
         call("rewrite", _change(call))
 
     assert _puts(tiny) == []
+
+
+def test_an_object_that_is_gone_when_its_tags_are_read(call, tiny):
+    """Changed as well."""
+    tiny.refusals = {("GET", "tagging"): (404, "NoSuchKey")}
+    with pytest.raises(Conflict, match=r"photos/a\.jpg changed"):
+        call("rewrite", _change(call))
 
 
 def test_an_object_that_was_deleted_since_the_look_is_a_conflict(call, tiny):
@@ -358,11 +366,13 @@ def test_a_write_that_is_refused_is_not_looked_at(call, tiny, refusal, error, co
         call("rewrite", change)
 
     assert raised.value.code == code
+    assert error is not Conflict or str(raised.value).startswith("photos/a.jpg changed")
     assert [method for method, _ in tiny.sent].index("PUT") == len(tiny.sent) - 1
 
 
+@pytest.mark.parametrize("status", [500, 504])
 @pytest.mark.parametrize("is_done", [True, False])
-def test_a_write_that_fails_within_the_server_is_looked_at(call, tiny, is_done):
+def test_a_write_that_fails_within_the_server_is_looked_at(call, tiny, is_done, status):
     """A gateway gives up before the server behind it does: the object tells."""
     change = _change(call)
 
@@ -371,7 +381,7 @@ def test_a_write_that_fails_within_the_server_is_looked_at(call, tiny, is_done):
             if is_done:
                 headers = {"x-amz-meta-by": "me", "x-amz-meta-imgtag_red+fox": "0.59"}
                 tiny.put("photos", "a.jpg", b"bytes", headers)
-            tiny.refusals = {("PUT", ""): (504, "GatewayTimeout")}
+            tiny.refusals = {("PUT", ""): (status, "InternalError")}
 
     tiny.before = fail
     if is_done:
@@ -419,7 +429,7 @@ def versioned(call, tiny):
     """The object has the version `old`, and each write makes another one."""
     tiny.configurations = {"versioning": "<V><Status>Enabled</Status></V>"}
     tiny.put("photos", "a.jpg", b"bytes", {"x-amz-version-id": "old"})
-    tiny.makes_versions = True
+    tiny.new_version = "new"
     return tiny
 
 
@@ -427,8 +437,7 @@ def _lists(tiny, *others):
     """From the write on, the new version is listed above these."""
 
     def list_versions(method, key, query):
-        new = tiny.buckets["photos"]["a.jpg"].headers["x-amz-version-id"]
-        tiny.versions = [TinyVersion(key="a.jpg", id=name) for name in (new, *others)]
+        tiny.versions = [TinyVersion(key="a.jpg", id=name) for name in ("new", *others)]
 
     tiny.after = list_versions
 
@@ -440,8 +449,8 @@ def test_a_version_that_lies_on_its_source_stays(call, versioned, strategy):
     written = call("rewrite", _change(call, strategy=strategy))
 
     assert dict(written.metadata) == LABELS
-    assert written.version == versioned.versions[0].id
-    assert [version.id for version in versioned.versions[1:]] == ["old", "older"]
+    assert written.version == "new"
+    assert [version.id for version in versioned.versions] == ["new", "old", "older"]
 
 
 def test_a_version_that_hides_a_newer_one_is_withdrawn(call, versioned):
@@ -485,13 +494,54 @@ def test_an_older_version_without_an_id_is_not_replaced(call, versioned):
     assert _puts(versioned) == []
 
 
+def test_a_bucket_that_makes_versions_is_written_by_a_copy(call, versioned):
+    """Unless another strategy is asked for: within the server, and without the bytes."""
+    versioned.denied = {("PUT", "versioning")}  # no bucket of its own shows what a copy does
+    _lists(versioned, "old")
+    change = _change(call, body=None)
+    versioned.sent.clear()
+    call("rewrite", change)
+
+    # One request each for ACL and tags.
+    assert _requests(versioned, "GET") == ["GET"] * 2
+
+
+def test_a_write_that_makes_the_version_without_an_id(call, versioned):
+    """Where versioning is suspended; `null` is no version."""
+    versioned.configurations = {"versioning": "<V><Status>Suspended</Status></V>"}
+    versioned.new_version = "null"
+
+    assert call("rewrite", _change(call)).version is None
+
+
+@pytest.mark.parametrize(("version", "reads"), [(None, 1), ("old", 2)])
+def test_what_a_bucket_does_with_versions_is_asked_for(call, tiny, version, reads):
+    """Before every write on a version; that there are none is remembered for a while."""
+    asked = []
+    tiny.before = lambda method, key, query: asked.append(method) if "versioning" in query and not key else None
+    for _ in range(2):
+        tiny.put("photos", "a.jpg", b"bytes", {"x-amz-version-id": version} if version else {})
+        call("rewrite", _change(call, strategy="copy"))
+
+    assert asked == ["GET"] * reads
+
+
+def test_tags_are_those_of_the_version_that_is_written(call, versioned):
+    """Another one may have come in between, with its own."""
+    asked = []
+    versioned.before = lambda method, key, query: asked.append(query.get("versionId")) if "tagging" in query else None
+    _lists(versioned, "old")
+    call("rewrite", _change(call, strategy="copy"))
+
+    assert asked == ["old"]
+
+
 def test_the_version_is_known_after_a_lost_answer(call, versioned):
     """From the look at the object; where it hides another one it is withdrawn as well."""
     change = _change(call, strategy="copy")
 
     def lose(method, key, query):
-        new = versioned.buckets["photos"]["a.jpg"].headers["x-amz-version-id"]
-        versioned.versions = [TinyVersion(key="a.jpg", id=name) for name in (new, "newer", "old")]
+        versioned.versions = [TinyVersion(key="a.jpg", id=name) for name in ("new", "newer", "old")]
         raise Lost
 
     versioned.after = lose
