@@ -44,7 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         for name, tests in {
             "annotate": ("annotate", "reconcile"),
             "classify": ("reconcile", "trust"),
-            "compare": ("reconcile", "pipeline"),
+            "compare": ("compare", "reconcile", "pipeline"),
             "fetch": ("reconcile",),
             "index": ("index", "setbacks", "reconcile"),
             "inspect": ("inspect", "trust"),
