@@ -43,7 +43,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         f"sidecar/imgtag/stages/{name}.py": tuple(f"tests/unit/pipeline/test_{about}.py" for about in tests)
         for name, tests in {
             "annotate": ("annotate", "reconcile"),
-            "classify": ("reconcile", "trust"),
+            "classify": ("classify", "reconcile"),
             "compare": ("compare", "reconcile", "pipeline"),
             "fetch": ("reconcile",),
             "index": ("index", "setbacks", "reconcile"),
