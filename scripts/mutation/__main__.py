@@ -33,7 +33,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "plugins/imgtag_nats/envelope.py": ("tests/unit/nats",),
     "plugins/imgtag_s3/versions.py": ("tests/unit/s3/test_s3_versions.py", "tests/unit/s3/test_s3_writeback.py"),
     "plugins/imgtag_s3/writeback.py": ("tests/unit/s3/test_s3_writer.py", "tests/unit/s3/test_s3_writeback.py"),
-    "sidecar/imgtag/workers/pool.py": ("tests/unit/workers/test_pool.py", "tests/unit/workers/test_generations.py"),
+    "sidecar/imgtag/workers/pool.py": ("tests/unit/workers/test_pool.py", "tests/unit/workers/test_pool_models.py"),
     "sidecar/imgtag/config/policy.py": ("tests/unit/config",),
     "sidecar/imgtag/config/globs.py": ("tests/unit/config/test_policy.py",),
     "sidecar/imgtag/labels/rules.py": ("tests/unit/labels", "tests/unit/config/test_label_rules.py"),

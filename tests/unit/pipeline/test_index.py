@@ -3,10 +3,10 @@
 import anyio
 import pytest
 
-from imgtag.errors import DocumentError
+from imgtag.errors import ConfigError, DocumentError, ImgtagError, Unavailable
 from imgtag.ops.health import Health
 from imgtag.plugin import Delete, Upsert
-from imgtag.stages.index import Index
+from imgtag.stages.index import Index, IndexUnavailable
 from imgtag.testing.conformance.corpus import KIT, document
 from imgtag.testing.indexer import MemoryIndexer
 
@@ -33,3 +33,95 @@ async def test_the_last_change_of_an_id_is_the_one_that_is_sent():
     assert all(len(set(batch)) == len(batch) for batch in batches)
     assert {KIT["id"]} == set(indexer.documents)
     assert (newer["id"], "no dogs") in errors
+
+
+async def test_no_batch_is_larger_than_an_indexer_takes():
+    """A hundred reads or changes, unless another number is set; the rest go in further batches."""
+    indexer = MemoryIndexer()
+    index, smaller = Index(indexer, Health()), Index(indexer, Health(), batch=7)
+    async with anyio.create_task_group() as tasks:
+        for number in range(101):
+            tasks.start_soon(index.apply, Upsert(document(f"{number}.jpg", {"owl": 0.5})))
+            tasks.start_soon(index.read, f"{number}")
+        for number in range(8):
+            tasks.start_soon(smaller.apply, Delete(f"{number}"))
+            tasks.start_soon(smaller.read, f"{number}")
+
+    sizes = [(call.name, len(call.about)) for call in indexer.faults.calls]
+    assert sorted(sizes) == [(name, size) for name in ("apply", "get") for size in (1, 1, 7, 100)]
+
+
+async def test_changes_are_collected_for_a_while_and_reads_for_half_of_it(monkeypatch):
+    """A change waits for its neighbours; an object waits for its read before anything is done for it."""
+    pauses = []
+
+    async def note(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr("imgtag.flow.batcher.anyio.sleep", note)
+    await Index(MemoryIndexer(), Health()).apply(Upsert(KIT))
+    await Index(MemoryIndexer(), Health()).read("id")
+    assert pauses == []
+    index = Index(MemoryIndexer(), Health(), wait=0.3)
+    await index.apply(Upsert(KIT))
+    await index.read("id")
+
+    assert pauses == [0.3, 0.15]
+
+
+async def test_a_document_is_read_by_its_id():
+    """None where there is none."""
+    index = Index(MemoryIndexer(), Health())
+    await index.apply(Upsert(KIT))
+
+    assert await index.read(KIT["id"]) == KIT
+    assert await index.read("another") is None
+
+
+@pytest.mark.parametrize("call", ["apply", "get"])
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (Unavailable("no route", hint="Start it."), "no route", "Start it."),
+        (ConfigError("the key is refused", hint="Mend it."), "the key is refused", "Mend it."),
+        (RuntimeError("a bug"), "the indexer MemoryIndexer failed: RuntimeError: a bug", ""),
+    ],
+)
+async def test_what_keeps_the_index_from_answering_is_no_pictures_fault(call, error, message, hint):
+    """Its key, its server, or a bug: the picture waits, and the index counts as down until it answers again."""
+    indexer, health = MemoryIndexer(), Health()
+    index = Index(indexer, health)
+    indexer.faults.fail(error, on=call)
+    with pytest.raises(IndexUnavailable) as raised:
+        await (index.apply(Upsert(KIT)) if call == "apply" else index.read("id"))
+
+    assert (raised.value.message, raised.value.hint, raised.value.code) == (message, hint, "index_down")
+    assert raised.value.__cause__ is error
+    assert not health.ready().ok
+    await index.read("id")
+    assert health.ready().ok
+
+
+@pytest.mark.parametrize("call", ["apply", "get"])
+async def test_what_an_indexer_says_of_the_documents_themselves_is_passed_on(call):
+    """It would say the same again."""
+    indexer = MemoryIndexer()
+    error = DocumentError("too long", code="too_long")
+    indexer.faults.fail(error, on=call)
+    index = Index(indexer, Health())
+    with pytest.raises(ImgtagError) as raised:
+        await (index.apply(Upsert(KIT)) if call == "apply" else index.read("id"))
+
+    assert raised.value is error
+
+
+async def test_an_indexer_that_forgets_a_change_does_not_answer():
+    """Nothing is durable without an answer."""
+    indexer = MemoryIndexer()
+
+    async def forget(changes):
+        return []
+
+    indexer.apply = forget
+    with pytest.raises(IndexUnavailable, match="the indexer answered 0 of 1 changes"):
+        await Index(indexer, Health()).apply(Upsert(KIT))
