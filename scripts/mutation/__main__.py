@@ -20,7 +20,6 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = ROOT / "build" / "mutation"
-PIPELINE = ("tests/unit/pipeline",)
 MODULES: dict[str, tuple[str, ...]] = {
     **{
         f"sidecar/imgtag/types/{name}.py": tuple(f"tests/unit/types/test_{about}.py" for about in tests)
@@ -37,18 +36,18 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/config/policy.py": ("tests/unit/config",),
     "sidecar/imgtag/config/globs.py": ("tests/unit/config/test_policy.py",),
     "sidecar/imgtag/labels/rules.py": ("tests/unit/labels", "tests/unit/config/test_label_rules.py"),
-    "sidecar/imgtag/reconcile.py": PIPELINE,
-    "sidecar/imgtag/pipeline.py": PIPELINE,
     **{
-        f"sidecar/imgtag/stages/{name}.py": tuple(f"tests/unit/pipeline/test_{about}.py" for about in tests)
+        f"sidecar/imgtag/{name}.py": tuple(f"tests/unit/pipeline/test_{about}.py" for about in tests)
         for name, tests in {
-            "annotate": ("annotate", "reconcile"),
-            "classify": ("classify", "reconcile"),
-            "compare": ("compare", "reconcile", "pipeline"),
-            "fetch": ("reconcile",),
-            "index": ("index", "setbacks", "reconcile"),
-            "inspect": ("inspect", "trust"),
-            "receive": ("receive", "trust"),
+            "pipeline": ("pipeline", "setbacks", "observed", "fairness"),
+            "reconcile": ("reconcile", "trust", "observed", "annotate", "setbacks"),
+            "stages/annotate": ("annotate", "reconcile"),
+            "stages/classify": ("classify", "reconcile"),
+            "stages/compare": ("compare", "reconcile", "pipeline"),
+            "stages/fetch": ("reconcile",),
+            "stages/index": ("index", "setbacks", "reconcile"),
+            "stages/inspect": ("inspect", "trust"),
+            "stages/receive": ("receive", "trust"),
         }.items()
     },
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),

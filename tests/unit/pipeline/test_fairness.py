@@ -266,8 +266,9 @@ async def test_events_of_own_writes_are_answered_while_their_uploader_waits(benc
         tasks.start_soon(pipeline.run, anyio.Event())
         bench.source.send(known)
         with anyio.fail_after(30):
-            while not bench.count("imgtag_objects_total", result="answered"):
+            while not bench.source.acked:
                 await anyio.sleep(0.01)
+        assert 1 == bench.count("imgtag_objects_total", result="answered")
         assert [known.ref] == [delivery.hints[0].ref for delivery in bench.source.acked]
         assert HELD == model.slow
         model.go.set()
