@@ -94,6 +94,7 @@ def test_the_notes_are_as_in_their_snapshot(case, notes):
 
 
 def _compare(file, text):
+    text = re.sub(r'(mark_key: )"[^"]{64}"', r'\1"(random)"', text)
     if os.environ.get("UPDATE_SNAPSHOTS"):
         file.write_text(text)
 
@@ -224,6 +225,35 @@ def test_a_state_of_one_node_is_handed_over(kind, strategy):
     assert strategy == workload(render("directory", "--set", f"state.kind={kind}"))["spec"].get("strategy")
 
 
+MARK_KEY = {"name": "IMGTAG_LABELS__MARK_KEY", "valueFrom": {"secretKeyRef": {"name": "own", "key": "key"}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "secret", "file"),
+    [
+        ({}, "release-imgtag-mark-key", "mark_key"),
+        ({"markKey": {"existingSecret": "site"}}, "site", "mark_key"),
+        ({"markKey": {"create": False}}, None, None),
+        ({"config": {"labels": {"mark_key_file": "own"}}}, None, "own"),
+        ({"env": [MARK_KEY]}, None, None),
+    ],
+)
+def test_every_release_has_a_mark_key(more, secret, file, tmp_path):
+    """Made by the chart, from a Secret that several releases share, or the admin's own; never two of them."""
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump(more))
+
+    objects = render("s3", "--values", str(values))
+
+    made = [each["metadata"]["name"] for each in objects if each["kind"] == "Secret"]
+    assert ([secret] if secret == "release-imgtag-mark-key" else []) == made
+    for pod in pods(objects):
+        [volume] = [each for each in pod["volumes"] if each["name"] == "secrets"]
+        mounted = [each["secret"]["name"] for each in volume["projected"]["sources"]]
+        assert ["imgtag", *([secret] if secret else [])] == mounted
+    assert tomllib.loads(config_file(objects)).get("labels", {}).get("mark_key_file") == file
+
+
 @pytest.mark.parametrize(
     ("case", "names"),
     [("model-bucket", ["model", "model-1", "config-check"]), ("model-image", ["model", "config-check"])],
@@ -317,6 +347,7 @@ def test_the_configuration_is_the_map_of_the_values(tmp_path):
         "rules": [{"bucket": "photos", "labels": {"top_k": 3}}],
         "store": {"directory": {"root": "/pictures"}},
         "ops": {"listen": "0.0.0.0:9464"},
+        "labels": {"mark_key_file": "mark_key"},
     }
     given = json.loads(json.dumps(wanted)) | {"labels": None}
     given["numbers"]["null"] = None

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -255,6 +256,7 @@ def test_upgrade_rollback_and_uninstall(helm, found, cluster, namespace, older):
     assert len(found("replicasets")) == 2
 
     done(helm("uninstall", "release", "--wait"))
+    before.add("secret/release-imgtag-mark-key")  # kept: see test_the_mark_key_stays
     wait_until(lambda: set(_left(cluster, namespace)) <= before, PATIENCE, lambda: str(_left(cluster, namespace)))
 
 
@@ -293,6 +295,27 @@ def test_the_state_outlives_the_release(helm, found, cluster, namespace):
     assert claim["metadata"]["uid"] == kept["metadata"]["uid"]
     done(helm("install", "release", CHART, "-f", values_file("directory")))
     assert [claim["metadata"]["uid"]] == [each["metadata"]["uid"] for each in found("persistentvolumeclaims")]
+
+
+def test_the_mark_key_stays(helm, cluster, namespace):
+    """One is made at the first installation; upgrades and a new installation after an uninstallation find it again."""
+
+    def key():
+        [secret] = [
+            each for each in cluster.objects("secrets", "--namespace", namespace) if "mark_key" in each.get("data", {})
+        ]
+        return secret["data"]["mark_key"]
+
+    done(helm("install", "release", CHART, "-f", values_file("s3")))
+    first = key()
+    done(helm("upgrade", "release", CHART, "-f", values_file("s3"), "--set", "config.labels.top_k=3"))
+    upgraded = key()
+    done(helm("uninstall", "release"))
+    kept = key()
+    done(helm("install", "release", CHART, "-f", values_file("s3")))
+
+    assert 48 == len(b64decode(first))
+    assert [first] * 3 == [upgraded, kept, key()]
 
 
 def test_the_notes_are_shown(helm, namespace):

@@ -27,7 +27,20 @@
 {{- with include "imgtag.model.setting" . }}
 {{- $_ := set $own "classifier" (dict "tflite" (dict "model" .)) }}
 {{- end }}
+{{- if include "imgtag.markKeySecret" . }}
+{{- $_ := set $own "labels" (dict "mark_key_file" "mark_key") }}
+{{- end }}
 {{- mustMergeOverwrite $own (include "imgtag.given" . | fromJson) | mustToJson }}
+{{- end }}
+
+{{/* The Secret with the mark key; empty if `config` or `env` names the key itself, or the admin wants none. */}}
+{{- define "imgtag.markKeySecret" -}}
+{{- $own := dig "labels" "mark_key_file" "" (include "imgtag.given" . | fromJson) }}
+{{- range .Values.env }}{{ if hasPrefix "IMGTAG_LABELS__MARK_KEY" .name }}{{ $own = .name }}{{ end }}{{ end }}
+{{- if $own }}
+{{- else if .Values.markKey.existingSecret }}{{ .Values.markKey.existingSecret }}
+{{- else if .Values.markKey.create }}{{ include "imgtag.named" (dict "root" . "end" "mark-key") }}
+{{- end }}
 {{- end }}
 
 {{- define "imgtag.configFile" -}}

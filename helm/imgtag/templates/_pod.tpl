@@ -58,7 +58,7 @@ volumeMounts:
 {{- define "imgtag.env" -}}
 - name: STATE_DIRECTORY
   value: /var/lib/imgtag
-{{- if .Values.secrets }}
+{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
 - name: CREDENTIALS_DIRECTORY
   value: /run/secrets/imgtag
 {{- end }}
@@ -79,7 +79,7 @@ volumeMounts:
 - name: config
   mountPath: /etc/imgtag
   readOnly: true
-{{- if .Values.secrets }}
+{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
 - name: secrets
   mountPath: /run/secrets/imgtag
   readOnly: true
@@ -105,7 +105,7 @@ volumeMounts:
 - name: config
   configMap:
     name: {{ include "imgtag.fullname" . }}
-{{- if .Values.secrets }}
+{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
 - name: secrets
   projected:
     defaultMode: 0440
@@ -113,6 +113,11 @@ volumeMounts:
       {{- range .Values.secrets }}
       - secret:
           {{- toYaml . | nindent 10 }}
+      {{- end }}
+      {{- with include "imgtag.markKeySecret" . }}
+      - secret:
+          name: {{ . }}
+          items: [{key: mark_key, path: mark_key}]
       {{- end }}
 {{- end }}
 - name: state
