@@ -183,6 +183,25 @@ def test_the_doctor_is_content(site):
     assert "hint:" in said
 
 
+def test_a_sidecar_with_another_key_is_noticed(site, photographs):
+    """Its signatures do not verify. With the other key as a second line they do."""
+    site.start()
+    for name in ("cat", "espresso"):
+        (site.root / f"{name}.jpg").write_bytes(photographs[name])
+    wait_until(lambda: len(site.found()) == 2, 30)
+    site.stop()
+    file = site.base / "state" / "mark_key"
+    first = file.read_text()
+    assert "FAIL" not in site.run("doctor")
+
+    file.write_text("the key of another sidecar\n")
+    failed = site.run("doctor", code=1)
+    file.write_text(f"the key of another sidecar\n{first}")
+
+    assert "2 of 2 marks have a signature of another key, such as that of pictures/" in failed
+    assert "FAIL" not in site.run("doctor")
+
+
 def test_damaged_pictures_are_set_aside_and_replayed(site, photographs):
     """What cannot be decoded is a dead letter and a document with the reason; replay tries again."""
     site.start()

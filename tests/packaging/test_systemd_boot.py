@@ -242,6 +242,16 @@ def test_its_secret_is_in_no_environment_and_no_file_of_its_own(running):
     assert "" == running.run("grep", "-rl", running.minio.secret_key, "/var/lib/private/imgtag", check=False)
 
 
+def test_it_signs_with_the_key_that_the_package_made(running, picture):
+    """Root's commands verify what the service signed: both have the key of the first installation, for root alone."""
+    running.await_labels(running.put(1, picture))
+
+    assert "root 600" == running.run("stat", "--format=%U %a", "/etc/imgtag/mark_key").strip()
+    checks = [json.loads(line) for line in running.command("doctor", "--json").splitlines()]
+    assert [True] == [check["ok"] for check in checks if check["check"] == "mark key"]
+    assert "" == running.run("find", "/var/lib/private/imgtag", "-name", "mark_key")
+
+
 def test_it_comes_back_when_it_is_killed(running, picture):
     """And works on."""
     before = running.restarts

@@ -20,12 +20,19 @@ from imgtag.config.policy import PolicyResolver
 from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.jobs.labelling import open_labeller
 from imgtag.jobs.round_trip import RoundTrip, Targets, choose_ref
+from imgtag.plugin.indexer import Indexer, SearchRequest
 from imgtag.plugin.service import Check, Service
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
-from imgtag.types.ref import Scope
+from imgtag.query import parse as parse_query
+from imgtag.stages.inspect import inspect
+from imgtag.types.mark import owner_digest
+from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.signature import Trust
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
 
+MAX_SIGNATURES = 20
+"""Labelled objects whose signatures are verified."""
 _HINT = "`imgtag config example` shows every setting."
 
 
@@ -190,8 +197,30 @@ async def _check_agreement(config: Config) -> AsyncIterator[Check]:
                     message = f"the index has {count:,} objects of {bucket}, but the store shows none"
                     hint = "Nothing is deleted. Check the endpoint, or mount the folder."
                     yield Check(check="agreement", ok=False, message=message, hint=hint)
+            async for check in _check_signatures(config, indexer, store):
+                yield check
     except ImgtagError:
         return  # reported by the checks of the part itself
+
+
+async def _check_signatures(config: Config, indexer: Indexer, store: Store) -> AsyncIterator[Check]:
+    """Whether another sidecar of the site signs with a key that this one lacks: each would undo the other's work."""
+    codec, site = PolicyResolver(config).general.codec, config.site.name
+    if not codec.keys:
+        return
+    page = await indexer.search(SearchRequest(query=parse_query("status:labelled"), limit=MAX_SIGNATURES))
+    signed, foreign = 0, []
+    for ref in (ObjectRef(hit["bucket"], hit["key"]) for hit in page.hits if hit["site"] == site):
+        async with store.open(ref) as body:
+            inspected = inspect(body.state, codec) if body else None
+        mark = inspected.entries.mark if inspected else None
+        if inspected and mark and mark.signature and mark.owner == owner_digest(site, ref):
+            signed += 1
+            foreign += [ref] if inspected.trust is Trust.NONE else []
+    if foreign:
+        message = f"{len(foreign)} of {signed} marks have a signature of another key, such as that of {foreign[0]}"
+        hint = "Give all sidecars of the site one key, or add the other key as a line. Without another, it is forged."
+        yield Check(check="mark key", ok=False, message=message, hint=hint)
 
 
 async def _is_empty(store: Store, scope: Scope) -> bool:

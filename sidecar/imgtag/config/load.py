@@ -147,7 +147,9 @@ class _Reading:
     def check(self, core: CoreSettings, chosen: Mapping[Kind, SelectedPlugin | None]) -> Config:
         state = state_dir(core.state, self.env, user=os.geteuid())
         labels = core.labels
-        if labels.mark_key is None and (stored := read_mark_key(state)):
+        # The state folder first: the marks that are there were signed with its key.
+        credentials = secret_folders(self.env, self.origins.path) if self.origins.path else ()
+        if labels.mark_key is None and (stored := read_mark_key((state, *credentials))):
             labels = labels.model_copy(update={"mark_key": SecretStr(stored)})
         config = Config(
             **{name: getattr(core, name) for name in CoreSettings.model_fields if name != "labels"},

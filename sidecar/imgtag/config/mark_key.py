@@ -1,7 +1,8 @@
-"""The key that signs marks, kept in the state folder where the configuration names none."""
+"""The key that signs marks where the configuration names none: in the state folder, or among the credentials."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_urlsafe
@@ -10,13 +11,15 @@ from imgtag.errors import Unavailable
 from imgtag.files.writing import write_atomically
 
 FILE = "mark_key"
-"""In the state folder; readable by its owner alone. One key a line: the first signs, all verify."""
+"""Readable by its owner alone. One key a line: the first signs, all verify."""
 
 
-def read_mark_key(state_dir: Path) -> str | None:
-    """The content of the file; None where there is none, or another user's command cannot read it. Blocking."""
-    with suppress(OSError, UnicodeDecodeError):
-        return (state_dir / FILE).read_text(encoding="utf-8").strip() or None
+def read_mark_key(folders: Iterable[Path]) -> str | None:
+    """The content of the first file that is there, and is not empty; None where this user can read none. Blocking."""
+    for folder in folders:
+        with suppress(OSError, UnicodeDecodeError):
+            if text := (folder / FILE).read_text(encoding="utf-8").strip():
+                return text
     return None
 
 

@@ -126,8 +126,9 @@ class LabelSettings(ObjectLabelSettings):
         default=None,
         min_length=1,
         description="Secret that signs the marks on labelled objects, so that uploaders cannot forge them. It may "
-        "contain several keys, one per line: the first one signs, all of them verify. Default: `mark_key` in the state "
-        "folder, which `imgtag setup`, or for a folder the first start, creates.",
+        "contain several keys, one per line: the first one signs, all of them verify. Default: the file `mark_key` in "
+        "the state folder, which `imgtag setup`, or for a folder the first start, creates; else the one among the "
+        "credentials or beside the configuration.",
         examples=["a long random text"],
     )
 

@@ -18,7 +18,7 @@ def test_a_created_key_is_for_its_owner_alone_and_never_the_same(tmp_path: Path)
     paths = [create_mark_key(tmp_path / name) for name in ("a", "b")]
 
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in paths}
-    keys = {read_mark_key(path.parent) for path in paths}
+    keys = {read_mark_key([path.parent]) for path in paths}
     assert 2 == len(keys)
     assert all(key and len(key) >= 43 for key in keys)
 
@@ -31,6 +31,27 @@ def test_it_is_used_where_the_configuration_names_none(load_text: Load, tmp_path
 
     assert (b"new", b"old") == PolicyResolver(load_text(folder)).general.codec.keys
     assert (b"mine",) == PolicyResolver(load_text(f'{folder}[labels]\nmark_key = "mine"')).general.codec.keys
+
+
+def test_it_may_be_a_credential(load_text: Load, tmp_path: Path) -> None:
+    """As the Debian package makes it: beside the configuration for root, a credential for the service.
+
+    An empty credential is none. The key of the state folder goes before: it signed the marks that are there.
+    """
+    state, credentials = tmp_path / "state", tmp_path / "credentials"
+    credentials.mkdir()
+    text = f'[store.directory]\nroot = "/x"\n[state]\ndir = "{state}"\n'
+    env = {"CREDENTIALS_DIRECTORY": str(credentials)}
+
+    def keys() -> tuple[bytes, ...]:
+        return PolicyResolver(load_text(text, **env)).general.codec.keys
+
+    (credentials / "mark_key").write_text("\n")
+    assert () == keys()
+    (credentials / "mark_key").write_text("credential\n")
+    assert (b"credential",) == keys()
+    create_mark_key(state)
+    assert (state / "mark_key").read_bytes().strip() == keys()[0]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
