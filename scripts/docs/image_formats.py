@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from forms import code, page, table
 
+from imgtag.config.check import largest_images
 from imgtag.config.schema import PipelineSettings
-from imgtag.types.image_formats import FORMATS, JPEG, RAW, ImageFormat, Support
+from imgtag.types.image_formats import FORMATS, RAW, ImageFormat, Support
 from imgtag.types.picture_limits import WORKER_OVERHEAD
 from imgtag.workers.child.completeness import MAX_MISSING
 from imgtag.workers.child.decode import REDUCED_JPEG
@@ -73,24 +74,17 @@ def image_formats() -> str:
 
 
 def _limits() -> str:
-    pipeline = PipelineSettings()
-    room = pipeline.worker_memory - WORKER_OVERHEAD - pipeline.max_bytes
-    rows = [
-        (
-            image_format.name,
-            str(image_format.memory),
-            str(min(pipeline.max_pixels, room // image_format.memory) // 10**6),
-        )
-        for image_format in FORMATS
-        if image_format.support in {Support.DECODED, Support.EXTRA} and image_format not in {JPEG, RAW}
-    ]
+    memory = {image_format.name: image_format.memory for image_format in FORMATS}
+    largest = largest_images(PipelineSettings())
+    rows = [(name, str(memory[name]), str(pixels // 10**6)) for name, pixels in largest.items()]
     return f"""\
 ## Limits {{ #limits }}
 
 `max_pixels` is checked in the header, before anything is decoded. A JPEG that is decoded at half its size or less may
 have {REDUCED_JPEG} times as many pixels: phones take photographs of 108 and 200 megapixels. Decoding must also fit
 into `worker_memory`: the file, the pixels and {WORKER_OVERHEAD >> 20} MiB for everything else. An image that does not
-fit is refused with the code `memory`, and its hint says how much to add.
+fit is refused with the code `memory`, and its hint says how much to add. `imgtag config check` prints the limits that
+follow from your settings.
 
 {table(["Format", "Bytes per pixel", "Megapixels with the default settings"], rows)}
 A JPEG takes next to nothing

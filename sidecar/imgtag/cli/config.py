@@ -18,7 +18,7 @@ def command() -> None:
 def check(app: App) -> int:
     """Print every problem as `file: key: message`; connects to nothing."""
     from imgtag.assembly import describe_workers  # noqa: PLC0415  (`example` needs none of these)
-    from imgtag.config.check import check_run  # noqa: PLC0415
+    from imgtag.config.check import check_run, largest_images  # noqa: PLC0415
     from imgtag.config.findings import InvalidConfig  # noqa: PLC0415
 
     try:
@@ -32,6 +32,12 @@ def check(app: App) -> int:
         return CONFIGURATION
     click.echo(f"{config.path or 'environment and defaults'}: ok")
     click.echo(describe_workers(config), err=True)
+    limit = config.pipeline.max_pixels
+    lower = [
+        f"{name} {_megapixels(pixels)}" for name, pixels in largest_images(config.pipeline).items() if pixels < limit
+    ]
+    because = f"; of {', '.join(lower)}, because of worker_memory" if lower else ""
+    click.echo(f"images: up to {_megapixels(limit)} megapixels{because}", err=True)
     if config.store is None:
         click.echo("No store is configured, so `imgtag run` has nothing to do.", err=True)
     return DONE
@@ -55,3 +61,7 @@ def example(app: App, *, small: bool) -> None:
     from imgtag.config.render import render_example  # noqa: PLC0415
 
     click.echo(render_example(discover_plugins(app.config_file), small=small), nl=False)
+
+
+def _megapixels(pixels: int) -> str:
+    return f"{pixels / 1e6:.1f}".removesuffix(".0")

@@ -9,8 +9,9 @@ from imgtag.config.configuration import Config
 from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
+from imgtag.config.schema import PipelineSettings
 from imgtag.plugin.spec import KINDS
-from imgtag.types.image_formats import PNG
+from imgtag.types.image_formats import FORMATS, JPEG, PNG, RAW, Support
 from imgtag.types.picture_limits import WORKER_OVERHEAD
 
 _OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels")
@@ -45,6 +46,19 @@ def check_run(config: Config) -> Iterator[Finding]:
             f"there are no rules, so nothing in [store.{config.store.name}] is labelled: write [[rules]] "
             'with bucket = "NAME" for each bucket to label',
         )
+
+
+def largest_images(pipeline: PipelineSettings) -> dict[str, int]:
+    """Pixels of the largest image by format, in a file of ``max_bytes``: what its decoder needs may be the limit.
+
+    A JPEG is missing: it takes next to nothing, unless it is progressive.
+    """
+    room = pipeline.worker_memory - WORKER_OVERHEAD - pipeline.max_bytes
+    return {
+        image_format.name: min(pipeline.max_pixels, room // image_format.memory)
+        for image_format in FORMATS
+        if image_format.support in {Support.DECODED, Support.EXTRA} and image_format not in {JPEG, RAW}
+    }
 
 
 def require_run(config: Config) -> None:

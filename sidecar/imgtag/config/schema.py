@@ -165,7 +165,8 @@ class LimitSettings(Settings):
         default=100_000_000,
         gt=0,
         description="Pixels of the largest image that imgtag decodes; a JPEG decoded at reduced size may have four"
-        " times as many.",
+        " times as many. WebP, AVIF and HEIC take more memory, so `worker_memory` limits them to fewer; `imgtag config"
+        " check` prints the numbers.",
     )
     max_seconds: float = Field(
         default=30, gt=0, le=3600, description="Seconds that decoding and classifying one image may take."

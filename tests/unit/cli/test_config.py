@@ -59,6 +59,21 @@ def test_check_names_the_file_that_is_ok(folder: Path, capsys: Capture) -> None:
     assert "imgtag.toml: ok\n" == capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "line"),
+    [
+        ("", "images: up to 100 megapixels; of WebP 58.7, AVIF 88.1, HEIC 78.3, because of worker_memory\n"),
+        ("max_pixels = 24_500_000", "images: up to 24.5 megapixels\n"),
+    ],
+)
+def test_check_names_the_largest_images(folder: Path, capsys: Capture, pipeline: str, line: str) -> None:
+    """Formats whose decoders need more memory than a PNG's have limits of their own."""
+    (folder / "imgtag.toml").write_text(f"{GOOD}[pipeline]\n{pipeline}\n")
+
+    assert 0 == main(["config", "check"])
+    assert line in capsys.readouterr().err
+
+
 def test_check_prints_findings(folder: Path, capsys: Capture) -> None:
     """Exit code 78, and a line for each finding: those that are results are on stdout."""
     (folder / "x.toml").write_text(GOOD + "labels = { top_k = 0 }\n[labels]\ntop = 1\n")
