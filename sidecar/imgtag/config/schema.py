@@ -169,7 +169,11 @@ class LimitSettings(Settings):
         " check` prints the numbers.",
     )
     max_seconds: float = Field(
-        default=30, gt=0, le=3600, description="Seconds that decoding and classifying one image may take."
+        default=30,
+        gt=0,
+        le=3600,
+        description="Seconds that decoding and classifying one image may take. Time in which a busy machine gives the"
+        " worker no core does not count, up to ten times as long.",
     )
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ MAX_START = 60.0
 """Seconds that a worker may take to load its model."""
 MAX_LOAD = 4 << 30
 """Bytes of address space that loading one model may add; runtimes reserve far more than they use."""
+MAX_STARVED = 10
+"""How many times as long as its time a worker may take on a machine that gives it no core."""
+MIN_WAIT = 0.05
+"""Seconds until a worker is looked at again."""
 MAX_REAP = 2.0
 """Seconds until a process that has closed its socket has ended."""
 _ENVIRONMENT = {
@@ -94,6 +99,7 @@ class Worker:
         self._stream = stream
         self._terms = terms
         self._held: dict[ModelSpec, ModelInfo] = {}
+        self._answer = bytearray()
         self.confinement: frozenset[str] = frozenset()
         """Those of `WORKER_FEATURES` that are in force, once it is started."""
 
@@ -167,7 +173,8 @@ class Worker:
         info = self._held[model] = self._held.pop(model)
         try:
             with anyio.fail_after(seconds):
-                answer = await self._exchange({"model": model.key, **header}, body)
+                await self._send({"model": model.key, **header}, body)
+            answer = await self._receive_within(seconds)
             error = answers.parse_refusal(answer)
             if error:
                 raise error
@@ -214,17 +221,52 @@ class Worker:
             resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
 
     async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
+        await self._send(header, body)
+        return await self._receive()
+
+    async def _send(self, header: frames.Header, body: bytes) -> None:
         head = frames.encode(header, len(body))
         if len(body) <= MAX_JOINED:
             await self._stream.send(head + body)
         else:
             await self._stream.send(head)
             await self._stream.send(body)
-        return await self._receive()
+
+    async def _receive_within(self, seconds: float) -> dict[str, Any]:
+        """The answer, once it has worked for ``seconds`` at most. Raises TimeoutError.
+
+        While a busy machine gives it no core it does not work, which says nothing of the picture.
+        """
+        last = anyio.current_time() + seconds * MAX_STARVED
+        end, wait = self._cpu_seconds() + seconds, seconds
+        while True:
+            with anyio.move_on_after(wait):
+                return await self._receive()
+            left = end - self._cpu_seconds()
+            wait = max(MIN_WAIT, left)
+            if left <= 0 or anyio.current_time() + wait > last or not await anyio.to_thread.run_sync(self._can_work):
+                raise TimeoutError
+
+    def _cpu_seconds(self) -> float:
+        # As clock_getcpuclockid(3) computes the clock of a process, which Python does not offer.
+        try:
+            return time.clock_gettime(~self.pid << 3 | 2)
+        except OSError:  # it has ended
+            return 0.0
+
+    def _can_work(self) -> bool:
+        """Whether it works as soon as it may: it waits for a core, or for a disk (as when it swaps), or is stopped.
+
+        https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        """
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in {"R", "D", "T"}
+        except OSError:  # it has ended
+            return False
 
     async def _receive(self) -> dict[str, Any]:
-        """The one answer, which mostly comes in one piece."""
-        data = bytearray(await self._stream.receive(CHUNK))
+        """The one answer, which mostly comes in one piece; where it was cancelled it goes on."""
+        data = self._answer
         while len(data) < frames.PREFIX.size:
             data += await self._stream.receive(CHUNK)
         length, more = frames.lengths(bytes(data[: frames.PREFIX.size]), MAX_ANSWER)
@@ -233,6 +275,7 @@ class Worker:
             data += await self._stream.receive(CHUNK)
         if len(data) > end + more:
             raise frames.FrameError("there is more than one answer")
+        self._answer = bytearray()
         return frames.decode_header(bytes(data[frames.PREFIX.size : end]))
 
     async def _describe_end(self) -> str:
