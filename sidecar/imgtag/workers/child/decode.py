@@ -44,6 +44,7 @@ from imgtag.workers.child import colours, depth, exif, headers, jpeg
 from imgtag.workers.child.camera_raw import read_camera_raw
 from imgtag.workers.child.completeness import FILLINGS, MAX_MISSING, missing_rows, missing_share, trailing_grey
 from imgtag.workers.child.describe import describe
+from imgtag.workers.child.directories import first_directory_cost, limit_directories
 from imgtag.workers.child.heif import HeicFile, installed_extras
 from imgtag.workers.child.raster import BufferRaster, PillowRaster, Raster, reduce_to_rgb
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 Pillow.MAX_IMAGE_PIXELS = None
 # Text and colour profiles in a PNG are compressed; some programs write megabytes into them.
 PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20, 32 << 20
+limit_directories()
 # A worker has one core, and a thread's stack counts as its memory.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -82,6 +84,15 @@ _MAX_BLANK_FRAMES = 32
 """Frames of an animation to try until one is not blank."""
 _FRAME_BYTES = 16
 """Bytes per pixel for the second frame of an animation: Pillow holds it, the frame before, and their blend."""
+
+_MAX_SIDE = 65_535
+"""Pixels. JPEG, GIF and WebP admit no more, and no classifier gets anything out of a line."""
+_MIN_ROW = 16
+"""Bytes that a row takes however short it is: a pointer, and padding."""
+_USUAL_METADATA = 1 << 20
+"""Bytes of metadata that are not counted."""
+_RLE = 4
+"""Bytes per pixel while an RLE bitmap is decoded: Pillow collects the bytes in Python and copies them."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Bytes per pixel by mode, unless they are four."""
@@ -179,7 +190,17 @@ def _decompressed(data: bytes, limits: PictureLimits) -> bytes:
 def _read_source(source: _Source) -> _Reading:
     camera_raw = read_camera_raw(source.data) if source.format is TIFF else None
     if camera_raw is None:
-        return _read_jpeg(source) if source.format is JPEG else _read_most(source)
+        if source.format is JPEG:
+            return _read_jpeg(source)
+        metadata = 0
+        if source.format is TIFF:
+            cost = first_directory_cost(source.data)
+            metadata = cost.texts + cost.strips
+        elif source.format in {PNG, WEBP}:
+            metadata = headers.metadata_bytes(source.format, source.data)
+        source = replace(source, beside=max(0, metadata - _USUAL_METADATA))
+        _require_memory(source.beside + len(source.data), "reading its metadata", source)
+        return _read_most(source)
     if camera_raw.preview is None:
         if camera_raw.is_cut or not headers.has_whole_directory(source.data):
             raise _truncated(source)
@@ -195,15 +216,20 @@ def _read_jpeg(source: _Source) -> _Reading:
     structure = jpeg.read_structure(source.data)
     if structure.scans > jpeg.MAX_SCANS:
         raise Unreadable(f"the JPEG has more than {jpeg.MAX_SCANS} scans", code="too_many_scans")
+    if structure.segments > jpeg.MAX_SEGMENTS:
+        raise Unreadable(f"the JPEG has more than {jpeg.MAX_SEGMENTS:,} segments", code="metadata_too_large")
     if structure.frame and not structure.is_supported:
         raise Unreadable("lossless, hierarchical and 12-bit JPEGs are not decoded", code="unsupported_format")
     cut = structure.end is None and structure.scans
     data = jpeg.completed(source.data, structure) if cut else source.data
-    whole = replace(source, data=data, beside=structure.coefficient_bytes)
+    # Pillow keeps two copies of what stands before the image; a file that is cut is copied to be completed.
+    copies = 2 * structure.head + (len(data) if cut else 0)
+    whole = replace(source, data=data, beside=structure.coefficient_bytes + copies)
+    _require_memory(copies + len(data), "reading its metadata", whole)
     with _explained(source):
         reading = _read(whole)
         if cut or trailing_grey(reading.picture):
-            noisy = _read(replace(whole, data=jpeg.with_noise(data, structure)))
+            noisy = _read(replace(whole, data=jpeg.with_noise(data, structure), beside=whole.beside + len(source.data)))
             if missing_rows(reading.picture, noisy.picture) > MAX_MISSING:
                 raise _truncated(source)
         return reading
@@ -314,6 +340,8 @@ def _frames(source: _Source, picture: ImageFile.ImageFile) -> Iterator[tuple[Ras
     yield _load(source, picture)
     if source.format not in {GIF, PNG} or picture.width * picture.height * _FRAME_BYTES > source.limits.memory:
         return
+    if source.format is GIF and not headers.gif_frames_fit(source.data, picture.size, _MAX_BLANK_FRAMES):
+        return  # Pillow would enlarge the canvas
     for number in range(1, _MAX_BLANK_FRAMES):
         try:
             picture.seek(number)
@@ -414,6 +442,8 @@ def _padded(source: _Source) -> bytes:
 def _check_size(size: tuple[int, int], source: _Source, decoded: tuple[int, int] | None = None) -> None:
     """``decoded``: the size at which it is decoded, where that is another."""
     width, height = size
+    if max(size) > _MAX_SIDE:
+        raise Unreadable(f"{width} x {height}: a side has {_MAX_SIDE:,} pixels at most", code="too_many_pixels")
     limit = source.limits.pixels
     if decoded and decoded != size and decoded[0] * decoded[1] <= limit:
         limit *= REDUCED_JPEG
@@ -426,12 +456,15 @@ def _check_memory(
     size: tuple[int, int], per_pixel: float, source: _Source, decoded: tuple[int, int] | None = None
 ) -> None:
     width, height = decoded or size
-    needed = int(width * height * per_pixel) + source.beside + len(source.data)
+    needed = int(height * max(width * per_pixel, _MIN_ROW)) + source.beside + len(source.data)
+    _require_memory(needed, f"decoding {size[0]} x {size[1]} pixels of {source.format.name}", source)
+
+
+def _require_memory(needed: int, what: str, source: _Source) -> None:
     if needed > source.limits.memory:
         more = (needed - source.limits.memory >> 20) + 1
         raise Unreadable(
-            f"decoding {size[0]} x {size[1]} pixels of {source.format.name} takes {needed >> 20} MiB; worker_memory"
-            f" leaves {source.limits.memory >> 20} MiB for a picture",
+            f"{what} takes {needed >> 20} MiB; worker_memory leaves {source.limits.memory >> 20} MiB for a picture",
             hint=f"Raise `[pipeline] worker_memory` by {more} MiB.",
             code="memory",
         )
@@ -443,6 +476,8 @@ def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
         return WEBP.memory
     if source.format is AVIF:
         return headers.avif_bytes_per_sample(source.data) + 2 * len(picture.getbands())
+    if picture.tile and picture.tile[0].codec_name == "bmp_rle":
+        return _RLE
     stored = _STORED.get(picture.mode, 4)
     return stored + (_strip_share(picture) if source.format is TIFF else 0)
 

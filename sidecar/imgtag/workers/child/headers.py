@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
 
 from imgtag.types.image_formats import AVIF, GIF, HEIC, PNG, WEBP, ImageFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _MAX_CHUNKS = 64
 _MAX_BOXES = 64
+_CHUNK, _COPIES = 200, 2
+"""Bytes of the object that a chunk of a PNG becomes, and how often its content is held."""
+_MAX_COUNTED = 1 << 30
+"""Bytes after which counting ends: no worker has so many."""
 _MAX_PNG_TAIL = 4_096
 """Bytes in which the end of a PNG is looked for: some files have something after it."""
 _MAX_AVIF_HEADER = 1 << 16
@@ -26,6 +34,21 @@ def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
             place += 8 + length + length % 2
         return max(frames, 1)
     return max(1, int.from_bytes(_png_chunks(data).get(b"acTL", b"")[:4], "big")) if image_format is PNG else 1
+
+
+def metadata_bytes(image_format: ImageFormat, data: bytes) -> int:
+    """About the bytes that a PNG's or WebP's chunks take that hold no pixels, in addition to the file."""
+    order: Literal["little", "big"] = "big" if image_format is PNG else "little"
+    place, pixels = (8, {b"IDAT", b"fdAT"}) if image_format is PNG else (12, {b"VP8 ", b"VP8L", b"ALPH", b"ANMF"})
+    total = 0
+    while place + 8 <= len(data) and total <= _MAX_COUNTED:
+        names = data[place : place + 8]
+        length, kind = (names[:4], names[4:]) if image_format is PNG else (names[4:], names[:4])
+        count = int.from_bytes(length, order)
+        if kind not in pixels:
+            total += _CHUNK + _COPIES * min(count, len(data) - place)
+        place += 12 + count if image_format is PNG else 8 + count + count % 2
+    return total
 
 
 def webp_canvas(data: bytes) -> tuple[int, int] | None:
@@ -107,20 +130,31 @@ def _png_chunks(data: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
+def gif_frames_fit(data: bytes, canvas: tuple[int, int], limit: int) -> bool:
+    """Whether none of the first ``limit`` frames reaches beyond the canvas."""
+    frames = islice(_gif_frames(data), limit)
+    return all(left + across <= canvas[0] and upper + down <= canvas[1] for left, upper, across, down in frames)
+
+
 def _count_gif_frames(data: bytes, limit: int) -> int:
-    """Walks the blocks (https://www.w3.org/Graphics/GIF/spec-gif89a.txt)."""
+    return sum(1 for _ in islice(_gif_frames(data), limit + 1))
+
+
+def _gif_frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Left, upper, width and height of each frame (https://www.w3.org/Graphics/GIF/spec-gif89a.txt)."""
     place = 13 + _palette_length(data[10] if len(data) > 10 else 0)
-    frames = 0
-    while frames <= limit and place < len(data) and data[place] in {_EXTENSION, _IMAGE}:
+    while place < len(data) and data[place] in {_EXTENSION, _IMAGE}:
         if data[place] == _IMAGE:
-            frames += 1
+            left, upper, width, height = (
+                int.from_bytes(data[place + offset : place + offset + 2], "little") for offset in (1, 3, 5, 7)
+            )
+            yield left, upper, width, height
             place += 11 + _palette_length(data[place + 9] if place + 9 < len(data) else 0)
         else:
             place += 2
         while place < len(data) and data[place]:
             place += data[place] + 1
         place += 1
-    return frames
 
 
 def _palette_length(flags: int) -> int:

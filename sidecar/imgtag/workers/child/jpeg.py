@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 MAX_SCANS = 100
 """Each scan of a progressive JPEG costs a pass over the whole image; encoders write about ten."""
+MAX_SEGMENTS = 10_000
+"""Each becomes a Python object; of photographs a few dozen."""
 END = b"\xff\xd9"
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -31,6 +33,9 @@ class JpegStructure:
     size: tuple[int, int] = (0, 0)
     layers: list[tuple[int, int]] = field(default_factory=list)
     scans: int = 0
+    segments: int = 0
+    head: int = 0
+    """Bytes before the first scan: tables and metadata."""
     interleaved: bool = True
     """Whether the first scan holds all colours."""
     first_scan_end: int = 0
@@ -55,13 +60,14 @@ class JpegStructure:
 def read_structure(data: bytes) -> JpegStructure:
     """The structure of the first image in ``data``; of a damaged file, as much as can be read."""
     found, place = JpegStructure(), 2
-    while found.scans <= MAX_SCANS and (match := _NEXT_MARKER.search(data, place)):
+    while found.scans <= MAX_SCANS and found.segments <= MAX_SEGMENTS and (match := _NEXT_MARKER.search(data, place)):
         marker, place = data[match.end() - 1], match.end()
         if marker == _END_OF_IMAGE:
             found.end = match.start()
             break
         if marker in _STANDALONE:
             continue
+        found.segments += 1
         end = place + int.from_bytes(data[place : place + 2], "big")
         if end > len(data) or end < place + 2:
             break
@@ -71,6 +77,7 @@ def read_structure(data: bytes) -> JpegStructure:
             following = _NEXT_MARKER.search(data, end)
             scan_end = following.start() if following else len(data)
             if not found.scans:
+                found.head = match.start()
                 found.first_scan_end = scan_end
                 found.interleaved = data[place + 2 : place + 3] == bytes([len(found.layers)])
             found.scans += 1
