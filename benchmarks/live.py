@@ -5,8 +5,8 @@
 Needs the servers of `python scripts/servers.py install`; the index is the fake Meilisearch of the tests, whose
 own cost is not counted. As in pipeline.py, each round runs `alone` beside the sidecar and gives the ratio of CPU.
 
-throughput  all pictures are in the bucket, and their events in the stream, before the sidecar goes on
-latency     uploads at half of that rate; from the begin of the upload until the request that indexes the picture
+throughput  all pictures are in the bucket, and their events in the stream, before the sidecar resumes
+latency     uploads at half of that rate; from the start of the upload to the request that indexes the picture
 requests    what MinIO counted in the throughput run, without the uploads, by picture
 """
 
@@ -145,30 +145,30 @@ class World:
 
 
 def binary(name: str) -> Path:
-    found = runpy.run_path(str(HERE.parent / "scripts" / "servers.py"))["find"](name)
-    if found is None:
+    path = runpy.run_path(str(HERE.parent / "scripts" / "servers.py"))["find"](name)
+    if path is None:
         raise SystemExit(f"{name} is missing: python scripts/servers.py install")
-    return found
+    return path
 
 
 def throughput(world: World, paths: list[Path]) -> tuple[Run, Counter[str]]:
-    """All events wait while the sidecar is stopped; then it goes on."""
+    """All events wait while the sidecar is stopped; then it resumes."""
     world.sidecar.suspend()
     for path in paths:
         world.put(path.name, path.read_bytes())
-    time.sleep(4)  # the durable lane is three seconds late
+    time.sleep(4)  # MinIO's durable target delivers three seconds late
     asked, cpu, start = world.requests(), cpu_of(world.sidecar), time.perf_counter()
     world.sidecar.resume()
     memory = world.wait(len(paths) + 1)
     elapsed = max(world.index.sent.values()) - start
-    time.sleep(5)  # what comes of our own writes belongs to it
+    time.sleep(5)  # the events of our own writes count, too
     run = Run(cpu_of(world.sidecar) - cpu, elapsed, memory)
-    time.sleep(7)  # MinIO counts anew every ten seconds
+    time.sleep(7)  # MinIO updates its counters every ten seconds
     return run, world.requests() - asked
 
 
 def latency(world: World, paths: list[Path], rate: float) -> list[float]:
-    """Milliseconds from the begin of each upload until its document is sent."""
+    """Milliseconds from the start of each upload until its document is sent."""
     begun: dict[str, float] = {}
     start = time.perf_counter()
 
@@ -194,18 +194,18 @@ def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
         run, asked = throughput(world, paths)
         waited = latency(world, paths, len(paths) / run.elapsed / 2)
     count = len(paths)
-    found = {"rate": count / run.elapsed, "limit": count / limit.elapsed, "efficiency": limit.cpu / run.cpu}
-    found |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
-    found |= {"p50": waited[count // 2], "p99": waited[int(count * 0.99)], "requests": asked.total() / count}
+    results = {"rate": count / run.elapsed, "limit": count / limit.elapsed, "efficiency": limit.cpu / run.cpu}
+    results |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
+    results |= {"p50": waited[count // 2], "p99": waited[int(count * 0.99)], "requests": asked.total() / count}
     print("    ", {name: round(number / count, 2) for name, number in asked.items()}, file=sys.stderr)
-    return found
+    return results
 
 
 def measure(size: tuple[int, int], count: int, rounds: int, folder: Path) -> None:
     paths = make_pictures(folder / str(size[0]), size, count)
-    found = [one_round(paths, folder) for _ in range(rounds)]
-    middle = {name: statistics.median(each[name] for each in found) for name in found[0]}
-    spread = [each["efficiency"] for each in found]
+    results = [one_round(paths, folder) for _ in range(rounds)]
+    middle = {name: statistics.median(figures[name] for figures in results) for name in results[0]}
+    spread = [figures["efficiency"] for figures in results]
     cells = (
         f"{size[0]}x{size[1]}, {count} pictures",
         f"{middle['limit']:.0f}",

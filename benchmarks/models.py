@@ -3,7 +3,7 @@
     python benchmarks/models.py MODEL.tflite... --pictures FOLDER [--labels FILE]
 
 The bundled model is measured with them. FOLDER holds pictures named SYNSET_label.EXT (as `n02119789_kit_fox.JPEG`), at
-best one for each class; accuracy is told of models whose classes are those of ImageNet. --labels is for models that
+best one for each class; accuracy is shown for models whose classes are those of ImageNet. --labels is for models that
 have none inside or beside them.
 
 Milliseconds are of inference alone, one thread, one picture at a time, each model in turn for each picture, so that the
@@ -32,7 +32,7 @@ ROUNDS = 2
 
 
 class Tried:
-    """A model with what was seen of it."""
+    """A model and its measurements."""
 
     def __init__(self, path: Path | None) -> None:
         self.classifier = TFLiteClassifier(TFLiteSettings(model=str(path or "bundled")))
@@ -42,7 +42,7 @@ class Tried:
 
     @property
     def background(self) -> int | None:
-        """How many classes stand before those of ImageNet; None where the classes are others."""
+        """How many classes precede those of ImageNet; None if the model has other classes."""
         classes = len(self.classifier.info.labels)
         return classes - IMAGENET if classes in {IMAGENET, IMAGENET + 1} else None
 

@@ -2,8 +2,8 @@
 
     python benchmarks/sandbox.py [--pictures 400] [--rounds 9]
 
-Needs root, debootstrap and systemd-nspawn. The runs within and without come in turn, and each ratio is that of
-neighbours, so that a machine whose speed drifts changes both. Above 1: within is slower.
+Needs root, debootstrap and systemd-nspawn. Runs inside and outside the sandbox alternate, and each ratio compares
+neighbours, so that a machine whose speed drifts changes both. Above 1, the sandbox is slower.
 
 installed     the unit with all its lines
 ProcSubset    the same with ProcSubset=pid, which hides /proc/cpuinfo from the inference; ten pictures
@@ -55,7 +55,7 @@ TEN = "/srv/pictures/0000?.jpg"
 
 @dataclass(frozen=True)
 class Run:
-    """CPU and elapsed seconds, and what was seen."""
+    """CPU and elapsed seconds, and the output."""
 
     cpu: float
     elapsed: float
@@ -112,9 +112,9 @@ def tell(side: str, runs: list[tuple[Run, Run]]) -> None:
 
 
 def ratios(runs: list[tuple[Run, Run]], what: str) -> str:
-    """Median, and the quarter that is lowest and highest."""
-    found = [getattr(inside, what) / getattr(outside, what) for outside, inside in runs]
-    low, middle, high = statistics.quantiles(found, n=4)
+    """The median and the quartiles."""
+    quotients = [getattr(inside, what) / getattr(outside, what) for outside, inside in runs]
+    low, middle, high = statistics.quantiles(quotients, n=4)
     return f"{middle:.3f} ({low:.3f} to {high:.3f})"
 
 

@@ -1,4 +1,4 @@
-"""How well vectors of 128 numbers find what is alike, made of the bundled model's embeddings in several ways.
+"""How well vectors of 128 numbers, made from the bundled model's embeddings in several ways, find similar pictures.
 
     python benchmarks/similarity.py FOLDER [--wordnet data.noun]
 
@@ -133,13 +133,13 @@ def measured(
 ) -> list[float]:
     shuffled = np.random.default_rng(0).permutation(len(rows))
     halves = np.array_split(shuffled, 2)
-    found = [
-        [near(store(way(rows[fit])(rows[test])), each[np.ix_(test, test)]) for each in alike]
+    means = [
+        [near(store(way(rows[fit])(rows[test])), matrix[np.ix_(test, test)]) for matrix in alike]
         for fit, test in (halves, halves[::-1])
     ]
     project = way(rows)
     nearest = (unit(store(project(copies))) @ unit(store(project(rows))).T).argmax(axis=1)
-    return [*np.mean(found, axis=0), float((nearest == np.arange(len(rows))).mean())]
+    return [*np.mean(means, axis=0), float((nearest == np.arange(len(rows))).mean())]
 
 
 def main() -> None:

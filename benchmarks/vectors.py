@@ -1,4 +1,4 @@
-"""How long an index takes to find what looks like a picture, and what else could be done about it.
+"""How long an index takes to find similar pictures, and how the alternatives compare.
 
     python benchmarks/vectors.py [--count N]
 
@@ -7,7 +7,7 @@ numpy       blobs read from a table and compared with numpy, which is what the i
 function    the SQL function of sqlite-vec on the same blobs
 vec0        the virtual table of sqlite-vec, which has a copy of them
 
-sqlite-vec is no dependency: `pip install sqlite-vec` to compare with it, in a Python whose SQLite loads extensions.
+sqlite-vec is not a dependency: install it with `pip install sqlite-vec`, in a Python whose SQLite loads extensions.
 Medians of some runs, one thread.
 """
 
@@ -68,7 +68,7 @@ async def indexed(folder: Path, values: np.ndarray) -> list[tuple[str, float]]:
             part = values[start : start + BATCH]
             numbered = enumerate(part, start)
             made = [document(f"{n:07}.jpg", {"owl": 0.5}, vec=Vector("svd1", row.tobytes())) for n, row in numbered]
-            await indexer.apply([Upsert(each) for each in made])
+            await indexer.apply([Upsert(document) for document in made])
         found = []
         for text in ("", "prefix:00000", "owl"):
             request = SimilarRequest(id=made[-1]["id"], query=parse(text), limit=WANTED)

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(holds: Callable[[], object], seconds: float, told: Callable[[], str] = str) -> None:
-    """Wait for something that other processes bring about; ``told`` is asked why, when it does not come about."""
+def wait_until(holds: Callable[[], object], seconds: float, describe: Callable[[], str] = str) -> None:
+    """Wait for something that other processes bring about; ``describe`` is asked why, when it does not come about."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"it did not come about in {seconds:g} s: {told()}"
+        assert time.monotonic() < deadline, f"it did not come about in {seconds:g} s: {describe()}"
         time.sleep(0.1)

@@ -25,11 +25,11 @@ Object = dict[str, Any]
 @cache
 def tool(name: str) -> str:
     """Where a program is; without it the test is skipped, and on CI it fails."""
-    found = runpy.run_path(str(ROOT / "scripts" / "servers.py"))["find"](name)
-    if found is None:
+    path = runpy.run_path(str(ROOT / "scripts" / "servers.py"))["find"](name)
+    if path is None:
         missing = f"{name} is not installed: make servers, and the packages of scripts/ci-packages.sh"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
-    return str(found)
+    return str(path)
 
 
 def values_file(case: str) -> Path:
@@ -47,24 +47,24 @@ def render(case: str, *arguments: str) -> list[Object]:
     """All objects of a case."""
     done = template("--values", str(values_file(case)), *arguments)
     assert done.returncode == 0, done.stderr
-    return [each for each in yaml.safe_load_all(done.stdout) if each]
+    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
 
 
 def one(objects: list[Object], kind: str) -> Object:
     """The only object of a kind."""
-    [found] = [each for each in objects if each["kind"] == kind]
-    return found
+    [match] = [resource for resource in objects if resource["kind"] == kind]
+    return match
 
 
 def workload(objects: list[Object]) -> Object:
     """The Deployment or DaemonSet."""
-    [found] = [each for each in objects if each["kind"] in {"Deployment", "DaemonSet"}]
-    return found
+    [match] = [resource for resource in objects if resource["kind"] in {"Deployment", "DaemonSet"}]
+    return match
 
 
 def pods(objects: list[Object]) -> list[Object]:
     """The specs of all pods: the sidecar's and that of `helm test`."""
-    tests = [each["spec"] for each in objects if each["kind"] == "Pod"]
+    tests = [resource["spec"] for resource in objects if resource["kind"] == "Pod"]
     return [workload(objects)["spec"]["template"]["spec"], *tests]
 
 
@@ -77,5 +77,5 @@ def containers(objects: list[Object]) -> Iterator[Object]:
 
 def config_file(objects: list[Object]) -> str:
     """The text of imgtag.toml."""
-    maps = [each for each in objects if each["kind"] != "ConfigMap" or "imgtag.toml" in each["data"]]
+    maps = [resource for resource in objects if resource["kind"] != "ConfigMap" or "imgtag.toml" in resource["data"]]
     return str(one(maps, "ConfigMap")["data"]["imgtag.toml"])

@@ -95,4 +95,4 @@ def _unavailable(message: str, code: str) -> Unavailable:
     hint = "Look at the log of the Meilisearch server; the work is tried again."
     if code == "no_space_left_on_device":
         hint = "Free space on the disk of the Meilisearch server, or delete old tasks: its queue is full."
-    return Unavailable(f"Meilisearch cannot do it now: {message}", hint=hint)
+    return Unavailable(f"Meilisearch cannot process the request now: {message}", hint=hint)

@@ -25,7 +25,7 @@ class MeilisearchSettings(Settings):
     index: str = Field(
         default="images",
         pattern=r"^[A-Za-z0-9_-]{1,400}$",
-        description="The index. It is created where it is missing. Several sites may share one.",
+        description="Name of the index, which imgtag creates if it is missing. Several sites may share one.",
     )
     connect_timeout: float = Field(default=3, gt=0, le=60, description="Seconds to wait for a connection.")
     timeout: float = Field(
@@ -38,18 +38,20 @@ class MeilisearchSettings(Settings):
     task_deadline: float = Field(
         default=300,
         gt=0,
-        description="Seconds until documents must be indexed. After that they count as not indexed and are sent again.",
+        description="Seconds that Meilisearch may take to index documents; after that, imgtag sends them again.",
     )
     settings_deadline: float = Field(
         default=3600,
         gt=0,
-        description="Seconds until new settings must be in force; the server reindexes a filled index for them.",
+        description="Seconds that Meilisearch may take to apply new settings, for which it reindexes all documents.",
     )
     batch_bytes: int = Field(
         default=8 * 2**20,
         ge=1,
         le=100 * 2**20,
-        description="Bytes of documents in one request, before compression. The server accepts 100 MB by default "
-        "(--http-payload-size-limit); a request that it finds too large is split in halves.",
+        description="Maximum bytes of documents in one request, before compression. The server accepts 100 MB "
+        "by default (--http-payload-size-limit); imgtag splits a request that the server finds too large.",
     )
-    batch_documents: int = Field(default=5000, ge=1, description="Documents, or deletions, in one request.")
+    batch_documents: int = Field(
+        default=5000, ge=1, description="Maximum number of documents or deletions in one request."
+    )

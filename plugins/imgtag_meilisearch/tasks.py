@@ -44,7 +44,7 @@ class Tasks:
                 pause = POLLING.delay(polls)
                 if current_time() + pause > end:
                     hint = "Look at the queue of the Meilisearch server (GET /tasks); or raise task_deadline."
-                    raise Unavailable("Meilisearch has not indexed in time what it was sent", hint=hint)
+                    raise Unavailable("Meilisearch did not index the documents in time", hint=hint)
                 await sleep(pause)
                 continue
             tasks = {task.uid: task for task in await self._list(sorted(waiting))}

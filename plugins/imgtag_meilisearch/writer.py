@@ -100,7 +100,7 @@ class Writer:
 
     async def _retry(self, payload: Payload, attempt: int) -> Errors:
         if attempt == MAX_TRIES:
-            raise Unavailable("Meilisearch fails what it is sent together with what others sent")
+            raise Unavailable("Meilisearch keeps failing these documents together with those of other clients")
         return await self._write([payload], attempt + 1)
 
     async def _undone(self, entries: Sequence[Entry]) -> list[Entry]:

@@ -91,7 +91,7 @@ class Link:
 
     def _unavailable(self, subject: str, reason: str) -> Unavailable:
         if self.violation and not self.lost.is_set():
-            return Unavailable(f"NATS forbids it: {self.violation}", hint=PERMISSION_HINT)
+            return Unavailable(f"NATS does not permit this: {self.violation}", hint=PERMISSION_HINT)
         return Unavailable(f"no answer from NATS on {subject}: {reason}")
 
 

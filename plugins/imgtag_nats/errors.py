@@ -53,7 +53,7 @@ def map_connect_error(url: str, error: BaseException) -> Unavailable:
         return Unavailable(f"{url} rejected the login: {reason}", hint=hint)
     if isinstance(error, ssl.SSLError):
         hint = "Check tls_ca, tls_cert and tls_key under [source.nats]."
-        return Unavailable(f"no TLS with {url}: {reason}", hint=hint)
+        return Unavailable(f"TLS with {url} failed: {reason}", hint=hint)
     return Unavailable(f"{url} does not answer: {reason}", hint="Check url under [source.nats], and that NATS runs.")
 
 

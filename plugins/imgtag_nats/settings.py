@@ -78,8 +78,9 @@ class NatsSettings(Settings):
     )
     stream: Name | None = Field(
         default=None,
-        description="The stream that keeps them. Default: an existing stream that has the subject, else imgtag-SITE, "
-        "which is created. An existing stream gets our subjects added, and is otherwise left as it is.",
+        description="The stream that stores the notifications. Default: an existing stream that has the "
+        "subject, otherwise imgtag-SITE, which imgtag creates. imgtag adds its subjects to an existing "
+        "stream and changes nothing else.",
     )
     durable: Name | None = Field(
         default=None,
@@ -87,8 +88,8 @@ class NatsSettings(Settings):
     )
     jetstream: bool = Field(
         default=True,
-        description="`false` uses core NATS. What is published while no sidecar listens is lost then; "
-        "all buckets are compared with the index at each start and after each lost connection.",
+        description="`false` uses core NATS. Messages that are published while no sidecar listens are then lost, "
+        "so imgtag compares all buckets with the index at each start and after each lost connection.",
     )
     domain: Name | None = Field(default=None, description="JetStream domain, for a stream beyond a leaf node.")
 
@@ -102,25 +103,27 @@ class NatsSettings(Settings):
         default=None, description="Content of a .creds file (JWT and seed); `creds_file` names the file."
     )
     tls_ca: Path | None = Field(
-        default=None, description="CA certificates that the server's certificate is checked against. Requires TLS."
+        default=None, description="File with the CA certificates to verify the server with. Makes TLS mandatory."
     )
     tls_cert: Path | None = Field(default=None, description="The sidecar's certificate, if the server asks for one.")
     tls_key: Path | None = Field(default=None, description="Private key of that certificate, unencrypted.")
     tls_first: bool = Field(
-        default=False, description="TLS handshake before anything else (`handshake_first` on the server)."
+        default=False, description="Whether to start with the TLS handshake (`handshake_first` on the server)."
     )
 
     ack_wait: float = Field(
-        default=30.0, ge=1, le=3600, description="Seconds until an unanswered notification is delivered again."
+        default=30.0, ge=1, le=3600, description="Seconds until NATS delivers an unacknowledged notification again."
     )
     max_ack_pending: int = Field(
-        default=1000, ge=10, description="Notifications that all sidecars together may have in progress or in back-off."
+        default=1000,
+        ge=10,
+        description="Maximum number of notifications that all sidecars together have in progress or in back-off.",
     )
     pulls: int = Field(
         default=2,
         ge=1,
         le=32,
-        description="Notifications that may wait here for the pipeline; more help if the server is far away.",
+        description="Number of notifications that may wait in the sidecar; raise it if the server is far away.",
     )
     park: float = Field(
         default=30.0,
@@ -129,15 +132,19 @@ class NatsSettings(Settings):
         description="Seconds until an object that was labelled while the index was down is indexed again.",
     )
     max_age: float = Field(
-        default=0.0, ge=0, description="Seconds that a stream we create keeps unanswered notifications; 0: for ever."
+        default=0.0,
+        ge=0,
+        description="Seconds that a stream created by imgtag keeps unacknowledged notifications; 0: no limit.",
     )
     max_bytes: int = Field(
         default=1 << 30,
         ge=-1,
-        description="Bytes that a stream we create may take; -1: no limit. A full stream refuses messages, "
-        "and a store with a queue of its own keeps what it could not send.",
+        description="Maximum size, in bytes, of a stream created by imgtag; -1: no limit. A full stream "
+        "rejects messages, and a store with its own queue keeps what it could not send.",
     )
-    replicas: int = Field(default=1, ge=1, le=5, description="Servers of a cluster that keep a stream we create.")
+    replicas: int = Field(
+        default=1, ge=1, le=5, description="Number of servers in the cluster that store a stream created by imgtag."
+    )
 
     @model_validator(mode="after")
     def _one_identity(self) -> Self:

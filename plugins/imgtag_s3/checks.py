@@ -223,7 +223,7 @@ class StoreChecks:
             self._probe.remove_leftovers()
             lost = self._probe.lost_names()
         if lost:
-            raise NamesLost(f"lost on the way: {', '.join(lost)}")
+            raise NamesLost(f"header names do not arrive: {', '.join(lost)}")
         if self._probe.leftovers:
             leftovers = f"{', '.join(self._probe.leftovers)} cannot be removed"
             raise NotPermitted(f"not permitted on {prefix}: s3:DeleteObject or s3:DeleteBucket; {leftovers}")

@@ -70,7 +70,7 @@ class NoResponse(Unavailable):
 def map_request_error(error: S3Error) -> ImgtagError:
     """The error of a request about a bucket or the server."""
     hint = PERMIT if error.code == "AccessDenied" else "Run `imgtag doctor`."
-    return _map_common_error(error) or Unavailable(f"the store refuses: {error}", hint=hint)
+    return _map_common_error(error) or Unavailable(f"the store refuses the request: {error}", hint=hint)
 
 
 def map_read_error(error: S3Error, ref: ObjectRef) -> ImgtagError:
@@ -113,7 +113,9 @@ def _map_common_error(error: S3Error) -> ImgtagError | None:
     if error.code in _CLOCK:
         return Unavailable(f"the clocks differ: {error}", hint="Synchronise both machines by NTP.")
     if 300 <= error.status < 400:
-        return Unavailable(f"the store is elsewhere: {error}", hint="Check endpoint, region and path_style.")
+        return Unavailable(
+            f"the store redirects to another address: {error}", hint="Check endpoint, region and path_style."
+        )
     if error.status in _TRANSIENT or error.code == "RequestTimeout" or (error.status >= 500 and error.status != 501):
-        return Unavailable(f"the store is in trouble: {error}")
+        return Unavailable(f"the store cannot serve the request now: {error}")
     return None

@@ -42,7 +42,7 @@ class S3StoreSettings(Settings):
     )
     ca: Path | None = Field(
         default=None,
-        description="File of CA certificates (PEM) that verify the server. Default: those of the system.",
+        description="File with the CA certificates (PEM) to verify the server with. Default: those of the system.",
     )
     notify: tuple[str, ...] = Field(
         default=(),
@@ -52,24 +52,24 @@ class S3StoreSettings(Settings):
     )
     if_match: bool | None = Field(
         default=None,
-        description="Whether a newer upload or deletion is safe from a PutObject with If-Match. Default: tested in a "
-        "temporary bucket by some hundred races, once for each endpoint and server version; the state folder keeps the "
-        "result for 30 days.",
+        description="Whether PutObject with If-Match never overwrites a newer upload or deletion. Default: imgtag "
+        "tests it with some hundred races in a temporary bucket, once for each endpoint and server version; "
+        "the state folder keeps the result for 30 days.",
     )
     write_on: frozenset[ProtectedKind] = Field(
         default=frozenset(),
-        description="Protected objects that are written to nevertheless: `retention` and `legal_hold` (as another "
-        "version under the same lock), `replica`. Default: they are only indexed.",
+        description="Protected objects to write on all the same: `retention` and `legal_hold` (as another version "
+        "under the same lock), `replica`. By default, imgtag only indexes them.",
     )
     probe_prefix: str = Field(
         default="imgtag-probe-",
         pattern=r"^[a-z0-9][a-z0-9-]{2,40}$",
-        description="Name prefix of the temporary buckets in which the server's behaviour is tested.",
+        description="Prefix of the names of temporary buckets, in which imgtag tests how the server behaves.",
     )
     connect_timeout: float = Field(default=2.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(default=8.0, gt=0, description="Seconds to wait for the next bytes of a response.")
     deadline: float = Field(
-        default=20.0, gt=0, description="Seconds that a request may take in all; keep it below the stop timeout."
+        default=20.0, gt=0, description="Seconds that a request may take in total; keep it below the stop timeout."
     )
     connections: int = Field(default=16, ge=1, le=256, description="Maximum number of concurrent requests.")
 

@@ -14,5 +14,5 @@ class SqliteSettings(Settings):
 
     path: Path | None = Field(
         default=None,
-        description="The file of the index, on a local disk. Default: index.sqlite3 in the state directory.",
+        description="The file of the index, on a local disk. Default: index.sqlite3 in the state folder.",
     )

@@ -183,10 +183,10 @@ def _import_all(package: str) -> None:
 
 def _below(kind: type[ImgtagError]) -> set[type[ImgtagError]]:
     return {
-        each
+        class_
         for child in kind.__subclasses__()
         if ".testing" not in child.__module__
-        for each in (child, *_below(child))
+        for class_ in (child, *_below(child))
     }
 
 

@@ -34,7 +34,8 @@ class Event:
 def log_events() -> str:
     """Return the page."""
     rows = [
-        (code(each.text), each.level, ", ".join(map(code, each.fields)) or "-", code(each.module)) for each in events()
+        (code(event.text), event.level, ", ".join(map(code, event.fields)) or "-", code(event.module))
+        for event in events()
     ]
     return page("Log events", _INTRO, table(["Event", "Level", "Fields", "Logger"], rows))
 

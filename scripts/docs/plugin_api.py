@@ -112,7 +112,7 @@ def _class(path: str, node: ast.ClassDef) -> str:
 
 
 def _frozen(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.unparse(each) for each in node.decorator_list)
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
 def _is_public(node: ast.stmt) -> bool:
@@ -135,7 +135,7 @@ def _function(node: ast.stmt) -> str:
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef), "callers pass functions only"
     head = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    marks = [f"@{ast.unparse(each)}" for each in node.decorator_list]
+    marks = [f"@{ast.unparse(decorator)}" for decorator in node.decorator_list]
     code = "\n".join([*marks, f"{head} {node.name}({ast.unparse(node.args)}){returns}"])
     text = prose(ast.get_docstring(node) or "")
     return f"```python\n{code}\n```" + (f"\n\n{text}" if text else "")

@@ -50,7 +50,7 @@ def plugins() -> Iterator[PluginSpec]:
     registry = discover()
     for kind in KINDS:
         for name, spec in sorted(registry.usable(kind).items()):
-            if next(each for each in registry.of(kind) if each.name == name).origin.startswith("imgtag-sidecar "):
+            if next(record for record in registry.of(kind) if record.name == name).origin.startswith("imgtag-sidecar "):
                 yield spec
 
 

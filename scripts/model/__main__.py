@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 def float_graph(arguments: argparse.Namespace) -> Graph:
-    """The float graph from the weights that were named or found."""
+    """The float graph, from the given weights or those of the installed package."""
     return lite0.build(weights.read(arguments.weights or weights.find()))
 
 
@@ -52,7 +52,7 @@ def build(arguments: argparse.Namespace) -> int:
 
 
 def recalibrate(arguments: argparse.Namespace) -> int:
-    """Write ranges.json anew from a folder of pictures."""
+    """Compute ranges.json again from a folder of pictures."""
     pictures = map(pixels, evenly(folder(arguments.pictures), arguments.count))
     save(calibrate(float_graph(arguments), pictures), RANGES)
     return 0

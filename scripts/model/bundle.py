@@ -23,12 +23,12 @@ LABELS = "labels.txt"
 
 
 class OtherPackageError(Exception):
-    """A package whose version the bytes depend on is of another one."""
+    """A package that determines the bytes has another version than MODEL.toml names."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """MODEL.toml as read, and the folder in which it stands."""
+    """The contents of MODEL.toml, and its folder."""
 
     folder: Path
     about: dict[str, Any]
@@ -40,12 +40,12 @@ class Bundle:
 
     @property
     def model(self) -> Path:
-        """Where the model file stands."""
+        """The path of the model file."""
         return self.folder / str(self.about["file"])
 
     @property
     def projection(self) -> Path:
-        """Where the projection of its embedding stands."""
+        """The path of the projection of its embedding."""
         return self.folder / str(self.about["projection"])
 
     @property
@@ -68,7 +68,7 @@ class Bundle:
         return attach(write(graph, about["summary"], described), [(LABELS, labels)])
 
     def check_packages(self) -> None:
-        """Raise OtherPackageError where a package that orders the bytes is not of the version in MODEL.toml."""
+        """Raise OtherPackageError if a package that determines the bytes has another version than MODEL.toml names."""
         for name, wanted in self.about["provenance"]["packages"].items():
             if version(name) != wanted:
                 raise OtherPackageError(f"the bytes need {name}=={wanted}; installed is {version(name)}")

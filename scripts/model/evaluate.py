@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of the pictures were named rightly, first or among five; milliseconds per inference, one thread."""
+    """How many pictures were classified correctly, top 1 and top 5; milliseconds per inference, one thread."""
 
     pictures: int
     top1: int
@@ -40,6 +40,6 @@ def evaluate(model: bytes, paths: Iterable[Path], synsets: Sequence[str]) -> Acc
         probabilities = run(image=image)["probabilities"][0]
         times.append(time.perf_counter() - start)
         truth = synsets.index(path.name.partition("_")[0])
-        ranks.append(int((probabilities >= probabilities[truth]).sum()) - 1)  # a tie is no hit
+        ranks.append(int((probabilities >= probabilities[truth]).sum()) - 1)  # a tie is not a hit
     top1, top5 = (sum(rank < limit for rank in ranks) for limit in (1, 5))
     return Accuracy(len(ranks), top1, top5, float(np.median(times)) * 1000)

@@ -1,4 +1,4 @@
-"""TFLite Metadata: what a model says of itself, and the label file that travels with it.
+"""TFLite Metadata: the model's description of itself, and its label file.
 
 Field numbers are those of metadata_schema.fbs 1.x, https://github.com/tensorflow/tflite-support.
 """

@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "reference" / "labels.md"
 
 
 def made(lexicon: Lexicon) -> dict[Path, str]:
-    """Return the text of every file that is made."""
+    """Return the text of every generated file."""
     words = derive(lexicon, BUNDLE, HERE)
     return {
         BUNDLE / "words.tsv": tables.classes(words),
@@ -29,12 +29,12 @@ def made(lexicon: Lexicon) -> dict[Path, str]:
 
 
 def differing(files: dict[Path, str]) -> list[Path]:
-    """Return those that are not as a build would make them."""
+    """Return the files that differ from what a build would write."""
     return [path for path, text in files.items() if not path.exists() or path.read_bytes() != text.encode()]
 
 
 def build(arguments: argparse.Namespace) -> int:
-    """Write what has changed, or only name it."""
+    """Write the files that have changed, or only print their names."""
     files = made(Lexicon.read(arguments.wordnet))
     changed = differing(files)
     for path in changed:

@@ -15,7 +15,7 @@ KIND_OF = frozenset({"@", "@i"})  # hypernym, instance hypernym
 
 
 class LexiconError(Exception):
-    """There is no WordNet, or another one."""
+    """WordNet is missing, or has another version."""
 
 
 @dataclass(frozen=True, slots=True)

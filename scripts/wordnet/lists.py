@@ -14,12 +14,12 @@ SYNSET = re.compile(r"n\d{8}")
 
 
 class ListError(Exception):
-    """A line of a list that cannot stand, with the file and the line."""
+    """A list has an invalid line; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line as written: `remarks` is what stands behind the bar."""
+    """A line as written: `remarks` is the part after the bar."""
 
     place: str
     name: str
@@ -71,7 +71,7 @@ def groups(path: Path, synsets: Mapping[str, str]) -> list[Group]:
 
 
 def split(text: str) -> tuple[str, ...]:
-    """Return what commas divide."""
+    """Return the parts between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 

@@ -1,4 +1,4 @@
-"""The files that are made: two tables and a licence beside the model, and the tables of docs/reference/labels.md."""
+"""The generated files: two tables and a licence beside the model, and the tables of docs/reference/labels.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = 4
 
 
 def classes(table: Taxonomy) -> str:
-    """Return words.tsv: a line for each class, in the model's order; commas divide names."""
+    """Return words.tsv: a line for each class, in the model's order; names are separated by commas."""
     rows = (
         (c.label, c.synset, c.category, ", ".join(c.ancestors), ", ".join(c.synonyms), c.shown) for c in table.classes
     )

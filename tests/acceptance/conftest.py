@@ -95,8 +95,8 @@ class Site:
             return answer.read().decode()
 
     def metric(self, name: str) -> float:
-        found = [line for line in self.get("/metrics").splitlines() if line.startswith(f"{name} ")]
-        return float(found[0].rsplit(" ", 1)[1])
+        lines = [line for line in self.get("/metrics").splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].rsplit(" ", 1)[1])
 
     def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> str:
         done = subprocess.run(

@@ -28,10 +28,10 @@ def test_label_needs_no_configuration(tmp_path, photographs):
     """A picture gets its labels as `label (NN.NN% likely)`, best first."""
     (tmp_path / "cup.jpg").write_bytes(photographs["espresso"])
 
-    said = run("label", "cup.jpg", cwd=tmp_path).stdout.splitlines()
+    output = run("label", "cup.jpg", cwd=tmp_path).stdout.splitlines()
 
-    assert re.fullmatch(r"espresso \(\d\d\.\d\d% likely\)", said[0])
-    assert re.fullmatch(r"food 0\.\d\d, drink 0\.\d\d, coffee 0\.\d\d", said[-1])
+    assert re.fullmatch(r"espresso \(\d\d\.\d\d% likely\)", output[0])
+    assert re.fullmatch(r"food 0\.\d\d, drink 0\.\d\d, coffee 0\.\d\d", output[-1])
 
 
 def test_label_says_of_each_what_is_wrong(tmp_path, photographs):
@@ -64,30 +64,30 @@ def test_label_takes_objects_of_the_store(site, photographs):
 
 def test_the_demo_shows_labels_attributes_and_searches(tmp_path):
     """It ends by itself where there is no terminal, and says whose pictures it uses."""
-    said = run("demo", cwd=tmp_path).stdout
+    output = run("demo", cwd=tmp_path).stdout
 
     for expected in ("espresso", "daisy", "user.imgtag-mark", "imgtag search cat", "CC BY 2.0", "made up"):
-        assert expected in said
-    assert "nothing" not in said
+        assert expected in output
+    assert "nothing" not in output
     assert [] == list(tmp_path.iterdir())
 
 
 def test_run_without_a_store_says_what_to_write(tmp_path):
     """Exit 78, and the missing table by name."""
-    said = run("run", cwd=tmp_path, code=78).stderr
+    output = run("run", cwd=tmp_path, code=78).stderr
 
-    assert "[store.directory]" in said
+    assert "[store.directory]" in output
 
 
 def test_a_wrong_configuration_ends_with_78(tmp_path):
     """Every finding at once, with file, line, key and the nearest right name."""
     (tmp_path / "imgtag.toml").write_text('[store.directory]\nroot = "/tmp"\n[labels]\ntreshold = 0.2\ntop_k = "x"\n')
 
-    said = run("run", cwd=tmp_path, code=78).stderr
+    output = run("run", cwd=tmp_path, code=78).stderr
 
-    assert "imgtag.toml:4: labels.treshold" in said
-    assert "did you mean `threshold`" in said
-    assert "labels.top_k" in said
+    assert "imgtag.toml:4: labels.treshold" in output
+    assert "did you mean `threshold`" in output
+    assert "labels.top_k" in output
     assert "IMGTAG_LABLES__TOP_K" in run("run", cwd=tmp_path, code=78, env={"IMGTAG_LABLES__TOP_K": "3"}).stderr
 
 
@@ -135,10 +135,10 @@ def test_plugins_are_listed(tmp_path):
     """The bundled ones are there and ok."""
     lines = run("plugins", "--json", cwd=tmp_path).stdout.splitlines()
 
-    found = {(plugin["kind"], plugin["name"]): plugin["status"] for plugin in map(json.loads, lines)}
+    statuses = {(plugin["kind"], plugin["name"]): plugin["status"] for plugin in map(json.loads, lines)}
     assert {
         ("source", "directory"): "ok",
         ("store", "directory"): "ok",
         ("classifier", "tflite"): "ok",
         ("indexer", "sqlite"): "ok",
-    }.items() <= found.items()
+    }.items() <= statuses.items()

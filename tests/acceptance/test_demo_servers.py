@@ -43,19 +43,19 @@ def demo(tmp_path):
 
 def ended(process) -> str:
     """What it said."""
-    said, _ = process.communicate(timeout=120)
-    assert 0 == process.returncode, said
-    return said
+    output, _ = process.communicate(timeout=120)
+    assert 0 == process.returncode, output
+    return output
 
 
-def answers(said: str) -> dict[str, str]:
+def answers(output: str) -> dict[str, str]:
     """What each search found."""
-    return dict(re.findall(r"\$ imgtag search (\S+)\n(?:\d+ found\n)?object .*\nphotos/(\S+)", said))
+    return dict(re.findall(r"\$ imgtag search (\S+)\n(?:\d+ found\n)?object .*\nphotos/(\S+)", output))
 
 
 def test_the_demo_with_servers_shows_commands_labels_and_searches(demo, tmp_path):
     """Each command stands before its output; metadata are MinIO's own words; the folder is removed."""
-    said = ended(demo())
+    output = ended(demo())
 
     for expected in (
         "$ imgtag setup --yes",
@@ -63,23 +63,23 @@ def test_the_demo_with_servers_shows_commands_labels_and_searches(demo, tmp_path
         "$ mc cp --recursive",
         "CC BY 2.0",
     ):
-        assert expected in said
-    assert re.search(r"\$ mc stat demo/photos/pets/chelsea.jpg\n(?s:.*)X-Amz-Meta-Imgtag_tiger\+cat +: 0\.\d\d", said)
-    assert FOUND == answers(said)
-    assert re.search(r"From upload to search: \d+\.\d\d s \(median of 6", said)
+        assert expected in output
+    assert re.search(r"\$ mc stat demo/photos/pets/chelsea.jpg\n(?s:.*)X-Amz-Meta-Imgtag_tiger\+cat +: 0\.\d\d", output)
+    assert FOUND == answers(output)
+    assert re.search(r"From upload to search: \d+\.\d\d s \(median of 6", output)
     assert [] == list(tmp_path.iterdir())
 
 
 def test_the_demo_with_servers_has_an_index_of_its_own_on_meilisearch(demo):
     """It is used, and deleted; the key is on no screen."""
     with FakeMeilisearch("a master key") as server:
-        said = ended(demo(MEILISEARCH_URL=server.url, MEILISEARCH_KEY="a master key"))
+        output = ended(demo(MEILISEARCH_URL=server.url, MEILISEARCH_KEY="a master key"))
 
-        assert FOUND == answers(said)
-        index = re.search(r'^index = "(imgtag-demo-\w+)"$', said, re.MULTILINE)[1]
+        assert FOUND == answers(output)
+        index = re.search(r'^index = "(imgtag-demo-\w+)"$', output, re.MULTILINE)[1]
         headers = {"Authorization": "Bearer a master key"}
         assert 404 == urllib3.request("GET", f"{server.url}/indexes/{index}", headers=headers).status
-    assert "a master key" not in said
+    assert "a master key" not in output
 
 
 def test_an_interrupted_demo_leaves_nothing(demo, tmp_path):
@@ -91,8 +91,8 @@ def test_an_interrupted_demo_leaves_nothing(demo, tmp_path):
     wait_until(lambda: any("imgtag" in child.name() for child in mine.children()), 30)
     children = mine.children(recursive=True)
     process.terminate()
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
 
-    assert 130 == process.returncode, said
+    assert 130 == process.returncode, output
     assert [] == [child for child in children if child.is_running()]
     assert [] == list(tmp_path.iterdir())

@@ -144,15 +144,15 @@ def test_where_nobody_works(running, user):
     try:
         checks = sent(running, "--to", PLAIN, "--patience", "0.5", code=1)
         bucket = Bucket(user, VERSIONED)
-        code, said = interrupted(running, lambda: len(bucket), signal.SIGINT, "--to", VERSIONED)
+        code, output = interrupted(running, lambda: len(bucket), signal.SIGINT, "--to", VERSIONED)
     finally:
         os.kill(running.process.pid, signal.SIGCONT)
 
     assert ["labelled"] == [check["check"] for check in checks.values() if not check["ok"]]
     assert "no sidecar processes hints" in checks["labelled"]["message"]
     assert "imgtag run" in checks["labelled"]["hint"]
-    assert 130 == code, said
-    assert "interrupted: removing versioned/imgtag-doctor-" in said
+    assert 130 == code, output
+    assert "interrupted: removing versioned/imgtag-doctor-" in output
     assert 0 == len(Bucket(user, PLAIN)) + len(bucket)
     wait_until(lambda: running.metric("imgtag_queue") == 0, 30)
     assert ["first.jpg"] == keys(running)
@@ -180,12 +180,13 @@ def test_through_a_folder(site):
 def test_through_a_folder_without_a_sidecar(site):
     """It is told so; SIGTERM removes the picture, too."""
     lines = site.run("doctor", "--send", "--patience", "0.3", code=1).splitlines()
-    code, said = interrupted(site, lambda: list(site.root.iterdir()), signal.SIGTERM)
+    code, output = interrupted(site, lambda: list(site.root.iterdir()), signal.SIGTERM)
 
     assert (
-        "FAIL  labelled: nothing within 0.3 s, nor within 0.3 s after a hint: no sidecar processes hints" == lines[-3]
+        "FAIL  labelled: nothing happened within 0.3 s, nor within 0.3 s after a hint: no sidecar processes hints"
+        == lines[-3]
     )
     assert lines[-2].startswith("      hint: Is `imgtag run` running")
-    assert 130 == code, said
-    assert "interrupted: removing pictures/imgtag-doctor-" in said
+    assert 130 == code, output
+    assert "interrupted: removing pictures/imgtag-doctor-" in output
     assert [] == list(site.root.iterdir())

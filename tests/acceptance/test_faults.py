@@ -69,18 +69,18 @@ class World:
         """The mark of each object that has one."""
         found = {}
         for bucket in (PLAIN, VERSIONED):
-            for each in self.user.list_objects(bucket, recursive=True):
-                metadata = self.user.stat_object(bucket, each.object_name).metadata
+            for listed in self.user.list_objects(bucket, recursive=True):
+                metadata = self.user.stat_object(bucket, listed.object_name).metadata
                 if mark := metadata.get("x-amz-meta-imgtag-mark"):
-                    found[f"{bucket}/{each.object_name}"] = mark
+                    found[f"{bucket}/{listed.object_name}"] = mark
         return found
 
     def etags(self) -> dict[str, str]:
         """Of each object, as a document has it."""
         return {
-            f"{bucket}/{each.object_name}": each.etag
+            f"{bucket}/{listed.object_name}": listed.etag
             for bucket in (PLAIN, VERSIONED)
-            for each in self.user.list_objects(bucket, recursive=True)
+            for listed in self.user.list_objects(bucket, recursive=True)
         }
 
 
@@ -185,11 +185,11 @@ def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, ph
     wait_until(lambda: len(running.found()) == 200, 120, lambda: f"{len(running.found())} found")
     quiet(running)
 
-    documents = {f"{each['bucket']}/{each['key']}": each["etag"] for each in running.found()}
+    documents = {f"{document['bucket']}/{document['key']}": document["etag"] for document in running.found()}
     assert world.etags() == documents
     assert set(world.marks()) == set(documents)
     assert running.metric("imgtag_writes_total") <= 200  # a write whose answer is lost is found by the next look
-    versions = [each.object_name for each in world.user.list_objects(VERSIONED, include_version=True)]
+    versions = [version.object_name for version in world.user.list_objects(VERSIONED, include_version=True)]
     assert 200 == len(versions)  # of 100 objects: what was uploaded, and what we wrote
     assert "" == running.run("dlq", "list")
 
@@ -237,11 +237,13 @@ def test_two_sidecars_with_different_models_do_not_undo_each_other(pair, world, 
     wait_until(lambda: len(pair[0].found()) == 60, 90)
     quiet(*pair)
 
-    assert 2 == len({each["model"] for each in pair[0].found()})
+    assert 2 == len({document["model"] for document in pair[0].found()})
     # One that is taken back, or doubted because the other wrote as well, is not counted.
     assert sum(site.metric("imgtag_writes_total") for site in pair) <= 60
     assert 120 == len(list(world.user.list_objects(VERSIONED, include_version=True)))
-    assert world.etags() == {f"{each['bucket']}/{each['key']}": each["etag"] for each in pair[0].found()}
+    assert world.etags() == {
+        f"{document['bucket']}/{document['key']}": document["etag"] for document in pair[0].found()
+    }
 
 
 @pytest.mark.parametrize("bucket", [PLAIN, VERSIONED])
@@ -257,7 +259,7 @@ def test_no_older_document_stays_over_a_newer_one(pair, world, photographs, buck
         time.sleep(chance.uniform(0, 0.05))
 
     def settled():
-        documents = {f"{each['bucket']}/{each['key']}": each["etag"] for each in pair[0].found()}
+        documents = {f"{document['bucket']}/{document['key']}": document["etag"] for document in pair[0].found()}
         return documents == world.etags() and set(documents) == set(world.marks())
 
     wait_until(settled, 120)

@@ -177,10 +177,10 @@ def test_the_doctor_is_content(site):
     assert "FAIL" not in site.run("doctor")
     site.root.rmdir()
 
-    said = site.run("doctor", code=1)
+    output = site.run("doctor", code=1)
 
-    assert "FAIL" in said
-    assert "hint:" in said
+    assert "FAIL" in output
+    assert "hint:" in output
 
 
 def test_a_sidecar_with_another_key_is_noticed(site, photographs):

@@ -99,11 +99,11 @@ def test_what_is_no_classifier_is_refused_and_nothing_is_added(site, tmp_path):
         if labels:
             path.with_suffix(".txt").write_text(labels)
 
-        said = site.fails("models", "add", str(path), code=1)
+        output = site.fails("models", "add", str(path), code=1)
 
-        assert "nothing was added" in said
-        assert reason in said, said
-        assert "imgtag-model-" not in said
+        assert "nothing was added" in output
+        assert reason in output, output
+        assert "imgtag-model-" not in output
     assert "detector" not in site.run("models", "list")
 
 
@@ -140,10 +140,10 @@ def test_a_model_comes_from_the_store_with_what_lies_beside_it(site, tinted):
     (site.root / "models" / "colours.txt").write_text(tiny.LABELS)
     (site.root / "models" / "tinted.toml").write_text('labels = "colours.txt"\nlicence = "MIT"\ntemperature = 2.0\n')
 
-    said = site.run("models", "add", "pictures/models/tinted.tflite", "--name", "colours")
+    output = site.run("models", "add", "pictures/models/tinted.tflite", "--name", "colours")
 
-    assert said.startswith("colours@")
-    assert "~2: 3 classes, MIT" in said
+    assert output.startswith("colours@")
+    assert "~2: 3 classes, MIT" in output
 
 
 def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, other):
@@ -258,14 +258,14 @@ def test_a_model_is_calibrated_on_ones_own_pictures(site, tmp_path, shelf):
             (shelf / colour / f"{number}.jpg").write_bytes(jpeg(like, number))
     (shelf / "nothing like it").mkdir()
 
-    said = json.loads(site.run("models", "calibrate", str(shelf), "--model", "five", "--write", "--yes", "--json"))
+    output = json.loads(site.run("models", "calibrate", str(shelf), "--model", "five", "--write", "--yes", "--json"))
 
-    assert (190, 5) == (said["pictures"], said["labels"])
-    assert said["after"]["error"] < said["before"]["error"]
-    assert 1.0 < said["temperature"]
+    assert (190, 5) == (output["pictures"], output["labels"])
+    assert output["after"]["error"] < output["before"]["error"]
+    assert 1.0 < output["temperature"]
     shown = json.loads(site.run("models", "show", "five", "--json"))
-    assert said["temperature"] == shown["temperature"]
-    assert shown["model"].endswith(f"~{said['temperature']:.4g}")
+    assert output["temperature"] == shown["temperature"]
+    assert shown["model"].endswith(f"~{output['temperature']:.4g}")
 
 
 def test_two_models_are_compared_before_one_is_changed(site, tinted, other, shelf):
@@ -285,10 +285,10 @@ def test_two_models_are_compared_before_one_is_changed(site, tinted, other, shel
     site.start()
     (site.root / "one.jpg").write_bytes(jpeg("red"))
     wait_until(lambda: labels_of(site, "one.jpg") == ["red"], 30)
-    (found,) = [
+    (hit,) = [
         json.loads(line)
         for line in site.run("models", "compare", "tinted", "gems", "red", "--json").splitlines()
         if "ref" in line
     ]
-    assert ("pictures/one.jpg", ["red"], ["ruby"]) == (found["ref"], found["lost"], found["gained"])
+    assert ("pictures/one.jpg", ["red"], ["ruby"]) == (hit["ref"], hit["lost"], hit["gained"])
     assert ["red"] == labels_of(site, "one.jpg")

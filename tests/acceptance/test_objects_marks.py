@@ -43,8 +43,8 @@ def test_a_forged_mark_is_not_believed(watched, photographs):
         wait_until(lambda key=key: "imgtag_pug" not in watched.metadata("plain", key), 20)
         watched.labelled("plain", key, "cat")
 
-        found = entries(watched, "plain", key)
-        assert {name: cat[name] for name in labels} == {name: found[name] for name in found if name in labels}
+        metadata = entries(watched, "plain", key)
+        assert {name: cat[name] for name in labels} == {name: metadata[name] for name in metadata if name in labels}
     assert [] == watched.site.found("pug")
 
 
@@ -181,10 +181,10 @@ def test_a_wrong_endpoint_empties_no_index(watched, photographs, elsewhere, hear
             for kind in ("plain", "versioned"):
                 watched.put(kind, key, photographs["daisy"])
         wait_until(lambda: {"plain", "versioned"} <= held_back(watched), 20, lambda: str(held_back(watched)))
-        said = watched.site.run("doctor", code=1)
+        output = watched.site.run("doctor", code=1)
         assert before == watched.bodies()
-    assert "objects of plain, but the store shows none" in said
-    assert "FAIL  bucket versioned" in said
+    assert "objects of plain, but the store shows none" in output
+    assert "FAIL  bucket versioned" in output
 
 
 def test_an_index_is_rebuilt_from_the_store_alone(watched, photographs, tmp_path):

@@ -24,7 +24,7 @@ def test_setup_makes_what_is_missing_and_says_so(running, user):
     """Both lanes are on the bucket; a second time there is nothing to do; without --yes nobody is overrun."""
     queues = user.get_bucket_notification("photos").queue_config_list
 
-    assert {"arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"} == {each.queue for each in queues}
+    assert {"arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"} == {entry.queue for entry in queues}
     assert "" == running.run("setup", stdin="")
     user.delete_bucket_notification("photos")
     assert "missing: notify arn:minio:sqs::FAST:nats" in running.run("setup", code=2, stdin="")

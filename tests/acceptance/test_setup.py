@@ -70,7 +70,7 @@ def streams(nats) -> dict[str, int]:
 
     async def ask():
         async with client(nats.url) as connection:
-            return {each.config.name: each.state.messages for each in await connection.jetstream().streams_info()}
+            return {stream.config.name: stream.state.messages for stream in await connection.jetstream().streams_info()}
 
     return asyncio.run(ask())
 
@@ -84,7 +84,7 @@ def make_stream(nats, name) -> None:
 
 
 def notified(user) -> set[str]:
-    return {each.queue for each in user.get_bucket_notification("photos").queue_config_list}
+    return {entry.queue for entry in user.get_bucket_notification("photos").queue_config_list}
 
 
 def has_targets(minio) -> bool:
@@ -122,15 +122,15 @@ def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path
     """
     make_stream(nats, "theirs")
     before = notified(user), streams(nats), set(index.indexes)
-    said = configured.run("setup", "--yes", code=1).splitlines()
+    output = configured.run("setup", "--yes", code=1).splitlines()
 
-    assert {"created: index images", "created: stream imgtag-local"} < set(said)
-    assert [line for line in said if line.startswith("NOT created: ")] == [
+    assert {"created: index images", "created: stream imgtag-local"} < set(output)
+    assert [line for line in output if line.startswith("NOT created: ")] == [
         "NOT created: notify a target of new and removed objects in photos: no target is known"
     ]
-    assert "restart MinIO, run setup again" in "\n".join(said)
+    assert "restart MinIO, run setup again" in "\n".join(output)
     (tmp_path / "queue").mkdir()
-    lines = dict(line.split("=") for line in said if line.startswith("MINIO_"))
+    lines = dict(line.split("=") for line in output if line.startswith("MINIO_"))
     minio.environment |= {name: value.replace("<folder>", str(tmp_path / "queue")) for name, value in lines.items()}
     minio.restart()
     wait_until(lambda: has_targets(minio), 20)

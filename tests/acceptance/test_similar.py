@@ -65,9 +65,9 @@ def test_what_cannot_be_compared_is_said_so(album):
 
     assert "pictures/nowhere.jpg is not in the index" in album.fails("similar", "pictures/nowhere.jpg", code=1)
     assert "write BUCKET/KEY" in album.fails("similar", "nowhere", code=2)
-    said = album.fails("similar", "pictures/broken.jpg", code=1)
-    assert "nothing can be compared with pictures/broken.jpg: it is failed" in said
-    assert "hint: " in said
+    output = album.fails("similar", "pictures/broken.jpg", code=1)
+    assert "pictures/broken.jpg cannot be compared with others: its status is failed" in output
+    assert "hint: " in output
 
 
 def test_vectors_are_switched_off(site, photographs):

@@ -63,21 +63,21 @@ class Targets:
     """What the attack is aimed at."""
 
     def __init__(self, text: str) -> None:
-        told = json.loads(text)
-        self.parent: int = told["parent"]
-        self.sibling: int = told["sibling"]
-        self.secret_file: str = told["secret_file"]
-        self.secret: bytes = told["secret"].encode()
-        self.address: int = told["address"]
+        fields = json.loads(text)
+        self.parent: int = fields["parent"]
+        self.sibling: int = fields["sibling"]
+        self.secret_file: str = fields["secret_file"]
+        self.secret: bytes = fields["secret"].encode()
+        self.address: int = fields["address"]
         """Of the secret in the parent's memory."""
-        self.descriptor: int = told["descriptor"]
+        self.descriptor: int = fields["descriptor"]
         """Of the secret file, open in the parent."""
-        self.folder = Path(told["folder"])
+        self.folder = Path(fields["folder"])
         """With a file `existing`, all of the sidecar's user."""
-        self.tcp_port: int = told["tcp_port"]
-        self.udp_port: int = told["udp_port"]
-        self.unix_path: str = told["unix_path"]
-        self.abstract: str = told["abstract"]
+        self.tcp_port: int = fields["tcp_port"]
+        self.udp_port: int = fields["udp_port"]
+        self.unix_path: str = fields["unix_path"]
+        self.abstract: str = fields["abstract"]
 
     @property
     def existing(self) -> Path:

@@ -54,9 +54,9 @@ def _tests(kind):
 
 
 def _failures(report):
-    found = defaultdict(set)
+    failures = defaultdict(set)
     for case in ET.parse(report).iter("testcase"):
         if case.find("failure") is not None:
             module, _, name = case.get("classname").rpartition(".")
-            found[module.removeprefix("tests."), name].add(case.get("name").partition("[")[0])
-    return found
+            failures[module.removeprefix("tests."), name].add(case.get("name").partition("[")[0])
+    return failures

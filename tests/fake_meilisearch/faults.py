@@ -48,4 +48,4 @@ class Faults:
     def count(self, request: str) -> int:
         """How often `METHOD path-end` was asked."""
         method, _, path = request.partition(" ")
-        return sum(each.startswith(f"{method} ") and each.endswith(path) for each in self.asked)
+        return sum(request.startswith(f"{method} ") and request.endswith(path) for request in self.asked)

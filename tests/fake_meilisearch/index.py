@@ -193,7 +193,10 @@ class Index:
             name, _, way = criterion.rpartition(":")
             if way not in {"asc", "desc"}:
                 raise Refusal(code, f"Invalid syntax for the sort parameter: `{criterion}`")
-            if not any(name == each or name.startswith(f"{each}.") for each in self.settings["sortableAttributes"]):
+            if not any(
+                name == attribute or name.startswith(f"{attribute}.")
+                for attribute in self.settings["sortableAttributes"]
+            ):
                 raise Refusal(code, f"Attribute `{name}` is not sortable.")
             there = [number for number in found if name in self._values[number]]
             by_number = [number for number in there if self._values[number][name].numbers]
@@ -267,7 +270,7 @@ def _check_place(document: Document) -> None:
         return
     place = document["_geo"]
     fine = isinstance(place, dict) and set(place) == {"lat", "lng"}
-    if not fine or not all(isinstance(each, int | float) and isfinite(each) for each in place.values()):
+    if not fine or not all(isinstance(number, int | float) and isfinite(number) for number in place.values()):
         raise ExtractionError(
             f"Could not parse `_geo` in the document with the id: {document.get('id')!r}", "invalid_document_geo_field"
         )

@@ -25,7 +25,7 @@ class Key:
 
     def allows(self, action: str, index: str | None) -> bool:
         kind = action.partition(".")[0]
-        acts = any(each in {"*", action, f"{kind}.*"} for each in self.actions)
+        acts = any(granted in {"*", action, f"{kind}.*"} for granted in self.actions)
         return acts and (index is None or self.sees(index))
 
     def sees(self, index: str) -> bool:

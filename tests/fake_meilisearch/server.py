@@ -221,7 +221,7 @@ class FakeMeilisearch:
         return self._enqueue("documentAdditionOrUpdate", call, data)
 
     def _delete(self, call: Call) -> dict[str, Any]:
-        return self._enqueue("documentDeletion", call, [str(each) for each in call.json])
+        return self._enqueue("documentDeletion", call, [str(id_) for id_ in call.json])
 
 
 def _listening(port: int) -> socket.socket:

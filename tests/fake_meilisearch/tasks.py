@@ -144,8 +144,8 @@ class Queue:
                 task.fail(Refusal(code, f"Index `{index.uid}`: {message}"))
             return
         for task, data in good:
-            for each in data:
-                index.delete(each) if task.kind == "documentDeletion" else index.put(each)
+            for document in data:
+                index.delete(document) if task.kind == "documentDeletion" else index.put(document)
             task.status = "succeeded"
 
     def _administer(self, task: Task) -> None:

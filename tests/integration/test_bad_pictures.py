@@ -88,7 +88,7 @@ def _damaged(data: bytes, chance: random.Random) -> bytes:
 
 async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
     """How each input ended; how often a worker was replaced; the peak of memory, bytes."""
-    found: Counter[str] = Counter()
+    results: Counter[str] = Counter()
     restarts: list[str] = []
     peak = 0
     waiting = iter(inputs)
@@ -97,9 +97,9 @@ async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
         for data in waiting:
             try:
                 await pool.classify(data, LIMITS)
-                found["labelled"] += 1
+                results["labelled"] += 1
             except (Unreadable, Undecodable) as error:
-                found[error.code if error.message and " object at 0x" not in error.message else "unexplained"] += 1
+                results[error.code if error.message and " object at 0x" not in error.message else "unexplained"] += 1
 
     async def sample() -> None:
         nonlocal peak
@@ -116,7 +116,7 @@ async def outcomes(inputs: list[bytes]) -> tuple[Counter[str], int, int]:
             for _ in range(AT_A_TIME):
                 feeding.start_soon(feed, pool)
         sampling.cancel_scope.cancel()
-    return found, len(restarts), peak
+    return results, len(restarts), peak
 
 
 def _memory() -> int:
@@ -139,20 +139,20 @@ def test_every_bad_picture_has_an_outcome_and_memory_stays_small(record_property
     )
     # A process of its own: pytest with all that it has loaded would be most of what is measured.
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
-    said = json.loads(done.stdout)
-    for name, value in said.items():
+    answer = json.loads(done.stdout)
+    for name, value in answer.items():
         record_property(name, value)
-    assert sum(said["outcomes"].values()) == said["inputs"]
-    assert said["outcomes"].keys() <= EXPECTED
-    assert said["outcomes"]["labelled"] > COUNT / 20
+    assert sum(answer["outcomes"].values()) == answer["inputs"]
+    assert answer["outcomes"].keys() <= EXPECTED
+    assert answer["outcomes"]["labelled"] > COUNT / 20
     # A decoder may fall over a file; that file is then set aside once it has cost two workers, and no other one.
-    died = said["outcomes"].get("worker_died", 0) + said["outcomes"].get("worker_timeout", 0)
-    assert said["restarts"] == died * MAX_DEATHS
+    died = answer["outcomes"].get("worker_died", 0) + answer["outcomes"].get("worker_timeout", 0)
+    assert answer["restarts"] == died * MAX_DEATHS
     assert died <= COUNT / 1_000
-    assert said["peak"] < MAX_MEMORY
+    assert answer["peak"] < MAX_MEMORY
 
 
 def main() -> None:
     inputs = [*pictures.bad().values(), *damaged(COUNT)]
-    found, restarts, peak = anyio.run(outcomes, inputs)
-    json.dump({"inputs": len(inputs), "outcomes": found, "restarts": restarts, "peak": peak}, sys.stdout)
+    results, restarts, peak = anyio.run(outcomes, inputs)
+    json.dump({"inputs": len(inputs), "outcomes": results, "restarts": restarts, "peak": peak}, sys.stdout)

@@ -26,11 +26,11 @@ METRICS = {metric.name + ending for metric in Metrics().describe() for ending in
 
 @pytest.fixture
 def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None:
+    path = shutil.which("promtool")
+    if path is None:
         reason = "promtool is not installed: apt-get install prometheus"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return found
+    return path
 
 
 def run(*command: str) -> str:

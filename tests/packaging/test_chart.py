@@ -127,12 +127,14 @@ def test_a_service_finds_the_sidecars_and_not_the_pod_of_helm_test(case):
 
     selectors = [workload(objects)["spec"]["selector"]["matchLabels"]]
     [service] = [
-        each["spec"] for each in objects if each["kind"] == "Service" and each["spec"]["ports"][0]["name"] == "ops"
+        resource["spec"]
+        for resource in objects
+        if resource["kind"] == "Service" and resource["spec"]["ports"][0]["name"] == "ops"
     ]
     for selector in (*selectors, service["selector"]):
         assert selector.items() <= labels.items()
         assert "helm.sh/chart" not in selector
-        for pod in (each for each in objects if each["kind"] == "Pod"):
+        for pod in (resource for resource in objects if resource["kind"] == "Pod"):
             assert not selector.items() <= pod["metadata"]["labels"].items()
 
 
@@ -154,21 +156,21 @@ def test_names_are_never_too_long():
 
     done = subprocess.run([*command, *more, "-f", str(values_file("node-service"))], capture_output=True, text=True)
 
-    names = [each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout)]
+    names = [resource["metadata"]["name"] for resource in yaml.safe_load_all(done.stdout)]
     assert max(map(len, names)) == 63
-    assert [end for end in ("-store", "-doctor") if any(each.endswith(end) for each in names)] == ["-store", "-doctor"]
+    assert [end for end in ("-store", "-doctor") if any(name.endswith(end) for name in names)] == ["-store", "-doctor"]
 
 
 def test_the_number_of_workers_follows_the_limit():
     """Of CPU, as the kernel would show all cores of the node; what the configuration says goes before."""
     variable = "IMGTAG_PIPELINE__WORKERS"
-    limited = [each["name"] for each in next(containers(render("everything")))["env"]]
+    limited = [entry["name"] for entry in next(containers(render("everything")))["env"]]
     asked = render("everything", "--set", "config.pipeline.workers=3")
     free = render("s3")
 
     assert variable in limited
     for objects in (asked, free):
-        assert variable not in [each["name"] for each in next(containers(objects))["env"]]
+        assert variable not in [entry["name"] for entry in next(containers(objects))["env"]]
 
 
 def test_a_changed_configuration_makes_new_pods():
@@ -262,10 +264,10 @@ def test_a_model_is_brought_before_it_is_needed(case, names):
     """By a container that may write there; the sidecar may only read it."""
     pod = workload(render(case))["spec"]["template"]["spec"]
 
-    assert names == [each["name"] for each in pod["initContainers"]]
+    assert names == [container["name"] for container in pod["initContainers"]]
     mounts = [
-        {mount["name"]: mount for mount in each["volumeMounts"]}["models"]
-        for each in (pod["initContainers"][0], pod["containers"][0])
+        {mount["name"]: mount for mount in container["volumeMounts"]}["models"]
+        for container in (pod["initContainers"][0], pod["containers"][0])
     ]
     assert [False, True] == [mount.get("readOnly", False) for mount in mounts]
     assert {"/var/lib/imgtag/models"} == {mount["mountPath"] for mount in mounts}
@@ -286,7 +288,9 @@ def test_the_configuration_names_the_model_that_is_brought(case, model):
 
 def test_helm_test_is_left_out_where_it_could_not_see_the_index():
     """An index in an emptyDir is in the sidecar's own pod."""
-    assert [] == [each for each in render("directory", "--set", "state.kind=emptyDir") if each["kind"] == "Pod"]
+    assert [] == [
+        resource for resource in render("directory", "--set", "state.kind=emptyDir") if resource["kind"] == "Pod"
+    ]
     assert len(pods(render("directory"))) == 2
 
 
@@ -308,7 +312,7 @@ def test_each_alert_can_be_left_out_and_labelled():
 
 def environment(container, folder):
     """What the container would see, with secrets as files in a folder."""
-    given = {each["name"]: each.get("value", "2") for each in container["env"]}
+    given = {variable["name"]: variable.get("value", "2") for variable in container["env"]}
     return {**given, "STATE_DIRECTORY": str(folder), "CREDENTIALS_DIRECTORY": str(folder), "PATH": os.defpath}
 
 
@@ -320,7 +324,7 @@ def test_the_configuration_passes_the_check_of_the_pod(case, tmp_path):
 
 def _checked(objects, folder):
     pod = workload(objects)["spec"]["template"]["spec"]
-    [check] = [each for each in pod["initContainers"] if each["name"] == "config-check"]
+    [check] = [container for container in pod["initContainers"] if container["name"] == "config-check"]
     file = folder / "imgtag.toml"
     file.write_text(config_file(objects))
     for name in re.findall(r'_file = "([^"]+)"', file.read_text()):
@@ -410,7 +414,7 @@ def _without(table, path):
 
 
 @pytest.mark.parametrize(
-    ("case", "bad", "said"),
+    ("case", "bad", "message"),
     [
         ("s3", "replica=2", "replica"),
         ("s3", "image.repo=x", "repo"),
@@ -426,16 +430,16 @@ def _without(table, path):
         ("model-bucket", "model.bucket[0].name=Pets", "model/bucket/0/name"),
     ],
 )
-def test_the_schema_refuses(case, bad, said):
+def test_the_schema_refuses(case, bad, message):
     """Unknown names, and values that are not of their kind, by their place."""
-    told = refusal(case, "--set", bad)
+    error = refusal(case, "--set", bad)
 
-    assert "values don't meet the specifications of the schema" in told
-    assert said in told
+    assert "values don't meet the specifications of the schema" in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    ("case", "bad", "said"),
+    ("case", "bad", "message"),
     [
         ("s3", "config.store=null", "config.store is missing"),
         ("s3", "config.rules=null", "config.rules is missing, and imgtag never touches a bucket that no rule names"),
@@ -469,9 +473,9 @@ def test_the_schema_refuses(case, bad, said):
         ("s3", "fullnameOverride=my.release", "Set fullnameOverride"),
     ],
 )
-def test_what_does_not_go_together_is_refused(case, bad, said):
+def test_what_does_not_go_together_is_refused(case, bad, message):
     """In a sentence that says what to do."""
-    assert said in refusal(case, "--set", bad)
+    assert message in refusal(case, "--set", bad)
 
 
 def secrets(table, above=()):
@@ -486,11 +490,11 @@ def secrets(table, above=()):
 @pytest.mark.parametrize("secret", sorted(secrets(shape(discover_plugins(None, env={}, paths=())))))
 def test_a_secret_is_refused_as_a_value(secret):
     """Every one that the sidecar has: values are kept in the release and in the ConfigMap."""
-    told = refusal("s3", "--set", f"config.{secret}=in-the-open")
+    error = refusal("s3", "--set", f"config.{secret}=in-the-open")
 
-    assert f"config.{secret} is a secret" in told
-    assert f"write config.{secret}_file: KEY" in told
-    assert "in-the-open" not in told
+    assert f"config.{secret} is a secret" in error
+    assert f"write config.{secret}_file: KEY" in error
+    assert "in-the-open" not in error
 
 
 # What is said after an installation
@@ -512,7 +516,7 @@ def notes(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("case", "risky", "said"),
+    ("case", "risky", "message"),
     [
         ("directory", "state.kind=emptyDir", "the index is a file in an emptyDir"),
         ("s3", "secrets=null", "`secrets` is empty"),
@@ -525,13 +529,13 @@ def notes(tmp_path_factory):
         ("s3", "resources.limits.memory=1Gi", "a worker for each core"),
     ],
 )
-def test_the_notes_warn(case, risky, said, notes):
+def test_the_notes_warn(case, risky, message, notes):
     """Of each value that deserves a second look, and only where it is there."""
     plain = notes("--values", str(values_file(case)))
     warned = notes("--values", str(values_file(case)), "--set", risky)
 
-    assert said in " ".join(warned.split())
-    assert said not in " ".join(plain.split())
+    assert message in " ".join(warned.split())
+    assert message not in " ".join(plain.split())
 
 
 def test_the_notes_are_calm_where_there_is_nothing_to_say(notes):
@@ -621,7 +625,7 @@ def test_the_values_of_the_readme_can_be_installed(text, tmp_path):
     done = template("--values", str(file))
 
     assert done.returncode == 0, done.stderr
-    _checked([each for each in yaml.safe_load_all(done.stdout) if each], tmp_path)
+    _checked([resource for resource in yaml.safe_load_all(done.stdout) if resource], tmp_path)
 
 
 def test_parts_of_values_in_the_readme_go_with_a_whole(tmp_path):

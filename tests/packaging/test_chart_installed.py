@@ -103,7 +103,7 @@ def done(process):
 def schemas(cluster, tmp_path_factory):
     """JSON schemas of every kind that a case has, from the API server itself."""
     folder = tmp_path_factory.mktemp("schemas")
-    kinds = {(each["apiVersion"], each["kind"]) for case in CASES for each in render(case)}
+    kinds = {(resource["apiVersion"], resource["kind"]) for case in CASES for resource in render(case)}
     write_schemas(json.loads(cluster.api.get("/openapi/v2").data), kinds, folder)
     return folder
 
@@ -159,7 +159,7 @@ def _dry_run(cluster, namespace, *values):
     """What the server says of the manifest; accounts are made in earnest, as pods of a dry run need them."""
     manifest = done(template("--namespace", namespace, *map(str, values)))
     strict = ("--namespace", namespace, "apply", "--validate=strict", "-f", "-")
-    accounts = [each for each in yaml.safe_load_all(manifest) if each["kind"] == "ServiceAccount"]
+    accounts = [resource for resource in yaml.safe_load_all(manifest) if resource["kind"] == "ServiceAccount"]
     cluster.kubectl(*strict, stdin=yaml.safe_dump_all(accounts))
     wait_until(lambda: cluster.objects("serviceaccounts", "--namespace", namespace), PATIENCE)
     return cluster.kubectl(*strict, "--dry-run=server", stdin=manifest)
@@ -198,7 +198,7 @@ def test_a_daemon_runs_on_the_nodes_of_the_store_alone(helm, found):
 
     terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert [["store"]] == [field["values"] for term in terms["nodeSelectorTerms"] for field in term["matchFields"]]
-    [service] = [each for each in found("services", count=2) if each["metadata"]["name"].endswith("-store")]
+    [service] = [resource for resource in found("services", count=2) if resource["metadata"]["name"].endswith("-store")]
     assert service["spec"]["internalTrafficPolicy"] == "Local"
 
 
@@ -245,7 +245,7 @@ def test_upgrade_rollback_and_uninstall(helm, found, cluster, namespace, older):
 
     done(helm("upgrade", "release", CHART, "-f", values_file("s3"), "--set", "config.labels.top_k=3"))
     upgraded = found("replicasets", count=2)
-    [second] = [each for each in upgraded if each["metadata"]["uid"] != first["metadata"]["uid"]]
+    [second] = [resource for resource in upgraded if resource["metadata"]["uid"] != first["metadata"]["uid"]]
     assert "top_k = 3" in config_file(cluster.objects("configmaps", "--namespace", namespace, "-l", "helm.sh/chart"))
     assert found("deployments")[0]["spec"]["revisionHistoryLimit"] == 3
     assert _checksum(first) != _checksum(second)
@@ -288,13 +288,13 @@ def test_the_state_outlives_the_release(helm, found, cluster, namespace):
     done(helm("install", "release", CHART, "-f", values_file("directory")))
     [claim] = found("persistentvolumeclaims")
 
-    told = done(helm("uninstall", "release", "--wait"))
+    output = done(helm("uninstall", "release", "--wait"))
 
-    assert "PersistentVolumeClaim" in told
+    assert "PersistentVolumeClaim" in output
     [kept] = cluster.objects("persistentvolumeclaims", "--namespace", namespace)
     assert claim["metadata"]["uid"] == kept["metadata"]["uid"]
     done(helm("install", "release", CHART, "-f", values_file("directory")))
-    assert [claim["metadata"]["uid"]] == [each["metadata"]["uid"] for each in found("persistentvolumeclaims")]
+    assert [claim["metadata"]["uid"]] == [resource["metadata"]["uid"] for resource in found("persistentvolumeclaims")]
 
 
 def test_the_mark_key_stays(helm, cluster, namespace):

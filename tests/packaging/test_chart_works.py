@@ -62,7 +62,7 @@ class Pod:
     def answers(self, probe):
         """Whether a probe holds, asked as the kubelet does: at an address of the pod, not at its loopback name."""
         asked = self.main[probe]["httpGet"]
-        [port] = [each["containerPort"] for each in self.main["ports"] if each["name"] == asked["port"]]
+        [port] = [port["containerPort"] for port in self.main["ports"] if port["name"] == asked["port"]]
         try:
             with urllib.request.urlopen(f"http://127.0.0.2:{port}{asked['path']}", timeout=5) as answer:
                 return answer.status == 200
@@ -79,7 +79,7 @@ class Pod:
 
     def _env(self, container):
         folders = {"STATE_DIRECTORY": str(self.folder / "state"), "CREDENTIALS_DIRECTORY": str(self.folder)}
-        return {"PATH": os.defpath} | {each["name"]: folders[each["name"]] for each in container["env"]}
+        return {"PATH": os.defpath} | {variable["name"]: folders[variable["name"]] for variable in container["env"]}
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def test_the_pod_of_a_single_site_does_its_work(site, tmp_path):
     with pod.started():
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             wait_until(lambda probe=probe: pod.answers(probe), 30, pod.log.read_text)
-        told = pod.run(pod.test)
-        assert "FAIL" not in told
-        assert "sent: digital clock" in told
+        output = pod.run(pod.test)
+        assert "FAIL" not in output
+        assert "sent: digital clock" in output
         assert pod.stop() == 0
 
 
@@ -155,7 +155,7 @@ def test_models_come_from_the_store(site, tmp_path):
 
     assert pod.run(check).splitlines()[0].endswith(": ok")
     listed = pod.run({**pod.main, "args": ["doctor", "--json"]}, code=1).splitlines()  # there is no bucket `aviary`
-    checks = {each["check"]: each["message"] for each in map(json.loads, listed)}
+    checks = {finding["check"]: finding["message"] for finding in map(json.loads, listed)}
     assert checks["classifier"].startswith("pets")
 
 
@@ -163,6 +163,6 @@ def test_a_model_with_another_digest_is_not_taken(site, tmp_path):
     """The pod does not start then."""
     pod = site.pod("model-bucket", tmp_path)
 
-    told = pod.run(pod.template["initContainers"][0], code=1)
+    output = pod.run(pod.template["initContainers"][0], code=1)
 
-    assert "has the SHA-256 e1d24550" in told
+    assert "has the SHA-256 e1d24550" in output

@@ -135,9 +135,9 @@ def test_the_image_says_what_it_is(made):
     )
     assert (["imgtag"], ["run"], "65532:65532") == (config["Entrypoint"], config["Cmd"], config["User"])
     assert ["CMD", "imgtag", "status", "--check"] == (config.get("Healthcheck") or image["Healthcheck"])["Test"]
-    said = json.loads(made.run(labels["imgtag.sbom"], options=("--entrypoint", "cat")).stdout)
-    there = {(each["name"].lower().replace("_", "-"), each["version"]) for each in said["components"]}
+    sbom = json.loads(made.run(labels["imgtag.sbom"], options=("--entrypoint", "cat")).stdout)
+    there = {(component["name"].lower().replace("_", "-"), component["version"]) for component in sbom["components"]}
     locked = re.findall(r"^([\w.-]+)==([^ ;\\]+)", (ROOT / "packaging/requirements.lock").read_text(), re.MULTILINE)
-    assert "CycloneDX" == said["bomFormat"]
+    assert "CycloneDX" == sbom["bomFormat"]
     assert {"minio", "nats-py", "meilisearch", "pillow", "ai-edge-litert", "watchdog"} <= {name for name, _ in there}
     assert [] == [pair for pair in there if pair[0] in dict(locked) and pair not in set(locked)]

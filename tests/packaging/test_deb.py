@@ -37,9 +37,9 @@ def test_it_knows_nothing_of_where_it_was_built(tree, deb):
     """No path of the build in any file, and nothing that pip would find it by."""
     places = (str(deb.parent).encode(), str(Path(__file__).parents[2]).encode())
     files = [path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
-    told = [path for path in files if any(place in path.read_bytes() for place in places)]
+    traces = [path for path in files if any(place in path.read_bytes() for place in places)]
 
-    assert [] == told
+    assert [] == traces
     assert [] == [path for path in files if path.name in {"direct_url.json", "RECORD"}]
 
 

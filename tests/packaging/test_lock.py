@@ -32,9 +32,9 @@ def entries(name):
 def test_everything_is_pinned_and_hashed(name):
     """One version each, and files that are known beforehand."""
     for requirement, hashes in entries(name):
-        assert ["=="] == [each.operator for each in requirement.specifier], requirement
+        assert ["=="] == [specifier.operator for specifier in requirement.specifier], requirement
         assert hashes, requirement
-        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in hashes), requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", hash_) for hash_ in hashes), requirement
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -55,11 +55,14 @@ def test_it_has_what_the_project_asks_for(python):
         if not each.marker or each.marker.evaluate(here)
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [Requirement(each) for each in [*project["dependencies"], *project["optional-dependencies"]["heif"]]]
+    asked = [
+        Requirement(requirement)
+        for requirement in [*project["dependencies"], *project["optional-dependencies"]["heif"]]
+    ]
 
     assert len(asked) > 10
-    for each in asked:
-        assert each.specifier.contains(locked[canonicalize_name(each.name)]), each
+    for requirement in asked:
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
 
 
 @pytest.mark.slow

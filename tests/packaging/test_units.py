@@ -24,11 +24,11 @@ EXPOSURE = 12
 
 @pytest.fixture(scope="module")
 def analyze() -> str:
-    found = shutil.which("systemd-analyze")
-    if not found:
+    path = shutil.which("systemd-analyze")
+    if not path:
         missing = "systemd-analyze is not installed: scripts/ci-packages.sh"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    return found
+    return path
 
 
 @pytest.fixture

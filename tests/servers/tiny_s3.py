@@ -214,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, tostring(root))
 
     def _version(self, key: str, id: str) -> None:  # noqa: A002 - S3's name
-        version = next((each for each in self.tiny.versions if (each.key, each.id) == (key, id)), None)
+        version = next((version for version in self.tiny.versions if (version.key, version.id) == (key, id)), None)
         if version is None:
             self._refuse(404, "NoSuchVersion")
         elif self.command == "DELETE":

@@ -43,7 +43,7 @@ def check(app: App) -> int:
     return DONE
 
 
-@command.command("show")
+@command.command("show", short_help="Print the effective configuration.")
 @pass_app
 def show(app: App) -> None:
     """Print the effective configuration, and where each value comes from; secrets are masked."""
@@ -52,7 +52,7 @@ def show(app: App) -> None:
     click.echo(render_config(app.load()), nl=False)
 
 
-@command.command("example")
+@command.command("example", short_help="Print a configuration with every setting.")
 @click.option("--small", is_flag=True, help="Only what is needed to get started.")
 @pass_app
 def example(app: App, *, small: bool) -> None:

@@ -19,7 +19,7 @@ _UNLIMITED = 100_000
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per plugin.")
 @pass_app
 def command(app: App, *, as_json: bool) -> None:
-    """List the available plugins, and why one of them cannot be used."""
+    """List the plugins that were found, and say why any of them cannot be used."""
     records = discover_plugins(app.config_file, verify=True).records
     if as_json:
         for record in records:

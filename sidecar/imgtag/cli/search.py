@@ -71,7 +71,7 @@ async def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool
 def output_form(*, as_json: bool, keys: bool, zero: bool) -> str:
     """The form that the options ask for, as `print_hits` takes it. Raises UsageError."""
     if as_json and (keys or zero):
-        raise click.UsageError("--json does not go with --keys or -0")
+        raise click.UsageError("--json cannot be combined with --keys or -0")
     return "json" if as_json else "keys0" if zero else "keys" if keys else "table"
 
 

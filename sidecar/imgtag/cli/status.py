@@ -33,7 +33,9 @@ Snapshot = Mapping[str, Any]
 @click.option("--url", metavar="URL", default="", help="Where the sidecar listens. Default: `listen` under [ops].")
 @click.option("--once", is_flag=True, help="Show it once. Default without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--check", is_flag=True, help="Only exit with 0 if it is live, else with 1; for health checks.")
+@click.option(
+    "--check", is_flag=True, help="Print problems only, and exit with 0 if it is live, else with 1; for health checks."
+)
 @click.option(
     "--every",
     metavar="SECONDS",

@@ -43,7 +43,7 @@ def parse_listen(text: str) -> tuple[str, int]:
         raise ValueError("write HOST:PORT, such as 127.0.0.1:9464")
     bare = host.removeprefix("[").removesuffix("]")
     if ":" in bare and bare == host:
-        raise ValueError("an IPv6 address stands in brackets, such as [::1]:9464")
+        raise ValueError("write an IPv6 address in brackets, such as [::1]:9464")
     return bare, int(port)
 
 

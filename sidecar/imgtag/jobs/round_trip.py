@@ -60,8 +60,8 @@ class NotNotified(ImgtagError):
     """No sidecar was notified: the work was done as soon as we published the hint ourselves."""
 
     default_hint = (
-        "Does the store notify of this key (`imgtag setup` configures it), on the subject of [source]? A MinIO that "
-        "was started seconds ago does not notify yet; a folder that is polled takes a while: --patience."
+        "Does the store send notifications for this key, on the subject of [source]? `imgtag setup` configures them. "
+        "MinIO sends none in its first seconds; for a polled folder, wait longer with --patience."
     )
 
 
@@ -240,17 +240,27 @@ class RoundTrip:
     async def _diagnose(self, look: Callable[[], Awaitable[object]], *, removed: bool = False) -> ImgtagError:
         """Why nothing happens: try whether anything does once a sidecar gets a hint from us."""
         wait = f"{self._patience:g} s"
-        self._tell(f"{self._step}: nothing within {wait}; sending a hint to the sidecar and waiting another {wait}")
+        self._tell(
+            f"{self._step}: nothing happened within {wait}; sending a hint to the sidecar and waiting another {wait}"
+        )
         try:
             if missing := await self._targets.source.setup(apply=False):  # publishing would create it
-                return NotProcessed(f"nothing within {wait}; missing or different: {missing[0].what}", hint=_SETUP)
+                return NotProcessed(
+                    f"nothing happened within {wait}; missing or different: {missing[0].what}", hint=_SETUP
+                )
             await self._publish(removed=removed)
         except Unavailable as error:
             hint = error.hint or NotProcessed.default_hint
-            return NotProcessed(f"nothing within {wait}, and the hint cannot be sent: {error.message}", hint=hint)
+            return NotProcessed(
+                f"nothing happened within {wait}, and the hint cannot be sent: {error.message}", hint=hint
+            )
         if await self._poll(look):
-            return NotNotified(f"nothing within {wait}, but at once after a hint: the store did not notify the sidecar")
-        return NotProcessed(f"nothing within {wait}, nor within {wait} after a hint: no sidecar processes hints")
+            return NotNotified(
+                f"nothing happened within {wait}, but it did at once after a hint: the store did not notify the sidecar"
+            )
+        return NotProcessed(
+            f"nothing happened within {wait}, nor within {wait} after a hint: no sidecar processes hints"
+        )
 
     async def _publish(self, *, removed: bool) -> None:
         await self._targets.source.publish([Hint(ref=self.ref, removed=removed, at=time.time())])

@@ -80,9 +80,11 @@ class SimilarRequest:
             raise Incomparable("the index has no document of this object", code="absent")
         if not vector_of(document):
             unread = document["status"] in {"refused", "failed"}
-            why, hint = (f"it is {document['status']}", _NOT_DECODED) if unread else ("it has no vector", _NO_VECTOR)
+            why, hint = (
+                (f"its status is {document['status']}", _NOT_DECODED) if unread else ("it has no vector", _NO_VECTOR)
+            )
             name = f"{document['bucket']}/{document['key']}"
-            raise Incomparable(f"nothing can be compared with {name}: {why}", hint=hint, code="no_vector")
+            raise Incomparable(f"{name} cannot be compared with others: {why}", hint=hint, code="no_vector")
         return And((self.query.condition, Is("space", (normalise(document["space"]),))))
 
 

@@ -73,5 +73,5 @@ def _read_degrees(text: str, limit: int, what: str) -> float:
     if not DEGREES.fullmatch(text):
         raise ValueError(f"{text!r} is no {what}", "Write degrees with a point: near:46.5,7.9,10km.")
     if abs(float(text)) > limit:
-        raise ValueError(f"the {what} {text} is off the globe", f"A {what} is between -{limit} and {limit} degrees.")
+        raise ValueError(f"the {what} {text} is not on the globe", f"A {what} is between -{limit} and {limit} degrees.")
     return float(text)

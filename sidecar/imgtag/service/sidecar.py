@@ -112,7 +112,7 @@ class Sidecar:
         self.metrics.worker_confinement.labels("dumpable").set(is_memory_hidden())
         missing = missing_features(granted)
         if missing:
-            reason = "a picture that takes a worker over can read the sidecar's files, or reach the network"
+            reason = "an image that takes over a worker can read the sidecar's files, or reach the network"
             log.warning(
                 "worker_confinement_incomplete",
                 extra={"missing": list(missing), "reason": reason, "hint": CONFINEMENT_HINT},

@@ -30,7 +30,7 @@ class ObjectRef:
         """Read ``BUCKET/KEY``; a leading ``s3://`` is optional. Raises ValueError."""
         bucket, slash, key = text.removeprefix("s3://").partition("/")
         if not (bucket and slash and key):
-            raise ValueError(f"{text!r} is no object: write BUCKET/KEY")
+            raise ValueError(f"{text!r} is not an object: write BUCKET/KEY")
         return cls(bucket, key)
 
 

@@ -1,6 +1,6 @@
 """What a worker answers, taken for what it is: the words of a process that a hostile picture may have taken over.
 
-Every function raises FrameError where an answer makes no sense.
+Every function raises FrameError where an answer is invalid.
 """
 
 from __future__ import annotations
@@ -203,4 +203,4 @@ def _refusing_nonsense() -> Iterator[None]:
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise FrameError("an answer makes no sense") from error
+        raise FrameError("an answer is invalid") from error

@@ -40,7 +40,7 @@ def decode_header(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FrameError("a frame's header is no JSON") from error
+        raise FrameError("a frame's header is not JSON") from error
     if not isinstance(header, dict):
-        raise FrameError("a frame's header is no JSON object")
+        raise FrameError("a frame's header is not a JSON object")
     return header

@@ -160,7 +160,7 @@ class Worker:
         except _BROKEN as error:
             raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
         except frames.FrameError as error:
-            raise ModelError(f"the classifier {model.entry} does not say what its model is") from error
+            raise ModelError(f"the classifier {model.entry} does not describe its model") from error
         return self._held[model]
 
     async def ask(
@@ -185,7 +185,7 @@ class Worker:
             reason = f"it ended the process that decodes it ({await self._describe_end()})"
             raise WorkerDied(reason, killed=self._process.poll() == -signal.SIGKILL) from error
         except frames.FrameError as error:
-            raise WorkerDied("it made the process that decodes it answer nonsense") from error
+            raise WorkerDied("the process that decodes it gave an invalid answer") from error
 
     async def end(self) -> None:
         """Kill the process; never waits for what it does."""

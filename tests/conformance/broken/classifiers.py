@@ -40,7 +40,7 @@ def scoring(change):
     class Scoring(ColourClassifier):
         def classify(self, images):
             scores = super().classify(images)
-            return [replace(each, probabilities=change(each.probabilities)) for each in scores]
+            return [replace(row, probabilities=change(row.probabilities)) for row in scores]
 
     return Scoring
 

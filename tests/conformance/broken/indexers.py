@@ -157,7 +157,7 @@ class TestScansBySQLPatterns(Broken):
     class Indexer(MemoryIndexer):
         def _within(self, site, scope):
             found = super()._within(site, replace(scope, prefix=""))
-            return [each for each in found if each["key"].lower().startswith(scope.prefix.lower())]
+            return [document for document in found if document["key"].lower().startswith(scope.prefix.lower())]
 
 
 class TestScansAllSites(Broken):
@@ -166,7 +166,7 @@ class TestScansAllSites(Broken):
     class Indexer(MemoryIndexer):
         def _within(self, site, scope):
             sites = {document["site"] for document in self.documents.values()}
-            return [each for one in sorted(sites) for each in super(type(self), self)._within(one, scope)]
+            return [document for one in sorted(sites) for document in super(type(self), self)._within(one, scope)]
 
 
 class TestScansAllFields(Broken):
@@ -183,9 +183,11 @@ class TestScansByOffset(Broken):
     class Indexer(MemoryIndexer):
         async def scan(self, site, scope, *, fields=()):
             start = 0
-            while page := [each async for each in super(type(self), self).scan(site, scope, fields=fields)][start:]:
-                for each in page[:100]:
-                    yield each
+            while page := [document async for document in super(type(self), self).scan(site, scope, fields=fields)][
+                start:
+            ]:
+                for document in page[:100]:
+                    yield document
                 start += 100
 
 
@@ -362,7 +364,7 @@ class TestShowsHalfOfWhatIsSimilar(Broken):
 
     class Indexer(MemoryIndexer):
         async def similar(self, request):
-            return [replace(each, document={"id": each.document["id"]}) for each in await super().similar(request)]
+            return [replace(hit, document={"id": hit.document["id"]}) for hit in await super().similar(request)]
 
 
 class TestOrdersByTimeAlone(Broken):
@@ -431,7 +433,7 @@ class TestRemembersSuggestions(Broken):
         async def apply(self, changes):
             self.seen = {
                 **getattr(self, "seen", {}),
-                **{each.id: each.document for each in changes if hasattr(each, "document")},
+                **{change.id: change.document for change in changes if hasattr(change, "document")},
             }
             return await super().apply(changes)
 

@@ -200,7 +200,7 @@ class TestKeepsTheOldestLetter(Broken):
 
     class Letters(MemoryDeadLetters):
         async def put(self, letter):
-            if letter.ref not in {each.ref for each in self.letters.values()} - {None}:
+            if letter.ref not in {letter.ref for letter in self.letters.values()} - {None}:
                 await super().put(letter)
 
 

@@ -185,7 +185,7 @@ class Relisting(MemoryStore):
     """Lists in another way; all that is listed is at hand."""
 
     async def list(self, scope, *, after=""):
-        for listed in self.relisted([each async for each in super().list(scope)], scope, after):
+        for listed in self.relisted([listed async for listed in super().list(scope)], scope, after):
             yield listed
 
 
@@ -218,7 +218,7 @@ class TestListsTheLastOneAgain(Broken):
 
     class Store(Relisting):
         def relisted(self, objects, scope, after):
-            return [each for each in objects if each.ref.key >= after]
+            return [listed for listed in objects if listed.ref.key >= after]
 
 
 class TestListsOnePage(Broken):
@@ -226,7 +226,7 @@ class TestListsOnePage(Broken):
 
     class Store(Relisting):
         def relisted(self, objects, scope, after):
-            return [each for each in objects if each.ref.key > after][:1000]
+            return [listed for listed in objects if listed.ref.key > after][:1000]
 
 
 class TestTakesPrefixesForGlobs(Broken):
@@ -359,7 +359,7 @@ class TestErasesByPrefix(Broken):
 
     class Store(MemoryStore):
         async def erase(self, ref):
-            for listed in [each async for each in super().list(Scope(ref.bucket, ref.key))]:
+            for listed in [listed async for listed in super().list(Scope(ref.bucket, ref.key))]:
                 await super().erase(listed.ref)
 
 

@@ -48,7 +48,7 @@ async def test_index_is_made_by_the_first_write(open_index):
         assert {} == await index.get([document["id"]])
         assert 0 == (await index.search(SearchRequest(query=parse("fox"), facets=("labels",)))).total
         assert 0 == await index.count("local", Scope("pets"))
-        assert [] == [each async for each in index.scan("local", Scope("pets"))]
+        assert [] == [document async for document in index.scan("local", Scope("pets"))]
         assert (frozenset(), []) == (await index.known(["fox"]), list(await index.suggest("f")))
         await index.apply([Upsert(document)])
         assert {document["id"]: document} == await index.get([document["id"]])
@@ -73,9 +73,11 @@ async def test_vectors_are_scanned_when_asked_for(index, fill):
     await fill(document)
     scope = Scope(document["bucket"])
 
-    assert [document] == [each async for each in index.scan("local", scope)]
-    assert [{"key", "_vectors"}] == [set(each) async for each in index.scan("local", scope, fields=("_vectors",))]
-    assert [{"key", "size"}] == [set(each) async for each in index.scan("local", scope, fields=("size",))]
+    assert [document] == [document async for document in index.scan("local", scope)]
+    assert [{"key", "_vectors"}] == [
+        set(document) async for document in index.scan("local", scope, fields=("_vectors",))
+    ]
+    assert [{"key", "size"}] == [set(document) async for document in index.scan("local", scope, fields=("size",))]
 
 
 @pytest.mark.parametrize(
@@ -104,17 +106,19 @@ async def test_one_bad_document_fails_alone(index, wrong):
     first, bad, last = documents(3)
     outcomes = await index.apply([Upsert(first), Upsert(bad | wrong), Upsert(last)])
 
-    assert [None, DocumentError, None] == [each.error and type(each.error) for each in outcomes]
-    assert {first["id"], last["id"]} == (await index.get([each["id"] for each in documents(3)])).keys()
+    assert [None, DocumentError, None] == [outcome.error and type(outcome.error) for outcome in outcomes]
+    assert {first["id"], last["id"]} == (await index.get([document["id"] for document in documents(3)])).keys()
 
 
 async def test_big_batches(open_index):
     """Many requests for one batch: all documents are there, and replaced, and gone."""
     world = documents(300)
-    ids = [each["id"] for each in world]
+    ids = [document["id"] for document in world]
     async with open_index(batch_bytes=20_000, batch_documents=50) as index:
-        await index.apply([Upsert(each) for each in world])
-        await index.apply([Upsert({**each, "size": 7}) for each in world[:100]] + [Delete(id_) for id_ in ids[200:]])
+        await index.apply([Upsert(document) for document in world])
+        await index.apply(
+            [Upsert({**document, "size": 7}) for document in world[:100]] + [Delete(id_) for id_ in ids[200:]]
+        )
         found = await index.get(ids)
 
     assert ids[:200] == [id_ for id_ in ids if id_ in found]
@@ -125,7 +129,7 @@ async def test_sites_are_apart(index, fill):
     """The same keys of two sites are two documents, each of which goes alone."""
     here, there = documents(5, site="here"), documents(5, site="there")
     await fill(*here, *there)
-    await index.apply([Delete(each["id"]) for each in here])
+    await index.apply([Delete(document["id"]) for document in here])
     left = [await index.count("there", Scope(bucket)) for bucket in ("pets", "wildlife")]
 
     assert 5 == sum(left)
@@ -142,7 +146,7 @@ async def test_scan_whatever_the_prefix(index, fill, prefix):
     await fill(*world)
     expected = sorted((key for key in keys if key.startswith(prefix)), key=str.encode)
 
-    assert expected == [each["key"] async for each in index.scan("local", Scope("b", prefix))]
+    assert expected == [document["key"] async for document in index.scan("local", Scope("b", prefix))]
     assert len(expected) == await index.count("local", Scope("b", prefix))
 
 

@@ -49,10 +49,10 @@ async def _everything(index):
 async def test_least_privilege_is_enough(open_index, new_key):
     """A key of the policy does all that an indexer does, and doctor finds nothing."""
     async with open_index(api_key=new_key()) as index:
-        found = await _everything(index)
+        stored = await _everything(index)
         checks = [check async for check in index.checks()]
 
-    assert 1 == len(found)
+    assert 1 == len(stored)
     assert [] == [check for check in checks if not check.ok]
 
 

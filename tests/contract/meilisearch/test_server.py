@@ -65,7 +65,7 @@ def _post(server, uid, body, key=None):
 
 def _found(ask, text):
     answer = ask("POST", "/documents/fetch", {"filter": text, "limit": 100})
-    return sorted(each["id"] for each in answer["results"]) if "results" in answer else answer["code"]
+    return sorted(document["id"] for document in answer["results"]) if "results" in answer else answer["code"]
 
 
 CASES = {
@@ -135,7 +135,7 @@ def test_orders(ask, put, done):
     done(put(*documents))
 
     def order(*sort):
-        return [each["id"] for each in ask("POST", "/documents/fetch", {"sort": list(sort)})["results"]]
+        return [document["id"] for document in ask("POST", "/documents/fetch", {"sort": list(sort)})["results"]]
 
     assert ["b", "a", "c"] == order("key:asc") == order("when:desc")
     assert ["a", "b", "c"] == order("when:asc") == sorted(order("scores.never:desc"))
@@ -147,10 +147,10 @@ def test_search_is_clamped_and_fetch_is_not(ask, put, done):
     """`maxTotalHits` bounds what a search gives; its counts and `documents/fetch` know all."""
     ask("PATCH", "/settings", {"pagination": {"maxTotalHits": 5}, "faceting": {"maxValuesPerFacet": 3}})
     done(put(*({"id": f"d{number}", "title": f"t{number}"} for number in range(9))))
-    found = ask("POST", "/search", {"limit": 100, "facets": ["bucket", "title"]})
+    answer = ask("POST", "/search", {"limit": 100, "facets": ["bucket", "title"]})
 
-    assert 5 == len(found["hits"])
-    assert (9, 3) == (found["facetDistribution"]["bucket"]["b"], len(found["facetDistribution"]["title"]))
+    assert 5 == len(answer["hits"])
+    assert (9, 3) == (answer["facetDistribution"]["bucket"]["b"], len(answer["facetDistribution"]["title"]))
     assert 9 == ask("POST", "/documents/fetch", {"limit": 2})["total"]
 
 
@@ -222,7 +222,9 @@ def test_similar(ask, put, done):
         )
     )
 
-    assert ["n", "f"] == [each["id"] for each in ask("POST", "/similar", {"id": "a", "embedder": "img"})["hits"]]
+    assert ["n", "f"] == [
+        document["id"] for document in ask("POST", "/similar", {"id": "a", "embedder": "img"})["hits"]
+    ]
     assert [] == ask("POST", "/similar", {"id": "x", "embedder": "img"})["hits"]
 
 

@@ -64,14 +64,17 @@ async def test_index_goes_with_its_documents(open_index, ask, uid):
     """How many there are is said before."""
     async with open_index() as index:
         changes = await index.setup(apply=True)
-        world = [each | {"id": document_id("home", ObjectRef(each["bucket"], each["key"]))} for each in documents(3)]
-        await index.apply([Upsert(each | {"site": "home"}) for each in world])
-        said = await undone(index, changes, apply=False)
+        world = [
+            document | {"id": document_id("home", ObjectRef(document["bucket"], document["key"]))}
+            for document in documents(3)
+        ]
+        await index.apply([Upsert(document | {"site": "home"}) for document in world])
+        change = await undone(index, changes, apply=False)
         assert uid == ask("GET", f"indexes/{uid}")["uid"]
         done = await undone(index, changes)
 
-    assert f"index {uid}, with 3 documents" == said.what == done.what
-    assert (False, True) == (said.done, done.done)
+    assert f"index {uid}, with 3 documents" == change.what == done.what
+    assert (False, True) == (change.done, done.done)
     assert "index_not_found" == ask("GET", f"indexes/{uid}")["code"]
 
 
@@ -81,10 +84,10 @@ async def test_index_with_documents_of_other_sites_stays(open_index, ask, uid):
         changes = await index.setup(apply=True)
         here, there = documents(2)
         await index.apply([Upsert(here | {"site": "home"}), Upsert(there | {"site": "away"})])
-        said = await undone(index, changes)
+        change = await undone(index, changes)
 
-    assert not said.done
-    assert "1 of them" in said.hint
+    assert not change.done
+    assert "1 of them" in change.hint
     assert 2 == ask("POST", f"indexes/{uid}/documents/fetch", {})["total"]
 
 
@@ -109,13 +112,13 @@ async def test_settings_that_somebody_changed_since_stay(open_index, ask, uid, t
             f"indexes/{uid}/settings",
             {"pagination": {"maxTotalHits": 8}, "embedders": {"own": {"source": "userProvided", "dimensions": 2}}},
         )
-        said = await undone(index, changes)
+        change = await undone(index, changes)
         after = ask("GET", f"indexes/{uid}/settings")
         (record,) = records(changes)
         only = record | {"before": {"pagination": record["before"]["pagination"]}}
         rest = await index.undo(only, apply=True)
 
-    assert "pagination" not in said.what
+    assert "pagination" not in change.what
     assert {"maxTotalHits": 8} == after["pagination"]
     assert {"text", "own"} == set(after["embedders"])
     assert theirs["faceting"] == after["faceting"]

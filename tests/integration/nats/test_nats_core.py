@@ -69,7 +69,7 @@ async def test_two_share(make_nats, make, subject):
             await store.publish(subject, notification("photos", f"{number}.jpg"))
         ears = (ear, other)
         await until(lambda: sum(map(len, ears)) == 40)
-        shares = [len(each) for each in ears]
+        shares = [len(ear) for ear in ears]
 
     assert all(shares)
 
@@ -85,9 +85,9 @@ async def test_dead_letters(make_nats, make, subject):
         await store.publish(subject, notification("photos", "b.jpg"))
         assert await ear.key() == "b.jpg"
         await source.dead.put(letter)
-        letters = {each.code: each async for each in make(server.url, jetstream=False).dead.list()}
+        letters = {letter.code: letter async for letter in make(server.url, jetstream=False).dead.list()}
         assert await source.dead.drop([letters["undecodable"].id, "../state", "x"]) == 1
-        assert [each.payload async for each in source.dead.list()] == [b"{"]
+        assert [letter.payload async for letter in source.dead.list()] == [b"{"]
 
     assert letters["undecodable"].ref == letter.ref
 

@@ -165,7 +165,7 @@ async def test_forbidden_is_said(make_nats, make):
     server = make_nats(extra=USERS.format(password="p", permissions=permissions))
     source = make(server.url, user="imgtag", password="p")
     async with source:
-        with pytest.raises(Unavailable, match=r"forbids it: .*publish to"):
+        with pytest.raises(Unavailable, match=r"does not permit this: .*publish to"):
             await source.setup(apply=True)
         assert any([not check.ok and "permissions" in check.hint async for check in source.checks()])
 

@@ -95,7 +95,7 @@ async def test_deleted_stream(nats, make, site, subject):
             await store.jetstream().delete_stream(f"imgtag-{site}")
         ears = (ear, other)
         await until(lambda: sum(map(len, ears)) == 2)
-        heard = [str((await each.next()).resync) for each in ears for _ in range(len(each))]
+        heard = [str((await ear.next()).resync) for ear in ears for _ in range(len(ear))]
         assert sorted(heard) == ["photos/", "scans/"]
         await until(lambda: not one.trouble and not two.trouble)
         await publish(nats.url, subject, "a.jpg")
@@ -127,13 +127,13 @@ async def test_dead_letters_outlive_the_server(make_nats, make):
     await to_thread.run_sync(server.kill)
     await to_thread.run_sync(server.start)
     async with make(server.url) as source:
-        assert [each.ref async for each in source.dead.list()] == [A_KEY.ref]
+        assert [letter.ref async for letter in source.dead.list()] == [A_KEY.ref]
         async with client(server.url) as store:
             for info in await store.jetstream().streams_info():
                 await store.jetstream().delete_stream(info.config.name)
-        assert [each.ref async for each in source.dead.list()] == []
+        assert [letter.ref async for letter in source.dead.list()] == []
         await source.dead.put(letter)
-        assert [each.ref async for each in source.dead.list()] == [A_KEY.ref]
+        assert [letter.ref async for letter in source.dead.list()] == [A_KEY.ref]
 
 
 async def test_cut(nats, toxiproxy, make, subject):

@@ -41,10 +41,10 @@ async def test_each_subject_is_missed(make_nats, make):
     for subject in (*publish, *subscribe):
         server.extra = USERS.format(password="p", permissions=_without(permissions, subject))
         server.restart()
-        told = " ".join(str(each) for each in await _failed(make(server.url, user="imgtag", password="p")))
+        messages = " ".join(str(error) for error in await _failed(make(server.url, user="imgtag", password="p")))
         # A server tells the very subject that was refused, here one of the pattern.
         stem = subject.removesuffix(".>").removesuffix(".*")
-        assert stem.lower() in told.lower(), f"{subject}: {told}"
+        assert stem.lower() in messages.lower(), f"{subject}: {messages}"
 
     server.extra = USERS.format(password="p", permissions=permissions)
     server.restart()

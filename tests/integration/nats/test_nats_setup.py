@@ -36,24 +36,24 @@ async def consumers(store, stream):
 @pytest.mark.parametrize("before", [["{subject}", "others.{site}"], ["stores.{site}.a", "others.{site}"]])
 async def test_adopted_stream_is_as_before(nats, make, site, subject, before):
     """Our subjects go with the messages on them, those that ours took in come back in their place; the rest stays."""
-    subjects = [each.format(site=site, subject=subject) for each in before]
+    subjects = [pattern.format(site=site, subject=subject) for pattern in before]
     source = make(nats.url, subject=f"stores.{site}.*" if "stores" in subjects[0] else subject, stream=f"admin-{site}")
     async with client(nats.url) as store, source:
         await store.jetstream().add_stream(name=f"admin-{site}", subjects=subjects, max_msgs=1000)
-        for each in subjects:
-            await store.jetstream().publish(each, notification("photos", "a.jpg"))
+        for existing in subjects:
+            await store.jetstream().publish(existing, notification("photos", "a.jpg"))
         config, there = (await store.jetstream().stream_info(f"admin-{site}")).config, await names(store)
         changes = await source.setup(apply=True)
         await source.publish([Hint(ref=ObjectRef("photos", "b.jpg"))])
-        said = await undone(source, changes)
+        results = await undone(source, changes)
         after = await store.jetstream().stream_info(f"admin-{site}")
 
         assert config == after.config
         assert 2 == after.state.messages
         assert there == await names(store)
         assert set() == await consumers(store, f"admin-{site}")
-    assert [True] * 5 == [change.done for change in said]
-    assert f"on stream admin-{site}, with 1 message" in said[-1].what
+    assert [True] * 5 == [change.done for change in results]
+    assert f"on stream admin-{site}, with 1 message" in results[-1].what
 
 
 async def test_subjects_that_others_added_since_stay(nats, make, site, subject):
@@ -92,11 +92,11 @@ async def test_stream_that_others_use_stays(nats, make, site):
         changes = await source.setup(apply=True)
         config = (await store.jetstream().stream_info(f"imgtag-{site}")).config
         await store.jetstream().update_stream(config.evolve(subjects=[*config.subjects, f"orders.{site}"]))
-        said = await undone(source, changes)
+        results = await undone(source, changes)
 
         assert f"imgtag-{site}" in await names(store)
-    assert not said[-1].done
-    assert f"orders.{site}" in said[-1].hint
+    assert not results[-1].done
+    assert f"orders.{site}" in results[-1].hint
 
 
 async def test_another_stream_of_the_name_stays(nats, make, site, subject):
@@ -154,7 +154,7 @@ async def test_least_privilege_is_not_enough(make_nats, make):
     server = make_nats(extra=f'authorization {{ users: [ {{ user: "a", password: "p", {permissions} }} ] }}')
     async with make(server.url, user="a", password="p") as source:
         changes = await source.setup(apply=True)
-        with pytest.raises(Unavailable, match=r"forbids it: .*delete"):
+        with pytest.raises(Unavailable, match=r"does not permit this: .*delete"):
             await undone(source, changes)
         assert [] == await source.setup(apply=False)
     assert "STREAM.DELETE" in permissions
@@ -195,12 +195,12 @@ async def test_an_account_with_one_stream(make_nats, make, subject):
         await source.dead.put(letter)
         await source.dead.put(replace(letter, reason="newer"))
         async with make(server.url, **identity) as other:
-            (seen,) = [each async for each in other.dead.list()]
+            (seen,) = [letter async for letter in other.dead.list()]
         checks = {check.check: check async for check in source.checks()}
         dropped = await source.dead.drop([seen.id])
         await source.dead.put(letter)
         discarded = await source.dead.discard([letter.ref])
-        left = [each async for each in source.dead.list()]
+        left = [letter async for letter in source.dead.list()]
 
     assert [change.what for change in planned] == [change.what for change in made]
     assert 1 == sum("stream" in change.what.split()[0] for change in made)

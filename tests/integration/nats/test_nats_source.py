@@ -187,11 +187,11 @@ async def test_a_newer_letter_is_not_dropped(nats, make):
     letter = DeadLetter(ref=ObjectRef("photos", "a.jpg"), code="old", reason="r", at=1.0)
     async with source:
         await source.dead.put(letter)
-        (seen,) = [each async for each in source.dead.list()]
+        (seen,) = [letter async for letter in source.dead.list()]
         await source.dead.put(DeadLetter(ref=letter.ref, code="new", reason="r", at=2.0))
 
         assert await source.dead.drop([seen.id]) == 0
-        assert [each.code async for each in source.dead.list()] == ["new"]
+        assert [letter.code async for letter in source.dead.list()] == ["new"]
 
 
 async def test_adopts_a_stream(nats, make, site, subject):

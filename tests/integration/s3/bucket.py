@@ -65,12 +65,12 @@ class Bucket:
 
     def tags(self, key):
         root = xml.parse(self.client.send("GET", self.name, key, query={"tagging": ""}).data)
-        return {each.findtext("Key"): each.findtext("Value") for each in root.iter("Tag")}
+        return {tag.findtext("Key"): tag.findtext("Value") for tag in root.iter("Tag")}
 
     def headers(self, key, part=None):
         query = {"partNumber": str(part)} if part else {}
-        found = self.client.send("HEAD", self.name, key, query=query, headers={CHECKSUM_MODE: "ENABLED"}).headers
-        return {name.lower(): value for name, value in found.items() if name.lower() not in VOLATILE}
+        headers = self.client.send("HEAD", self.name, key, query=query, headers={CHECKSUM_MODE: "ENABLED"}).headers
+        return {name.lower(): value for name, value in headers.items() if name.lower() not in VOLATILE}
 
     def exists(self, key):
         try:

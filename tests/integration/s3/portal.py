@@ -30,7 +30,7 @@ class PortalStore:
 
     def keys(self, bucket, prefix="", after=""):
         async def collected():
-            return [each.ref.key async for each in self._store.list(Scope(bucket.name, prefix), after=after)]
+            return [listed.ref.key async for listed in self._store.list(Scope(bucket.name, prefix), after=after)]
 
         return self._portal.call(collected)
 

@@ -90,7 +90,7 @@ def configuration(bucket):
 
 
 def queues(bucket):
-    return {xml.text(each, "Queue") for each in xml.parse(configuration(bucket)).findall("QueueConfiguration")}
+    return {xml.text(entry, "Queue") for entry in xml.parse(configuration(bucket)).findall("QueueConfiguration")}
 
 
 class Notifying:
@@ -115,13 +115,13 @@ def test_notifications_are_as_before(make, bucket):
     with make() as store:
         changes = store.setup(apply=True)
         assert {FAST, SAFE} == queues(bucket)
-        said = store.undo(changes, apply=False)
+        planned = store.undo(changes, apply=False)
         assert {FAST, SAFE} == queues(bucket)
         done = store.undo(changes)
 
         assert [None, None] == store.undo(changes)
     assert [f"notify {arn} of new and removed objects in {bucket.name}" for arn in (SAFE, FAST)] == [
-        change.what for change in said
+        change.what for change in planned
     ]
     assert [True, True] == [change.done for change in done]
     assert before == configuration(bucket)
@@ -133,9 +133,9 @@ def test_notification_that_somebody_changed_stays(make, bucket):
         changes = store.setup(apply=True)
         configure(bucket, ENTRY.format(id=f"imgtag-{FAST}", arn=FAST, suffix="jpg"))
         before = configuration(bucket)
-        (said,) = store.undo(changes)
+        (kept,) = store.undo(changes)
 
-    assert "changed" in said.hint
+    assert "changed" in kept.hint
     assert before == configuration(bucket)
 
 

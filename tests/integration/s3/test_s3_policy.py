@@ -23,12 +23,12 @@ ALL = [
 @pytest.fixture(scope="module")
 def kinds(minio, client):
     """One bucket of each kind, with objects that have tags and parts; shared, for they are only looked at."""
-    found = [Bucket(client, f"policy-{uuid4().hex[:8]}") for _ in range(3)]
-    for place, bucket in enumerate(found):
+    buckets = [Bucket(client, f"policy-{uuid4().hex[:8]}") for _ in range(3)]
+    for place, bucket in enumerate(buckets):
         bucket.make(lock=place == 2)
         bucket.put_with("a.jpg", JPEG, {"x-amz-tagging": "a=1"})
-    found[1].set_versioning("Enabled")
-    yield [bucket.name for bucket in found]
+    buckets[1].set_versioning("Enabled")
+    yield [bucket.name for bucket in buckets]
     _sweep(client)
 
 
@@ -48,9 +48,9 @@ def state_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("state")
 
 
-def _store(minio, folder, state_dir, names, said, tags=True):
+def _store(minio, folder, state_dir, names, policy, tags=True):
     """A store as a user who has this policy alone, and labels as tags besides."""
-    mine = _user(minio, folder, f"u{uuid4().hex[:10]}", json.dumps(said)) | {"if_match": None}
+    mine = _user(minio, folder, f"u{uuid4().hex[:10]}", json.dumps(policy)) | {"if_match": None}
     strategies = frozenset({"auto", "tags"} if tags else {"auto"})
     context = PluginContext(site="home", state_dir=state_dir, buckets=tuple(names), strategies=strategies)
     return SPEC.load()(SPEC.settings(**minio.settings | mine), context)
@@ -63,9 +63,9 @@ def _failed(portal, store):
 
 def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds, tmp_path, state_dir):
     """There is no target here for `imgtag setup` to name."""
-    said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
+    policy = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
 
-    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, said))
+    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, policy))
 
     assert [f"notifications {name}" for name in kinds] == [check.check for check in failed]
     assert not [check for check in failed if "not permitted" in check.message]
@@ -74,17 +74,17 @@ def test_with_all_of_it_only_the_notifications_are_missing(portal, minio, kinds,
 @pytest.mark.parametrize(("place", "action"), ALL, ids=[f"{place}-{action[3:]}" for place, action in ALL])
 def test_each_action_is_missed(portal, minio, kinds, tmp_path, state_dir, place, action):
     """Doctor fails without it, and says which one it is."""
-    said = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
-    said["Statement"][place]["Action"].remove(action)
+    policy = json.loads(build_policy(kinds, "imgtag-probe-", tags=True))
+    policy["Statement"][place]["Action"].remove(action)
 
-    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, said))
+    failed = _failed(portal, _store(minio, tmp_path, state_dir, kinds, policy))
 
-    told = " ".join(
+    message = " ".join(
         f"{check.message} {check.hint}"
         for check in failed
         if "sends no notifications of new objects" not in check.message
     )
-    assert action in told, told
+    assert action in message, message
 
 
 def test_labels_as_tags_need_one_more(connect):

@@ -137,7 +137,7 @@ def test_suspended_over_real_version(store, make_bucket):
     state = store.label(bucket, "a.jpg")
 
     assert state.version is None
-    assert [each.id == "null" for each in bucket.versions("a.jpg")] == [True, False]
+    assert [version.id == "null" for version in bucket.versions("a.jpg")] == [True, False]
 
 
 def test_enabled_over_null_version(store, make_bucket):
@@ -147,7 +147,7 @@ def test_enabled_over_null_version(store, make_bucket):
     bucket.set_versioning("Enabled")
     state = store.label(bucket, "a.jpg")
 
-    assert [each.id for each in bucket.versions("a.jpg")] == [state.version, "null"]
+    assert [version.id for version in bucket.versions("a.jpg")] == [state.version, "null"]
 
 
 def test_excluded_prefix(store, make_bucket):
@@ -157,7 +157,7 @@ def test_excluded_prefix(store, make_bucket):
         bucket.put(key, JPEG)
         store.label(bucket, key)
 
-    assert [each.id for each in bucket.versions("tmp/a.jpg")] == ["null"]
+    assert [version.id for version in bucket.versions("tmp/a.jpg")] == ["null"]
     assert len(bucket.versions("b.jpg")) == 2
 
 

@@ -106,7 +106,9 @@ def _setup(portal, target, bucket, *, apply, **settings):
 
 def _queues(bucket):
     root = xml.parse(bucket.client.send("GET", bucket.name, query={"notification": ""}).data)
-    return [(xml.text(each, "Queue"), each.find("Filter") is not None) for each in root.findall("QueueConfiguration")]
+    return [
+        (xml.text(entry, "Queue"), entry.find("Filter") is not None) for entry in root.findall("QueueConfiguration")
+    ]
 
 
 def test_setup_merges(portal, target, notifying):
@@ -208,7 +210,7 @@ def _mc(minio, folder, *arguments):
 def test_policy_is_json(connect):
     """The policy names the buckets and nothing else of the user's."""
     statements = json.loads(connect(["photos"]).policy())["Statement"]
-    resources = {resource for each in statements for resource in each["Resource"]}
+    resources = {resource for statement in statements for resource in statement["Resource"]}
 
     assert resources == {
         "arn:aws:s3:::photos", "arn:aws:s3:::photos/*",

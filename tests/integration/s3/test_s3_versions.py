@@ -129,5 +129,5 @@ def test_versions_turned_on_meanwhile(store, make_bucket):
     state = store.label(bucket, "second.jpg")
 
     assert state.version
-    assert [False, True] == [each.id == "null" for each in bucket.versions("second.jpg")]
+    assert [False, True] == [version.id == "null" for version in bucket.versions("second.jpg")]
     assert OLD == bucket.get("second.jpg")

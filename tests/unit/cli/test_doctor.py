@@ -35,12 +35,12 @@ def test_policies(file, capsys):
     """What each server reads is on stdout before its user is made; whose it is, on stderr."""
     assert 0 == main(["--config", file, "policy"])
 
-    said = capsys.readouterr()
-    assert ["store s3:", "source nats:"] == said.err.splitlines()
-    policy, _ = json.JSONDecoder().raw_decode(said.out)
+    output = capsys.readouterr()
+    assert ["store s3:", "source nats:"] == output.err.splitlines()
+    policy, _ = json.JSONDecoder().raw_decode(output.out)
     assert "arn:aws:s3:::photos" in policy["Statement"][0]["Resource"]
-    assert "permissions: {" in said.out
-    assert "not yet" not in said.out
+    assert "permissions: {" in output.out
+    assert "not yet" not in output.out
 
 
 def test_one_policy(file, capsys):

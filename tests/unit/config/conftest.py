@@ -54,8 +54,8 @@ class Folder(Settings):
 
 def record(kind: Kind, name: str, settings: type[Settings]) -> PluginRecord:
     files = ModelSettings(name="model", suffix=".tflite") if kind == "classifier" else None
-    said = {"name": name, "kind": kind, "summary": f"The {kind} {name}.", "settings": settings, "models": files}
-    spec = PluginSpec(factory="nowhere:Nothing", **said)
+    fields = {"name": name, "kind": kind, "summary": f"The {kind} {name}.", "settings": settings, "models": files}
+    spec = PluginSpec(factory="nowhere:Nothing", **fields)
     return PluginRecord(kind=kind, name=name, origin="tests 1", entry=f"tests:{name}", spec=spec)
 
 

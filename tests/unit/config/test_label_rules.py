@@ -65,9 +65,9 @@ def test_the_environment_has_them_as_json(load_text: Load) -> None:
 )
 def test_rules_that_cannot_stand(findings: Callable[..., list[str]], rule: str, message: str) -> None:
     """At their place, with what to write."""
-    (said,) = findings(f"[[label_rules]]\n{rule}\n")
+    (finding,) = findings(f"[[label_rules]]\n{rule}\n")
 
-    assert message in said
+    assert message in finding
 
 
 def test_a_part_of_the_store_has_its_own_lists(load_text: Load) -> None:
@@ -87,13 +87,13 @@ def test_unknown_names_are_told_with_the_nearest(load_text: Load, model) -> None
     text = HEAD + (
         'deny = ["weapn"]\n[[label_rules]]\nlabel = ["*fox", "animal", "Red Fox", "red fux", "*fux"]\ndrop = true\n'
     )
-    said = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.names())]
+    messages = [f"{finding.key}: {finding.message}" for finding in find_unknown_names(load_text(text), model.names())]
 
     assert [
         "label_rules[0].label: no label or ancestor of the model matches 'red fux'; did you mean `red fox`?",
         "label_rules[0].label: no label or ancestor of the model matches '*fux'",
         "labels.deny: no label or ancestor of the model matches 'weapn'; did you mean `weapon`?",
-    ] == [line if "*" not in line else line.partition(";")[0] for line in said]
+    ] == [line if "*" not in line else line.partition(";")[0] for line in messages]
 
 
 def test_the_shipped_rules_are_of_labels_that_there_are(model) -> None:

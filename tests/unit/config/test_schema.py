@@ -45,7 +45,7 @@ def test_listen_addresses() -> None:
     assert ("::1", 1) == parse_listen("[::1]:1")
     assert ("", 80) == parse_listen(":80")
     for wrong in ("9464", "host", "::1:80", "h:99999", "h:x"):
-        with pytest.raises(ValueError, match=r"write HOST:PORT|stands in brackets"):
+        with pytest.raises(ValueError, match=r"write HOST:PORT|address in brackets"):
             parse_listen(wrong)
 
 

@@ -68,15 +68,15 @@ class Heard:
 
     @property
     def resyncs(self) -> list[str]:
-        return [str(each.resync) for each in self.deliveries if each.resync]
+        return [str(delivery.resync) for delivery in self.deliveries if delivery.resync]
 
     @property
     def keys(self) -> list[str]:
-        return [hint.ref.key for each in self.deliveries for hint in each.hints if not hint.removed]
+        return [hint.ref.key for delivery in self.deliveries for hint in delivery.hints if not hint.removed]
 
     @property
     def removed(self) -> list[str]:
-        return [hint.ref.key for each in self.deliveries for hint in each.hints if hint.removed]
+        return [hint.ref.key for delivery in self.deliveries for hint in delivery.hints if hint.removed]
 
     async def until(self, wanted: Callable[[], bool], seconds: float = 10) -> None:
         """Wait until something was heard."""

@@ -39,7 +39,7 @@ def make(folder: Path, keys: set[str]) -> set[str]:
 
 
 async def listed(store: DirectoryStore, prefix: str, after: str) -> list[str]:
-    return [each.ref.key async for each in store.list(Scope("photos", prefix), after=after)]
+    return [item.ref.key async for item in store.list(Scope("photos", prefix), after=after)]
 
 
 @given(keys=st.sets(paths, min_size=1, max_size=12), prefix=st.just("") | paths, after=st.just("") | paths)
@@ -73,8 +73,8 @@ async def test_pages(store: Make, root: Path) -> None:
         (root / "sub" / f"{number:04}.jpg").touch()
     made = store()
     open_before = descriptors()
-    async for each in made.list(Scope("photos")):
-        assert "sub/0000.jpg" == each.ref.key
+    async for item in made.list(Scope("photos")):
+        assert "sub/0000.jpg" == item.ref.key
         assert descriptors() <= open_before
         break
 
@@ -87,7 +87,7 @@ async def test_etags_are_those_of_stat(store: Make, root: Path) -> None:
     """A listing and a look at the object tell the same."""
     (root / "a.jpg").write_bytes(b"1")
     made = store()
-    (found,) = [each async for each in made.list(Scope("photos"))]
+    (found,) = [item async for item in made.list(Scope("photos"))]
     state = await made.stat(found.ref)
 
     assert state is not None

@@ -173,8 +173,8 @@ async def test_a_wider_resync_does_for_narrower_ones() -> None:
         queue.resync(Scope("b", prefix))
     deliveries = await take(queue, 2)
 
-    assert [Scope("b", "c/"), Scope("b", "a/")] == [each.resync for each in deliveries]
-    assert all(not each.hints for each in deliveries)
+    assert [Scope("b", "c/"), Scope("b", "a/")] == [delivery.resync for delivery in deliveries]
+    assert all(not delivery.hints for delivery in deliveries)
     assert await is_idle(queue)
 
 

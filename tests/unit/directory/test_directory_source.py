@@ -503,7 +503,7 @@ async def test_published_hints_wait_for_who_runs(source: Make, filled: Path, lis
         await deliveries.aclose()
     async with listen(source()) as heard:
         await heard.until(lambda: len(heard.keys) == 1 and len(heard.removed) == 1)
-        assert hint in [each for delivery in heard.deliveries for each in delivery.hints]
+        assert hint in [hint for delivery in heard.deliveries for hint in delivery.hints]
         await heard.until(lambda: not list((state_dir / "inbox").glob("*.json")))
 
 

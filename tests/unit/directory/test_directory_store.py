@@ -115,7 +115,7 @@ async def test_another_bucket_is_absent(store: Make) -> None:
     with pytest.raises(BucketAbsent):
         await made.stat(ObjectRef("other", "a.jpg"))
     with pytest.raises(BucketAbsent):
-        [each async for each in made.list(Scope("other"))]
+        [listed async for listed in made.list(Scope("other"))]
     assert ("photos",) == await made.buckets()
 
 
@@ -192,7 +192,7 @@ async def test_links_out_of_the_root(store: Make, root: Path, tmp_path: Path) ->
             await made.rewrite(Rewrite(state=state, metadata={"imgtag-mark": "m"}))
     for key in ("folder/secret.jpg", "folder", "in.jpg", "broken.jpg", "device.jpg"):
         assert await made.stat(ref(key)) is None
-    assert ["out.jpg", "real.jpg", "relative.jpg"] == [each.ref.key async for each in made.list(Scope("photos"))]
+    assert ["out.jpg", "real.jpg", "relative.jpg"] == [listed.ref.key async for listed in made.list(Scope("photos"))]
     assert {} == attributes(tmp_path / "outside" / "secret.jpg")
 
 
@@ -204,7 +204,7 @@ async def test_the_root_may_be_a_link(store: Make, root: Path, tmp_path: Path) -
 
     assert ("camera",) == await made.buckets()
     assert await made.stat(ObjectRef("camera", "a.jpg")) is not None
-    assert ["a.jpg"] == [each.ref.key async for each in made.list(Scope("camera"))]
+    assert ["a.jpg"] == [listed.ref.key async for listed in made.list(Scope("camera"))]
 
 
 async def test_what_is_no_file_is_never_opened(store: Make, root: Path) -> None:
@@ -215,7 +215,7 @@ async def test_what_is_no_file_is_never_opened(store: Make, root: Path) -> None:
         assert await made.stat(ref("pipe.jpg")) is None
         async with made.open(ref("pipe.jpg")) as body:
             assert body is None
-        assert [] == [each async for each in made.list(Scope("photos"))]
+        assert [] == [listed async for listed in made.list(Scope("photos"))]
 
 
 async def test_an_empty_root_is_not_believed(store: Make, root: Path) -> None:
@@ -224,13 +224,13 @@ async def test_an_empty_root_is_not_believed(store: Make, root: Path) -> None:
     with pytest.raises(BucketAbsent):
         await made.stat(ref("a.jpg"))
     with pytest.raises(BucketAbsent):
-        [each async for each in made.list(Scope("photos"))]
+        [listed async for listed in made.list(Scope("photos"))]
     (root / "a.jpg").write_bytes(b"1")
     assert await made.stat(ref("a.jpg")) is not None
     (root / "a.jpg").unlink()
 
     assert await made.stat(ref("a.jpg")) is None
-    assert [] == [each async for each in made.list(Scope("photos"))]
+    assert [] == [listed async for listed in made.list(Scope("photos"))]
 
 
 async def test_another_empty_root_is_not_believed(store: Make, root: Path) -> None:
@@ -262,7 +262,7 @@ async def test_the_marker_decides(store: Make, root: Path) -> None:
 
     assert await made.stat(ref("a.jpg")) is None
     assert await made.stat(ref("MOUNTED")) is None
-    assert [] == [each async for each in made.list(Scope("photos"))]
+    assert [] == [listed async for listed in made.list(Scope("photos"))]
 
 
 async def test_rewrite(store: Make, root: Path) -> None:
@@ -312,7 +312,7 @@ async def test_the_mark_goes_first_and_comes_last(store: Make, root: Path, monke
     monkeypatch.setattr(os, "removexattr", watched(os.removexattr))
     await made.rewrite(Rewrite(state=state, metadata=after))
 
-    assert all("imgtag-mark" not in each for each in seen[:-1])
+    assert all("imgtag-mark" not in names for names in seen[:-1])
     assert after == seen[-1]
 
 

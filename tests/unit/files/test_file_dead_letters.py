@@ -33,7 +33,7 @@ def dead(tmp_path: Path) -> FileDeadLetters:
 
 
 async def listed(dead: FileDeadLetters) -> list[DeadLetter]:
-    return [each async for each in dead.list()]
+    return [letter async for letter in dead.list()]
 
 
 async def test_newest_letter_of_a_key(dead: FileDeadLetters) -> None:
@@ -43,17 +43,19 @@ async def test_newest_letter_of_a_key(dead: FileDeadLetters) -> None:
         await dead.put(each)
     letters = await listed(dead)
 
-    assert [("a", "broken"), ("b", "still broken")] == [(each.ref.key, each.reason) for each in letters if each.ref]
-    assert 2 == len({each.id for each in letters})
+    assert [("a", "broken"), ("b", "still broken")] == [
+        (letter.ref.key, letter.reason) for letter in letters if letter.ref
+    ]
+    assert 2 == len({letter.id for letter in letters})
 
 
 async def test_a_message_without_a_key(dead: FileDeadLetters) -> None:
     """The message itself is kept, byte by byte."""
     payload = bytes(range(256))
     await dead.put(DeadLetter(ref=None, code="event", reason="no notification", at=1, payload=payload))
-    (found,) = await listed(dead)
+    (kept,) = await listed(dead)
 
-    assert (None, payload) == (found.ref, found.payload)
+    assert (None, payload) == (kept.ref, kept.payload)
 
 
 async def test_drop(dead: FileDeadLetters, tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ async def test_a_full_disk(dead: FileDeadLetters, tmp_path: Path, monkeypatch: p
     with pytest.raises(Unavailable):
         await dead.put(letter("a", 2))
 
-    assert [1] == [each.at for each in await listed(dead)]
+    assert [1] == [letter.at for letter in await listed(dead)]
     assert [] == list((tmp_path / "dead" / ".new").iterdir())
 
 
@@ -100,10 +102,12 @@ async def test_files_without_suffix_are_read(dead: FileDeadLetters, tmp_path: Pa
     first, second, third, fourth = await listed(dead)
     await dead.put(letter("c", 5, "again"))
 
-    assert ["a", "b", "c", "d"] == [each.ref.key for each in (first, second, third, fourth) if each.ref]
+    assert ["a", "b", "c", "d"] == [letter.ref.key for letter in (first, second, third, fourth) if letter.ref]
     assert 1 == await dead.drop([first.id])
     assert 1 == await dead.discard([ObjectRef("photos", "b")])
-    assert [("d", "broken"), ("c", "again")] == [(each.ref.key, each.reason) for each in await listed(dead) if each.ref]
+    assert [("d", "broken"), ("c", "again")] == [
+        (letter.ref.key, letter.reason) for letter in await listed(dead) if letter.ref
+    ]
     assert [] == [path.name for path in (tmp_path / "dead").iterdir() if path.name == letter_id(letter("c", 0))]
 
 
@@ -115,7 +119,7 @@ async def test_discard(dead: FileDeadLetters) -> None:
 
     assert 1 == await dead.discard(refs)
     assert 0 == await dead.discard(refs)
-    assert ["b"] == [each.ref.key for each in await listed(dead) if each.ref]
+    assert ["b"] == [letter.ref.key for letter in await listed(dead) if letter.ref]
 
 
 @given(

@@ -16,8 +16,8 @@ def drawn(pictures: int, classes: int, temperature: float) -> tuple[np.ndarray, 
     logits = RANDOM.normal(0, 2.5, (pictures, classes))
     honest = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     truth = np.array([RANDOM.choice(classes, p=row) for row in honest])
-    said = np.exp(logits * temperature)
-    return (said / said.sum(axis=1, keepdims=True)).astype(np.float32), truth
+    powers = np.exp(logits * temperature)
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32), truth
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
@@ -25,21 +25,21 @@ def test_the_temperature_is_found(temperature: float) -> None:
     """Within the error of a sample, for models that are too sure and not sure enough."""
     probabilities, truth = drawn(3000, 10, temperature)
 
-    found = calibrate(probabilities, truth.tolist())
+    calibration = calibrate(probabilities, truth.tolist())
 
-    assert found.temperature == pytest.approx(temperature, rel=0.08)
-    assert found.after.error < 0.03
-    assert found.after.likelihood >= found.before.likelihood - 0.001
-    assert found.accuracy == pytest.approx((probabilities.argmax(axis=1) == truth).mean())
+    assert calibration.temperature == pytest.approx(temperature, rel=0.08)
+    assert calibration.after.error < 0.03
+    assert calibration.after.likelihood >= calibration.before.likelihood - 0.001
+    assert calibration.accuracy == pytest.approx((probabilities.argmax(axis=1) == truth).mean())
 
 
 def test_a_model_that_is_too_sure_becomes_honest() -> None:
     """The error falls, and so does the confidence."""
-    found = calibrate(*(part for part in drawn(2000, 20, 3.0)))
+    calibration = calibrate(*(part for part in drawn(2000, 20, 3.0)))
 
-    assert found.before.error > 0.1
-    assert found.after.error < found.before.error / 3
-    assert found.after.confidence < found.before.confidence
+    assert calibration.before.error > 0.1
+    assert calibration.after.error < calibration.before.error / 3
+    assert calibration.after.confidence < calibration.before.confidence
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,14 @@ class Post:
         source = MemorySource(features=SourceFeatures())
         self.bench = Bench(store, source, MemoryIndexer(), pool=FoxPool(), max_bytes=100_000)
         self.bench.store.notify = source.send
-        self.told = []
-        self.said = []
+        self.checks = []
+        self.messages = []
 
     def round_trip(self, patience=10.0):
         bench = self.bench
         written = bench.strategy != "none"
         targets = Targets(site=SITE, store=bench.store, source=bench.source, indexer=bench.indexer, written=written)
-        return RoundTrip(REF, targets, patience=patience, report=self.told.append, tell=self.said.append)
+        return RoundTrip(REF, targets, patience=patience, report=self.checks.append, tell=self.messages.append)
 
     @asynccontextmanager
     async def running(self):
@@ -77,12 +77,12 @@ class Post:
 
     @property
     def steps(self):
-        return [check.check for check in self.told]
+        return [check.check for check in self.checks]
 
     @property
     def failed(self):
         """The one check that failed."""
-        (check,) = [check for check in self.told if not check.ok]
+        (check,) = [check for check in self.checks if not check.ok]
         return check
 
     def assert_nothing_is_left(self):
@@ -103,12 +103,12 @@ async def test_all_steps(versioning):
     await post.send()
 
     assert STEPS == post.steps
-    assert all(check.ok for check in post.told)
-    assert all(check.message.endswith(" ms") for check in post.told[:4])
-    assert post.told[2].message.startswith("red fox (0.90), ")
-    assert post.told[4].message.startswith("red fox (0.90) after ")
+    assert all(check.ok for check in post.checks)
+    assert all(check.message.endswith(" ms") for check in post.checks[:4])
+    assert post.checks[2].message.startswith("red fox (0.90), ")
+    assert post.checks[4].message.startswith("red fox (0.90) after ")
     assert ["put", "labelled", "found", "removed"] == [
-        part.split()[0] for part in post.told[4].message.partition(": ")[2].split(", ")
+        part.split()[0] for part in post.checks[4].message.partition(": ")[2].split(", ")
     ]
     post.assert_nothing_is_left()
 
@@ -119,7 +119,7 @@ async def test_what_is_not_written_on_is_not_waited_for(post):
     await post.send()
 
     assert ["put", "found", "removed", "sent"] == post.steps
-    assert all(check.ok for check in post.told)
+    assert all(check.ok for check in post.checks)
     post.assert_nothing_is_left()
 
 
@@ -131,7 +131,7 @@ async def test_nobody_works(post):
     assert "no sidecar processes hints" in post.failed.message
     assert "imgtag run" in post.failed.hint
     assert [REF, REF] == [hint.ref for hint in post.bench.source.published]
-    assert 1 == len(post.said)
+    assert 1 == len(post.messages)
     post.assert_nothing_is_left()
 
 
@@ -217,7 +217,7 @@ async def test_the_index_is_down(post):
     assert {
         "found": "the index does not answer",
         "removed": f"{REF} is gone, but its document may still exist: the index does not answer",
-    } == {check.check: check.message for check in post.told if not check.ok}
+    } == {check.check: check.message for check in post.checks if not check.ok}
     assert () == post.bench.store.versions(REF)
 
 
@@ -316,7 +316,7 @@ async def test_interrupted(post):
 
     assert ["put", "removed"] == post.steps
     assert [True] == [hint.removed for hint in post.bench.source.published]
-    assert f"interrupted: removing {REF}" == post.said[-1]
+    assert f"interrupted: removing {REF}" == post.messages[-1]
     post.assert_nothing_is_left()
 
 

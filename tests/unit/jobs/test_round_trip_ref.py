@@ -54,16 +54,16 @@ def test_admitted(configured, rules, to, expected):
 
 
 @pytest.mark.parametrize(
-    ("rules", "to", "said"),
+    ("rules", "to", "message"),
     [
         (rule("photos", include=["img-*.jpg"]), "", "in photos/"),
         (rule("photos", include=["2024/**"]), "photos/2025", "in photos/2025/"),
         (rule("photos"), "scans", "in scans/"),
     ],
 )
-def test_not_admitted(configured, rules, to, said):
+def test_not_admitted(configured, rules, to, message):
     """It is said where it was tried, and how another place is given."""
-    with pytest.raises(ConfigError, match=f"no rule admits imgtag-doctor-.* {said}$") as error:
+    with pytest.raises(ConfigError, match=f"no rule admits imgtag-doctor-.* {message}$") as error:
         choose_ref(configured(S3 + rules), to, ())
 
     assert "--to BUCKET/FOLDER" in error.value.hint

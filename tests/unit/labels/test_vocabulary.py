@@ -39,8 +39,8 @@ def of(*rules: LabelRule, **policy: object) -> Vocabulary:
     return build_vocabulary("m@1", LABELS, display, WORDS, LabelPolicy(rules=rules, **policy))  # type: ignore[arg-type]
 
 
-def rule(*labels: str, **said: object) -> LabelRule:
-    return LabelRule(labels=labels, **said)  # type: ignore[arg-type]
+def rule(*labels: str, **vocabulary: object) -> LabelRule:
+    return LabelRule(labels=labels, **vocabulary)  # type: ignore[arg-type]
 
 
 def names(labels: tuple[Label, ...]) -> list[str]:
@@ -153,13 +153,13 @@ def test_terms_are_names_and_their_words(name: str, found: set[str], not_found: 
 
 def test_an_object_says_the_same_by_its_entries() -> None:
     """Labels are the model's own; the ancestor among the entries is none."""
-    said = of()
-    told = said.document_labels(Entries(labels=said.labels_to_write(WAVERING), raw=WAVERING))
+    vocabulary = of()
+    document_labels = vocabulary.document_labels(Entries(labels=vocabulary.labels_to_write(WAVERING), raw=WAVERING))
 
-    assert ["beagle", "pug", "hotdog"] == names(told.labels)
-    assert said.ancestors_of(WAVERING) == told.ancestors
-    assert "animal" == told.category
-    assert {"beagle", "beast", "hot dog", "domestic dog"} <= told.terms
+    assert ["beagle", "pug", "hotdog"] == names(document_labels.labels)
+    assert vocabulary.ancestors_of(WAVERING) == document_labels.ancestors
+    assert "animal" == document_labels.category
+    assert {"beagle", "beast", "hot dog", "domestic dog"} <= document_labels.terms
 
 
 def test_without_raw_the_labels_say_what_is_above() -> None:
@@ -171,11 +171,12 @@ def test_without_raw_the_labels_say_what_is_above() -> None:
 
 def test_without_their_model_labels_stand_as_they_are() -> None:
     """Nothing is above them, and each of their words finds them."""
-    told = EMPTY_VOCABULARY.document_labels(Entries(labels=(Label("dog", 0.7), Label("hot dog", 0.4)), raw=WAVERING))
+    entries = Entries(labels=(Label("dog", 0.7), Label("hot dog", 0.4)), raw=WAVERING)
+    document_labels = EMPTY_VOCABULARY.document_labels(entries)
 
-    assert ["dog", "hot dog"] == names(told.labels)
-    assert ((), None) == (told.ancestors, told.category)
-    assert {"dog", "hot dog", "hot"} == told.terms
+    assert ["dog", "hot dog"] == names(document_labels.labels)
+    assert ((), None) == (document_labels.ancestors, document_labels.category)
+    assert {"dog", "hot dog", "hot"} == document_labels.terms
 
 
 def test_the_digest_is_that_of_policy_and_ancestors() -> None:
@@ -187,12 +188,12 @@ def test_the_digest_is_that_of_policy_and_ancestors() -> None:
 
 
 def test_labels_written_by_former_rules_keep_what_is_known_of_them() -> None:
-    """Until they are made anew a renamed label stands by its old name, with its category, ancestors and words."""
-    told = of(rule("pug", rename="little dog")).document_labels(Entries(labels=(Label("pug", 0.9),)))
+    """Until they are written again, a renamed label stands by its old name, with its category, ancestors and words."""
+    document_labels = of(rule("pug", rename="little dog")).document_labels(Entries(labels=(Label("pug", 0.9),)))
 
-    assert ["pug"] == names(told.labels)
-    assert (["dog", "animal"], "animal") == (names(told.ancestors), told.category)
-    assert {"pug", "pug-dog", "dog"} <= told.terms
+    assert ["pug"] == names(document_labels.labels)
+    assert (["dog", "animal"], "animal") == (names(document_labels.ancestors), document_labels.category)
+    assert {"pug", "pug-dog", "dog"} <= document_labels.terms
 
 
 def test_sums_are_as_exact_as_what_is_kept() -> None:

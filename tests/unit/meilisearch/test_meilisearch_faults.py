@@ -300,7 +300,7 @@ async def test_scan_loses_nothing_that_stays(fake, index, monkeypatch):
         return answer
 
     stored.fetch = shrinking
-    keys = [each["key"] async for each in index.scan("local", Scope("b"))]
+    keys = [document["key"] async for document in index.scan("local", Scope("b"))]
     left = [document["key"] for document in stored.documents.values()]
 
     assert set(left) <= set(keys)
@@ -313,10 +313,10 @@ async def test_many_at_once(fake, index):
     world = documents(60)
     async with anyio.create_task_group() as group:
         for start in range(0, 60, 10):
-            group.start_soon(index.apply, [Upsert(each) for each in world[start : start + 10]])
+            group.start_soon(index.apply, [Upsert(document) for document in world[start : start + 10]])
             group.start_soon(index.search, SearchRequest(query=parse("fox"), facets=("labels",)))
 
-    assert 60 == len(await index.get([each["id"] for each in world]))
+    assert 60 == len(await index.get([document["id"] for document in world]))
 
 
 def _fails_for(id_):

@@ -22,9 +22,9 @@ def test_import_is_light():
     program = (
         "import sys, imgtag_meilisearch; print([name for name in ('meilisearch', 'urllib3') if name in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert "[]" == found.stdout.strip()
+    assert "[]" == process.stdout.strip()
     assert isinstance(SPEC, PluginSpec)
     assert "MeilisearchIndexer" == SPEC.load().__name__
 

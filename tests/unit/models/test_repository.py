@@ -127,7 +127,7 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path: Path, incoming: Path
 
 def test_a_manifest_survives_being_written(repository: ModelRepository, incoming: Path) -> None:
     """Every key."""
-    said = Manifest(
+    manifest = Manifest(
         summary='with "quotes"',
         licence="MIT",
         source="b/k",
@@ -136,10 +136,10 @@ def test_a_manifest_survives_being_written(repository: ModelRepository, incoming
         output=OutputManifest(probabilities="Identity", embedding="features"),
     )
 
-    path = repository.add("birds", incoming, said, b"x\n")
+    path = repository.add("birds", incoming, manifest, b"x\n")
 
-    found = read_manifest(path)
-    assert said.model_copy(update={key: getattr(found, key) for key in ("file", "sha256", "labels")}) == found
+    restored = read_manifest(path)
+    assert manifest.model_copy(update={key: getattr(restored, key) for key in ("file", "sha256", "labels")}) == restored
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_shipped_catalogue_is_whole() -> None:
     """Each model has a pinned file under a name that it may have, with its labels."""
-    found = load_catalogue("imgtag_tflite:catalogue.toml", None)
+    catalogue = load_catalogue("imgtag_tflite:catalogue.toml", None)
 
-    assert {"birds", "mobilenet-v2"} <= found.keys()
-    for name, entry in found.items():
+    assert {"birds", "mobilenet-v2"} <= catalogue.keys()
+    for name, entry in catalogue.items():
         assert name == require_name(name)
         assert entry.licence
         assert entry.bytes > 100_000
@@ -229,16 +229,16 @@ def test_the_shipped_catalogue_is_whole() -> None:
 def test_ones_own_catalogue_goes_before(tmp_path: Path) -> None:
     """And is refused by its key where it is wrong."""
     own = tmp_path / "own.toml"
-    said = f'[models.birds]\nsummary = "ours"\nurl = "http://h/b"\nsha256 = "{"0" * 64}"\nbytes = 5\nlicence = "MIT"\n'
-    own.write_text(said)
+    toml = f'[models.birds]\nsummary = "ours"\nurl = "http://h/b"\nsha256 = "{"0" * 64}"\nbytes = 5\nlicence = "MIT"\n'
+    own.write_text(toml)
 
     assert "ours" == load_catalogue("imgtag_tflite:catalogue.toml", own)["birds"].summary
 
-    own.write_text(said.replace("http:", "file:"))
+    own.write_text(toml.replace("http:", "file:"))
     with pytest.raises(ConfigError, match=r"own\.toml: models\.birds\.url"):
         load_catalogue(None, own)
 
-    own.write_text(said.replace("bytes = 5", "bytes = " + "5" * 5_000))
+    own.write_text(toml.replace("bytes = 5", "bytes = " + "5" * 5_000))
     with pytest.raises(ConfigError, match=r"own\.toml is not valid TOML"):
         load_catalogue(None, own)
 

@@ -68,12 +68,12 @@ def test_every_model_of_the_rules_is_resolved_once_from_a_copy(tmp_path: Path) -
     rules += '[[rules]]\nbucket = "root"\nshadow = "birds"\n'
     resolver = with_birds(tmp_path, rules)
 
-    found = resolver.resolve_all()
+    specs = resolver.resolve_all()
 
-    assert ["", "birds"] == list(found)
-    copy = Path(found["birds"].settings["model"])
+    assert ["", "birds"] == list(specs)
+    copy = Path(specs["birds"].settings["model"])
     assert tmp_path / "state/models.used" == copy.parent.parent
-    assert [Path("bundled"), copy] == resolver.files_of(found)
+    assert [Path("bundled"), copy] == resolver.files_of(specs)
 
 
 def test_a_name_that_stands_for_nothing_is_a_finding(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ HINTS = st.builds(
 
 
 @given(HINTS | st.builds(Scope, BUCKETS, TEXTS))
-def test_there_and_back(said):
+def test_there_and_back(hint):
     """A hint or a resync is read as it was written."""
-    assert said == decode(encode(said))
+    assert hint == decode(encode(hint))
 
 
 def test_any_mapping():
@@ -43,9 +43,9 @@ def test_any_mapping():
 
 def test_newer_fields():
     """What a newer sidecar adds is passed over."""
-    said = decode(b'{"hint": {"ref": {"bucket": "b", "key": "k", "new": 1}, "intent": "normal", "new": 2}, "new": 3}')
+    hint = decode(b'{"hint": {"ref": {"bucket": "b", "key": "k", "new": 1}, "intent": "normal", "new": 2}, "new": 3}')
 
-    assert said == Hint(ref=ObjectRef("b", "k"))
+    assert hint == Hint(ref=ObjectRef("b", "k"))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ def names(site="home", **settings):
 
 def test_names_follow_from_the_site():
     """Without settings everything is called after the site."""
-    found = names("eu-west")
+    derived = names("eu-west")
 
-    assert (found.subject, found.stream) == ("imgtag.eu-west.events", "imgtag-eu-west")
-    assert found.durables == {
+    assert (derived.subject, derived.stream) == ("imgtag.eu-west.events", "imgtag-eu-west")
+    assert derived.durables == {
         "imgtag-eu-west": "imgtag.eu-west.events",
         "imgtag-eu-west-hints": "imgtag.eu-west.hints",
         "imgtag-eu-west-parked": "imgtag.eu-west.parked",

@@ -121,8 +121,8 @@ async def test_half_requests_use_up_nothing() -> None:
                 await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nA: ")
             streams.append(stream)
         await anyio.sleep(0.2)
-        sockets = [each for each in psutil.Process().net_connections() if each.laddr.port == port]
-        assert MAX_CONNECTIONS >= sum(each.status == psutil.CONN_ESTABLISHED for each in sockets)
+        sockets = [connection for connection in psutil.Process().net_connections() if connection.laddr.port == port]
+        assert MAX_CONNECTIONS >= sum(connection.status == psutil.CONN_ESTABLISHED for connection in sockets)
 
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             with anyio.fail_after(MAX_REQUEST_WAIT + 15):

@@ -32,14 +32,14 @@ async def test_counts_are_those_of_the_metrics() -> None:
     health.component("store", "it does not answer")
 
     status = Status(site="here", health=health, metrics=metrics, recent_warnings=RecentWarnings())
-    said = json.loads(json.dumps(await anyio.to_thread.run_sync(status.snapshot)))
+    snapshot = json.loads(json.dumps(await anyio.to_thread.run_sync(status.snapshot)))
 
-    assert {"labelled": 2, "failed": 1} == said["objects"]
-    assert {"undecodable": 1} == said["dead_letters"]
-    assert (7, False, "it does not answer") == (said["backlog"], said["ready"], said["parts"]["store"])
-    assert {"default": "m@1", "birds": "b@2"} == said["models"]
-    assert 1 == said["stages"]["fetch"]["count"]
-    assert (0, 1) == (said["latency"]["buckets"]["0.1"], said["latency"]["buckets"]["0.25"])
+    assert {"labelled": 2, "failed": 1} == snapshot["objects"]
+    assert {"undecodable": 1} == snapshot["dead_letters"]
+    assert (7, False, "it does not answer") == (snapshot["backlog"], snapshot["ready"], snapshot["parts"]["store"])
+    assert {"default": "m@1", "birds": "b@2"} == snapshot["models"]
+    assert 1 == snapshot["stages"]["fetch"]["count"]
+    assert (0, 1) == (snapshot["latency"]["buckets"]["0.1"], snapshot["latency"]["buckets"]["0.25"])
 
 
 def test_troubles_are_the_newest_warnings_with_their_fields() -> None:

@@ -53,7 +53,7 @@ def test_an_object_is_a_trace_with_a_span_for_each_stage(collector) -> None:
         ):
             raise Undecodable("it is damaged")
 
-    (resource,) = [each for request in sent for each in request.resource_spans]
+    (resource,) = [resource for request in sent for resource in request.resource_spans]
     assert "imgtag" in str(resource.resource)
     assert "here" in str(resource.resource)
     spans = [span for scope in resource.scope_spans for span in scope.spans]

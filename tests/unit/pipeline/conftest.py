@@ -77,10 +77,10 @@ class TablePool:
         self.asked.append(data)
         await anyio.lowlevel.checkpoint()
         self.meanwhile()
-        said = data.removeprefix(JPEG).decode().split("#")[0]
-        if said == "broken":
+        content = data.removeprefix(JPEG).decode().split("#")[0]
+        if content == "broken":
             raise Undecodable("the JPEG is damaged", code="undecodable")
-        classes = () if said == "nothing" else ((self.labels.index(said), 0.9), (1, 0.05))
+        classes = () if content == "nothing" else ((self.labels.index(content), 0.9), (1, 0.05))
         return Inference(
             raw=Raw(classes),
             facts=Facts(width=10, height=5, taken=1_700_000_000),

@@ -148,8 +148,8 @@ async def test_a_dead_letter_has_its_time_and_is_counted_and_told(bench, caplog)
     assert {"internal", "event"} == {letter.code for letter in kept}
     assert all(before <= letter.at <= time.time() for letter in kept)
     assert [1, 1] == [bench.count("imgtag_dead_letters_total", code=code) for code in ("internal", "event")]
-    told = {(record.object, record.code) for record in events(caplog, "dead_letter")}
-    assert {(f"{BUCKET}/fox.jpg", "internal"), ("None", "event")} == told
+    logged = {(record.object, record.code) for record in events(caplog, "dead_letter")}
+    assert {(f"{BUCKET}/fox.jpg", "internal"), ("None", "event")} == logged
 
 
 @pytest.mark.parametrize("error", [Unavailable("no room"), RuntimeError("a bug")])

@@ -194,8 +194,8 @@ async def test_a_resync_mends_every_difference(bench, everything):
     bench.source.send(resync=everything)
     await bench.work_off()
 
-    found = {document["key"]: document["labels"] for document in bench.indexer.documents.values()}
-    assert {"same.jpg": ["red fox"], "changed.jpg": ["café"], "new.jpg": ["kit fox"]} == found
+    labels = {document["key"]: document["labels"] for document in bench.indexer.documents.values()}
+    assert {"same.jpg": ["red fox"], "changed.jpg": ["café"], "new.jpg": ["kit fox"]} == labels
     assert 3 == bench.store.faults.count("open") - opened
     assert 1 == len(bench.source.acked)
 

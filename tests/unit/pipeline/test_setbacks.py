@@ -122,7 +122,9 @@ async def test_a_document_that_the_index_refuses_is_a_dead_letter(bench):
     bench.source.send(Hint(ref=FOX))
     await bench.work_off()
 
-    assert [(FOX, "too_long", "too long")] == [(each.ref, each.code, each.reason) for each in await letters(bench)]
+    assert [(FOX, "too_long", "too long")] == [
+        (letter.ref, letter.code, letter.reason) for letter in await letters(bench)
+    ]
     assert 1 == len(bench.source.acked)
     assert [] == bench.source.naked
 
@@ -223,7 +225,9 @@ async def test_a_bug_is_told_with_its_key_and_its_traceback(bench, caplog):
     (letter,) = await letters(bench)
     assert "ValueError: tuple.index(x): x not in tuple" == letter.reason
     records = [record for record in caplog.records if record.message == "unexpected_error"]
-    assert [(BUCKET, "fox.jpg", logging.ERROR)] * 3 == [(each.bucket, each.key, each.levelno) for each in records]
+    assert [(BUCKET, "fox.jpg", logging.ERROR)] * 3 == [
+        (record.bucket, record.key, record.levelno) for record in records
+    ]
     assert all(record.exc_info[0] is ValueError for record in records)
 
 

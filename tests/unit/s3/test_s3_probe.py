@@ -27,31 +27,31 @@ def probe(tmp_path):
 def test_if_match_that_is_atomic(tiny, probe):
     """Hundreds of races of each kind are run and none is lost; nothing is left of them."""
     with tiny:
-        found = probe(tiny).if_match()
+        if_match = probe(tiny).if_match()
 
-    assert found.atomic
-    assert found.races.run == {"deletions": 180, "overwrites": 60, "conditional writes": 60}
-    assert sum(found.races.lost.values()) == 0
+    assert if_match.atomic
+    assert if_match.races.run == {"deletions": 180, "overwrites": 60, "conditional writes": 60}
+    assert sum(if_match.races.lost.values()) == 0
     assert tiny.buckets == {}
 
 
 def test_if_match_that_is_checked_before_the_lock(probe):
     """A server that lets a write through beside a deletion or an upload is found out."""
     with TinyS3(gap=0.002) as server:
-        found = probe(server).if_match()
+        if_match = probe(server).if_match()
 
-    assert found.honoured
-    assert not found.atomic
-    assert "honoured but not atomic" in found.describe()
-    assert all(found.races.lost[kind] for kind in ("deletions", "overwrites", "conditional writes"))
+    assert if_match.honoured
+    assert not if_match.atomic
+    assert "honoured but not atomic" in if_match.describe()
+    assert all(if_match.races.lost[kind] for kind in ("deletions", "overwrites", "conditional writes"))
 
 
 def test_if_match_that_is_ignored(probe):
     """Then no races are needed."""
     with TinyS3(if_match=False) as server:
-        found = probe(server).if_match()
+        if_match = probe(server).if_match()
 
-    assert (found.atomic, found.races.run) == (False, {})
+    assert (if_match.atomic, if_match.races.run) == (False, {})
 
 
 def test_result_is_kept(probe, tmp_path):

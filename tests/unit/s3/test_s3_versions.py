@@ -55,7 +55,7 @@ def make(server):
 
 
 def _left(server):
-    return [each.id for each in server.versions]
+    return [version.id for version in server.versions]
 
 
 def test_versions_are_listed_as_they_are(server, make):
@@ -135,7 +135,7 @@ def test_what_is_withdrawn_is_a_misplaced_version_of_ours(server, make, state, h
     server.versions = list(history)
 
     assert make().withdraw_misplaced(state) is is_withdrawn
-    assert _left(server) == [each.id or "" for each in history][is_withdrawn:]
+    assert _left(server) == [version.id or "" for version in history][is_withdrawn:]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_right_after_a_write_ours_goes_where_it_hides_another(server, make, hist
 
     assert make().withdraw_if_hiding(REF, "ours", "old") is is_withdrawn
     assert ("ours" not in _left(server)) is is_withdrawn
-    assert set(_left(server)) | {"ours"} == {each.id for each in history}
+    assert set(_left(server)) | {"ours"} == {version.id for version in history}
 
 
 def test_only_the_latest_writes_are_known(server, make, monkeypatch):

@@ -59,8 +59,8 @@ def _killed_after(folder: Path, lines: int) -> int:
         for _ in range(lines):
             assert process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-        told = [int(line) for line in process.stdout.read().split()]
-    return max(told, default=lines * 20)
+        acknowledged = [int(line) for line in process.stdout.read().split()]
+    return max(acknowledged, default=lines * 20)
 
 
 @pytest.mark.anyio
@@ -70,12 +70,12 @@ async def test_kill_in_the_middle(open_index: Open, tmp_path: Path, lines: int) 
     durable = _killed_after(tmp_path, lines)
     world = documents(3_000)
     async with open_index() as index:
-        found = await index.get([document["id"] for document in world])
+        stored = await index.get([document["id"] for document in world])
         checks = [check.ok async for check in index.checks()]
 
     assert all(checks)
-    assert 0 == len(found) % 20
-    assert {document["id"] for document in world[:durable]} <= found.keys()
+    assert 0 == len(stored) % 20
+    assert {document["id"] for document in world[:durable]} <= stored.keys()
 
 
 @pytest.mark.anyio
@@ -324,7 +324,9 @@ async def test_file_replaced_while_it_is_open(open_index: Open, tmp_path: Path) 
         await index.apply([Upsert(third)])
         assert expected == await index.index_id()
     async with open_index() as again:
-        assert {second["id"], third["id"]} == set(await again.get([each["id"] for each in (first, second, third)]))
+        assert {second["id"], third["id"]} == set(
+            await again.get([document["id"] for document in (first, second, third)])
+        )
 
 
 @pytest.mark.anyio

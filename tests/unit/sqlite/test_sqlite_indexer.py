@@ -42,9 +42,9 @@ async def test_a_document_comes_back_byte_for_byte(index: SqliteIndexer) -> None
 async def test_get_leaves_out_what_is_absent(filled: SqliteIndexer, world: list[dict[str, Any]]) -> None:
     """Any number of ids may be asked for."""
     ids = [document["id"] for document in world]
-    found = await filled.get([*ids, *(f"absent{number}" for number in range(2000))])
+    stored = await filled.get([*ids, *(f"absent{number}" for number in range(2000))])
 
-    assert {document["id"]: document for document in world} == found
+    assert {document["id"]: document for document in world} == stored
     assert {} == await filled.get([])
 
 
@@ -196,9 +196,9 @@ async def test_scan_orders_by_bytes(index: SqliteIndexer) -> None:
 @pytest.mark.anyio
 async def test_scan_gives_the_fields_that_are_wanted(filled: SqliteIndexer) -> None:
     """And the key always."""
-    found = [document async for document in filled.scan("local", Scope("pets"), fields=("size", "code"))]
+    stored = [document async for document in filled.scan("local", Scope("pets"), fields=("size", "code"))]
 
-    assert {frozenset({"key", "size"}), frozenset({"key", "size", "code"})} == {frozenset(d) for d in found}
+    assert {frozenset({"key", "size"}), frozenset({"key", "size", "code"})} == {frozenset(d) for d in stored}
 
 
 @pytest.mark.anyio

@@ -32,8 +32,8 @@ def album(count: int) -> list[dict[str, Any]]:
 
 
 async def nearest(index: SqliteIndexer, document: dict[str, Any], limit: int = 20) -> list[str]:
-    found = await index.similar(SimilarRequest(id=document["id"], query=EVERY, limit=limit))
-    return [each.document["id"] for each in found]
+    hits = await index.similar(SimilarRequest(id=document["id"], query=EVERY, limit=limit))
+    return [hit.document["id"] for hit in hits]
 
 
 @pytest.mark.anyio
@@ -78,9 +78,9 @@ async def test_vectors_of_nothing_but_zero(index: SqliteIndexer) -> None:
     world = album(3)
     world[1]["_vectors"] = {"img": [0] * 128}
     await index.apply([Upsert(document) for document in world])
-    found = await index.similar(SimilarRequest(id=world[0]["id"], query=EVERY))
+    hits = await index.similar(SimilarRequest(id=world[0]["id"], query=EVERY))
 
-    assert {world[1]["id"]: 0.0}.items() <= {each.document["id"]: each.similarity for each in found}.items()
+    assert {world[1]["id"]: 0.0}.items() <= {hit.document["id"]: hit.similarity for hit in hits}.items()
 
 
 @pytest.mark.anyio

@@ -30,19 +30,19 @@ def plain(*colour: int) -> Image:
 
 
 def vectors(made: TFLiteClassifier, *images: Image) -> list[NDArray[np.float32]]:
-    found = [scores.vector for scores in made.classify(images)]
-    assert all(vector is not None for vector in found)
-    return [vector for vector in found if vector is not None]
+    matrix = [scores.vector for scores in made.classify(images)]
+    assert all(vector is not None for vector in matrix)
+    return [vector for vector in matrix if vector is not None]
 
 
 def test_leading_directions_come_first() -> None:
     """As a singular value decomposition has them, each as long as the root of its value."""
     sizes, rows = np.linalg.svd(WEIGHTS - WEIGHTS.mean(axis=0))[1:]
-    found = project(WEIGHTS)
+    matrix = project(WEIGHTS)
 
-    assert (160, LENGTH) == found.shape
-    assert np.sqrt(sizes[:LENGTH]) == pytest.approx(np.linalg.norm(found, axis=0))
-    assert np.eye(LENGTH) == pytest.approx(np.abs(rows[:LENGTH] @ found) / np.sqrt(sizes[:LENGTH]), abs=1e-6)
+    assert (160, LENGTH) == matrix.shape
+    assert np.sqrt(sizes[:LENGTH]) == pytest.approx(np.linalg.norm(matrix, axis=0))
+    assert np.eye(LENGTH) == pytest.approx(np.abs(rows[:LENGTH] @ matrix) / np.sqrt(sizes[:LENGTH]), abs=1e-6)
 
 
 def test_what_all_classes_share_decides_nothing() -> None:
@@ -52,18 +52,18 @@ def test_what_all_classes_share_decides_nothing() -> None:
 
 def test_each_direction_has_one_sign() -> None:
     """The largest number is above zero, so that two machines do not differ by a sign."""
-    found = project(WEIGHTS)
+    matrix = project(WEIGHTS)
 
-    assert (np.abs(found).max(axis=0) == found.max(axis=0)).all()
+    assert (np.abs(matrix).max(axis=0) == matrix.max(axis=0)).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_few_classes_have_few_directions(dtype: type) -> None:
     """The other numbers are zero, not what rounding makes of nothing."""
-    found = project(WEIGHTS[:4].astype(dtype))
+    matrix = project(WEIGHTS[:4].astype(dtype))
 
-    assert 3 == np.count_nonzero(np.abs(found).max(axis=0))
-    assert dtype == found.dtype
+    assert 3 == np.count_nonzero(np.abs(matrix).max(axis=0))
+    assert dtype == matrix.dtype
 
 
 @pytest.mark.parametrize("between", [None, "reshape"])

@@ -128,12 +128,12 @@ def test_decoded_entries_give_the_bytes_that_fresh_ones_gave(
     codec = MetadataCodec(keys=(b"key",))
     facts = replace(entries.facts, modified=int(modified)) if entries.facts else None
     packed = codec.pack(replace(entries, facts=facts), {"license": "2"}, limit=2048, overhead=0)
-    found, user = codec.split(packed.metadata)
+    unpacked, user = codec.split(packed.metadata)
     options = DocumentOptions(metadata=("license",), gps=gps, exif=exif)
     state = replace(STATE, modified=modified)
 
     fresh = build_document("s", state, packed.entries, {"license": "2"}, options)
-    later = build_document("s", replace(state, metadata=packed.metadata), found, user, options)
+    later = build_document("s", replace(state, metadata=packed.metadata), unpacked, user, options)
 
     assert json.dumps(later) == json.dumps(fresh)
 

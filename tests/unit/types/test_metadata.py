@@ -50,12 +50,12 @@ def test_entries_come_back(entries: Entries, layout: Layout, key: bytes | None) 
     codec = MetadataCodec(layout=layout, keys=(key,) if key else ())
     packed = codec.pack(entries, {}, limit=None)
 
-    found, user = codec.split(packed.metadata)
+    unpacked, user = codec.split(packed.metadata)
 
-    assert found == packed.entries == codec.kept(entries)
-    assert replace(found, mark=entries.mark) == entries
+    assert unpacked == packed.entries == codec.kept(entries)
+    assert replace(unpacked, mark=entries.mark) == entries
     assert user == {}
-    assert codec.verify(found, packed.metadata) is Trust.ALL
+    assert codec.verify(unpacked, packed.metadata) is Trust.ALL
 
 
 @given(some.entries, layouts)
@@ -81,12 +81,12 @@ def test_the_budget_is_kept_and_the_user_loses_nothing(
             size(user, overhead) + size(codec.pack(Entries(mark=entries.mark), {}, limit=None).metadata) > limit - 200
         )
         return
-    found, left = codec.split(packed.metadata)
+    unpacked, left = codec.split(packed.metadata)
 
     assert size(dict(packed.metadata), overhead) <= limit
     assert left == user
-    assert found == packed.entries
-    assert codec.verify(found, packed.metadata) is Trust.ALL
+    assert unpacked == packed.entries
+    assert codec.verify(unpacked, packed.metadata) is Trust.ALL
 
 
 def test_vec_goes_first_then_facts_then_raw_then_the_weakest_labels() -> None:
@@ -136,12 +136,12 @@ def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
     assert codec.split(user) == (Entries(), user)
 
     packed = codec.pack(TYPICAL, user, limit=None)
-    found, left = codec.split(packed.metadata)
+    unpacked, left = codec.split(packed.metadata)
 
     assert left == user
-    assert found == packed.entries
-    assert codec.verify(found, packed.metadata) is Trust.ALL
-    assert (Label("kit fox", 0.61) in found.labels) == (layout == "single")
+    assert unpacked == packed.entries
+    assert codec.verify(unpacked, packed.metadata) is Trust.ALL
+    assert (Label("kit fox", 0.61) in unpacked.labels) == (layout == "single")
 
 
 def test_a_number_under_a_name_without_the_prefix_is_the_users() -> None:

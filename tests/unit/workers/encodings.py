@@ -132,8 +132,8 @@ def deep_png(values: np.ndarray, significant: int | None = None) -> bytes:
     height, width = values.shape[:2]
     samples = values.shape[2] if values.ndim == 3 else 1
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    said = (chunk(b"sBIT", bytes([significant] * samples)),) if significant else ()
-    return png(width, height, *said, depth=16, colour=2 if samples == 3 else 0, pixels=rows)
+    bits = (chunk(b"sBIT", bytes([significant] * samples)),) if significant else ()
+    return png(width, height, *bits, depth=16, colour=2 if samples == 3 else 0, pixels=rows)
 
 
 def grey_tiff(values: np.ndarray, *, order: str = "<", photometric: int = 1) -> bytes:

@@ -36,10 +36,10 @@ json_values = st.recursive(
 
 
 def test_an_answer_is_read() -> None:
-    found = answers.parse_inference(GOOD, 3, CONTENT)
-    assert found.raw == Raw(((0, 0.9), (2, 0.01)))
-    assert found.facts == Facts(width=30, height=20)
-    assert (found.content, found.decode, found.infer) == (CONTENT, 0.1, 0.2)
+    inference = answers.parse_inference(GOOD, 3, CONTENT)
+    assert inference.raw == Raw(((0, 0.9), (2, 0.01)))
+    assert inference.facts == Facts(width=30, height=20)
+    assert (inference.content, inference.decode, inference.infer) == (CONTENT, 0.1, 0.2)
     assert answers.parse_refusal(GOOD) is None
 
 

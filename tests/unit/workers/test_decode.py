@@ -435,9 +435,9 @@ def test_without_the_extra_heic_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 def test_every_decoded_format_has_its_reader() -> None:
     """The table promises nothing that the worker does not do."""
-    decoded_formats = {each.name for each in FORMATS_TABLE if each.support is Support.DECODED}
-    assert decoded_formats == {each.name for each in decode_module._READERS} | {"Camera RAW"}
-    assert [each.name for each in FORMATS_TABLE if each.support is Support.EXTRA] == ["HEIC"]
+    decoded_formats = {image_format.name for image_format in FORMATS_TABLE if image_format.support is Support.DECODED}
+    assert decoded_formats == {image_format.name for image_format in decode_module._READERS} | {"Camera RAW"}
+    assert [image_format.name for image_format in FORMATS_TABLE if image_format.support is Support.EXTRA] == ["HEIC"]
 
 
 def test_the_formats_that_are_told_apart_are_told_apart_by_their_first_bytes() -> None:

@@ -32,10 +32,10 @@ def facts(kind: str = "JPEG", **tags: object) -> Facts:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_time_camera_and_place_are_read(kind: str) -> None:
-    found = facts(
+    described = facts(
         kind, Make="Canon", Model="Canon EOS R5", details={Base.DateTimeOriginal: "2024:07:01 14:00:00"}, gps=BERN
     )
-    assert found == Facts(width=64, height=48, taken=1719842400, camera="Canon EOS R5", lat=46.96, lng=7.44)
+    assert described == Facts(width=64, height=48, taken=1719842400, camera="Canon EOS R5", lat=46.96, lng=7.44)
 
 
 def test_a_picture_without_exif_has_its_size() -> None:
@@ -56,8 +56,8 @@ def test_a_picture_without_exif_has_its_size() -> None:
     ],
 )
 def test_a_camera_is_one_line_of_text(make: str, model: str, camera: str | None) -> None:
-    found = facts("TIFF", Make=make, Model=model)
-    assert found.camera == camera or (found.camera or "").isascii() != (camera or "").isascii()
+    described = facts("TIFF", Make=make, Model=model)
+    assert described.camera == camera or (described.camera or "").isascii() != (camera or "").isascii()
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_a_time_that_is_none_is_left_out(text: str) -> None:
 
 
 def test_the_next_time_is_taken_where_one_is_none() -> None:
-    found = facts(DateTime="2024:07:01 14:00:00", details={Base.DateTimeOriginal: "0000:00:00 00:00:00"})
-    assert found.taken == 1719842400
+    described = facts(DateTime="2024:07:01 14:00:00", details={Base.DateTimeOriginal: "0000:00:00 00:00:00"})
+    assert described.taken == 1719842400
 
 
 def test_south_and_west_are_negative() -> None:
-    found = facts(gps={**BERN, GPS.GPSLatitudeRef: "S", GPS.GPSLongitudeRef: "W"})
-    assert (found.lat, found.lng) == (-46.96, -7.44)
+    described = facts(gps={**BERN, GPS.GPSLatitudeRef: "S", GPS.GPSLongitudeRef: "W"})
+    assert (described.lat, described.lng) == (-46.96, -7.44)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_south_and_west_are_negative() -> None:
     ],
 )
 def test_a_place_that_makes_no_sense_costs_nothing_but_itself(gps: dict[int, object]) -> None:
-    found = facts(Model="X", DateTime="2024:07:01 14:00:00", gps={**BERN, **gps})
-    assert found == Facts(width=64, height=48, taken=1719842400, camera="X")
+    described = facts(Model="X", DateTime="2024:07:01 14:00:00", gps={**BERN, **gps})
+    assert described == Facts(width=64, height=48, taken=1719842400, camera="X")
 
 
 def test_tags_of_wrong_types_cost_nothing_but_themselves() -> None:
@@ -194,8 +194,8 @@ def angle(*parts: float | tuple[int, int]) -> tuple[IFDRational, ...]:
 )
 def test_positions_are_read_where_they_are_unambiguous(gps: dict[int, object], position: tuple[float, float]) -> None:
     """Unknown seconds, decimal degrees, small letters; not without a direction, and two zeros are no position."""
-    found = facts("TIFF", gps=gps)
-    assert (found.lat, found.lng) == position
+    described = facts("TIFF", gps=gps)
+    assert (described.lat, described.lng) == position
 
 
 @pytest.mark.parametrize(("reference", "lat"), [(None, -46.96), ("S", -46.96), ("N", None)])
@@ -204,8 +204,8 @@ def test_a_minus_is_a_direction_too(reference: str | None, lat: float | None) ->
     places = [(1, 2, f"{reference}\0".encode())] if reference else []
     places += [(2, 10, struct.pack("<ii", -4696, 100)), (3, 2, b"W\0"), (4, 5, struct.pack("<II", 744, 100))]
     block = exif_block([(Base.GPSInfo, 4, places)])
-    found = decode(encoded(scene(64, 48), "JPEG", exif=block), (32, 32), LIMITS).facts
-    assert (found.lat, found.lng) == (lat, lat and -7.44)
+    described = decode(encoded(scene(64, 48), "JPEG", exif=block), (32, 32), LIMITS).facts
+    assert (described.lat, described.lng) == (lat, lat and -7.44)
 
 
 @pytest.mark.parametrize(
@@ -241,15 +241,15 @@ def test_xmp_is_read_where_exif_is_missing(kind: str) -> None:
         tags.tagtype[700] = 1
         tags[700] = XMP
         options = {"tiffinfo": tags}
-    found = decode(encoded(scene(64, 48), kind, **options), (32, 32), LIMITS).facts
-    assert found == Facts(width=64, height=48, taken=1719842400, camera="Müller A & B", lat=46.96, lng=-7.44)
+    described = decode(encoded(scene(64, 48), kind, **options), (32, 32), LIMITS).facts
+    assert described == Facts(width=64, height=48, taken=1719842400, camera="Müller A & B", lat=46.96, lng=-7.44)
 
 
 def test_exif_counts_before_xmp() -> None:
     """A program's date does not replace the camera's."""
     tags = exif(Make="Canon", details={Base.DateTimeOriginal: "1955:06:01 12:00:00"})
-    found = decode(encoded(scene(64, 48), "JPEG", exif=tags, xmp=XMP), (32, 32), LIMITS).facts
-    assert (found.camera, found.taken) == ("Canon", -460296000)
+    described = decode(encoded(scene(64, 48), "JPEG", exif=tags, xmp=XMP), (32, 32), LIMITS).facts
+    assert (described.camera, described.taken) == ("Canon", -460296000)
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "abc " * 10_000, "Mon, 06 May " + "9" * 30, " " * 10_000 + "2024"])
@@ -264,8 +264,8 @@ def test_the_texts_of_a_png_have_its_date(key: str, text: str) -> None:
     """As its specification suggests, and as ImageMagick and screenshots write it."""
     texts = PngImagePlugin.PngInfo()
     texts.add_text(key, text)
-    found = decode(encoded(scene(64, 48), "PNG", pnginfo=texts), (32, 32), LIMITS).facts
-    assert found.taken == 1719842400
+    described = decode(encoded(scene(64, 48), "PNG", pnginfo=texts), (32, 32), LIMITS).facts
+    assert described.taken == 1719842400
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ async def test_a_classifier_that_fails_is_no_death(colour: str, code: str, words
 @pytest.mark.parametrize("width", range(11, 16))
 async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
     async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
-        with pytest.raises(Undecodable, match="answer nonsense") as caught:
+        with pytest.raises(Undecodable, match="gave an invalid answer") as caught:
             await pool.classify(picture("white", width), LIMITS)
         assert caught.value.code == "worker_died"
         assert await best(pool, picture("white")) == "fine"
@@ -181,7 +181,7 @@ async def test_a_broken_model_is_said_plainly(tmp_path: Path) -> None:
 
 
 async def test_a_classifier_that_says_nonsense_of_itself_is_refused(misdeeds: str) -> None:
-    with pytest.raises(ModelError, match="does not say what its model is"):
+    with pytest.raises(ModelError, match="does not describe its model"):
         async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "nonsense"})], 1):
             pytest.fail("it must not start")
 

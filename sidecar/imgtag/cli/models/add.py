@@ -40,7 +40,7 @@ class Candidate:
     labels: Path | None = None
 
 
-@click.command(name="add")
+@click.command(name="add", short_help="Add a model from a file, a URL, the store or the catalogue.")
 @click.argument("source", metavar="FILE|URL|BUCKET/KEY|NAME")
 @click.option("--name", default="", help="Name of the model. Default: the name of its file.")
 @click.option("--sha256", default="", help="Expected SHA-256 of the model file, in hex. Required for a URL.")

@@ -20,7 +20,7 @@ from imgtag.models.resolver import ModelResolver
 from imgtag.plugin.classifier import ModelInfo
 
 
-@click.command(name="calibrate")
+@click.command(name="calibrate", short_help="Fit the temperature of a model on your own images.")
 @click.argument("folder", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "name", metavar="NAME", default="", help="Model to calibrate. Default: the one in use.")
 @click.option("--write", is_flag=True, help="Write the temperature into the model's manifest, after asking.")

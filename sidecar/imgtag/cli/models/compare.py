@@ -28,7 +28,7 @@ _MAX_ROWS = 20
 """Of each table."""
 
 
-@click.command(name="compare")
+@click.command(name="compare", short_help="Show what another model would change.")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
 @click.argument("what", metavar="QUERY-or-FOLDER", nargs=-1, required=True)

@@ -45,7 +45,7 @@ async def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...
     return FAILED if failed else 0
 
 
-@click.command(name="verify")
+@click.command(name="verify", short_help="Load models, and check their SHA-256.")
 @click.argument("names", metavar="NAME...", nargs=-1)
 @pass_app
 def verify(app: App, names: tuple[str, ...]) -> int:
