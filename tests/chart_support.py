@@ -45,9 +45,14 @@ def template(*arguments: str, chart: Path = CHART) -> subprocess.CompletedProces
 
 def render(case: str, *arguments: str) -> list[Object]:
     """All objects of a case."""
+    return [resource for resource in yaml.safe_load_all(_manifests(case, *arguments)) if resource]
+
+
+@cache
+def _manifests(case: str, *arguments: str) -> str:
     done = template("--values", str(values_file(case)), *arguments)
     assert done.returncode == 0, done.stderr
-    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+    return done.stdout
 
 
 def one(objects: list[Object], kind: str) -> Object:

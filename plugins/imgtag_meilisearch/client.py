@@ -202,6 +202,7 @@ class _Http:
     def _request(self, method: str, path: str, body: bytes | None = None, content_type: str | None = None) -> Any:
         headers = {**self._headers, **({"Content-Type": content_type} if content_type else {})}
         if body and len(body) > MIN_GZIP:
+            # Without a time in its header, so that equal requests have equal bytes.
             body, headers["Content-Encoding"] = gzip.compress(body, GZIP_LEVEL, mtime=0), "gzip"
         try:
             answer = self._pool.request(method, f"{self._url}/{path}", body=body, headers=headers)

@@ -26,7 +26,13 @@ def encode(document: Document) -> bytes:
     """
     try:
         _check(document)
-        whole = {**add_parts(document), VECTORS: {EMBEDDER: _vector(document)}}
+        vector = (document.get(VECTORS) or {}).get(EMBEDDER)
+        if vector is not None:
+            if len(vector) != DIMENSIONS:
+                raise ValueError(f"its vector has {len(vector)} numbers, not {DIMENSIONS}")
+            vector = [_number(number, VECTORS) for number in vector]
+        # Null is sent too: a new document without the field fails, a replaced one would keep the old vector.
+        whole = {**add_parts(document), VECTORS: {EMBEDDER: vector}}
         text = json.dumps(whole, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
         return text.encode() + b"\n"
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -66,16 +72,6 @@ def _check(document: Document) -> None:
             raise ValueError("_geo is not made of lat and lng")
         if abs(_number(place["lat"], "_geo.lat")) > 90 or abs(_number(place["lng"], "_geo.lng")) > 180:
             raise ValueError("_geo is not a place on the globe")
-
-
-def _vector(document: Document) -> list[float] | None:
-    """The vector or null, always sent: a new document without one fails, a replaced one would keep the old vector."""
-    vector = (document.get(VECTORS) or {}).get(EMBEDDER)
-    if vector is None:
-        return None
-    if len(vector) != DIMENSIONS:
-        raise ValueError(f"its vector has {len(vector)} numbers, not {DIMENSIONS}")
-    return [_number(number, VECTORS) for number in vector]
 
 
 def _number(value: Any, name: str) -> float:

@@ -9,7 +9,7 @@ https://www.meilisearch.com/docs/learn/resources/known_limitations
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any
@@ -42,26 +42,19 @@ def beginning(field: str, prefix: str) -> str:
 
 def add_parts(document: Document) -> Document:
     """The document with the parts of its long values."""
-    parts = [
-        part
-        for field, text in _texts(document)
-        if is_long(value := normalise(text))
-        for part in (*_parts(field, value)[:-1], whole_value(field, value))
-    ]
+    parts: list[str] = []
+    meta: Mapping[str, Any] = document.get("meta") or {}
+    for field, texts in (*document.items(), *((f"meta.{name}", value) for name, value in meta.items())):
+        if any(fnmatchcase(field, pattern) for pattern in TEXTS):
+            for text in texts if isinstance(texts, list | tuple) else [texts]:
+                if isinstance(text, str) and is_long(value := normalise(text)):
+                    parts += [*_parts(field, value)[:-1], whole_value(field, value)]
     return {**document, HOME: [*(document.get(HOME) or ()), *parts]} if parts else document
 
 
 def remove_parts(field: str, value: Any) -> Any:
     """The value of a field without what `add_parts` added."""
     return [text for text in value if not text.startswith(MARKER)] if field == HOME and value else value
-
-
-def _texts(document: Document) -> Iterator[tuple[str, str]]:
-    meta: Mapping[str, Any] = document.get("meta") or {}
-    for field, value in (*document.items(), *((f"meta.{name}", value) for name, value in meta.items())):
-        if any(fnmatchcase(field, pattern) for pattern in TEXTS):
-            texts = value if isinstance(value, list | tuple) else [value]
-            yield from ((field, text) for text in texts if isinstance(text, str))
 
 
 def _parts(field: str, value: str) -> list[str]:

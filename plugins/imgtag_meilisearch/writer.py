@@ -63,7 +63,7 @@ class Writer:
         """Send everything without waiting; what is too large is sent in halves."""
         sent: list[Sent] = []
         errors: Errors = {}
-        left = list(payloads)[::-1]
+        left = list(payloads)[::-1]  # the first is popped first
         while left:
             payload, note = left.pop(), self._tasks.new_note()
             try:

@@ -139,6 +139,7 @@ class StoreChecks:
             query = {subresource: ""} if subresource else {}
             return lambda: self._client.send("GET", bucket, key, query=query)
 
+        # Each fails on what does not exist, but only after the server has checked the permission.
         requests: dict[str, Callable[[], object]] = {
             "s3:GetObject": get(absent, ""),
             "s3:GetObjectLegalHold": get(absent, "legal-hold"),

@@ -31,6 +31,8 @@ MAX_FACET_VALUES = 2000  # of one field, the most frequent
 VECTOR_BATCH = 10_000
 
 IN_SCOPE = "site = ?1 AND bucket = ?2 AND key >= ?3 AND (?4 = '' OR key < ?4)"
+# CROSS JOIN keeps the order of the tables, which the planner would otherwise choose without knowing how many hits there
+# are: https://www.sqlite.org/optoverview.html#crossjoin
 FROM_HITS = "temp.hits AS hits CROSS JOIN postings ON postings.row = hits.row CROSS JOIN facets ON facets.id = facet"
 FROM_FACETS = "facets CROSS JOIN postings ON facet = facets.id CROSS JOIN temp.hits AS hits ON hits.row = postings.row"
 
@@ -146,6 +148,7 @@ def _bodies(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Documen
 
 def _count_values(connection: sqlite3.Connection, fields: Sequence[str], total: int) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {field: {} for field in fields}
+    # About as many documents as there are: count(*) would read all of them.
     rows = connection.execute("SELECT max(row) FROM documents").fetchone()[0] or 0
     statement = f"""
         SELECT field, shown, count(*) AS documents_with FROM {FROM_HITS if 2 * total < rows else FROM_FACETS}

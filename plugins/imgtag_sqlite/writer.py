@@ -46,6 +46,7 @@ class Batch:
             assert row is not None  # it was just inserted
         else:
             run(UPDATE, (*rows.columns, row))
+            # A virtual table has no UPSERT, and labels may be gone: https://www.sqlite.org/lang_upsert.html
             run("DELETE FROM texts WHERE rowid = ?", (row,))
             run("DELETE FROM scores WHERE row = ?", (row,))
             run("DELETE FROM vectors WHERE row = ?", (row,))

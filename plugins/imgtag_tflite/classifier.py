@@ -43,7 +43,7 @@ class TFLiteClassifier:
             part = images[start : start + limit]
             pixels = np.stack([image.fit(self.info.size, crop=model.crop) for image in part])
             with map_failures(f"{self.info.id} failed on a picture", _HINT):
-                if len(pixels) != self._batch:
+                if len(pixels) != self._batch:  # only then, since the runtime plans its memory again
                     interpreter.resize_tensor_input(model.image.index, pixels.shape)
                     interpreter.allocate_tensors()
                     self._batch = len(pixels)

@@ -79,9 +79,10 @@ def read_graph(content: bytes) -> Graph:
     signatures = [signature for signature in model.tables(7) if signature.number(4, "I") == 0]  # of the main graph
     entries = signatures[0].tables(1) if signatures else ()
     metadata = [entry.number(1, "I") for entry in model.tables(6) if entry.text(0) == "TFLITE_METADATA"]
+    makers = {output: operator.code for operator in operators[::-1] for output in operator.outputs}
     return Graph(
         outputs={entry.number(1, "I"): entry.text(0) for entry in entries},
-        probable=frozenset(output for output in outputs if _maker(operators, output) in PROBABILITIES),
+        probable=frozenset(output for output in outputs if makers.get(_origin(operators, output)) in PROBABILITIES),
         layers={output: tuple(_layers(operators, output)) for output in outputs},
         custom=tuple(name for name, code in zip(names, codes, strict=True) if code == CUSTOM or name),
         metadata=buffers[metadata[0]].content(0) if metadata and metadata[0] < len(buffers) else b"",
@@ -144,12 +145,6 @@ def _layers(operators: Sequence[_Operator], tensor: int) -> Iterator[int]:
         source, weights = (*operator.inputs, ABSENT, ABSENT)[:2]
         if operator.code in LAYERS and weights != ABSENT and _origin(operators, source) == origin:
             yield _origin(operators, weights)
-
-
-def _maker(operators: Sequence[_Operator], tensor: int) -> int | None:
-    """The operation that made a tensor, looking through those that keep the values."""
-    origin = _origin(operators, tensor)
-    return next((operator.code for operator in operators if origin in operator.outputs), None)
 
 
 def _origin(operators: Sequence[_Operator], tensor: int) -> int:

@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -118,7 +118,15 @@ def require_worker(spec: PluginSpec) -> None:
 
 def require_members(spec: PluginSpec, part: object, protocol: type) -> None:
     """Raises PluginError where a part lacks something that the protocol of its kind declares."""
-    missing = [name for name in dict.fromkeys(_members(protocol)) if not _has(part, name)]
+    # What a protocol declares: methods, properties and attributes.
+    declared = [
+        name
+        for base in protocol.__mro__
+        if base.__module__.startswith("imgtag.")
+        for name in (*vars(base).get("__annotations__", ()), *vars(base))
+        if not name.startswith("_") or name in {"__aenter__", "__aexit__"}
+    ]
+    missing = [name for name in dict.fromkeys(declared) if not _has(part, name)]
     if missing:
         message = f"{_label(spec)} lacks {', '.join(missing)}"
         raise PluginError(message, hint="docs/reference/plugin-api.md lists what each kind needs.")
@@ -142,15 +150,6 @@ def _require_synchronous(name: str, classifier: object) -> None:
         raise PluginError(
             message, hint="Write `def classify`; classifiers that wait for a server are not supported yet."
         )
-
-
-def _members(protocol: type) -> Iterator[str]:
-    """What a protocol declares: methods, properties and attributes."""
-    for base in protocol.__mro__:
-        if base.__module__.startswith("imgtag."):
-            for name in (*vars(base).get("__annotations__", ()), *vars(base)):
-                if not name.startswith("_") or name in {"__aenter__", "__aexit__"}:
-                    yield name
 
 
 def _has(part: object, name: str) -> bool:

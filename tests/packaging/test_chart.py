@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -507,6 +508,7 @@ def notes(tmp_path_factory):
     shutil.copytree(CHART, copy)
     (copy / "templates" / "shown.yaml").write_text(NOTES_TEMPLATE)
 
+    @cache
     def shown(*arguments):
         done = template("--show-only", "templates/shown.yaml", *arguments, chart=copy)
         assert done.returncode == 0, done.stderr

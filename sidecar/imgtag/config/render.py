@@ -51,7 +51,11 @@ def render_example(registry: Registry, *, small: bool = False) -> str:
         lines += [*_comment(_LISTS["rules"][1]), "#[[rules]]", '#bucket = "pictures"']
     else:
         for name, field in CoreSettings.model_fields.items():
-            lines += [*(_rules(name) if name in _LISTS else _section(name, field.default)), ""]
+            if name in _LISTS:
+                model, about = _LISTS[name]
+                lines += [*_table(about, f"#[[{name}]]", model), ""]
+            else:
+                lines += [*_section(name, field.default), ""]
         for kind in KINDS:
             for name, spec in registry.usable(kind).items():
                 lines += [*_plugin(kind, name, spec, active=active == (name, spec)), ""]
@@ -116,26 +120,19 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _section(name: str, section: Settings, *, small: bool = False) -> Iterator[str]:
-    yield from _comment((section.__doc__ or "").partition("\n")[0])
-    yield f"[{name}]"
-    yield from _fields(type(section), active=("name",) if small else ())
+    about = (section.__doc__ or "").partition("\n")[0]
+    yield from _table(about, f"[{name}]", type(section), active=("name",) if small else ())
 
 
 def _plugin(kind: Kind, name: str, spec: PluginSpec, *, active: bool = True) -> Iterator[str]:
-    yield from _comment(spec.summary)
-    yield f"{'' if active else '#'}[{kind}.{_quoted(name)}]"
     required = [key for key, field in spec.settings.model_fields.items() if field.is_required()]
-    yield from _fields(spec.settings, active=required if active else ())
+    head = f"{'' if active else '#'}[{kind}.{_quoted(name)}]"
+    yield from _table(spec.summary, head, spec.settings, active=required if active else ())
 
 
-def _rules(name: str) -> Iterator[str]:
-    model, about = _LISTS[name]
+def _table(about: str, head: str, model: type[BaseModel], *, active: Collection[str] = ()) -> Iterator[str]:
     yield from _comment(about)
-    yield f"#[[{name}]]"
-    yield from _fields(model, active=())
-
-
-def _fields(model: type[BaseModel], *, active: Collection[str]) -> Iterator[str]:
+    yield head
     keys = table(model)
     for name, field in model.model_fields.items():
         yield from _comment(field.description or "")

@@ -152,7 +152,7 @@ class LocalQueue:
         if older is not None:
             work.absorb(older)
             if older.due == work.due:
-                work.turn = older.turn
+                work.turn = older.turn  # so the entry in the heap stands for the new work
                 return
         if work.target not in self._in_flight:
             self._queue(work)
@@ -160,7 +160,7 @@ class LocalQueue:
     def _queue(self, work: _Work) -> None:
         work.turn = next(self._turns)
         heappush(self._order, (work.due, work.turn, work.target))
-        self._news.set()
+        self._news.set()  # wakes all that wait now; who looks later waits for the next event
         self._news = anyio.Event()
 
     def _is_current(self, entry: tuple[float, int, Target]) -> bool:

@@ -7,7 +7,7 @@ by cross-validation, on pictures that it was not fitted on: on the same pictures
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,19 +69,6 @@ class Calibration:
 def calibrate(probabilities: NDArray[np.float32], truth: Sequence[int]) -> Calibration:
     """Fit on probabilities [pictures, classes] at temperature 1 and the true class of each picture. Raises TooFew."""
     classes = np.asarray(truth)
-    _require_enough(probabilities, classes)
-    right = probabilities.argmax(axis=1) == classes
-    return Calibration(
-        temperature=round(_fit(probabilities, classes), 3),
-        pictures=len(classes),
-        labels=len(np.unique(classes)),
-        accuracy=float(right.mean()),
-        before=_measure(probabilities, classes),
-        after=_measure(_cross_validate(probabilities, classes), classes),
-    )
-
-
-def _require_enough(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> None:
     hint = "Make one folder per label, with pictures that the model was not trained on."
     if len(classes) < MIN_PICTURES:
         message = f"{len(classes)} labelled pictures are too few: calibration needs at least {MIN_PICTURES}"
@@ -89,10 +76,18 @@ def _require_enough(probabilities: NDArray[np.float32], classes: NDArray[np.int_
     if (labels := len(np.unique(classes))) < MIN_LABELS:
         message = f"pictures of {labels} labels are too few: calibration needs at least {MIN_LABELS} labels"
         raise TooFew(message, hint=hint)
-    right = float((probabilities.argmax(axis=1) == classes).mean())
-    if right < MIN_ACCURACY:
-        message = f"the model agrees with the folder names for only {right:.0%} of the pictures"
+    accuracy = float((probabilities.argmax(axis=1) == classes).mean())
+    if accuracy < MIN_ACCURACY:
+        message = f"the model agrees with the folder names for only {accuracy:.0%} of the pictures"
         raise TooFew(message, hint="Are the folders named after this model's labels? `imgtag models show` lists them.")
+    return Calibration(
+        temperature=round(_fit(probabilities, classes), 3),
+        pictures=len(classes),
+        labels=labels,
+        accuracy=accuracy,
+        before=_measure(probabilities, classes),
+        after=_measure(_cross_validate(probabilities, classes), classes),
+    )
 
 
 def _fit(probabilities: NDArray[np.float32], classes: NDArray[np.int_]) -> float:
@@ -148,7 +143,12 @@ class LabelledFolder:
 
     def find(self, info: ModelInfo) -> list[tuple[Path, int]]:
         """Pictures with the number of their class, shuffled. Raises ModelError where no folder is a label. Blocking."""
-        numbers = _class_numbers(info)
+        # The class of each label by its identity, by how it is displayed and by its synonyms.
+        numbers: dict[str, int] = {}
+        for place, display in enumerate(info.display):
+            for name in (display, *info.taxonomy.class_terms(place).synonyms):
+                numbers.setdefault(identity(name), place)
+        numbers |= {label: place for place, label in enumerate(info.labels)}
         pictures: list[tuple[Path, int]] = []
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
             number = numbers.get(identity(folder.name.replace("_", " ")))
@@ -189,12 +189,3 @@ async def calibrate_on_folder(
     matrix = np.array([row for row, _ in pairs], np.float32).reshape(len(pairs), len(info.labels))
     # What the manifest says already is undone: the fit starts from what the model itself gives.
     return calibrate(apply_temperature(matrix, 1 / info.temperature), [truth for _, truth in pairs])
-
-
-def _class_numbers(info: ModelInfo) -> Mapping[str, int]:
-    """The class of each label by its identity, by how it is displayed and by its synonyms."""
-    numbers: dict[str, int] = {}
-    for place, display in enumerate(info.display):
-        for name in (display, *info.taxonomy.class_terms(place).synonyms):
-            numbers.setdefault(identity(name), place)
-    return numbers | {label: place for place, label in enumerate(info.labels)}

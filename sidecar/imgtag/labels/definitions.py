@@ -40,11 +40,12 @@ def define_labels(
     labels: Sequence[str], display: Sequence[str], taxonomy: Taxonomy, policy: LabelPolicy
 ) -> tuple[dict[str, LabelDefinition], dict[str, LabelDefinition]]:
     """Return labels and ancestors by name. Where a label has the name of an ancestor, that ancestor is left out."""
-    admitted = [
-        number
-        for number, label in enumerate(labels)
-        if _is_admitted((label, *taxonomy.class_terms(number).ancestors), policy)
-    ]
+    admitted = []  # the classes that count at all, by their labels and their ancestors
+    for number, label in enumerate(labels):
+        names = (label, *taxonomy.class_terms(number).ancestors)
+        allowed = not policy.allow or any(matches(name, policy.allow) for name in names)
+        if allowed and not any(matches(name, policy.deny) for name in names):
+            admitted.append(number)
     class_rules = [(number, rule_for(labels[number], policy.rules)) for number in admitted]
     of_labels = _merge(
         (_name(rule), _define_class(number, rule, display[number], taxonomy.class_terms(number), policy.threshold))
@@ -54,12 +55,6 @@ def define_labels(
     new_names = {old: _name(rule) for old, rule in rules.items() if _name(rule) not in of_labels}
     of_ancestors = _merge((new_names[old], _define_ancestor(rules[old], taxonomy, admitted)) for old in new_names)
     return dict(_rename_ancestors(of_labels, new_names)), dict(_rename_ancestors(of_ancestors, new_names))
-
-
-def _is_admitted(names: Sequence[str], policy: LabelPolicy) -> bool:
-    """Whether a class counts at all, by its label and its ancestors."""
-    allowed = not policy.allow or any(matches(name, policy.allow) for name in names)
-    return allowed and not any(matches(name, policy.deny) for name in names)
 
 
 def _name(rule: LabelRule) -> str:

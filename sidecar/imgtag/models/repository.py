@@ -99,6 +99,7 @@ class ModelRepository:
             if labels is not None and labels_name is not None:
                 write_atomically(self.folder / labels_name, labels, mode=PUBLIC)
             names = {"file": model_name, "sha256": digest, "labels": labels_name}
+            # After the files that it names: a sidecar that sees the manifest finds them.
             path = self.write_manifest(name, manifest.model_copy(update=names))
             for unused in old:
                 if unused.name not in {model_name, labels_name, path.name}:

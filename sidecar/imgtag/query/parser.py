@@ -237,7 +237,7 @@ class _Parser:
             raise self._error(message, token, "Leave out those that change nothing.")
         self._depth += 1
         self._negated ^= negates
-        yield
+        yield  # without `finally`: an error ends the parser
         self._negated ^= negates
         self._depth -= 1
 

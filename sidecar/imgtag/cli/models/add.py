@@ -40,6 +40,15 @@ class Candidate:
     labels: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    source: str
+    name: str
+    sha256: str
+    labels: Path | None
+    licence: str
+
+
 @click.command(name="add", short_help="Add a model from a file, a URL, the store or the catalogue.")
 @click.argument("source", metavar="FILE|URL|BUCKET/KEY|NAME")
 @click.option("--name", default="", help="Name of the model. Default: the name of its file.")
@@ -50,29 +59,13 @@ class Candidate:
 @click.option("--licence", default="", help="Licence of the model.")
 @click.option("--yes", is_flag=True, help="Replace a model of the same name without asking.")
 @pass_app
-def add(app: App, source: str, *, name: str, sha256: str, labels: Path | None, licence: str, yes: bool) -> int:
+async def add(app: App, source: str, *, name: str, sha256: str, labels: Path | None, licence: str, yes: bool) -> int:
     """Add a model from a file, a URL, the configured store, or by name from the catalogue; it must load first.
 
     A .toml of the same name beside the model says how pictures are passed to it, a .txt names its classes.
     """
     config = app.load()
     request = _Request(source=source, name=name, sha256=sha256.lower(), labels=labels, licence=licence)
-    info = anyio.run(_add, config, request, yes)
-    click.echo(escape(f"{info.id}: {len(info.labels):,} classes, {info.licence or 'licence unknown'}"))
-    click.echo(f'hint: `imgtag models use {info.name}`, or model = "{info.name}" in a rule', err=True)
-    return 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    source: str
-    name: str
-    sha256: str
-    labels: Path | None
-    licence: str
-
-
-async def _add(config: Config, request: _Request, yes: bool) -> ModelInfo:  # noqa: FBT001
     repository = ModelResolver(config).repository
     with TemporaryDirectory(prefix="imgtag-model-") as folder:
         candidate = await _Finder(config, request, Path(folder)).find()
@@ -85,12 +78,14 @@ async def _add(config: Config, request: _Request, yes: bool) -> ModelInfo:  # no
             raise ModelError(message, hint=hint, code="digest")
         changes = {"source": source, **({"licence": request.licence} if request.licence else {})}
         manifest = candidate.manifest.model_copy(update=changes)
-        labels = await anyio.to_thread.run_sync(candidate.labels.read_bytes) if candidate.labels else None
-        info = await _try_loading(config, name, candidate.model, manifest, labels, Path(folder) / "try")
+        label_file = await anyio.to_thread.run_sync(candidate.labels.read_bytes) if candidate.labels else None
+        info = await _try_loading(config, name, candidate.model, manifest, label_file, Path(folder) / "try")
         if repository.find(name) is not None:
             confirm(f"there is already a model {name}: replace it by {info.id}?", yes=yes)
-        await anyio.to_thread.run_sync(repository.add, name, candidate.model, manifest, labels)
-    return info
+        await anyio.to_thread.run_sync(repository.add, name, candidate.model, manifest, label_file)
+    click.echo(escape(f"{info.id}: {len(info.labels):,} classes, {info.licence or 'licence unknown'}"))
+    click.echo(f'hint: `imgtag models use {info.name}`, or model = "{info.name}" in a rule', err=True)
+    return 0
 
 
 async def _try_loading(

@@ -78,7 +78,7 @@ def _directories(data: bytes) -> Iterator[_Directory]:
     order = "<" if data[:2] == b"II" else ">"
     waiting, seen = [*struct.unpack_from(order + "I", data, 4)] if len(data) >= 8 else [], set[int]()
     while waiting and len(seen) < _MAX_DIRECTORIES:
-        offset = waiting.pop(0)
+        offset = waiting.pop(0)  # directories may name one another in a circle
         if offset and offset not in seen:
             seen.add(offset)
             directory = _read_directory(data, offset, order)

@@ -80,7 +80,11 @@ def _is_ink_inverted(picture: Image.Image) -> bool:
 
 def _deep_converter(picture: Image.Image, significant_bits: int | None) -> Converter:
     tags = getattr(picture, "tag_v2", {})
-    low, high = _deep_extrema(picture)
+    low, high = math.inf, -math.inf
+    rows = max(1, _BAND_PIXELS // picture.width)
+    for top in range(0, picture.height, rows):  # Pillow computes the extrema only for some modes
+        band = np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+        low, high = min(low, float(band.min())), max(high, float(band.max()))
     if picture.mode == "F" or low < 0 or high > _FULL:
         black, white = (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else (0.0, 1.0)
     else:
@@ -111,13 +115,3 @@ def _first_number(tags: Mapping[int, object], tag: int, *, default: int | None =
     value = tags.get(tag, default)
     first = value[0] if isinstance(value, tuple) and value else value
     return first if isinstance(first, int) else None
-
-
-def _deep_extrema(picture: Image.Image) -> tuple[float, float]:
-    """Least and greatest value; Pillow computes them only for some modes."""
-    rows = max(1, _BAND_PIXELS // picture.width)
-    low, high = math.inf, -math.inf
-    for top in range(0, picture.height, rows):
-        band = np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
-        low, high = min(low, float(band.min())), max(high, float(band.max()))
-    return low, high

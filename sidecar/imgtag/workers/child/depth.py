@@ -35,7 +35,16 @@ def has_empty_bits(picture: Image.Image) -> bool:
 
 def swap_bytes(picture: ImageFile) -> None:
     """Make the picture load the lower bytes."""
-    picture.tile = [tile._replace(args=_swapped(tile.args)) for tile in picture.tile]
+    tiles = []
+    for tile in picture.tile:
+        args: Any = tile.args
+        order = _order(args)
+        if order and isinstance(args, tuple):
+            args = (args[0][:-1] + _SWAPPED[order], *args[1:])
+        elif order:
+            args = str(args)[:-1] + _SWAPPED[order]
+        tiles.append(tile._replace(args=args))
+    picture.tile = tiles
 
 
 @dataclass(frozen=True)
@@ -76,12 +85,3 @@ def _order(args: object) -> str:
     if isinstance(raw, str) and len(raw) > 4 and raw[-4:-1] == ";16" and raw[-1] in _SWAPPED:
         return raw[-1]
     return ""
-
-
-def _swapped(args: Any) -> Any:
-    order = _order(args)
-    if not order:
-        return args
-    if isinstance(args, tuple):
-        return (args[0][:-1] + _SWAPPED[order], *args[1:])
-    return str(args)[:-1] + _SWAPPED[order]

@@ -111,5 +111,6 @@ def _best_classes(probabilities: NDArray[np.float32], classes: int) -> Raw:
     # A NaN is in no range.
     if not np.logical_and(probabilities >= 0, probabilities <= 1 + _MAX_EXCESS).all():
         raise ModelError("it returned probabilities that are not between 0 and 1")
+    # Stable: equal probabilities keep the order of their classes, on every machine.
     best = np.argsort(-probabilities, kind="stable")[:RAW_CLASSES]
     return Raw.best((int(number), min(1.0, float(probabilities[number]))) for number in best)
