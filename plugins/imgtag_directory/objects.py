@@ -119,6 +119,14 @@ class Objects:
         ref = ObjectRef(self._root.bucket, key)
         return Listed(ref=ref, etag=etag_of(status), size=status.st_size, modified=status.st_mtime)
 
+    def head(self, folder: int, key: str, size: int) -> bytes:
+        """The first bytes of a file in an open folder. Raises OSError."""
+        file = os.open(_leaf(key), READING, dir_fd=folder)
+        try:
+            return os.pread(file, size, 0)
+        finally:
+            os.close(file)
+
     def find(self, key: str) -> Listed | None:
         """Like ``look``, by key alone. Raises BucketAbsent, Unavailable."""
         return self._at(key, lambda folder: self.look(folder, key))

@@ -120,7 +120,7 @@ class DirectoryStore(ServiceBase):
 
     async def checks(self) -> AsyncIterator[Check]:
         """The root, what is readable there, and where labels will go."""
-        for check in await self._run(lambda: store_checks(self._root, self._walk())):
+        for check in await self._run(lambda: store_checks(self._root, self._objects)):
             yield check
 
     def _walk(self) -> Walk[Listed]:

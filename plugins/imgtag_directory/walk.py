@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,20 +23,37 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Skipped:
+    """How many names were passed over for one reason, and the least of them as Python writes text."""
+
+    count: int = 0
+    example: str = ""
+
+    def add(self, name: str) -> None:
+        """One more; ``name`` as Python decodes it, perhaps not UTF-8."""
+        self.count += 1
+        shown = repr(name if is_utf8(name) else os.fsencode(name))
+        self.example = min(self.example or shown, shown)
+
+
 class Walk(Generic[T]):
     """Walks the root, and gives what ``look`` says of each name in an open folder.
 
     It holds the names of one folder per level and no descriptor between two objects. A folder is sorted by its name
     with a `/`, so `a.jpg` comes before `a/1.jpg`. Python orders text by code points, which is the order of its UTF-8
-    bytes. Folders that cannot be read are skipped, logged and kept in ``denied``; names that are not UTF-8 are kept in
-    ``unnamed``.
+    bytes. Folders that cannot be read are skipped, logged and kept in ``denied``; names are counted in ``unnamed`` if
+    they are not UTF-8, and in ``invisible`` if they are not considered. After ``seconds`` no other folder is opened.
     """
 
-    def __init__(self, root: Root, look: Callable[[int, str], T | None]) -> None:
+    def __init__(self, root: Root, look: Callable[[int, str], T | None], *, seconds: float = math.inf) -> None:
         self._root = root
         self._look = look
+        self._end = time.monotonic() + seconds
+        self.is_cut = False
         self.denied: set[str] = set()
-        self.unnamed: set[str] = set()
+        self.unnamed = Skipped()
+        self.invisible = Skipped()
 
     def objects(self, prefix: str = "", after: str = "") -> Iterator[T]:
         """Objects whose keys begin with ``prefix`` and sort after ``after``. Raises BucketAbsent, Unavailable."""
@@ -52,6 +72,8 @@ class Walk(Generic[T]):
 
     def _files(self, folder: str, keys: list[str]) -> Iterator[T]:
         for start in range(0, len(keys), PAGE):
+            if self._is_late():
+                return
             try:
                 with self._root.folder(folder) as opened:
                     listings = [self._look(opened, key) for key in keys[start : start + PAGE]]
@@ -62,6 +84,8 @@ class Walk(Generic[T]):
 
     def _keys(self, folder: str) -> list[str]:
         """The keys of the files in a folder, and those of its folders with a `/` at the end."""
+        if self._is_late():
+            return []
         try:
             with self._root.folder(folder) as opened, os.scandir(opened) as entries:
                 return [key for entry in entries if (key := self._key(folder, entry))]
@@ -71,11 +95,16 @@ class Walk(Generic[T]):
 
     def _key(self, folder: str, entry: os.DirEntry[str]) -> str | None:
         if not is_utf8(entry.name):
-            self.unnamed.add(repr(os.fsencode(folder + entry.name)))
+            self.unnamed.add(folder + entry.name)
             return None
         if not is_visible(entry.name):
+            self.invisible.add(folder + entry.name)
             return None
         return f"{folder}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{folder}{entry.name}"
+
+    def _is_late(self) -> bool:
+        self.is_cut = self.is_cut or time.monotonic() > self._end
+        return self.is_cut
 
     def _skip(self, folder: str, error: OSError) -> None:
         """A folder that is gone, or may not be read. Raises Unavailable for anything else."""

@@ -20,6 +20,7 @@ import pytest
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag_directory import checks
 from imgtag_directory.store import DirectoryStore
 
 pytestmark = pytest.mark.anyio
@@ -525,16 +526,47 @@ async def test_checks(store: Make, root: Path) -> None:
     """Each dependency is told with what it is good for; names that are not UTF-8 are reported."""
     (root / "a.jpg").write_bytes(b"1")
     Path(os.fsdecode(bytes(root) + b"/\xff\xfe.jpg")).write_bytes(b"1")
-    checks = {check.check: check async for check in store().checks()}
+    found = {check.check: check async for check in store().checks()}
 
-    assert {"root": True, "marker": True, "attributes": True, "names": False} == {k: c.ok for k, c in checks.items()}
-    assert "\\xff\\xfe.jpg" in checks["names"].message
+    assert {"root": True, "marker": True, "attributes": True, "names": False} == {k: c.ok for k, c in found.items()}
+    assert "\\xff\\xfe.jpg" in found["names"].message
     missing = [check async for check in store(root=root / "none").checks()]
     assert ["root"] == [check.check for check in missing]
     assert not missing[0].ok
     assert missing[0].hint
     assert () == tuple(await store().setup(apply=True))
     assert store().policy() is None
+
+
+async def test_checks_say_what_is_passed_over(store: Make, root: Path) -> None:
+    """How many of each kind, with an example; what is an image by its name or its first bytes does not count."""
+    contents = {"a.jpg": b"1", "2024.05.01 Beach": b"\xff\xd8\xff\xe0", "IMG_1.jpg.1": b"GIF89a"}
+    contents |= {"b\x1b[2J.txt": b"1", "sub/c.MOV": b"1", "README": b"hello", "empty": b""}
+    contents |= {".DS_Store": b"1", "sub/d.jpg.part": b"1", "@eaDir/a.jpg": b"1"}
+    for name, content in contents.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(content)
+    (root / "sub" / "link.jpg").symlink_to(root / "a.jpg")
+    os.mkfifo(root / "sub" / "pipe.jpg")
+    found = {check.check: check async for check in store().checks()}
+
+    assert found["passed over"].ok
+    expected = (
+        "2 with the suffix of another kind of file (such as 'b\\x1b[2J.txt'), "
+        "2 no image by its content (such as 'README'), "
+        "3 hidden, unfinished, or kept by another program (such as '.DS_Store'), "
+        "2 a link, or no file (such as 'sub/link.jpg')"
+    )
+    assert expected == found["passed over"].message
+
+
+async def test_checks_end_in_time(store: Make, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder that takes too long, only what was seen is told."""
+    monkeypatch.setattr(checks, "MAX_SECONDS", -1.0)
+    (root / "a.jpg").write_bytes(b"1")
+    found = {check.check: check async for check in store().checks()}
+
+    assert "more than 0 files" in found["root"].message
 
 
 async def test_create_in_an_empty_root(store: Make, root: Path) -> None:
