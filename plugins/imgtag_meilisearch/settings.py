@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from imgtag.plugin.spec import Settings
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]"), AfterValidator(lambda url: url.rstrip("/"))]
+
+def _parse_url(text: str) -> str:
+    if "@" in urlsplit(text).netloc:
+        raise ValueError("use the setting api_key instead of a user and password: addresses are logged")
+    return text.rstrip("/")
+
+
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]"), AfterValidator(_parse_url)]
 
 
 class MeilisearchSettings(Settings):

@@ -111,7 +111,7 @@ def has_fts5(connection: sqlite3.Connection) -> bool:
 
 
 def _prepare(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.is_dir():
         raise IsADirectoryError(EISDIR, "it is a directory")
     if not path.exists() or not _is_current(path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from imgtag.errors import PluginError
+from imgtag.files.ownership import folder_fault
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec
 from imgtag.plugin_loader import describe, find_factory_fault, find_fault, import_path
 
@@ -138,7 +139,7 @@ def _find_dropped(directory: Path) -> Iterator[PluginRecord]:
     """The records of a drop-in directory; one for the directory itself where it cannot be used."""
     directory = directory.absolute()  # so that a relative one shows which folder it was relative to
     whole = PluginRecord(kind=None, name=directory.name, origin=str(directory), entry=str(directory))
-    if reason := _unsafe([directory, *directory.glob("__pycache__")]):
+    if reason := _unsafe([directory, *directory.glob("__pycache__")]) or folder_fault(directory):
         yield replace(whole, status="refused", reason=reason)
         return
     try:

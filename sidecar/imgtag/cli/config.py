@@ -18,7 +18,7 @@ def command() -> None:
 def check(app: App) -> int:
     """Print every problem as `file: key: message`; connects to nothing."""
     from imgtag.assembly import describe_workers  # noqa: PLC0415  (`example` needs none of these)
-    from imgtag.config.check import check_run, largest_images  # noqa: PLC0415
+    from imgtag.config.check import check_run, largest_images, readable_secrets  # noqa: PLC0415
     from imgtag.config.findings import InvalidConfig  # noqa: PLC0415
 
     try:
@@ -31,6 +31,8 @@ def check(app: App) -> int:
     if findings:
         return CONFIGURATION
     click.echo(f"{config.path or 'environment and defaults'}: ok")
+    for warning in readable_secrets(config):
+        click.echo(escape(f"warning: {warning}"), err=True)
     click.echo(describe_workers(config), err=True)
     limit = config.pipeline.max_pixels
     lower = [

@@ -28,7 +28,7 @@ def command() -> None:
 @pass_app
 async def list_letters(app: App, *, as_json: bool) -> int:
     """List what imgtag gave up, and why."""
-    async with make_source(app.load()) as source:
+    async with make_source(app.load(as_owner=True)) as source:
         letters = [letter async for letter in source.dead.list()]
     for letter in letters:
         if as_json:
@@ -54,7 +54,7 @@ async def list_letters(app: App, *, as_json: bool) -> int:
 @pass_app
 async def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
     """Retry, even if the object has not changed. A running sidecar does the work."""
-    async with make_source(app.load()) as source:
+    async with make_source(app.load(as_owner=True)) as source:
         letters = await _find(source, _select_ids(ids, everything=everything))
         refs = {letter.id: letter.ref for letter in letters if letter.ref is not None}
         await source.publish([Hint(ref=ref, intent=Intent.RETRY) for ref in refs.values()])
@@ -70,7 +70,7 @@ async def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
 @pass_app
 def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
     """Drop dead letters. Their objects stay as they are: unlabelled, and found by status:failed."""
-    config, selected = app.load(), _select_ids(ids, everything=everything)
+    config, selected = app.load(as_owner=True), _select_ids(ids, everything=everything)
     letters = anyio.run(_list, config, selected)
     for letter in letters:
         click.echo(_as_text(letter), err=True)

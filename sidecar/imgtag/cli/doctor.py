@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from imgtag.assembly import make_indexer, make_source, make_store, parts
 from imgtag.cli.main import FAILED, INTERRUPTED, App, pass_app
 from imgtag.cli.terminal import escape, escape_lines, to_json
-from imgtag.config.check import check_run
+from imgtag.config.check import check_run, readable_secrets
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import find_unknown_names
 from imgtag.config.policy import PolicyResolver
@@ -53,7 +53,7 @@ _HINT = "`imgtag config example` shows every setting."
 @pass_app
 def command(app: App, *, as_json: bool, send: bool, to: str, patience: float) -> int:
     """Check configuration, model, store, source and index. Nothing is changed, except by the image of --send."""
-    config = app.load()
+    config = app.load(as_owner=True)
     if to and not send:
         raise click.UsageError("--to needs --send")
     report = Report(as_json=as_json)
@@ -127,7 +127,7 @@ async def _examine(config: Config, report: Report) -> None:
 
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, in the order in which a sidecar starts."""
-    for check in (*_check_configuration(config), *_check_mark_key(config)):
+    for check in (*_check_configuration(config), *_check_secrets(config), *_check_mark_key(config)):
         yield check
     if config.classifier:
         async for check in _check_workers(config):
@@ -146,6 +146,12 @@ def _check_configuration(config: Config) -> Iterator[Check]:
         yield Check(check="configuration", ok=True, message=str(config.path or "environment and defaults"))
     for finding in findings:
         yield Check(check="configuration", ok=False, message=str(finding), hint=_HINT)
+
+
+def _check_secrets(config: Config) -> Iterator[Check]:
+    """A warning, because in a container every user is the same one."""
+    for warning in readable_secrets(config):
+        yield Check(check="secrets", ok=True, message=f"warning: {warning}")
 
 
 def _check_mark_key(config: Config) -> Iterator[Check]:

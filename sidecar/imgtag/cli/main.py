@@ -50,11 +50,18 @@ class App:
     config_file: Path | None = None
     verbose: int = 0
 
-    def load(self) -> Config:
-        """The configuration. Raises InvalidConfig."""
-        from imgtag.config.load import load  # noqa: PLC0415  (not every command needs it)
+    def load(self, *, as_owner: bool = False) -> Config:
+        """The configuration. Raises InvalidConfig.
 
-        return load(self.config_file)
+        ``as_owner``: for commands that work in the state folder, of a service that runs as another user.
+        """
+        from imgtag.config.load import load  # noqa: PLC0415  (not every command needs it)
+        from imgtag.files.ownership import become_owner  # noqa: PLC0415
+
+        config = load(self.config_file)
+        if as_owner:
+            become_owner(config.state_dir)
+        return config
 
 
 _pass_app = click.make_pass_decorator(App, ensure=True)
@@ -113,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, by default the one of the process; returns the exit code. A command may return one, None is 0."""
     if arguments is None:
         require_utf8_mode()
+        # Whichever command creates the state folder or a file in it first: they are for their owner alone.
+        os.umask(os.umask(0o077) | 0o077)
         arguments = sys.argv[1:]
     prepare_streams()
     app = App()

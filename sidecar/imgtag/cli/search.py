@@ -41,7 +41,7 @@ async def command(app: App, words: tuple[str, ...], *, as_json: bool, keys: bool
 
     Every word narrows the result; OR widens it. Objects match by their labels and by the words of their key.
     """
-    config = app.load()
+    config = app.load(as_owner=True)
     query, form = parse_query(words), output_form(as_json=as_json, keys=keys, zero=zero)
     async with make_indexer(config) as indexer:
         # The first ``limit`` hits.

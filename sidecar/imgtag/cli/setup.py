@@ -36,7 +36,7 @@ def command(app: App, *, yes: bool, remove: bool) -> int:
     setup.json under [state] dir records what was created. --remove shows what is recorded there and removes it, except
     for what somebody has changed since. It leaves alone what `imgtag run` or a person has created.
     """
-    config = app.load()
+    config = app.load(as_owner=True)
     if remove:
         return _remove(config, yes=yes)
     require_run(config)

@@ -38,7 +38,7 @@ async def command(
 
     A QUERY narrows the result, as in `imgtag search`. Similarity is at most 1, between images labelled by one model.
     """
-    config = app.load()
+    config = app.load(as_owner=True)
     query, form = parse_query(words), output_form(as_json=as_json, keys=keys, zero=zero)
     target = _parse_ref(config, ref)
     request = SimilarRequest(id=document_id(config.site.name, target), query=query, limit=limit)

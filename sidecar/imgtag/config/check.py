@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from imgtag.config.configuration import Config
@@ -10,6 +11,7 @@ from imgtag.config.findings import Finding, InvalidConfig
 from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
 from imgtag.config.schema import PipelineSettings
+from imgtag.files.ownership import is_readable_by_all
 from imgtag.plugin.spec import KINDS
 from imgtag.types.image_formats import FORMATS, JPEG, PNG, RAW, Support
 from imgtag.types.picture_limits import WORKER_OVERHEAD
@@ -46,6 +48,14 @@ def check_run(config: Config) -> Iterator[Finding]:
             f"there are no rules, so nothing in [store.{config.store.name}] is labelled: write [[rules]] "
             'with bucket = "NAME" for each bucket to label',
         )
+
+
+def readable_secrets(config: Config) -> Iterator[str]:
+    """A warning for each secret file that every user of the machine may read."""
+    for path in config.secret_files:
+        with suppress(OSError):
+            if is_readable_by_all(path):
+                yield f"{path} holds a secret, and every user may read it: chmod o-r {path}"
 
 
 def largest_images(pipeline: PipelineSettings) -> dict[str, int]:

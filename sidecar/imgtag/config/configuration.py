@@ -75,6 +75,8 @@ class Config(CoreSettings):
     indexer: SelectedPlugin | None = None
     registry: Registry = Field(repr=False)
     origins: Origins = Field(default=Origins(), repr=False)
+    secret_files: tuple[Path, ...] = ()
+    """Files that settings such as `secret_key_file` name."""
 
     @property
     def path(self) -> Path | None:

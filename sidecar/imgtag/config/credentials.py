@@ -19,16 +19,16 @@ def secret_folders(env: Mapping[str, str], config: Path | None) -> tuple[Path, .
 
 
 def read_secrets(
-    values: dict[str, Any], keys: Table, folders: Sequence[Path], above: str = ""
+    values: dict[str, Any], keys: Table, folders: Sequence[Path], used: list[Path], above: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Replace the files that ``values`` name by their contents; yields key and problem."""
+    """Replace the files that ``values`` name by their contents; yields key and problem. Files go to ``used``."""
     for name, node in keys.items():
         key = f"{above}.{name}" if above else name
         if not isinstance(node, Leaf):
             if isinstance(values.get(name), dict):
-                yield from read_secrets(values[name], node, folders, key)
+                yield from read_secrets(values[name], node, folders, used, key)
         elif node.from_file and name + FILE in values:
-            problem = _read_one(values, name, folders)
+            problem = _read_one(values, name, folders, used)
             if problem:
                 yield key + FILE, problem
 
@@ -44,7 +44,7 @@ def secrets_in(values: Mapping[str, Any], keys: Table) -> Iterator[str]:
             yield from secrets_in(value, node)
 
 
-def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str:
+def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path], used: list[Path]) -> str:
     """Replace one `x_file` by `x`; returns what is wrong, if anything is."""
     path = values.pop(name + FILE)
     if name in values:
@@ -55,7 +55,9 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path]) -> str
     try:
         # The text of the first of the files that is there, without its last line break.
         existing = [folder / path for folder in folders if (folder / path).exists()]
-        with (existing or [folders[-1] / path])[0].open("rb") as file:
+        chosen = (existing or [folders[-1] / path])[0]
+        with chosen.open("rb") as file:
+            used.append(chosen)
             content = file.read(_LIMIT + 1)
         if len(content) > _LIMIT:
             raise ValueError("it is too large for a secret")

@@ -119,7 +119,8 @@ class _Reading:
         self.secrets: list[str] = []
         merge(self.values, overlay.values)
         self.unread: set[str] = set()
-        for key, message in read_secrets(self.values, self.keys, secret_folders(env, text.path)):
+        self.secret_files: list[Path] = []
+        for key, message in read_secrets(self.values, self.keys, secret_folders(env, text.path), self.secret_files):
             self.unread.add(key.removesuffix(FILE))
             self.add_finding(key, message)
         self.secrets = sorted(secrets_in(self.values, self.keys), key=len, reverse=True)
@@ -158,6 +159,7 @@ class _Reading:
             state_dir=state,
             registry=self.registry,
             origins=self.origins,
+            secret_files=tuple(self.secret_files),
         )
         if findings := list(check(config)):
             raise InvalidConfig(findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
@@ -18,10 +19,16 @@ from imgtag.files.records import Records
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
 
+log = logging.getLogger(__name__)
+
 MAX_REASON = 10_000
 """Characters of the reason that are kept."""
 MAX_PAYLOAD = 256 << 10
 """Bytes of a message that are kept with its letter: a message identifies itself near its beginning."""
+MAX_MESSAGES = 1_000
+"""Letters of messages that name no object; whoever may publish can send any number of them."""
+MAX_MESSAGE_BYTES = 64 << 20
+"""Bytes of all their files."""
 _ID = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
@@ -30,11 +37,15 @@ T = TypeVar("T")
 class FileDeadLetters:
     """One file for each key, so that only the newest letter of a key stays. A letter's id is the name of its file.
 
+    Of letters without a key, the oldest go when there are too many.
+
     Releases before 0.9 wrote the letters of plain NATS without the suffix ``.json``; those remain readable.
     """
 
     def __init__(self, folder: Path, limiter: CapacityLimiter | None = None) -> None:
         self._records = Records(folder)
+        self._messages = Records(folder / "messages")
+        self._dropped = 0
         self._limiter = limiter
 
     async def put(self, letter: DeadLetter) -> None:
@@ -58,11 +69,29 @@ class FileDeadLetters:
 
     def _put(self, letter: DeadLetter) -> None:
         name = letter_id(letter)
-        self._records.put(name, encode_letter(letter))
-        self._unsuffixed(name).unlink(missing_ok=True)
+        if letter.ref is None:
+            self._messages.put(name, encode_letter(letter))
+            self._limit_messages()
+        else:
+            self._records.put(name, encode_letter(letter))
+            self._unsuffixed(name).unlink(missing_ok=True)
+
+    def _limit_messages(self) -> None:
+        """Drop the oldest letters of messages beyond the limits."""
+        files = sorted(
+            ((status.st_mtime_ns, status.st_size, name) for name, status in self._messages.files()), reverse=True
+        )
+        room = MAX_MESSAGE_BYTES
+        for place, (_, size, name) in enumerate(files):
+            room -= size
+            if (room < 0 or place >= MAX_MESSAGES) and self._messages.drop(name):
+                self._dropped += 1
+                if self._dropped == 1 or self._dropped % MAX_MESSAGES == 0:
+                    reason = f"only the newest {MAX_MESSAGES:,} letters of messages without an object are kept"
+                    log.warning("dead_letters_dropped", extra={"dropped": self._dropped, "reason": reason})
 
     def _get(self, name: str) -> DeadLetter | None:
-        record = self._records.get(name)
+        record = self._records.get(name) or self._messages.get(name)
         if record is None:
             try:
                 record = json.loads(self._unsuffixed(name).read_bytes())
@@ -74,7 +103,7 @@ class FileDeadLetters:
         count = 0
         for name in ids:
             if _ID.fullmatch(name):
-                dropped = self._records.drop(name)
+                dropped = self._records.drop(name) or self._messages.drop(name)
                 with suppress(FileNotFoundError):
                     self._unsuffixed(name).unlink()
                     dropped = True
@@ -84,7 +113,12 @@ class FileDeadLetters:
     def _sorted_ids(self) -> Sequence[str]:
         """Only times and ids are held in memory, however long the letters are."""
         self._records.sweep()
-        names = {*self._records.names(), *(path.name for path in self._records.folder.glob("*"))}
+        self._messages.sweep()
+        names = {
+            *self._records.names(),
+            *self._messages.names(),
+            *(path.name for path in self._records.folder.glob("*")),
+        }
         letters = ((self._get(name), name) for name in names if _ID.fullmatch(name))
         return [name for _, name in sorted((letter.at, name) for letter, name in letters if letter)]
 

@@ -46,6 +46,12 @@ class Records:
                 if entry.name.endswith(".json"):
                     yield entry.name.removesuffix(".json")
 
+    def files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """The names of records with the status of their files."""
+        for name in self.names():
+            with suppress(FileNotFoundError):
+                yield name, self._path(name).stat()
+
     def drop(self, name: str) -> bool:
         """Remove a record; returns whether there was one."""
         try:

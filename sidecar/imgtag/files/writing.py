@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import BinaryIO
 
+from imgtag.files.ownership import make_public_folder
+
 PRIVATE, PUBLIC = 0o600, 0o644
 
 
@@ -21,7 +23,10 @@ def open_atomically(path: Path, *, mode: int = PRIVATE, staging: Path | None = N
     files, on the same file system; the folder of ``path`` by default. Durable on return. Blocking; raises OSError.
     """
     for folder in {path.parent, staging or path.parent}:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if mode == PRIVATE else 0o755)
+        if mode == PRIVATE:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        else:
+            make_public_folder(folder)
     descriptor, unfinished = mkstemp(dir=staging or path.parent, prefix=".new-")  # mode 0600
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from imgtag import __version__
 from imgtag.errors import ModelError, Unavailable
+from imgtag.files.ownership import make_public_folder
 from imgtag.files.writing import sha256_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def download(url: str, expected: str, folder: Path, progress: Progress = lambda 
     """
     target, part = folder / f"download-{expected[:16]}", folder / f".part-{expected[:16]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        make_public_folder(folder)
         if not part.exists() or sha256_of(part) != expected:
             _fetch(url, part, progress)
         actual = sha256_of(part)

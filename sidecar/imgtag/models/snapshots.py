@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from imgtag.errors import ModelError, Unavailable
+from imgtag.files.ownership import make_public_folder
 from imgtag.models.manifest import find_model_files
 
 _CHUNK = 1 << 20
@@ -29,7 +30,7 @@ class ModelSnapshots:
         """
         files = find_model_files(path, self._suffix)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            make_public_folder(self._folder)
             unfinished = Path(mkdtemp(dir=self._folder, prefix=".new-"))
         except OSError as error:
             hint = "Models are copied there before use: free some space, or set `dir` under [state]."

@@ -13,6 +13,8 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from imgtag.files.ownership import make_public_folder
+
 log = logging.getLogger(__name__)
 
 _SETTLE_SECONDS = 0.5
@@ -67,7 +69,7 @@ async def _settled_changes(signal: _ChangeSignal) -> AsyncIterator[None]:
 
 
 def _start(observer: BaseObserver, signal: _ChangeSignal, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    make_public_folder(folder)
     observer.schedule(signal, str(folder))
     observer.start()
 

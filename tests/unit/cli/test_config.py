@@ -122,3 +122,19 @@ def test_example_passes_check(folder: Path, capsys: Capture, monkeypatch: pytest
     code = main(["config", "show"])
 
     assert 0 == code
+
+
+def test_check_warns_of_a_secret_that_everybody_may_read(folder: Path, capsys: Capture) -> None:
+    """Naming the file and the remedy; it is no error, because in a container there is one user."""
+    (folder / "token").write_text("secret")
+    (folder / "token").chmod(0o644)
+    (folder / "imgtag.toml").write_text(GOOD.replace('url = "http://h"', 'url = "http://h"\ntoken_file = "token"'))
+
+    assert 0 == main(["config", "check"])
+    assert (
+        f"warning: {Path('token')} holds a secret, and every user may read it: chmod o-r token"
+        in capsys.readouterr().err
+    )
+    (folder / "token").chmod(0o640)
+    assert 0 == main(["config", "check"])
+    assert "warning" not in capsys.readouterr().err

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgtag.errors import Unavailable
+from imgtag.files import dead_letters
 from imgtag.files.dead_letters import FileDeadLetters, decode_letter, encode_letter, letter_id
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
@@ -162,3 +163,33 @@ LETTER = {"bucket": "b", "key": "k", "code": "event", "reason": "why", "at": 1.0
 def test_not_a_letter(record: Any) -> None:
     """What somebody else wrote there is skipped."""
     assert decode_letter(record, "7") is None
+
+
+def junk(number: int, size: int = 0) -> DeadLetter:
+    """The letter of a message that names no object."""
+    return DeadLetter(ref=None, code="event", reason="not JSON", at=float(number), payload=b"%d" % number + bytes(size))
+
+
+async def test_messages_that_nobody_can_read_are_bounded(tmp_path, monkeypatch, caplog):
+    """Anyone who may publish sends any number: the newest stay, and a line says that others went. Objects keep theirs."""
+    monkeypatch.setattr(dead_letters, "MAX_MESSAGES", 10)
+    letters = FileDeadLetters(tmp_path)
+    await letters.put(DeadLetter(ref=ObjectRef("b", "k"), code="c", reason="r", at=0.0))
+    for number in range(1, 26):
+        await letters.put(junk(number))
+    kept = [letter async for letter in letters.list()]
+
+    assert [0.0, *map(float, range(16, 26))] == [letter.at for letter in kept]
+    assert ["dead_letters_dropped", "dead_letters_dropped"] == caplog.messages, "the first, and each tenth"
+    assert [1, 10] == [record.dropped for record in caplog.records]
+    assert 11 == await letters.drop([letter.id for letter in kept])
+
+
+async def test_long_messages_that_nobody_can_read_are_bounded_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(dead_letters, "MAX_MESSAGE_BYTES", 100_000)
+    letters = FileDeadLetters(tmp_path)
+    for number in range(10):
+        await letters.put(junk(number, 20_000))
+
+    assert [7.0, 8.0, 9.0] == [letter.at async for letter in letters.list()]
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.json")) <= 100_000

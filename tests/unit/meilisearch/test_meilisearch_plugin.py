@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from imgtag.errors import DocumentError
 from imgtag.plugin.spec import PluginSpec
@@ -82,3 +83,12 @@ def test_wrong_settings(wrong):
     """What cannot work is said before anything is tried."""
     with pytest.raises(ValueError, match="MeilisearchSettings"):
         MeilisearchSettings(**wrong)
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@host:7700", "https://token@host"])
+def test_a_url_carries_no_password(url):
+    """The URL is shown in errors, in /readyz and in /status."""
+    with pytest.raises(ValidationError) as caught:
+        MeilisearchSettings(url=url)
+    assert "use the setting api_key" in str(caught.value)
+    assert "http://host:7700" == MeilisearchSettings(url="http://host:7700/").url
