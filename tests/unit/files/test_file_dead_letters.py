@@ -171,7 +171,7 @@ def junk(number: int, size: int = 0) -> DeadLetter:
 
 
 async def test_messages_that_nobody_can_read_are_bounded(tmp_path, monkeypatch, caplog):
-    """Anyone who may publish sends any number: the newest stay, and a line says that others went. Objects keep theirs."""
+    """Anyone who may publish sends any number. The newest stay, and a line says that others went."""
     monkeypatch.setattr(dead_letters, "MAX_MESSAGES", 10)
     letters = FileDeadLetters(tmp_path)
     await letters.put(DeadLetter(ref=ObjectRef("b", "k"), code="c", reason="r", at=0.0))
