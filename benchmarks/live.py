@@ -8,6 +8,7 @@ own cost is not counted. As in pipeline.py, each round runs `alone` beside the s
 throughput  all pictures are in the bucket, and their events in the stream, before the sidecar resumes
 latency     uploads at half of that rate; from the start of the upload to the request that indexes the picture
 requests    what MinIO counted in the throughput run, without the uploads, by picture
+floor       the same throughput run with floor.py in place of the sidecar: the wire work and nothing else
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ class Index(FakeMeilisearch):
 
 
 class World:
-    """The servers with one sidecar that has loaded its model."""
+    """The servers with one sidecar that has loaded its model; or with the floor in its place."""
 
-    def __init__(self, folder: Path, picture: bytes) -> None:
+    def __init__(self, folder: Path, picture: bytes, *, floor: bool = False) -> None:
         with ExitStack() as stack:
             self.nats = stack.enter_context(NatsServer(binary("nats-server"), folder / "nats"))
             extra = {"MINIO_PROMETHEUS_AUTH_TYPE": "public", **lanes(self.nats, SUBJECT, folder / "queue")}
@@ -94,7 +95,7 @@ class World:
                 f"127.0.0.1:{self.minio.port}", self.minio.access_key, self.minio.secret_key, secure=False
             )
             self.user.make_bucket("photos")
-            self.sidecar = stack.enter_context(self._running(folder))
+            self.sidecar = stack.enter_context(self._running(folder, floor=floor))
             self.put("first.jpg", picture)
             self.wait(1)
             time.sleep(WARM)
@@ -107,13 +108,18 @@ class World:
         self._stack.close()
 
     @contextmanager
-    def _running(self, folder: Path) -> Iterator[psutil.Process]:
+    def _running(self, folder: Path, *, floor: bool) -> Iterator[psutil.Process]:
         file = folder / "imgtag.toml"
         values = {"endpoint": self.minio.endpoint, "nats": self.nats.url, "index": self.index.url}
         file.write_text(CONFIG.format(minio=self.minio, folder=folder, subject=SUBJECT, **values))
         command = [sys.executable, "-m", "imgtag", "--config", str(file)]
         subprocess.run([*command, "setup", "--yes"], check=True, capture_output=True)
-        process = psutil.Process(subprocess.Popen([*command, "run"]).pid)
+        command += ["run"]
+        if floor:
+            keys = (self.minio.access_key, self.minio.secret_key)
+            queue = (self.nats.url, "imgtag-local", "imgtag-local")
+            command = [sys.executable, str(HERE / "floor.py"), self.minio.endpoint, *keys, *queue, self.index.url]
+        process = psutil.Process(subprocess.Popen(command).pid)
         try:
             yield process
         finally:
@@ -151,20 +157,21 @@ def binary(name: str) -> Path:
     return path
 
 
-def throughput(world: World, paths: list[Path]) -> tuple[Run, Counter[str]]:
-    """All events wait while the sidecar is stopped; then it resumes."""
+def throughput(world: World, paths: list[Path]) -> tuple[Run, float, Counter[str]]:
+    """All events wait while the sidecar is stopped; then it resumes. Also the CPU seconds of its main process alone."""
     world.sidecar.suspend()
     for path in paths:
         world.put(path.name, path.read_bytes())
     time.sleep(4)  # MinIO's durable target delivers three seconds late
     asked, cpu, start = world.requests(), cpu_of(world.sidecar), time.perf_counter()
+    main = sum(world.sidecar.cpu_times()[:2])
     world.sidecar.resume()
     memory = world.wait(len(paths) + 1)
     elapsed = max(world.index.sent.values()) - start
     time.sleep(5)  # the events of our own writes count, too
-    run = Run(cpu_of(world.sidecar) - cpu, elapsed, memory)
+    run, main = Run(cpu_of(world.sidecar) - cpu, elapsed, memory), sum(world.sidecar.cpu_times()[:2]) - main
     time.sleep(7)  # MinIO updates its counters every ten seconds
-    return run, world.requests() - asked
+    return run, main, world.requests() - asked
 
 
 def latency(world: World, paths: list[Path], rate: float) -> list[float]:
@@ -189,13 +196,16 @@ def latency(world: World, paths: list[Path], rate: float) -> list[float]:
 
 
 def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
-    limit = run_alone(paths)
-    with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), paths[0].read_bytes()) as world:
-        run, asked = throughput(world, paths)
+    limit, first = run_alone(paths), paths[0].read_bytes()
+    with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first, floor=True) as world:
+        floor, floor_main, _ = throughput(world, paths)
+    with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first) as world:
+        run, main, asked = throughput(world, paths)
         waited = latency(world, paths, len(paths) / run.elapsed / 2)
     count = len(paths)
     results = {"rate": count / run.elapsed, "limit": count / limit.elapsed, "efficiency": limit.cpu / run.cpu}
     results |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
+    results |= {"floor": floor.elapsed / run.elapsed, "main": main / floor_main, "main cpu": 1000 * main / count}
     results |= {"p50": waited[count // 2], "p99": waited[int(count * 0.99)], "requests": asked.total() / count}
     print("    ", {name: round(number / count, 2) for name, number in asked.items()}, file=sys.stderr)
     return results
@@ -213,6 +223,8 @@ def measure(size: tuple[int, int], count: int, rounds: int, folder: Path) -> Non
         f"{middle['alone']:.1f}",
         f"{middle['cpu']:.1f}",
         f"{middle['efficiency']:.2f} ({min(spread):.2f} to {max(spread):.2f})",
+        f"{middle['floor']:.2f}",
+        f"{middle['main cpu']:.1f} ({middle['main']:.1f} of the floor)",
         f"{middle['p50']:.0f}",
         f"{middle['p99']:.0f}",
         f"{middle['requests']:.1f}",
@@ -229,8 +241,8 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{platform.machine()}, {CORES} cores, {model_name()}, Python {platform.python_version()}\n")
     heads = ("pictures", "alone, img/s", "sidecar, img/s", "alone, CPU ms", "sidecar, CPU ms", "efficiency")
-    print(f"| {' | '.join(heads)} | p50 ms | p99 ms | requests | peak PSS |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    heads += ("img/s of the floor's", "main process, CPU ms", "p50 ms", "p99 ms", "requests", "peak PSS")
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     with tempfile.TemporaryDirectory(prefix="imgtag-bench-") as folder:
         for size, count in (((500, 375), options.small), ((4000, 3000), options.large)):
             if count:
