@@ -34,7 +34,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(autouse=True, scope="session")
 def scrubbed_environment() -> Iterator[None]:
-    """No test sees the settings of whoever runs it, nor what tests share."""
+    """No test sees the settings of the person who runs it, nor state of other tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in tuple(os.environ):
             if name.startswith("IMGTAG_") or name in SYSTEMD:

@@ -115,7 +115,7 @@ class Consumer:
         self.context.priority.note_waiting(count)
 
     def read(self, message: Msg) -> Content:
-        """What the message says, whoever published it."""
+        """The content of a message, as the store or another publisher sent it."""
         return parse(message.data)
 
     async def _offer(self, delivery: NatsDelivery, give: Give) -> None:

@@ -181,7 +181,7 @@ class StoreChecks:
     def _read_notifications(self, bucket: str) -> str:
         """Whether they are set; only `imgtag doctor --send` shows that they arrive.
 
-        A store without an API for them is no failure: they may be configured at the server, where we cannot look.
+        A store without an API for them passes: they may be configured at the server, where we cannot look.
         """
         try:
             return self._find_notifications(bucket)

@@ -180,7 +180,7 @@ class Probe:
         records = self._records()
         record = records.get(self._endpoint, {})
         same = record if record.get("server") == server else {}
-        # Without a state folder it is tested again after a restart, which is no reason to write nothing.
+        # Without a state folder it is tested again after a restart, so a missing folder does not keep us from writing.
         with suppress(OSError):
             every = {**records, self._endpoint: {**same, "server": server, what: result}}
             write_atomically(self._path, json.dumps(every).encode())

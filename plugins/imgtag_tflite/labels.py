@@ -42,7 +42,7 @@ def parse_labels(content: bytes, origin: str) -> tuple[str, ...]:
     """Return the classes in order, as they are spelled.
 
     Each line is `label`, `id label`, `id:label` or `wnid label`. A list of synsets (with WordNet ids, or as long as
-    ImageNet) has synonyms divided by commas, of which the first is taken unless another class has it, too; in any
+    ImageNet) has synonyms separated by commas; the first is taken, unless another class has it, too; in any
     other list a comma belongs to the label. Raises ModelError that names `origin` and the line.
     """
     lines = _sort_by_id(_split_lines(content, origin), origin)

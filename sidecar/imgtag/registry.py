@@ -177,7 +177,7 @@ def _from_path(path: Path) -> Iterator[PluginRecord]:
 
 
 def _unsafe(paths: Iterable[Path]) -> str:
-    """Why nothing from these paths may run: whoever can write it could run code as us."""
+    """Why nothing from these paths may run: anyone who can write there could run code as us."""
     for path in paths:
         try:
             state = path.stat()

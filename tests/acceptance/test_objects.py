@@ -245,7 +245,7 @@ KEYS = (
 
 
 def test_any_key(watched, photographs):
-    """Whatever the key, up to 1,024 bytes: it is heard of, labelled and found as any other."""
+    """Whatever the key, up to 1,024 bytes: it is notified, labelled and found like any other."""
     assert 1024 == len(KEYS[-1])
     for bucket in ("plain", "versioned"):
         for key in KEYS:

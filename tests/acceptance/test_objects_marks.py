@@ -34,7 +34,7 @@ def entries(watched, bucket, key):
 
 
 def test_a_forged_mark_is_not_believed(watched, photographs):
-    """The same bytes and a true mark beside another label: labelled anew, and the label is never found."""
+    """The same bytes and a true mark beside another label: labelled again, and the forged label is never found."""
     cat = labelled_cat(watched, photographs, "plain", "forged.jpg")
     labels = {name for name in cat if name.startswith(f"{META}imgtag_")}
     forged = {name: value for name, value in cat.items() if name not in labels} | {f"{META}imgtag_pug": "0.99"}
@@ -162,7 +162,7 @@ def elsewhere(tmp_path):
 
 
 def held_back(watched):
-    """The buckets of which the running sidecar has found that they may be the wrong ones."""
+    """The buckets that the running sidecar takes for the wrong ones."""
     lines = [line for line in watched.site.lines() if line["event"] == "retry_scheduled"]
     return {line["target"].partition("/")[0] for line in lines if line["code"] == "bucket_absent"}
 

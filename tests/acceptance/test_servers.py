@@ -70,7 +70,7 @@ def test_what_happens_in_the_bucket_happens_in_the_index(running, user, photogra
 
 
 def test_restarts_of_the_servers_lose_nothing(running, user, photographs, nats, minio):
-    """Uploads while nats-server is away are heard of by the durable lane; MinIO comes back as well."""
+    """The durable target delivers uploads that happened while nats-server was away; MinIO comes back as well."""
     nats.stop()
     for number in range(10):
         put(user, f"{number}.jpg", photographs["cat"] + number.to_bytes(4, "big"))

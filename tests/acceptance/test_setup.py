@@ -94,7 +94,7 @@ def has_targets(minio) -> bool:
 
 
 def test_setup_that_is_killed_is_taken_back(configured, nats, index):
-    """Killed while the index is being made, of which it never hears: --remove knows of it all the same."""
+    """Killed while the index is being created, before the answer arrives: --remove knows of it all the same."""
     index.queue.held.set()
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "imgtag", "--config", str(configured.file), "setup"]

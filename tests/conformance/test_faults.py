@@ -195,7 +195,7 @@ class TestFaults:
         assert [type(outcome.error) for outcome in outcomes] == [Undecodable, type(None), type(None)]
 
     async def test_bucket_goes_within_a_listing(self, store):
-        """A bucket that goes while it is listed is no end of the listing."""
+        """A bucket that disappears while it is listed does not end the listing as if it were complete."""
         store.put("photos/other.jpg", b"old")
         listing = store.list(Scope("photos"))
         await anext(listing)

@@ -145,7 +145,7 @@ class Filter:
     def _where(self, field: str, need: str | None, holds: Callable[[Values], bool]) -> Found:
         features = self._rules.filterable(field)
         documents = {number for number, values in self._index.items() if field in values}
-        if documents and need and not getattr(features, need):  # a field that was never seen is no error
+        if documents and need and not getattr(features, need):  # a field that was never seen is not an error
             # Whatever the route: only what is found in evaluating has a code of its own.
             message = f"Index: the filter operator is not allowed for the attribute `{field}`"
             raise Refusal("invalid_search_filter", message)

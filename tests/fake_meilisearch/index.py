@@ -265,7 +265,7 @@ class Index:
 
 
 def _check_place(document: Document) -> None:
-    """extract/geo/mod.rs: null is no place; what is there must be two finite numbers and nothing else."""
+    """extract/geo/mod.rs: null is not a place; anything else must be two finite numbers and nothing else."""
     if document.get("_geo") is None:
         return
     place = document["_geo"]

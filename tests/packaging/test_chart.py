@@ -163,7 +163,7 @@ def test_names_are_never_too_long():
 
 
 def test_the_number_of_workers_follows_the_limit():
-    """Of CPU, as the kernel would show all cores of the node; what the configuration says goes before."""
+    """Of CPU, as the kernel would show all cores of the node; the configuration takes precedence."""
     variable = "IMGTAG_PIPELINE__WORKERS"
     limited = [entry["name"] for entry in next(containers(render("everything")))["env"]]
     asked = render("everything", "--set", "config.pipeline.workers=3")
@@ -541,7 +541,7 @@ def test_the_notes_warn(case, risky, message, notes):
 
 
 def test_the_notes_are_calm_where_there_is_nothing_to_say(notes):
-    """A single site beside its servers is no risk."""
+    """A single site beside its servers causes no warning."""
     assert "WARNING" not in notes("--values", str(values_file("s3")))
 
 

@@ -43,7 +43,7 @@ class Etcd(ServerProcess):
 
 
 class ApiServer(ServerProcess):
-    """``key`` signs the tokens of service accounts; whoever has TOKEN may do anything."""
+    """``key`` signs the tokens of service accounts; a client with TOKEN may do anything."""
 
     patience = 90.0
 
@@ -139,7 +139,7 @@ class ControlPlane:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its clients need, and nothing of whoever runs the tests."""
+        """What its clients need, and nothing of the user who runs the tests."""
         return {"PATH": "/usr/bin:/bin", "HOME": str(self._folder), "KUBECONFIG": str(self.kubeconfig)}
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

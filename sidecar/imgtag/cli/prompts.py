@@ -12,5 +12,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("nothing was changed: without a terminal to ask on, this needs --yes")
+        raise click.UsageError("nothing was changed: there is no terminal to ask on, so pass --yes")
     click.confirm(question, abort=True, err=True)

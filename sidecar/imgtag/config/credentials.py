@@ -62,7 +62,9 @@ def _read_one(values: dict[str, Any], name: str, folders: Sequence[Path], used: 
         if len(content) > _LIMIT:
             raise ValueError("it is too large for a secret")
         try:
-            text = content.decode("utf-8-sig")  # Windows editors write a byte order mark, which is no part of a secret
+            text = content.decode(
+                "utf-8-sig"
+            )  # Windows editors write a byte order mark, which does not belong to a secret
         except UnicodeDecodeError:
             raise ValueError("it is not UTF-8") from None
         values[name] = text.removesuffix("\n").removesuffix("\r")

@@ -67,7 +67,7 @@ class Vocabulary:
     def labels_to_write(self, raw: Raw) -> tuple[Label, ...]:
         """What is written on the object: the labels, and the most specific ancestor that has no sure label below it.
 
-        A sure ancestor goes before a more specific one that is not sure.
+        A sure ancestor takes precedence over a more specific one that is not sure.
         """
         labels = self.select_labels(raw)
         covered = {

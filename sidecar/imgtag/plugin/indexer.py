@@ -98,7 +98,7 @@ def field_values(document: Document, field: str) -> dict[str, str]:
     """The values of a text field of a document: as they are compared -> as they are shown.
 
     ``field`` is a name of the document, or ``meta.NAME`` for an entry of its user metadata. A field holds one value or
-    a list of them; a value of which nothing is left to compare is left out.
+    a list of them; a value that is empty after normalisation is left out.
     """
     home, _, name = field.partition(".")
     value = document.get(home, {}).get(name) if home == "meta" and name else document.get(field)

@@ -101,7 +101,7 @@ class Store(Service, Protocol):
         ...
 
     async def erase(self, ref: ObjectRef) -> None:
-        """Remove what ``create`` made and all that was made of it: every version and delete marker of the key.
+        """Remove what ``create`` made and everything derived from it: every version and delete marker of the key.
 
         For ``doctor --send`` alone, on its own object. Nothing happens where there is none. Raises WriteRefused.
         """

@@ -56,7 +56,7 @@ class Vector:
 
     @classmethod
     def decode(cls, text: str) -> Vector | None:
-        """None where ``text`` is no such record, or has another length; or all is zero, which points nowhere."""
+        """None where ``text`` is not such a record, or has another length; or all is zero, which points nowhere."""
         fields = unpack(text) or {}
         values = decode_values(fields.get("v", ""))
         if values is None or not is_projection(fields.get("p", "")):

@@ -18,7 +18,7 @@ Header = Mapping[str, Any]
 
 
 class FrameError(Exception):
-    """The other side sent what is no frame, or closed in the middle of one."""
+    """The other side sent something that is not a frame, or closed in the middle of one."""
 
 
 def encode(header: Header, body_length: int) -> bytes:

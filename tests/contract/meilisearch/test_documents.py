@@ -126,7 +126,7 @@ async def test_big_batches(open_index):
 
 
 async def test_sites_are_apart(index, fill):
-    """The same keys of two sites are two documents, each of which goes alone."""
+    """The same key on two sites makes two documents, and each is deleted alone."""
     here, there = documents(5, site="here"), documents(5, site="there")
     await fill(*here, *there)
     await index.apply([Delete(document["id"]) for document in here])

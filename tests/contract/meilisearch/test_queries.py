@@ -122,7 +122,7 @@ async def test_whatever_a_label_is(index, fill):
 
 
 async def test_fields_without_a_rule_find_nothing(index, fill, world):
-    """A field that is not filtered on is no error; its negation is everything."""
+    """A condition on a field without a filter matches nothing, without an error; its negation everything."""
     await fill(*world)
     leaves = [Is("colour", ("red",)), StartsWith("colour", ""), Compare("colour", ">", 1), Compare("words", "=", 1)]
     leaves += [Is("size", ("1000",)), Score("never seen", "<", 1), Is("meta.never", ("x",)), Near(0, 0, 0.0)]

@@ -103,7 +103,7 @@ async def test_deleted_stream(nats, make, site, subject):
 
 
 async def test_stream_replaced_while_away(nats, make, site):
-    """A stream that was deleted while no sidecar ran is noticed at the next start; a first start is no loss."""
+    """A stream that was deleted while no sidecar ran is noticed at the next start; the first start reports no loss."""
     source = make(nats.url)
     async with source, listen(source) as ear:
         await ear.silence(1)

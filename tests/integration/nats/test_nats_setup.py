@@ -113,7 +113,7 @@ async def test_another_stream_of_the_name_stays(nats, make, site, subject):
 
 
 async def test_setup_that_was_begun(nats, make, site, subject):
-    """A plan is enough to take back what was made of it; a stream that somebody else made instead stays."""
+    """A plan is enough to undo what it created; a stream that somebody else created instead stays."""
     source, other = make(nats.url), make(nats.url, stream=f"theirs-{site}")
     async with client(nats.url) as store, source:
         planned = await source.setup(apply=False)

@@ -34,7 +34,7 @@ async def test_minio_notification(nats, make, subject):
 
 
 async def test_no_notification(nats, make, subject):
-    """What is no notification is a problem for the dead letters; what speaks of no object is acknowledged silently."""
+    """A message that is not a notification becomes a dead letter; one about no object is acknowledged silently."""
     source = make(nats.url)
     async with source, listen(source) as ear, client(nats.url) as store:
         await source.setup(apply=True)

@@ -204,7 +204,7 @@ def test_target_that_is_refused(make, bucket, stranger):
 
 
 def test_targets_that_nobody_tells(make, bucket, stranger):
-    """A user who is no administrator is told how to name them, and how to make them."""
+    """A user who is not an administrator learns how to name targets, and how to make them."""
     with make(**stranger) as store:
         (change,) = store.setup(apply=True)
 

@@ -1,4 +1,4 @@
-"""The picture that doctor sends: made where nothing was, removed with all that was made of it."""
+"""The picture that doctor sends: created where nothing was, and removed with everything derived from it."""
 
 import pytest
 

@@ -69,7 +69,7 @@ def test_error_is_plain_lines(does: Does, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_traceback_only_when_asked_for(does: Does, capsys: pytest.CaptureFixture[str]) -> None:
-    """-v is for whoever mends the program."""
+    """-v is for the people who fix the program."""
     does(raising(ModelError("no model")))
 
     assert 1 == main(["-v", "run"])

@@ -35,7 +35,7 @@ def drop_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exactly the fields that are promised, for the broken one too; a broken plugin is no failure of the list."""
+    """Exactly the fields that are promised, for the broken one too; a broken plugin does not make the list fail."""
     assert 0 == main(["plugins", "--json"])
 
     out, talk = capsys.readouterr()

@@ -40,7 +40,7 @@ class Remote(Settings):
 
 
 class Model(Settings):
-    """A model, one setting of which went elsewhere."""
+    """A model one of whose settings has moved."""
 
     removed: ClassVar[Mapping[str, str]] = {"crop": "moved to the model's manifest"}
     threads: int = Field(default=1, description="Threads.")

@@ -82,7 +82,7 @@ def test_rule_that_never_matches(load_text: Load, earlier: str, later: str, *, s
 
 
 def test_run_wants_rules_and_plugins(load_text: Load) -> None:
-    """What only `run` needs is no fault of the file, and says what to write."""
+    """What only `run` needs is not an error of the file, and the finding says what to write."""
     messages = [str(finding) for finding in check_run(load_text(S3))]
 
     assert 3 == len(messages)

@@ -43,7 +43,7 @@ def test_folder_brings_its_source_and_index(load_text: Load, tmp_path: Path) -> 
 
 
 def test_other_stores_bring_nothing(load_text: Load) -> None:
-    """What cannot be guessed stays absent, and whoever needs it says which tables there are."""
+    """What cannot be guessed stays absent, and the command that needs it names the possible tables."""
     config = load_text(S3)
 
     assert config.indexer is None

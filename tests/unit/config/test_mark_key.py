@@ -24,7 +24,7 @@ def test_a_created_key_is_for_its_owner_alone_and_never_the_same(tmp_path: Path)
 
 
 def test_it_is_used_where_the_configuration_names_none(load_text: Load, tmp_path: Path) -> None:
-    """Several lines are several keys; a key of the configuration goes before."""
+    """Several lines are several keys; a key of the configuration takes precedence."""
     folder = f'[store.directory]\nroot = "/x"\n[state]\ndir = "{tmp_path}"\n'
     assert () == PolicyResolver(load_text(folder)).general.codec.keys
     (tmp_path / "mark_key").write_text("new\nold\n")
@@ -36,7 +36,7 @@ def test_it_is_used_where_the_configuration_names_none(load_text: Load, tmp_path
 def test_it_may_be_a_credential(load_text: Load, tmp_path: Path) -> None:
     """As the Debian package makes it: beside the configuration for root, a credential for the service.
 
-    An empty credential is none. The key of the state folder goes before: it signed the marks that are there.
+    An empty credential is none. The key of the state folder takes precedence: it signed the marks that are there.
     """
     state, credentials = tmp_path / "state", tmp_path / "credentials"
     credentials.mkdir()

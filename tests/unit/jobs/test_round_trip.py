@@ -150,7 +150,7 @@ async def test_the_store_tells_nobody(post, strategy):
 
 
 async def test_no_sidecar_can_be_told(post):
-    """Where hints do not wait for anybody, whoever is told nothing says why."""
+    """Where hints are not stored, the report says why nobody received one."""
     post.bench.source.faults.fail(Unavailable("no sidecar listens", hint="Start one."), on="publish", times=None)
     await post.round_trip(patience=0.1).run()
 

@@ -48,7 +48,7 @@ def names(labels: tuple[Label, ...]) -> list[str]:
 
 
 def test_an_ancestor_is_as_sure_as_all_below_it() -> None:
-    """The sum over the raw scores, also of what is no label; of two alike the more special stands first."""
+    """The sum over the raw scores, also of classes without a label; of two equal ones the more specific is first."""
     assert of().ancestors_of(WAVERING) == (Label("animal", 0.75), Label("dog", 0.7), Label("hound", 0.4))
     assert names(of().ancestors_of(Raw(((PUG, 0.9),)))) == ["dog", "animal"]
     assert of().ancestors_of(Raw(((PUG, 0.29),))) == ()
@@ -83,7 +83,7 @@ def test_a_renamed_label_is_found_by_its_old_name() -> None:
 
 
 def test_merged_labels_are_one() -> None:
-    """Their probabilities are summed; it is a kind of what all of them are; what has its name is no ancestor."""
+    """Their probabilities are summed; its ancestors are those that all have; one with its own name is left out."""
     merged = of(rule("beagle", "pug", merge="dog", category="pet"))
 
     assert merged.select_labels(WAVERING) == (Label("dog", 0.7), Label("hotdog", 0.12))

@@ -73,7 +73,7 @@ async def test_passing_refusals_are_tried_again(fake, index, status):
     ("code", "status"), [("too_many_search_requests", 503), ("no_space_left_on_device", 422), ("io_error", 422)]
 )
 async def test_lasting_refusals_are_unavailable(fake, index, code, status):
-    """What the server cannot do now is to be done later, with a hint for whoever runs it."""
+    """What the server cannot do now is retried later, with a hint for its administrator."""
     fake.faults.answers = [Answer(code, status, ADD, times=None)]
     with pytest.raises(Unavailable) as raised:
         await index.apply(UPSERTS)

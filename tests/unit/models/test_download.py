@@ -17,7 +17,7 @@ DIGEST = sha256(MODEL).hexdigest()
 
 
 def test_a_file_is_fetched_whole_and_told_of(tmp_path: Path) -> None:
-    """The file lies in the folder, and whoever waits has heard how far it is."""
+    """The file is in the folder, and the progress was reported."""
     heard: list[tuple[int, int | None]] = []
     with FileServer({"/m.tflite": MODEL}).run() as server:
         path = download(f"{server.url}/m.tflite", DIGEST, tmp_path, lambda there, of: heard.append((there, of)))

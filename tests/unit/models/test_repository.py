@@ -109,7 +109,7 @@ def test_what_is_chosen_stays_chosen(repository: ModelRepository) -> None:
 
 @pytest.mark.parametrize("name", ["../birds", "a/b", "", "Birds", ".hidden", "a" * 65])
 def test_names_lead_nowhere_else(repository: ModelRepository, name: str) -> None:
-    """A name is no path."""
+    """A name is not a path."""
     assert repository.find(name) is None
     with pytest.raises(ModelError, match="is not a valid model name"):
         require_name(name)

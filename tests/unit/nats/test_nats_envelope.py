@@ -213,7 +213,7 @@ def test_names(name, removed):
     ],
 )
 def test_hostile(data, reason):
-    """What is no notification is refused with a reason of readable length."""
+    """A message that is not a notification is refused with a reason of readable length."""
     with pytest.raises(EventError) as caught:
         parse(data)
     assert reason in caught.value.message or "nested" in caught.value.message

@@ -152,7 +152,7 @@ async def test_half_requests_use_up_nothing() -> None:
     ],
 )
 async def test_a_public_name_is_refused(host, is_local) -> None:
-    """A page whose name is bound to this address anew would otherwise read the answers."""
+    """A web page whose name is rebound to this address (DNS rebinding) would otherwise read the answers."""
     transport = httpx.ASGITransport(app(Health()))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         answer = await client.get("/livez", headers={"Host": host})

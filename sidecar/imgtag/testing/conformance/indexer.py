@@ -71,7 +71,7 @@ class IndexerConformance(SearchConformance):
         assert found == {document["id"]: document for document in CORPUS.values()}
 
     async def test_get_leaves_out_the_absent(self, filled: Indexer) -> None:
-        """Ids that no document has are left out; a repeated one is no harm."""
+        """Ids that no document has are left out; a repeated one does no harm."""
         found = await filled.get(["no-such-id", KIT["id"], KIT["id"]])
 
         assert found == {KIT["id"]: KIT}

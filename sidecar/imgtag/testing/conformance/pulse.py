@@ -16,7 +16,7 @@ MAX_STILL = 50
 
 
 class Pulse:
-    """Counts how often a thread looks in vain for the next turn of the event loop."""
+    """Counts how often a thread looks and finds no new turn of the event loop."""
 
     def __init__(self) -> None:
         self.longest = 0
