@@ -18,9 +18,9 @@ from imgtag.config.shape import shape
 _SHELLS = {"", "sh", "bash", "shell", "console"}
 _VARIABLE = re.compile(r"\bIMGTAG_[A-Z0-9_]*[A-Z0-9]\b")
 _ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=")
-_EXAMPLE = "IMGTAG_CLASSIFIER__COLOUR_BAR__BINS"
+_EXAMPLES = {"IMGTAG_CLASSIFIER__COLOUR_BAR__BINS", "IMGTAG_INDEXER__JSON_FOLDER__FOLDER"}
+"""Of the example plugins, which are not installed here."""
 _OF_TESTS = {"IMGTAG_DAMAGED_PICTURES", "IMGTAG_WALKS", "IMGTAG_WALK_STEPS"}
-"""A variable of the example plugin, which is not installed here."""
 
 
 def lines(page) -> Iterator[str]:
@@ -107,6 +107,6 @@ def test_the_docs_contain_many_commands():
 
 def test_variables_exist():
     """Every environment variable in the docs is a setting."""
-    known = {CONFIG, _EXAMPLE, *_OF_TESTS, *variables(shape(discover_plugins(env={}, paths=())))}
+    known = {CONFIG, *_EXAMPLES, *_OF_TESTS, *variables(shape(discover_plugins(env={}, paths=())))}
     for page in pages():
         assert set() == {name for name in _VARIABLE.findall(read(page)) if name not in known}, page

@@ -96,6 +96,21 @@ def test_the_guide_shows_the_example(block):
     assert any(_holds(file.read_text(), block.text.splitlines()[1:]) for file in files), block.text
 
 
+def test_the_tutorial_shows_all_of_the_indexer():
+    """The blocks of a file, joined, are the file, but for empty lines."""
+    pieces: dict[str, list[str]] = {}
+    for block in blocks(SITE / "tutorial" / "indexer.md"):
+        if block.kind == "python":
+            name, _, text = block.text.removeprefix("# ").partition("\n")
+            pieces.setdefault(name, []).extend(filter(None, text.splitlines()))
+    folder = EXAMPLES["imgtag_json_folder"]
+    files = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.py")}
+
+    assert files.keys() == pieces.keys()
+    for name, text in files.items():
+        assert [*filter(None, text.splitlines())] == pieces[name], name
+
+
 def _holds(text: str, lines: list[str]) -> bool:
     at = 0
     for line in filter(None, lines):

@@ -44,39 +44,6 @@ class JsonFolderIndexer(ServiceBase):
     async def index_id(self) -> str:
         return await self._run(self._folder.create)
 
-    async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
-        return await self._run(self._apply, changes)
-
-    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        return await self._run(self._get, ids)
-
-    async def search(self, request: SearchRequest) -> Page:
-        return await self._run(self._search, request)
-
-    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
-        return await self._run(self._similar, request)
-
-    async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
-        for document in await self._run(self._within, site, scope):
-            yield {name: value for name, value in document.items() if not fields or name in {*fields, "key"}}
-
-    async def count(self, site: str, scope: Scope) -> int:
-        return len(await self._run(self._within, site, scope))
-
-    async def known(self, words: Sequence[str]) -> frozenset[str]:
-        return await self._run(lambda: frozenset(words) & self._terms("terms", "words").keys())
-
-    async def suggest(self, prefix: str, limit: int = 10) -> Sequence[str]:
-        counts = await self._run(lambda: self._terms("terms"))
-        terms = [term for term in counts if term.startswith(prefix)]
-        return sorted(terms, key=lambda term: (-counts[term], term))[:limit]
-
-    async def checks(self) -> AsyncIterator[Check]:
-        path = self._folder.path
-        writable = await to_thread.run_sync(os.access, path, os.W_OK)
-        hint = "" if writable else f"Allow the sidecar's user to write to {path}."
-        yield Check(check="folder", ok=writable, message=f"{path} is {'' if writable else 'not '}writable", hint=hint)
-
     async def _run(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Run blocking work in a thread, so that the event loop goes on, and name the folder in its errors."""
         try:
@@ -87,6 +54,9 @@ class JsonFolderIndexer(ServiceBase):
         except ValueError as error:  # it will not
             hint = f"Stop the sidecar, move {self._folder.path} away and start it again."
             raise PluginError(f"{self._folder.path} holds a damaged file: {error}", hint=hint) from error
+
+    async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
+        return await self._run(self._apply, changes)
 
     def _apply(self, changes: Sequence[Upsert | Delete]) -> list[Outcome]:
         self._folder.create()
@@ -104,13 +74,22 @@ class JsonFolderIndexer(ServiceBase):
             return Outcome(change.id, DocumentError(f"the document is not JSON: {error}"))
         return Outcome(change.id)
 
+    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
+        return await self._run(self._get, ids)
+
     def _get(self, ids: Sequence[str]) -> dict[str, Document]:
         return {id_: document for id_ in ids if (document := self._folder.get(id_)) is not None}
+
+    async def search(self, request: SearchRequest) -> Page:
+        return await self._run(self._search, request)
 
     def _search(self, request: SearchRequest) -> Page:
         hits = rank_documents(request.query, self._folder.documents())
         facets = {field: count_values(hits, field) for field in request.facets}
         return Page(hits=hits[request.offset :][: request.limit], total=len(hits), facets=facets)
+
+    async def similar(self, request: SimilarRequest) -> Sequence[Similar]:
+        return await self._run(self._similar, request)
 
     def _similar(self, request: SimilarRequest) -> list[Similar]:
         original = self._folder.get(request.id)
@@ -122,6 +101,13 @@ class JsonFolderIndexer(ServiceBase):
         ]
         return sorted(nearest, key=lambda similar: -similar.similarity)[: request.limit]
 
+    async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
+        for document in await self._run(self._within, site, scope):
+            yield {name: value for name, value in document.items() if not fields or name in {*fields, "key"}}
+
+    async def count(self, site: str, scope: Scope) -> int:
+        return len(await self._run(self._within, site, scope))
+
     def _within(self, site: str, scope: Scope) -> list[Document]:
         documents = [
             document
@@ -130,5 +116,19 @@ class JsonFolderIndexer(ServiceBase):
         ]
         return sorted(documents, key=lambda document: document["key"].encode())
 
+    async def known(self, words: Sequence[str]) -> frozenset[str]:
+        return await self._run(lambda: frozenset(words) & self._terms("terms", "words").keys())
+
+    async def suggest(self, prefix: str, limit: int = 10) -> Sequence[str]:
+        counts = await self._run(lambda: self._terms("terms"))
+        terms = [term for term in counts if term.startswith(prefix)]
+        return sorted(terms, key=lambda term: (-counts[term], term))[:limit]
+
     def _terms(self, *fields: str) -> Counter[str]:
         return Counter(term for document in self._folder.documents() for field in fields for term in document[field])
+
+    async def checks(self) -> AsyncIterator[Check]:
+        path = self._folder.path
+        writable = await to_thread.run_sync(os.access, path, os.W_OK)
+        hint = "" if writable else f"Allow the sidecar's user to write to {path}."
+        yield Check(check="folder", ok=writable, message=f"{path} is {'' if writable else 'not '}writable", hint=hint)
