@@ -8,17 +8,23 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from imgtag.errors import ConfigError
+
 
 def become_owner(folder: Path) -> None:
     """As root in a folder of somebody else: become that user, for good.
 
-    Its owner could lead root to any file by a link, and could not use what root leaves there. Raises OSError.
+    Its owner could lead root to any file by a link, and could not use what root leaves there. Below a folder that only
+    root may enter, as with systemd's ``DynamicUser``, root stays root, and no link may be there. Raises ConfigError.
     """
     if os.geteuid() != 0:
         return
     with suppress(FileNotFoundError, NotADirectoryError):  # then whatever creates it says what is wrong
         owner = folder.stat()
         if owner.st_uid == 0:
+            return
+        if not all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.resolve().parents):
+            _require_no_links(folder)
             return
         try:
             entry = pwd.getpwuid(owner.st_uid)
@@ -29,6 +35,17 @@ def become_owner(folder: Path) -> None:
             os.initgroups(entry.pw_name, entry.pw_gid)
             os.setgid(entry.pw_gid)
         os.setuid(owner.st_uid)
+
+
+def _require_no_links(folder: Path) -> None:
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            if path.is_symlink():
+                hint = "imgtag creates no links: find out who did, and remove it."
+                raise ConfigError(
+                    f"{path} is a link, which root does not follow in a folder of another user", hint=hint
+                )
 
 
 def make_public_folder(folder: Path) -> None:

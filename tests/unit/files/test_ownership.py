@@ -73,6 +73,25 @@ def test_root_follows_no_link_in_a_folder_of_the_service(arguments, tmp_path):
     assert {SERVICE} == {path.lstat().st_uid for path in [state, *state.rglob("*")]}
 
 
+@as_root
+@pytest.mark.parametrize("has_link", [False, True])
+def test_below_a_folder_of_root_alone_no_link_may_be(has_link, tmp_path):
+    """systemd keeps the state of a service with `DynamicUser` there: its user could not enter it from outside."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    state, victim = tmp_path / "private" / "state", tmp_path / "created"
+    state.mkdir(mode=0o700)
+    if has_link:
+        (state / "index.sqlite3").symlink_to(victim)
+    os.chown(state, SERVICE, SERVICE)
+    (tmp_path / "state").symlink_to(state)
+
+    done = run(tmp_path, "search", "fox")
+
+    assert not victim.exists()
+    assert has_link == ("is a link, which root does not follow" in done.stderr), done.stderr
+    assert (78 if has_link else 0) == done.returncode, done.stderr
+
+
 def test_a_file_that_everybody_may_read_is_told_from_others(tmp_path):
     path = tmp_path / "secret"
     path.write_text("x")
