@@ -53,7 +53,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),
 }
 """Each module with the tests that must notice its mutants."""
-OPTIONS = ("--assert=plain", "-pno:cacheprovider", "-pno:xdist", "--hypothesis-profile=mutation", "--timeout=30")
+OPTIONS = ("--assert=plain", "-pno:cacheprovider", "--hypothesis-profile=mutation", "--timeout=30")
+PLUGINS = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_PLUGINS": "anyio.pytest_plugin,pytest_timeout,_hypothesis_pytestplugin",
+}
+"""What the tests need, named: else every mutant looks for plugins in all installed distributions."""
 NOTICED = {1, 3, 36, 24, -24, 152}
 """Exit codes where a test failed or took too long."""
 
@@ -95,7 +100,7 @@ def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
     command = [sys.executable, str(Path(__file__).with_name("run.py")), *arguments]
     # pytest collects the tests again for each mutant, so their bytecode is worth keeping.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(command, cwd=stage, stdout=log, env=environment, check=True)  # noqa: S603 - of this folder
+    subprocess.run(command, cwd=stage, stdout=log, env=environment | PLUGINS, check=True)  # noqa: S603 - of this folder
 
 
 def lay(stage: Path, path: str) -> Path:

@@ -7,6 +7,7 @@ the fastest; and tests that have just passed while mutmut noted what they reach 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -37,8 +38,14 @@ def leave_out(statement: cst.BaseSmallStatement) -> Iterable[cst.Pass]:
 class NoticingTests(PytestRunner):
     """Notes which test noticed a mutant."""
 
+    def warm_up(self) -> None:
+        super().warm_up()
+        gc.freeze()  # pytest collects garbage at the end of each mutant: what is imported is none
+
     def run_tests(self, *, mutant_name: str | None, tests: Iterable[str]) -> int:
-        function = mangled_name_from_mutant_name(mutant_name or "")
+        if mutant_name is None:
+            return super().run_tests(mutant_name=None, tests=tests)
+        function = mangled_name_from_mutant_name(mutant_name)
         record = NOTICED_BY.absolute()
 
         class Note:

@@ -57,7 +57,7 @@ def test_three_writes_an_hour_are_the_default() -> None:
     with pytest.raises(WriteRefused, match="3 times within an hour") as caught:
         limit.take(FOX, "c")
     assert "write_limit" == caught.value.code
-    assert "find out what" in caught.value.hint
+    assert "Something else rewrites this object's metadata; find out what." == caught.value.hint
 
 
 def test_each_key_and_each_content_has_its_own_limit() -> None:
@@ -147,3 +147,42 @@ async def test_metadata_that_is_not_utf8_is_left_as_it_is(bench):
     assert "metadata_encoding" == outcome.not_written.code
     assert ["red fox"] == bench.document(FOX.key)["labels"]
     assert {"title": "caf\udce9"} == bench.metadata(FOX.key)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("strategy", ["auto", "put", "copy", "tags"])
+async def test_a_store_is_given_what_it_needs_for_a_write(bench, strategy):
+    """The object as it was seen, its bytes, and the strategy; with tags its metadata as they are, and no bytes."""
+    bench.strategy, changes, rewrite = strategy, [], bench.store.rewrite
+
+    async def note(change):
+        changes.append(change)
+        return await rewrite(change)
+
+    bench.store.rewrite = note
+    bench.store.put(FOX, picture("red fox"), metadata={"owner": "me"})
+    state = bench.store.peek(FOX)
+    await bench.reconciler()(Hint(ref=FOX))
+
+    (change,) = changes
+    assert (state, strategy) == (change.state, change.strategy)
+    if strategy == "tags":
+        assert ({"owner": "me"}, None) == (change.metadata, change.body)
+        assert ({"imgtag_red+fox": "0.90"}, "imgtag_") == (change.labels, change.label_prefix)
+    else:
+        assert (picture("red fox"), {}) == (change.body, change.labels)
+        assert {"owner": "me", "imgtag_red+fox": "0.90"}.items() <= change.metadata.items()
+
+
+@pytest.mark.anyio
+async def test_what_is_written_too_often_is_one_object_with_one_content(bench):
+    """The same picture under another name, and another picture under the same name, are written."""
+    other = ObjectRef(BUCKET, "other.jpg")
+    for ref, name in ((FOX, "red fox"), (FOX, "red fox"), (FOX, "red fox"), (other, "red fox"), (FOX, "kit fox")):
+        bench.store.put(ref, picture(name))
+        await bench.reconciler()(Hint(ref=ref))
+        assert "code" not in bench.document(ref.key)
+    bench.store.put(FOX, picture("red fox"))
+    await bench.reconciler()(Hint(ref=FOX))
+
+    assert "write_limit" == bench.document(FOX.key)["code"]
