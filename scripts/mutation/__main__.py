@@ -41,7 +41,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         for name, tests in {
             "pipeline": ("pipeline", "setbacks", "observed", "fairness"),
             "reconcile": ("reconcile", "trust", "observed", "annotate", "setbacks"),
-            "stages/annotate": ("annotate", "reconcile"),
+            "stages/annotate": ("annotate", "reconcile", "trust"),
             "stages/classify": ("classify", "reconcile"),
             "stages/compare": ("compare", "reconcile", "pipeline"),
             "stages/fetch": ("reconcile",),

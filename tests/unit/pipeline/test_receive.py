@@ -80,6 +80,14 @@ def test_one_write_has_one_event(writes: OwnWrites) -> None:
     assert writes.reports(replace(OWN, sequencer="2"), SITE, CODEC)
 
 
+def test_only_quotes_are_not_part_of_an_etag(writes: OwnWrites) -> None:
+    """Whatever else it begins and ends with is."""
+    for etag in ("XaX", " a "):
+        writes.remember(replace(STATE, etag=etag))
+        assert writes.reports(replace(OWN, etag=f'"{etag}"'), SITE, CODEC)
+        assert not writes.reports(replace(OWN, etag="a"), SITE, CODEC)
+
+
 def test_what_this_process_did_not_write_is_not_its_own() -> None:
     """However genuine its mark."""
     assert not OwnWrites().reports(OWN, SITE, CODEC)

@@ -98,6 +98,21 @@ async def test_with_the_index_gone_a_marked_object_is_read_once(bench):
     assert (1, read) == (len(bench.pool.asked), bench.count("imgtag_bytes_read_total"))
 
 
+async def test_what_this_process_wrote_is_known_without_the_index(bench):
+    """What it did not write is not: an object that may not be written is read again."""
+    await labelled(bench)
+    bench.store.put(COPY, picture("kit fox"), readonly="legal_hold")
+    await look(bench, COPY)
+    bench.indexer.documents.clear()
+    read = bench.store.faults.count("read")
+
+    assert Result.REINDEXED == await look(bench)
+    assert read == bench.store.faults.count("read")
+    assert Result.LABELLED == await look(bench, COPY)
+    assert read + 1 == bench.store.faults.count("read")
+    assert not bench.own_writes.is_unchanged(bench.store.peek(COPY))
+
+
 async def test_the_event_of_another_write_is_not_answered(bench):
     """One write has one event: the upload of other bytes with the same mark and ETag has its own."""
     metadata = await labelled(bench)
