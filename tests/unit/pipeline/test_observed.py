@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 
 from imgtag.errors import ConfigError, EventError, Unavailable
 from imgtag.flow.backoff import Backoff
+from imgtag.flow.budget import ByteBudget
 from imgtag.ops.health import Health
 from imgtag.pipeline import PipelineLimits
 from imgtag.reconcile import Poison
@@ -56,20 +58,42 @@ async def test_every_stage_is_measured_once(bench):
     assert len(picture("red fox")) == bench.count("imgtag_bytes_read_total")
 
 
-async def test_both_models_get_the_limits_of_the_policy(bench):
-    """So that no picture takes more than its rule allows."""
-    bench.shadow, limits = TablePool(name="newer"), []
+async def test_both_models_get_the_limits_of_the_policy_and_the_uploader(bench):
+    """So that no picture takes more than its rule allows, and no uploader more than its turn."""
+    bench.shadow, given = TablePool(name="newer"), []
     for pool in (bench.pool, bench.shadow):
 
-        async def classify(data, given, uploader, pool=pool):
-            limits.append(given)
-            return await TablePool.classify(pool, data, given, uploader)
+        async def classify(data, limits, uploader, pool=pool):
+            given.append((limits, uploader))
+            return await TablePool.classify(pool, data, limits, uploader)
 
         pool.classify = classify
-    bench.store.put(FOX, picture("red fox"))
-    await bench.reconciler()(Hint(ref=FOX))
+    ref = ObjectRef(BUCKET, "ann/fox.jpg")
+    bench.store.put(ref, picture("red fox"))
+    await bench.reconciler()(Hint(ref=ref))
 
-    assert [bench.policy_of(FOX).limits] * 2 == limits
+    assert [(bench.policy_of(ref).limits, f"{BUCKET}/ann")] * 2 == given
+
+
+async def test_each_object_reserves_its_bytes_for_its_uploader(bench):
+    """As many as it has, or as may be read of it; they are free again when it is done."""
+    reserved = []
+
+    class Noted(ByteBudget):
+        @asynccontextmanager
+        async def reserve(self, count, owner=""):
+            reserved.append((count, owner))
+            async with super().reserve(count, owner):
+                yield
+            reserved.append("given back")
+
+    reconciler = replace(bench.reconciler(), budget=Noted(10_000))
+    for key, data in {"ann/fox.jpg": picture("red fox"), "large.jpg": picture("red fox").ljust(5000)}.items():
+        bench.store.put(ObjectRef(BUCKET, key), data)
+        with suppress(Poison):
+            await reconciler(Hint(ref=ObjectRef(BUCKET, key)))
+
+    assert [(len(picture("red fox")), f"{BUCKET}/ann"), "given back", (1000, f"{BUCKET}/")] == reserved
 
 
 async def test_the_users_metadata_that_are_asked_for_are_in_the_document(bench):

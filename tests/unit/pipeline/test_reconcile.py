@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +17,7 @@ from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.reconcile import Poison, Result
 from imgtag.stages.compare import find_differences
 from imgtag.stages.index import IndexUnavailable
+from imgtag.types.document import Problem
 from imgtag.types.event import Hint, Intent
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef
@@ -219,9 +220,11 @@ async def test_what_no_rule_admits_has_no_document(bench):
 async def test_a_broken_picture_is_a_document_with_the_reason(bench):
     """Nothing is written on it, and it is not tried again until somebody asks or it changes."""
     bench.store.put(FOX, picture("broken"))
-    with pytest.raises(Poison):
+    with pytest.raises(Poison, match="the JPEG is damaged") as poison:
         await look(bench)
 
+    problem = Problem(code="undecodable", reason="the JPEG is damaged", status="failed")
+    assert (FOX, problem) == (poison.value.ref, poison.value.problem)
     document = bench.document(FOX.key)
     assert ("failed", "undecodable", "the JPEG is damaged") == (
         document["status"],
@@ -430,8 +433,28 @@ async def test_an_object_that_never_rests_waits(bench):
     bench.store.put(FOX, picture("red fox"))
     bench.store.before_rewrite(lambda: bench.store.put(FOX, picture("red fox")), times=None)
 
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=r"pictures/a/fox\.jpg keeps changing") as conflict:
         await look(bench)
+    assert "It is retried once it has come to rest." == conflict.value.hint
+    assert (3, 3) == (bench.store.faults.count("open"), bench.count("imgtag_conflicts_total"))
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["replaced", "deleted"])
+async def test_what_became_of_a_failure_is_told(bench, is_there):
+    """That its document is gone, or another one; where nothing failed before, nothing has recovered."""
+    outcomes = []
+    for name in ("broken", "red fox"):
+        bench.store.put(FOX, picture(name))
+        with suppress(Poison):
+            await look(bench)
+        if is_there:
+            bench.store.put(FOX, picture("kit fox"))
+        else:
+            bench.store.delete(FOX)
+        outcomes.append(await bench.reconciler()(Hint(ref=FOX)))
+
+    assert [True, False] == [outcome.recovered for outcome in outcomes]
+    assert {Result.LABELLED if is_there else Result.DELETED} == {outcome.result for outcome in outcomes}
 
 
 async def test_writes_that_are_undone_again_and_again_end(bench):
