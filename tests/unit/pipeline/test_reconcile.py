@@ -205,6 +205,36 @@ async def test_without_type_and_suffix_the_first_bytes_decide(bench):
     assert Result.SKIPPED == await look(bench, ObjectRef(BUCKET, "data"))
 
 
+@pytest.mark.parametrize(
+    ("key", "content_type", "data"),
+    [("photo", "", b"something else"), ("photo", "", b"x" * 1001), ("photo", "text/plain", picture("red fox"))],
+    ids=["bytes", "size", "type"],
+)
+async def test_what_is_no_image_any_more_has_no_document(bench, key, content_type, data):
+    """By its first bytes, by a size that they are not read of, or by what it is called."""
+    ref = ObjectRef(BUCKET, key)
+    bench.store.put(ref, picture("red fox"), content_type="")
+    assert Result.LABELLED == await look(bench, ref)
+    bench.store.put(ref, data, content_type=content_type)
+
+    assert Result.DELETED == await look(bench, ref)
+    assert {} == bench.indexer.documents
+    assert Result.SKIPPED == await look(bench, ref)
+
+
+@pytest.mark.parametrize("call", ["open", "read", "rewrite"])
+async def test_a_store_that_does_not_answer_is_not_ready(bench, call):
+    """Whatever it was asked for; until it answers again."""
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.faults.fail(Unavailable("no route"), on=call)
+    with pytest.raises(Unavailable, match="no route"):
+        await look(bench)
+    assert "no route" == bench.health.ready().parts["store"]
+
+    await look(bench)
+    assert bench.health.ready().ok
+
+
 async def test_what_no_rule_admits_has_no_document(bench):
     """Narrowed rules take the document away and leave the object alone."""
     bench.store.put(FOX, picture("red fox"))
