@@ -320,7 +320,7 @@ class Look:
             return False
         if may_pass(self.reconciler.store, document) and document["code"] not in {state.unreadable, state.readonly}:
             return False
-        return document["status"] in {"refused", "failed"} or self.policy.strategy in _MARKLESS or "code" in document
+        return self.policy.strategy in _MARKLESS or "code" in document
 
     @cached_property
     def _is_believed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -469,6 +469,48 @@ async def test_an_object_that_never_rests_waits(bench):
     assert (3, 3) == (bench.store.faults.count("open"), bench.count("imgtag_conflicts_total"))
 
 
+@pytest.mark.parametrize(
+    ("more", "name", "problem"),
+    [
+        ({}, "broken", Problem(code="undecodable", reason="the JPEG is damaged", status="failed")),
+        (
+            {"unreadable": "customer_key"},
+            "red fox",
+            Problem(code="customer_key", reason="its bytes cannot be read (customer_key)", status="refused"),
+        ),
+        ({"readonly": "retention"}, "red fox", None),
+        ({}, "red fox", None),
+    ],
+)
+async def test_a_later_look_says_what_failed_before(bench, more, name, problem):
+    """So that its letter can be put if it was lost; what is only not written did not fail."""
+    bench.store.put(FOX, picture(name), **more)
+    with suppress(Poison):
+        await look(bench)
+
+    outcome = await bench.reconciler()(Hint(ref=FOX))
+    assert (Result.CURRENT, problem) == (outcome.result, outcome.failed_before)
+
+
+async def test_no_connection_is_held_while_a_picture_is_classified(bench):
+    """A slow model would use up those of the store."""
+    is_open, opened, states = [], bench.store.open, []
+
+    @asynccontextmanager
+    async def noted(ref, **more):
+        async with opened(ref, **more) as body:
+            is_open.append(ref)
+            yield body
+            is_open.remove(ref)
+
+    bench.store.open = noted
+    bench.pool.meanwhile = lambda: states.append(list(is_open))
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+
+    assert [[]] == states
+
+
 @pytest.mark.parametrize("is_there", [True, False], ids=["replaced", "deleted"])
 async def test_what_became_of_a_failure_is_told(bench, is_there):
     """That its document is gone, or another one; where nothing failed before, nothing has recovered."""
@@ -614,7 +656,8 @@ async def test_changed_rules_make_a_mark_stale(bench, caplog):
     assert 1 == bench.count("imgtag_stale_total")
     caplog.set_level("INFO")
     assert Result.RELABELLED == await look(bench, intent=Intent.STALE)
-    assert "object_relabelled" in caplog.messages
+    (event,) = [record for record in caplog.records if record.message == "object_relabelled"]
+    assert (BUCKET, FOX.key, len(picture("red fox"))) == (event.bucket, event.key, event.bytes)
     assert 1 == len(bench.pool.asked)
     assert {"owner": "me", "imgtag_reynard": "0.90"}.items() <= bench.metadata(FOX.key).items()
     assert "imgtag_red+fox" not in bench.metadata(FOX.key)
