@@ -240,11 +240,13 @@ async def test_what_no_rule_admits_has_no_document(bench):
     bench.store.put(FOX, picture("red fox"))
     await look(bench)
     written = dict(bench.metadata(FOX.key))
-    bench.admitted = lambda _: False
+    bench.admitted = lambda ref: ref != FOX
 
     assert Result.DELETED == await look(bench)
     assert written == bench.metadata(FOX.key)
     assert Result.SKIPPED == await look(bench)
+    bench.store.put(f"{BUCKET}/other.jpg", picture("kit fox"))
+    assert Result.LABELLED == await look(bench, ObjectRef(BUCKET, "other.jpg"))
 
 
 async def test_a_broken_picture_is_a_document_with_the_reason(bench):
