@@ -2,7 +2,8 @@
 
 Of its fork server, which runs each mutant in a child of a process that has imported the tests, three things are changed
 here: files that it leaves open fail no test; first come the tests that noticed most mutants of the same function, then
-the fastest; and tests that have just passed while mutmut noted what they reach are not run again before the mutants.
+the fastest, and none that is slow; and tests that have just passed while mutmut noted what they reach are not run again
+before the mutants.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Runner(ForkServerRunner):
         notes = (line.split(" ", 1) for line in lines)
         function, durations = mangled_name_from_mutant_name(mutant_name), state().duration_by_test
         noticed = Counter(test for of, test in notes if of == function)
-        ordered = sorted(tests, key=lambda test: (-noticed[test], durations[test]))
+        quick = [test for test in tests if durations[test] <= MAX_SECONDS]
+        ordered = sorted(quick, key=lambda test: (-noticed[test], durations[test]))
         super().submit(mutant_name, ordered, cpu_time_limit, estimated_time)
 
     def run_clean_tests(self, tests: Iterable[str]) -> int:  # noqa: ARG002
@@ -81,6 +83,8 @@ def open_for_good(*args: Any) -> IO[Any]:
 
 
 NOTICED_BY = Path("noticed-by.txt")
+MAX_SECONDS = 6.0
+"""What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]
 isolation.ForkServerRunner = Runner  # type: ignore[misc]

@@ -344,3 +344,52 @@ async def test_a_key_is_not_tried_again_before_its_pause_is_over(bench, everythi
     await run_until(limited(bench), lambda: bench.pool.asked)
 
     assert 1 == len(bench.pool.asked)
+
+
+async def test_keys_that_a_resync_finds_while_the_store_is_down_wait(bench, everything):
+    """Though none of them has failed itself."""
+    bench.store.notify = None
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=None)
+    found = []
+
+    async def find_differences(scope):
+        for name in ("first", "second"):
+            found.append(name)
+            yield Hint(ref=ObjectRef(BUCKET, f"{name}.jpg"))
+            while not bench.store.faults.count("open"):
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.001)
+
+    bench.source.send(resync=everything)
+    pipeline = replace(limited(bench), find_differences=find_differences)
+    await run_until(pipeline, lambda: len(found) == 2)
+
+    assert 1 == bench.store.faults.count("open")
+
+
+async def test_a_listing_that_fails_in_several_tasks_at_once_is_tried_again(bench, everything):
+    """A store may list its buckets or folders side by side: then its errors come in groups, and in groups of groups."""
+
+    async def find_differences(scope):
+        raise ExceptionGroup("listing", [ExceptionGroup("folder", [Unavailable("refused"), Unavailable("no route")])])
+        yield
+
+    pipeline = replace(bench.pipeline(), find_differences=find_differences)
+    with pytest.raises(Unavailable, match="refused"):
+        await pipeline.compare(everything)
+
+
+async def test_pauses_before_a_letter_is_put_again_grow_too(bench):
+    """As those before any other try."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("broken"))
+    bench.source.send(Hint(ref=FOX, intent=Intent.RETRY))
+    bench.source.finish()
+    bench.source.dead.faults.fail(Unavailable("no room"), on="put", times=4)
+    with anyio.fail_after(10):
+        await limited(bench, backoff=Backoff(first=0.008, maximum=0.03), drain=5).run(anyio.Event())
+
+    pauses = [delay for _, delay in bench.source.naked]
+    assert 4 == len(pauses)
+    for pause, full in zip(pauses, (0.008, 0.016, 0.03, 0.03), strict=True):
+        assert full / 2 <= pause <= full
