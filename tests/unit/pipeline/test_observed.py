@@ -193,14 +193,16 @@ async def test_a_letter_that_cannot_be_kept_is_tried_again_after_a_pause(bench, 
 
 
 @pytest.mark.parametrize("error", [Unavailable("no room"), RuntimeError("a bug")])
-async def test_the_letter_of_a_bug_is_kept_in_the_end(bench, error):
-    """The key has its three tries again before."""
+async def test_the_letter_of_a_bug_is_kept_in_the_end(bench, error, caplog):
+    """The key has its three tries again before; what is tried again is told by its name."""
     bench.store.put(FOX, picture("unknown label"))
     bench.source.dead.faults.fail(error, on="put")
     await bench.work_off()
 
     assert ["internal"] == [letter.code for letter in await letters(bench)]
     assert 6 == len(bench.pool.asked)
+    retries = [record.target for record in events(caplog, "retry_scheduled")]
+    assert [f"{BUCKET}/fox.jpg"] * isinstance(error, Unavailable) == retries
 
 
 async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
