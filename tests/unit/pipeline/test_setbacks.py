@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from imgtag import pipeline as pipeline_module
-from imgtag.errors import DocumentError, EventError, Unavailable
+from imgtag.errors import ConfigError, DocumentError, EventError, Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.pipeline import PipelineLimits
 from imgtag.plugin.source import SourceFeatures
@@ -132,9 +132,10 @@ async def test_a_document_that_the_index_refuses_is_a_dead_letter(bench):
 # Everything else
 
 
-async def test_while_the_store_is_down_nothing_more_is_pulled(bench):
-    """Other sidecars may be able to work on it."""
-    bench.store.faults.fail(Unavailable("refused"), on="open", times=None)
+@pytest.mark.parametrize("error", [Unavailable("refused"), ConfigError("the key is refused")])
+async def test_while_the_store_is_down_nothing_more_is_pulled(bench, error):
+    """Nor while it refuses our key. Other sidecars may be able to work on it."""
+    bench.store.faults.fail(error, on="open", times=None)
     for number in range(9):
         bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
 
@@ -393,3 +394,40 @@ async def test_pauses_before_a_letter_is_put_again_grow_too(bench):
     assert 4 == len(pauses)
     for pause, full in zip(pauses, (0.008, 0.016, 0.03, 0.03), strict=True):
         assert full / 2 <= pause <= full
+
+
+PARKED = Hint(ref=FOX, parked=True)
+ELSEWHERE = Hint(ref=ObjectRef("gone", "fox.jpg"))
+RESTLESS = Hint(ref=FOX)
+
+
+@pytest.mark.parametrize("hint", [PARKED, ELSEWHERE, RESTLESS], ids=["parked", "bucket", "restless"])
+async def test_what_concerns_one_key_or_one_bucket_holds_back_no_other(bench, hint):
+    """A hint that waits only for the index, a bucket that is not there, an object that keeps changing."""
+    bench.source.features = SourceFeatures(parks=True)
+    if hint is PARKED:
+        bench.indexer.faults.fail(Unavailable(), times=None)
+    if hint is RESTLESS:
+        bench.store.notify = None
+        bench.store.put(FOX, picture("red fox"))
+        bench.store.before_rewrite(lambda: bench.store.put(FOX, picture("red fox")), times=3)
+    pipeline = limited(bench)
+    bench.source.send(hint)
+    await run_until(pipeline, lambda: bench.source.naked)
+    bench.source.send(Hint(ref=ObjectRef(BUCKET, "other.jpg")))
+    bench.store.notify = None
+    bench.store.put(f"{BUCKET}/other.jpg", picture("kit fox"))
+    await run_until(pipeline, lambda: picture("kit fox") in bench.pool.asked)
+
+    assert [hint] == [delivery.hints[0] for delivery, _ in bench.source.naked if delivery.hints[0].ref == hint.ref]
+
+
+async def test_a_retry_tells_its_pause(bench, caplog):
+    """In seconds, to a tenth."""
+    bench.store.notify = None
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=None)
+    bench.source.send(Hint(ref=FOX))
+    await run_until(limited(bench, backoff=Backoff(first=0.6, maximum=0.6)), lambda: bench.source.naked)
+
+    told = [record.delay for record in caplog.records if record.message == "retry_scheduled"]
+    assert [round(delay, 1) for _, delay in bench.source.naked] == told

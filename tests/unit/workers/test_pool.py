@@ -362,7 +362,7 @@ async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -
         try:
             await pool.classify(picture("red"), LIMITS)
         except Unavailable as error:
-            errors.append(error.code)
+            errors.append((error.code, error.message))
 
     pool = WorkerPool([order], 1)
     async with anyio.create_task_group() as tasks:
@@ -371,7 +371,7 @@ async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -
                 for _ in range(3):
                     tasks.start_soon(ask)
                 await anyio.sleep(0.3)
-    assert errors == ["stopping"] * 3
+    assert errors == [("stopping", "the workers are being stopped")] * 3
 
 
 async def test_a_pool_that_is_cancelled_from_outside_ends_its_workers() -> None:
@@ -400,6 +400,7 @@ async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str
         async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits": True})], 1):
             pytest.fail("it must not start")
     assert "imgtag.workers.child" in caught.value.hint
+    assert caught.value.code == "worker_died"
 
 
 async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import psutil
 import pytest
@@ -84,6 +86,8 @@ async def test_a_known_model_is_described_and_a_broken_one_left_out() -> None:
     others = {child.pid for child in psutil.Process().children()}
     async with WorkerPool([ONE], 1, known=[TWO, BROKEN, ONE]) as pool:
         assert {ONE, TWO} == set(pool.infos)
+        assert replace(pool.infos[ONE], digest=pool.infos[TWO].digest) == pool.infos[TWO]
+        assert pool.infos[ONE].digest != pool.infos[TWO].digest
         assert {child.pid for child in psutil.Process().children()} - others == set(pool.pids)
         assert 1 == len(pool.pids)
 
