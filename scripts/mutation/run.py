@@ -83,7 +83,7 @@ def open_for_good(*args: Any) -> IO[Any]:
 
 
 NOTICED_BY = Path("noticed-by.txt")
-MAX_SECONDS = 6.0
+MAX_SECONDS = 4.0
 """What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]
