@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from imgtag.errors import EventError
+from imgtag.errors import EventError, Unavailable
+from imgtag.flow import turns
 from imgtag.flow.budget import ByteBudget
 from imgtag.flow.turns import HALF_LIFE, MAX_HELD, MAX_OWNERS, Places, Turns
 from imgtag.pipeline import ROOM
@@ -210,10 +211,17 @@ class SlowFor:
 
 HELD, WAITING = 3, 22
 """Of four places, and of the room for what waits for them."""
+IMPATIENCE = 0.1
+"""Seconds in which the places of an uploader should come free here."""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(turns, "MAX_HELD", IMPATIENCE)
 
 
 @pytest.mark.parametrize("parks", [False, True])
-async def test_slow_images_do_not_hold_up_those_of_others(bench, parks):
+async def test_slow_images_do_not_hold_up_those_of_others(bench, impatient, parks):
     """All others are done while not one slow image is; those come afterwards, each once."""
     bench.source.features = SourceFeatures(parks=parks)
     model = SlowFor(bench, "slow")
@@ -235,7 +243,7 @@ async def test_slow_images_do_not_hold_up_those_of_others(bench, parks):
     assert 120 == bench.count("imgtag_objects_total", result="labelled")
 
 
-async def test_a_deferred_event_is_a_durable_hint_only_once(bench):
+async def test_a_deferred_event_is_a_durable_hint_only_once(bench, impatient):
     """Where the source keeps hints, the event is acknowledged; a hint that must wait again is given back."""
     bench.source.features = SourceFeatures(parks=True)
     model = SlowFor(bench, "slow")
@@ -248,13 +256,13 @@ async def test_a_deferred_event_is_a_durable_hint_only_once(bench):
         deferred = {hint.ref for hint in hints[HELD + WAITING :]}
         assert {(ref, True) for ref in deferred} == {(hint.ref, hint.deferred) for hint in bench.source.published}
         assert deferred == {delivery.hints[0].ref for delivery in bench.source.acked}
-        assert all(delay >= MAX_HELD for _, delay in bench.source.naked)
+        assert all(delay >= IMPATIENCE for _, delay in bench.source.naked)
         model.go.set()
         bench.source.finish()
     assert 2 == len(bench.source.published)
 
 
-async def test_events_of_own_writes_are_answered_while_their_uploader_waits(bench):
+async def test_events_of_own_writes_are_answered_while_their_uploader_waits(bench, impatient):
     """They would come back as often as there are images."""
     model = SlowFor(bench, "slow")
     for number in range(HELD + WAITING):
@@ -275,7 +283,7 @@ async def test_events_of_own_writes_are_answered_while_their_uploader_waits(benc
         bench.source.finish()
 
 
-async def test_a_message_that_cannot_be_read_beside_hints_is_never_lost(bench):
+async def test_a_message_that_cannot_be_read_beside_hints_is_never_lost(bench, impatient):
     """It is given back whole, because a hint would not carry it."""
     bench.source.features = SourceFeatures(parks=True)
     model = SlowFor(bench, "slow")
@@ -293,7 +301,7 @@ async def test_a_message_that_cannot_be_read_beside_hints_is_never_lost(bench):
     assert ["bad"] == [letter.reason async for letter in bench.source.dead.list()]
 
 
-async def test_a_stop_gives_back_what_waits_for_a_place(bench):
+async def test_a_stop_gives_back_what_waits_for_a_place(bench, impatient):
     """What is in work is finished; the rest is for the next start, or another sidecar."""
     model, stop = SlowFor(bench, "slow"), anyio.Event()
     for number in range(HELD + 5):
@@ -310,3 +318,37 @@ async def test_a_stop_gives_back_what_waits_for_a_place(bench):
         model.go.set()
     assert HELD == bench.count("imgtag_objects_total", result="labelled")
     assert (0, ROOM * bench.concurrency) == (len(pipeline._in_work), pipeline._room._free)
+
+
+async def test_what_waits_for_a_place_is_extended(bench, impatient):
+    """Like what is in work: it comes to no other sidecar meanwhile."""
+    bench.source.features = SourceFeatures(ack_wait=0.06)
+    model = SlowFor(bench, "slow")
+    hints = [bench.store.put(f"{BUCKET}/slow/{number}.jpg", picture(f"red fox#{number}")) for number in range(HELD + 2)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, anyio.Event())
+        with anyio.fail_after(30):
+            while {hint.ref for hint in hints} > {delivery.hints[0].ref for delivery in bench.source.extended}:
+                await anyio.sleep(0.01)
+        model.go.set()
+        bench.source.finish()
+
+
+async def test_what_cannot_be_published_is_given_back(bench, impatient):
+    """For longer each time: until then its uploader has had its turn, or other images come first again."""
+    bench.source.features = SourceFeatures(parks=True)
+    bench.source.faults.fail(Unavailable("no stream"), on="publish", times=None)
+    model, pipeline = SlowFor(bench, "slow"), bench.pipeline()
+    pipeline._places.age = lambda uploader: 0.11
+    for number in range(HELD + WAITING + 1):
+        bench.store.put(f"{BUCKET}/slow/{number}.jpg", picture(f"red fox#{number}"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipeline.run, anyio.Event())
+        with anyio.fail_after(30):
+            while len(bench.source.naked) < 3:
+                await anyio.sleep(0.01)
+        assert [0.11, 0.22, 0.33] == [round(delay, 2) for _, delay in bench.source.naked[:3]]
+        model.go.set()
+        bench.source.finish()
+    assert [] == bench.source.published
+    assert HELD + WAITING + 1 == bench.count("imgtag_objects_total", result="labelled")
