@@ -53,10 +53,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),
 }
 """Each module with the tests that must notice its mutants."""
-OPTIONS = (
-    *("--assert=plain", "-pno:cacheprovider", "--hypothesis-profile=mutation"),
-    *("--timeout=12", "--timeout-method=thread"),  # ends the process: an event loop would go on after the exception
-)
+OPTIONS = ("--assert=plain", "-pno:cacheprovider", "--hypothesis-profile=mutation")
 PLUGINS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PYTEST_PLUGINS": "anyio.pytest_plugin,pytest_timeout,_hypothesis_pytestplugin",

@@ -56,7 +56,7 @@ class NoticingTests(PytestRunner):
                         file.write(f"{function} {report.nodeid}\n")
 
         with change_cwd("mutants"):
-            return self.execute_pytest(self._pytest_args_regular_run(tests), plugins=[Note()])
+            return self.execute_pytest([*TIMEOUT, *self._pytest_args_regular_run(tests)], plugins=[Note()])
 
 
 class Runner(ForkServerRunner):
@@ -83,6 +83,8 @@ def open_for_good(*args: Any) -> IO[Any]:
 
 
 NOTICED_BY = Path("noticed-by.txt")
+# It ends the process: an event loop would go on after an exception.
+TIMEOUT = ("--timeout=12", "--timeout-method=thread")
 MAX_SECONDS = 4.0
 """What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []

@@ -67,7 +67,6 @@ class RetryLater(Exception):
     """Try this work again after ``delay`` seconds."""
 
     def __init__(self, delay: float) -> None:
-        super().__init__(delay)
         self.delay = delay
 
 

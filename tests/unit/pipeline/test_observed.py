@@ -228,3 +228,19 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
     await bench.work_off()
 
     assert [True, True, True, True, True, False] == seen[:6]
+
+
+async def test_the_time_since_an_upload_is_measured_where_it_was_labelled(bench):
+    """Not where nothing was to be done, which an old event can come to, nor where no event tells when."""
+    now = time.time()
+    for number, (name, at) in enumerate((("red fox", now - 100), ("nothing", now + 100), ("kit fox", None))):
+        ref = ObjectRef(BUCKET, f"{number}.jpg")
+        bench.store.notify = None
+        bench.store.put(ref, picture(name))
+        for _ in range(2):
+            bench.source.send(Hint(ref=ref, at=at))
+    bench.source.send(Hint(ref=ObjectRef(BUCKET, "absent.jpg"), at=now - 1000))
+    await bench.work_off()
+
+    assert 2 == bench.count("imgtag_latency_seconds_count")
+    assert 100 <= bench.count("imgtag_latency_seconds_sum") < 160
