@@ -59,8 +59,8 @@ PLUGINS = {
     "PYTEST_PLUGINS": "anyio.pytest_plugin,pytest_timeout,_hypothesis_pytestplugin",
 }
 """What the tests need, named: else every mutant looks for plugins in all installed distributions."""
-NOTICED = {1, 3, 36, 24, -24, 152}
-"""Exit codes where a test failed or took too long."""
+NOTICED = {1}
+"""The exit code where a test failed, or hung until its time was over."""
 
 
 def main(chosen: list[str]) -> None:
@@ -141,8 +141,7 @@ pytest_add_cli_args_test_selection = {json.dumps(tests)}
 pytest_add_cli_args = {json.dumps(OPTIONS)}
 use_git_change_detection = false
 process_isolation = "forkserver"
-timeout_multiplier = 5
-timeout_constant = 2
+timeout_multiplier = 50
 """
 
 

@@ -85,7 +85,7 @@ def open_for_good(*args: Any) -> IO[Any]:
 NOTICED_BY = Path("noticed-by.txt")
 # It ends the process: an event loop would go on after an exception.
 TIMEOUT = ("--timeout=12", "--timeout-method=thread")
-MAX_SECONDS = 4.0
+MAX_SECONDS = 2.0
 """What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]
