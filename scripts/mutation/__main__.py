@@ -48,6 +48,7 @@ MODULES: dict[str, tuple[str, ...]] = {
             "stages/index": ("index", "setbacks", "reconcile"),
             "stages/inspect": ("inspect", "trust"),
             "stages/receive": ("receive", "trust"),
+            "types/image_names": ("inspect",),
         }.items()
     },
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),

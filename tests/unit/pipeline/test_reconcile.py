@@ -252,7 +252,7 @@ async def test_what_no_rule_admits_has_no_document(bench):
 async def test_a_broken_picture_is_a_document_with_the_reason(bench):
     """Nothing is written on it, and it is not tried again until somebody asks or it changes."""
     bench.store.put(FOX, picture("broken"))
-    with pytest.raises(Poison, match="the JPEG is damaged") as poison:
+    with pytest.raises(Poison, match=r"^the JPEG is damaged$") as poison:
         await look(bench)
 
     problem = Problem(code="undecodable", reason="the JPEG is damaged", status="failed")
