@@ -156,6 +156,7 @@ def tiff(
     form: int = 1,
     pixels: bytes = b"",
     more: tuple[tuple[int, int, int, int], ...] = (),
+    order: str = "<",
 ) -> bytes:
     """A TIFF of one strip; ``more`` are tags as (tag, type, count, value)."""
     entries = sorted(
@@ -173,8 +174,13 @@ def tiff(
             *more,
         ]
     )
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
-    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory
+    packed = (
+        struct.pack(f"{order}HHIHH", *entry, 0) if entry[1] == 3 else struct.pack(f"{order}HHII", *entry)
+        for entry in entries
+    )
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(packed) + bytes(4)
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(f"{order}I", 8 + len(pixels)) + pixels + directory
 
 
 def bad() -> dict[str, bytes]:

@@ -191,6 +191,21 @@ def test_thirty_two_bits_are_stretched() -> None:
     assert (array.min(), array.max()) == (0, 255)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize(("bits", "form"), [(16, "H"), (32, "I")])
+def test_grey_of_many_bits_in_any_byte_order(order: str, photometric: int, bits: int, form: str) -> None:
+    """Also where white is zero, and where a sample is so great that it would be negative."""
+    greatest = (1 << bits) - 1
+    values = np.linspace(0, greatest, 64, dtype=np.float64).astype(np.uint64).repeat(64)
+    stored = greatest - values if photometric == 0 else values
+    pixels = struct.pack(f"{order}{64 * 64}{form}", *map(int, stored))
+    array = decoded(tiff(64, 64, bits=bits, photometric=photometric, pixels=pixels, order=order)).image.array
+
+    assert (array[0].max(), array[-1].min()) == (0, 255)
+    assert np.all(np.diff(array[:, 0, 0].astype(int)) >= 0)
+
+
 def test_one_bit_is_black_and_white() -> None:
     for kind in ("PNG", "TIFF", "BMP"):
         assert pixel(encoded(Pillow.new("1", (64, 64), 1), kind)) == (255, 255, 255), kind
@@ -487,6 +502,7 @@ def test_a_gzipped_picture_is_decoded_within_the_limits() -> None:
     """Whatever the object's headers say of it: only its bytes count."""
     jpeg = encoded(scene(), "JPEG")
     assert near(corners(decoded(gzip.compress(jpeg)).image.array))
+    assert near(corners(decoded(gzip.compress(jpeg[:1000]) + gzip.compress(jpeg[1000:]) + b"end").image.array))
     assert refused(gzip.compress(jpeg)[:-200]).code in {"truncated", "undecodable"}
     assert refused(gzip.compress(b"a text")).code == "not_an_image"
     bomb = refused(gzip.compress(bytes(300 << 20)))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 DEEP = frozenset({"I", "F", "I;16", "I;16B", "I;16L"})
 """Modes with one sample of more than eight bits."""
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_VALUE, _MAX_VALUE, _WHITE_IS_ZERO = 258, 262, 280, 281, 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MIN_VALUE, _MAX_VALUE, _SAMPLE_FORMAT = 258, 262, 280, 281, 339
 """Tags of TIFF."""
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 _FULL = 65_535
 _HALF_FULL = 1 << 15
 _BAND_PIXELS = 1 << 20
@@ -83,7 +84,7 @@ def _deep_converter(picture: Image.Image, significant_bits: int | None) -> Conve
     low, high = math.inf, -math.inf
     rows = max(1, _BAND_PIXELS // picture.width)
     for top in range(0, picture.height, rows):  # Pillow computes the extrema only for some modes
-        band = np.asarray(picture.crop((0, top, picture.width, min(top + rows, picture.height))))
+        band = _samples(picture.crop((0, top, picture.width, min(top + rows, picture.height))), tags)
         low, high = min(low, float(band.min())), max(high, float(band.max()))
     if picture.mode == "F" or low < 0 or high > _FULL:
         black, white = (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else (0.0, 1.0)
@@ -93,7 +94,15 @@ def _deep_converter(picture: Image.Image, significant_bits: int | None) -> Conve
         )
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         black, white = white, black
-    return lambda part: stretched(np.asarray(part, np.float32), black, white)
+    return lambda part: stretched(_samples(part, tags).astype(np.float32), black, white)
+
+
+def _samples(picture: Image.Image, tags: Mapping[int, object]) -> NDArray[np.generic]:
+    """The values; Pillow takes 32 bits for signed ones."""
+    values = np.asarray(picture)
+    is_unsigned = _first_number(tags, _SAMPLE_FORMAT, default=_UNSIGNED) == _UNSIGNED
+    is_long = _first_number(tags, _BITS_PER_SAMPLE) == 32
+    return values.view(np.uint32) if values.dtype == np.int32 and is_long and is_unsigned else values
 
 
 def stretched(values: NDArray[np.float32], black: float, white: float) -> Image.Image:

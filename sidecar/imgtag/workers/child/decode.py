@@ -57,6 +57,13 @@ Pillow.MAX_IMAGE_PIXELS = None
 # Text and colour profiles in a PNG are compressed; some programs write megabytes into them.
 PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 8 << 20, 32 << 20
 limit_directories()
+# Grey samples that Pillow reads in the other byte order, or with black as zero, only.
+TiffImagePlugin.OPEN_INFO |= {
+    (TiffImagePlugin.MM, 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
+    (TiffImagePlugin.MM, 1, (1,), 1, (32,), ()): ("I", "I;32B"),
+    (TiffImagePlugin.MM, 0, (1,), 1, (32,), ()): ("I", "I;32B"),
+    (TiffImagePlugin.II, 0, (1,), 1, (32,), ()): ("I", "I;32N"),
+}
 # A worker has one core, and a thread's stack counts as its memory.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -175,8 +182,12 @@ def _decompressed(data: bytes, limits: PictureLimits) -> bytes:
     if not is_gzip(data):
         return data
     limit = limits.memory // _FILE_SHARE
+    content = bytearray()
     try:
-        content = zlib.decompressobj(wbits=31).decompress(data, limit + 1)
+        while is_gzip(data) and len(content) <= limit:  # it may have several members, which are one content
+            member = zlib.decompressobj(wbits=31)
+            content += member.decompress(data, limit + 1 - len(content))
+            data = member.unused_data
     except zlib.error as error:
         raise Undecodable("the gzip encoding of the object is damaged") from error
     if len(content) > limit:
@@ -184,7 +195,7 @@ def _decompressed(data: bytes, limits: PictureLimits) -> bytes:
             f"its gzip encoding unpacks to more than {limit >> 20} MiB, which is what worker_memory leaves for a file"
         )
         raise Unreadable(message, hint="Raise `[pipeline] worker_memory`.", code="memory")
-    return content
+    return bytes(content)
 
 
 def _read_source(source: _Source) -> _Reading:
