@@ -86,6 +86,14 @@ def test_the_configuration_of_the_readme_is_one(tmp_path):
     require_run(load(file, env={}))
 
 
+def test_the_environment_that_the_package_suggests_is_understood(tmp_path):
+    """Its commented lines are settings."""
+    lines = (UNITS.parent / "packaging/deb/default").read_text().splitlines()
+    env = dict(line.removeprefix("#").split("=", 1) for line in lines if line.startswith("#IMGTAG_"))
+    config = load(env={**env, "IMGTAG_STATE__DIR": str(tmp_path)}, paths=())
+    assert config.pipeline.require_confinement
+
+
 def test_secrets_of_the_readme_are_those_of_the_unit():
     """Every name that needs nothing further is loaded, and has what it is without a file."""
     table = (UNITS / "README.md").read_text().split("| name | for |")[1].split("\n\n")[0]
