@@ -244,3 +244,36 @@ async def test_the_time_since_an_upload_is_measured_where_it_was_labelled(bench)
 
     assert 2 == bench.count("imgtag_latency_seconds_count")
     assert 100 <= bench.count("imgtag_latency_seconds_sum") < 160
+
+
+async def test_an_event_from_the_future_took_no_time(bench):
+    """The clocks of store and sidecar may differ."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.source.send(Hint(ref=FOX, at=time.time() + 100))
+    await bench.work_off()
+
+    assert (1, 0.0) == (bench.count("imgtag_latency_seconds_count"), bench.count("imgtag_latency_seconds_sum"))
+
+
+async def test_each_object_that_is_processed_is_an_event(bench, caplog):
+    """With what became of it; one that changed nothing only where debug messages are logged."""
+    caplog.set_level("DEBUG")
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.put(f"{BUCKET}/locked.jpg", picture("kit fox"), readonly="retention")
+    for key in ("fox.jpg", "fox.jpg", "locked.jpg"):
+        bench.source.send(Hint(ref=ObjectRef(BUCKET, key)))
+    await bench.work_off()
+
+    done = [(event.levelno, event.bucket, event.key, event.result) for event in events(caplog, "object_processed")]
+    (refused,) = events(caplog, "labels_not_written")
+    assert [(logging.INFO, "labelled"), (logging.DEBUG, "current")] == [(level, result) for level, _, _, result in done]
+    assert {(BUCKET, "fox.jpg")} == {(bucket, key) for _, bucket, key, _ in done}
+    assert (BUCKET, "locked.jpg", "labelled", "retention") == (
+        refused.bucket,
+        refused.key,
+        refused.result,
+        refused.code,
+    )
+    assert "writing on it is forbidden (retention)" == refused.reason
