@@ -128,6 +128,7 @@ def _hint(record: Mapping[str, Any], raw_name: Any) -> Hint | None:
         etag=(_text(thing.get("eTag")) or "").strip('"') or None,
         metadata=_metadata(thing.get("userMetadata")),
         at=_parse_time(record.get("eventTime")),
+        request=_text(_dict(record.get("responseElements")).get("x-amz-request-id")),
     )
 
 
@@ -172,6 +173,10 @@ def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise EventError(f"a record has no {name}")
     return value
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str | None:

@@ -16,6 +16,7 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "version": str,
     "sequencer": str,
     "etag": str,
+    "request": str,
     "at": (int, float),
     "parked": bool,
     "deferred": bool,
@@ -52,7 +53,7 @@ def decode(data: bytes) -> Hint | Scope:
             require_bucket(ref.bucket)
             if not 0 < size(ref.key) <= MAX_KEY:
                 raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {size(ref.key)}: {ref.key[:80]!r}")
-            for text in (known.get("version"), known.get("sequencer"), known.get("etag")):
+            for text in (known.get(name) for name in ("version", "sequencer", "etag", "request")):
                 size(text or "")
             return Hint(ref=ref, intent=Intent(fields["intent"]), **known)
         scope = Scope(**_require_texts(message["resync"], "bucket", "prefix"))

@@ -17,7 +17,7 @@ from imgtag_s3 import xml
 from imgtag_s3.client import Client
 from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.state import CHECKSUM, CHECKSUM_MODE, CHECKSUM_TYPE
-from imgtag_s3.write_requests import copy_source_headers, tagging_header
+from imgtag_s3.write_requests import Written, copy_source_headers, tagging_header
 
 _MULTIPART_ETAG = re.compile(r"[0-9a-f]{32}-[0-9]+")
 
@@ -84,8 +84,8 @@ def send_by_copy(client: Client, state: ObjectState) -> SendPart:
 
 def rewrite_parts(
     client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...], send: SendPart
-) -> str:
-    """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse, WriteRefused."""
+) -> Written:
+    """Write. Raises S3Error, NoResponse, WriteRefused."""
     sums = state.native.checksums
     if CHECKSUM + "crc64nvme" in sums and not any(part.checksums for part in parts):
         # Servers add it by themselves. Where it is named, versitygw requires it of each part, and shows it of none.
@@ -112,7 +112,7 @@ def rewrite_parts(
         raise
 
 
-def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> str:
+def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> Written:
     root = xml.Element("CompleteMultipartUpload")
     for part, etag in etags.items():
         sums = {f"Checksum{name.removeprefix(CHECKSUM).upper()}": value for name, value in part.checksums.items()}
@@ -125,7 +125,7 @@ def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Map
         headers={"If-Match": f'"{state.etag}"', "Content-Type": "application/xml"},
         body=xml.render(root),
     )
-    return response.headers.get("x-amz-version-id", "")
+    return Written.of(response)
 
 
 def _part_headers(client: Client, state: ObjectState, number: int) -> Mapping[str, str]:

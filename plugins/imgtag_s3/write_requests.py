@@ -13,30 +13,45 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from hashlib import md5
+from typing import NamedTuple, Self
 from urllib.parse import urlencode
 
 from imgtag.errors import WriteRefused
 from imgtag.types.ref import ObjectState
-from imgtag_s3.client import Client, copy_source
+from imgtag_s3.client import Client, Response, copy_source
 from imgtag_s3.state import CHECKSUM_TYPE, SSE, Native
+from imgtag_s3.versions import NULL
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-def put_object(client: Client, state: ObjectState, headers: Mapping[str, str], body: bytes) -> str:
-    """Write; returns the id of the new version, empty where there is none. Raises S3Error, NoResponse."""
+class Written(NamedTuple):
+    """The id of the new version, empty where there is none; and that of the request, which its event repeats."""
+
+    version: str
+    request: str | None
+
+    @classmethod
+    def of(cls, response: Response) -> Self:
+        """What the response to a write says."""
+        version = response.headers.get("x-amz-version-id", "")
+        return cls(version.replace(NULL, ""), response.headers.get("x-amz-request-id"))
+
+
+def put_object(client: Client, state: ObjectState, headers: Mapping[str, str], body: bytes) -> Written:
+    """Write. Raises S3Error, NoResponse."""
     native: Native = state.native
     sums = {name: value for name, value in native.checksums.items() if name != CHECKSUM_TYPE}
     conditional = {**headers, **tagging_header(state), **sums, "If-Match": f'"{state.etag}"'}
     response = client.send("PUT", state.ref.bucket, state.ref.key, headers=conditional, body=body)
-    return response.headers.get("x-amz-version-id", "")
+    return Written.of(response)
 
 
-def copy_object(client: Client, state: ObjectState, headers: Mapping[str, str]) -> str:
+def copy_object(client: Client, state: ObjectState, headers: Mapping[str, str]) -> Written:
     """As `put_object`; the server keeps the tags."""
     replacing = {**headers, **copy_source_headers(state), "x-amz-metadata-directive": "REPLACE"}
     response = client.send("PUT", state.ref.bucket, state.ref.key, headers=replacing)
-    return response.headers.get("x-amz-version-id", "")
+    return Written.of(response)
 
 
 def verify_body(state: ObjectState, body: bytes) -> None:

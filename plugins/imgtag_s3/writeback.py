@@ -8,6 +8,7 @@ anything else                                           -> refused
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -25,7 +26,7 @@ from imgtag_s3.reader import Reader
 from imgtag_s3.state import LOCK_MODE, META, SSE, Native
 from imgtag_s3.tags import merge_tags, write_tags
 from imgtag_s3.versions import NULL, Version, Versions
-from imgtag_s3.write_requests import copy_object, put_object, verify_body
+from imgtag_s3.write_requests import Written, copy_object, put_object, verify_body
 
 MAX_METADATA, METADATA_OVERHEAD = 2048, len(META)
 """Bytes of user metadata, and what each entry takes of them besides its name and value.
@@ -128,12 +129,11 @@ class Writer:
             raise WriteRefused("the bucket would encrypt it, and it is not encrypted", code="encryption")
         return strategy
 
-    def _write(self, change: Rewrite, strategy: Strategy) -> str:
-        """The id of the new version, empty where the store keeps none."""
+    def _write(self, change: Rewrite, strategy: Strategy) -> Written:
         state = change.state
         headers = {**build_headers(state, change.metadata), **read_grants(self._client, state)}
         parts = multipart.read_parts(self._client, state)
-        write: Callable[[], str]
+        write: Callable[[], Written]
         # Parts with checksums are sent even for "copy": MinIO keeps no checksum of a part that it copies.
         if strategy == "put" or (parts and state.native.checksums):
             write = self._sending(change, headers, parts)
@@ -145,7 +145,7 @@ class Writer:
         self._require_unchanged(state)
         failure: ImgtagError
         try:
-            return write().replace(NULL, "")
+            return write()
         except NoResponse as error:
             failure = error
         except S3Error as error:
@@ -156,9 +156,9 @@ class Writer:
         now = self._reader.stat(change.state.ref)
         if now is None or dict(now.metadata) != dict(change.metadata) or now == change.state:
             raise failure
-        return now.version or ""
+        return Written(now.version or "", None)
 
-    def _sending(self, change: Rewrite, headers: Mapping[str, str], parts: tuple[Part, ...]) -> Callable[[], str]:
+    def _sending(self, change: Rewrite, headers: Mapping[str, str], parts: tuple[Part, ...]) -> Callable[[], Written]:
         """The request that sends the bytes again: those that were read already, else read part by part."""
         client, state, data = self._client, change.state, change.body
         if parts and data is None:
@@ -195,15 +195,15 @@ class Writer:
                 return {}
             raise
 
-    def _check_written(self, change: Rewrite, version: str) -> ObjectState:
+    def _check_written(self, change: Rewrite, written: Written) -> ObjectState:
         """The object after the write. Raises Conflict where it is not what was written, or hid something newer."""
-        state = change.state
+        state, version = change.state, written.version
         if version and self._versions.withdraw_if_hiding(state.ref, version, state.version or NULL):
             raise Conflict(f"a newer version of {state.ref} arrived during the write")
         after = self._reader.stat(state.ref)
         if after is None or not change.metadata.items() <= after.metadata.items() or (after.version or "") != version:
             raise Conflict(f"{state.ref} changed right after the write")
-        return after
+        return replace(after, request=written.request)
 
     def _rewrite_tags(self, change: Rewrite) -> ObjectState:
         state = change.state

@@ -37,7 +37,7 @@ from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected, inspect
-from imgtag.stages.receive import OwnWrites
+from imgtag.stages.receive import OwnWrites, reports_write_with_mark
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
 from imgtag.types.image_formats import is_image
@@ -208,6 +208,8 @@ class Look:
                     return await parts.delete_document(state.ref, self.index, Result.SKIPPED)
                 labelled_before = self._is_believed or await self._is_made_from(data)
                 if labelled_before and not self._wants_relabel:
+                    # The event of this write needs no further read, however often it comes.
+                    parts.own_writes.remember(replace(state, request=self.hint.request))
                     return await self._index_marked()
                 entries, raw = (self._relabel() if labelled_before else None), None
                 result = Result.RELABELLED
@@ -337,12 +339,19 @@ class Look:
             return True
         if self.inspected.trust is Trust.NONE or mark.owner != owner_digest(self.reconciler.site, state.ref):
             return False
-        indexed = document is not None and (document["etag"], document.get("labelled")) == (state.etag, mark.at)
-        if self.inspected.trust is Trust.UNSIGNED:
-            return indexed  # from before there was a key; a forged mark has no such document
+        # Without versions a revision may be a time in seconds. Then it does not tell this event's write from an earlier
+        # one of the same second.
+        indexed = (
+            document is not None
+            and (document["etag"], document.get("labelled")) == (state.etag, mark.at)
+            and not (state.version is None and reports_write_with_mark(self.hint))
+        )
         indexed_revision = document.get("revision") if document is not None and indexed else None
+        if self.inspected.trust is Trust.UNSIGNED:
+            # From before there was a key; a forged mark has no such document. Older documents have no revision.
+            return indexed and indexed_revision in {None, state.revision}
         return (
-            self.reconciler.own_writes.is_unchanged(state)
+            self.reconciler.own_writes.is_unchanged(state, self.hint)
             or (indexed_revision is not None and indexed_revision == state.revision)
             or (state.sha256 is not None and encode_digest(b64decode(state.sha256)) == mark.content)
         )

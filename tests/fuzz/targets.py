@@ -84,6 +84,7 @@ def events() -> Iterator[Target]:
         "eventSource": "minio:s3",
         "eventTime": "2025-10-20T12:34:56.789Z",
         "eventName": "s3:ObjectCreated:Put",
+        "responseElements": {"x-amz-request-id": "186F8D3C1B2A4E5F"},
         "s3": {
             "configurationId": "Config",
             "bucket": {"name": "bucket"},
@@ -119,7 +120,7 @@ def events() -> Iterator[Target]:
 def messages() -> Iterator[Target]:
     """Our own messages on NATS. Whatever is read is written and read again as the same."""
     ref = ObjectRef("bucket", "dir/a b.jpg")
-    whole = Hint(ref=ref, version="v1", sequencer="1", etag="e", metadata={"a": "b"}, at=1.5, parked=True)
+    whole = Hint(ref=ref, version="v1", sequencer="1", etag="e", metadata={"a": "b"}, at=1.5, request="r", parked=True)
 
     def read(data: bytes) -> None:
         require_same(message.decode(data))

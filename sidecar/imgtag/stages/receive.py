@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from imgtag.types.event import Hint, Intent
 from imgtag.types.mark import owner_digest
-from imgtag.types.metadata import MetadataCodec
+from imgtag.types.metadata import MARK, MetadataCodec
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.signature import Trust
 
@@ -22,6 +22,7 @@ class _Write:
     etag: str
     revision: str | None
     version: str | None
+    request: str | None
     event: tuple[str | None, str, str] | None = None
 
 
@@ -38,12 +39,15 @@ class OwnWrites:
 
     def remember(self, state: ObjectState) -> None:
         """The object as it was directly after our write."""
-        self._put(state.ref, _Write(etag=state.etag, revision=state.revision, version=state.version))
+        write = _Write(etag=state.etag, revision=state.revision, version=state.version, request=state.request)
+        self._put(state.ref, write)
 
-    def is_unchanged(self, state: ObjectState) -> bool:
+    def is_unchanged(self, state: ObjectState, hint: Hint) -> bool:
         """Whether nobody has written on the object since we did."""
         write = self._writes.get(state.ref)
-        return write is not None and (write.etag, write.revision) == (state.etag, state.revision)
+        if write is None or (write.etag, write.revision) != (state.etag, state.revision):
+            return False
+        return hint.request == write.request or not reports_write_with_mark(hint)
 
     def reports(self, hint: Hint, site: str, codec: MetadataCodec) -> bool:
         """Whether the event reports a write of ours: a genuine mark for this very object, and a write we remember.
@@ -60,6 +64,8 @@ class OwnWrites:
             return False
         if entries.mark.owner != owner_digest(site, hint.ref) or write.event not in {None, event}:
             return False
+        if write.request and hint.request and write.request != hint.request:
+            return False
         self._put(hint.ref, replace(write, event=event))
         return True
 
@@ -68,6 +74,16 @@ class OwnWrites:
         self._writes.move_to_end(ref)
         if len(self._writes) > self._max_keys:
             self._writes.popitem(last=False)
+
+
+def reports_write_with_mark(hint: Hint) -> bool:
+    """Whether the event names the request that caused it, and that request may have written a mark.
+
+    Last-Modified has seconds: other bytes of the same MD5, put under a copied mark in the second of our own write, look
+    the same in every header. Only their event tells: it has the id of another request. The event of the upload that was
+    labelled has another id too, but no mark.
+    """
+    return hint.request is not None and (hint.metadata is None or MARK in hint.metadata)
 
 
 class Recent:

@@ -26,11 +26,17 @@ class Version:
     tags: Mapping[str, str] = field(default_factory=dict)
     readonly: str | None = None
     unreadable: str | None = None
+    revision: str = ""
 
     @property
     def sequencer(self) -> str:
         """The moment as S3 events carry it: comparable as text."""
         return f"{self.moment:016X}"
+
+    @property
+    def request(self) -> str:
+        """The id of the request that wrote it."""
+        return f"request-{self.moment:X}"
 
 
 class Bucket:

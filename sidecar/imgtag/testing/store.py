@@ -35,7 +35,8 @@ class MemoryStore(MemoryService):
 
     ``etags``: ``"content"`` is the MD5 of the bytes; ``"rewrite"`` changes at every rewrite, as in some stores.
     ``if_match=False``: a store that checks the ETag before it takes its lock, so that a write between the two is
-    lost; the strategy ``copy`` always behaves like this.
+    lost; the strategy ``copy`` always behaves like this. ``coarse_times``: as on S3 without versions, writes of one
+    second cannot be told apart by the time of the last change.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class MemoryStore(MemoryService):
         etags: Literal["content", "rewrite"] = "content",
         if_match: bool = True,
         clock: Callable[[], float] = time.time,
+        coarse_times: bool = False,
         notify: Callable[[Hint], object] | None = None,
     ) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class MemoryStore(MemoryService):
         self._etags = etags
         self._if_match = if_match
         self._clock = clock
+        self._coarse_times = coarse_times
         self._moment = 0
         self._buckets = {name: Bucket() for name in buckets}
         self._gone: dict[str, Bucket] = {}
@@ -218,7 +221,8 @@ class MemoryStore(MemoryService):
         if self._etags != "content":
             etag = _quoted_md5((source.data or b"") + str(self._moment).encode())
         self._add(ref, replace(source, metadata=metadata, etag=etag))
-        written = _state(ref, self._require_object(ref))
+        latest = self._require_object(ref)
+        written = replace(_state(ref, latest), request=latest.request)
         await self.faults.reach(_AFTER_WRITE)
         return written
 
@@ -272,7 +276,8 @@ class MemoryStore(MemoryService):
         # Two writes never share a moment, however fast they are and whatever the clock does.
         self._moment = max(self._moment + 1, int(self._clock() * 1e9))
         name = str(UUID(int=self._moment)) if bucket.versioning == "enabled" else None
-        return replace(version, id=name, moment=self._moment)
+        revision = str(self._moment // 10**9 if self._coarse_times else self._moment)
+        return replace(version, id=name, moment=self._moment, revision=revision)
 
     def _add(self, ref: ObjectRef, version: Version) -> Hint:
         bucket = self._bucket(ref.bucket)
@@ -287,7 +292,7 @@ class MemoryStore(MemoryService):
 
     def _record_creation(self, ref: ObjectRef, version: Version) -> Hint:
         # Events carry the ETag without its quotes.
-        known = {"etag": version.etag.strip('"'), "metadata": version.metadata}
+        known = {"etag": version.etag.strip('"'), "metadata": version.metadata, "request": version.request}
         return self._record_event(ref, version, **known)
 
     def _record_removal(self, ref: ObjectRef, version: Version) -> Hint:
@@ -329,7 +334,7 @@ def _state(ref: ObjectRef, version: Version) -> ObjectState:
         metadata=dict(version.metadata),
         tags=dict(version.tags),
         version=version.id,
-        revision=str(version.moment),
+        revision=version.revision,
         readonly=version.readonly,
         unreadable=version.unreadable,
     )

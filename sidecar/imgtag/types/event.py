@@ -39,6 +39,8 @@ class Hint:
     metadata: Mapping[str, str] | None = None
     at: float | None = None
     """Seconds since 1970."""
+    request: str | None = None
+    """The id of the request to the store that caused the event."""
     parked: bool = False
     """Whether it waits for the index only: its object was dealt with otherwise."""
     deferred: bool = False

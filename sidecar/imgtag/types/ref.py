@@ -68,6 +68,8 @@ class ObjectState:
     revision: str | None = None
     """Changes with every write of the object, also of its metadata alone: its version, the time of its last change.
     None where the store cannot tell."""
+    request: str | None = field(default=None, compare=False)
+    """The id of the sidecar's request that made it so, which the event of it repeats. Known only after a write."""
     sha256: str | None = None
     """SHA-256 of the bytes, base64, where the store computed it itself over the whole object."""
     readonly: str | None = None

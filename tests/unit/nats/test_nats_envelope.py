@@ -73,6 +73,7 @@ def test_minio():
         etag=ETAG,
         metadata={"foo": "v", "imgtag_red+fox": "0.59"},
         at=AT,
+        request="1",
     )
 
     assert hints(data) == [expected]
@@ -257,6 +258,7 @@ def test_wrong_facts_are_left_out(wrong):
     """What else is said wrongly is left out: the store knows it better."""
     record = minio(eTag=wrong, versionId=wrong, sequencer=wrong, userMetadata={"X-Amz-Meta-A": wrong, "B": "c"})
     record["eventTime"] = wrong
+    record["responseElements"] = {"x-amz-request-id": wrong} if isinstance(wrong, int) else wrong
     (hint,) = hints(message(record))
 
     assert hint == Hint(ref=ObjectRef("bucket", "dir/a b.jpg"), metadata={})

@@ -108,9 +108,29 @@ def test_an_object_is_unchanged_while_it_is_as_it_was_after_our_write(
     writes: OwnWrites, change: dict[str, object]
 ) -> None:
     """By its ETag and its revision."""
-    assert writes.is_unchanged(STATE)
-    assert not writes.is_unchanged(replace(STATE, **change))
-    assert not writes.is_unchanged(replace(STATE, ref=ObjectRef("photos", "other.jpg")))
+    assert writes.is_unchanged(STATE, Hint(ref=FOX))
+    assert not writes.is_unchanged(replace(STATE, **change), Hint(ref=FOX))
+    assert not writes.is_unchanged(replace(STATE, ref=ObjectRef("photos", "other.jpg")), Hint(ref=FOX))
+
+
+@pytest.mark.parametrize(
+    ("hint", "own", "unchanged"),
+    [
+        (replace(OWN, request="ours"), True, True),
+        (replace(OWN, request="theirs"), False, False),
+        (replace(OWN, request="theirs", metadata=None), False, False),
+        (replace(OWN, request="upload", metadata={}), False, True),
+        (replace(OWN, request=None), True, True),
+    ],
+    ids=["ours", "another", "another-without-metadata", "the-upload", "a-store-without-ids"],
+)
+def test_a_write_is_known_by_its_request(hint: Hint, own: bool, unchanged: bool) -> None:
+    """Another write may look the same in every header: same MD5, same copied mark, same second."""
+    writes = OwnWrites()
+    writes.remember(replace(STATE, request="ours"))
+
+    assert own == writes.reports(hint, SITE, CODEC)
+    assert unchanged == writes.is_unchanged(STATE, hint)
 
 
 def test_only_the_latest_writes_are_remembered() -> None:
@@ -120,7 +140,7 @@ def test_only_the_latest_writes_are_remembered() -> None:
     for state in (first, second, first, third):
         writes.remember(state)
 
-    assert [True, False, True] == [writes.is_unchanged(state) for state in (first, second, third)]
+    assert [True, False, True] == [writes.is_unchanged(state, OWN) for state in (first, second, third)]
 
 
 EVENT = Hint(ref=FOX, etag="e", sequencer="1", version="v")

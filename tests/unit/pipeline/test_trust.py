@@ -12,6 +12,7 @@ import pytest
 
 from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.stages.receive import OwnWrites
+from imgtag.testing.store import MemoryStore
 from imgtag.types.event import Hint, Intent
 from imgtag.types.labels import Raw
 from imgtag.types.mark import Mark, encode_digest
@@ -53,6 +54,60 @@ async def test_other_bytes_of_the_same_etag_are_classified(bench):
 
     assert Result.LABELLED == await look(bench)
     assert ["kit fox"] == bench.document(FOX.key)["labels"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the-writer", "another-sidecar"])
+async def test_other_bytes_in_the_second_of_our_write_are_classified(bench, elsewhere):
+    """Same ETag, same mark, same Last-Modified: the event names another request, so the bytes are read."""
+    bench.store = MemoryStore(BUCKET, coarse_times=True, clock=lambda: 1_700_000_000.5)
+    metadata = await labelled(bench)
+    before = bench.store.peek(str(FOX))
+    own = bench.store.events[-1]
+    twin = bench.store.put(FOX, picture("kit fox"), metadata=metadata, etag=before.etag)
+    assert before.revision == bench.store.peek(str(FOX)).revision
+    if elsewhere:
+        forget(bench)
+
+    results = [(await bench.reconciler()(hint)).result for hint in (own, twin)]
+
+    assert 1 == results.count(Result.LABELLED)
+    assert ["kit fox"] == bench.document(FOX.key)["labels"]
+
+
+async def test_events_of_the_upload_and_of_our_write_cost_no_second_read(bench):
+    """However often they come."""
+    bench.store = MemoryStore(BUCKET, coarse_times=True, clock=lambda: 1_700_000_000.5)
+    await labelled(bench)
+    upload, own = bench.store.events
+    read = bench.count("imgtag_bytes_read_total")
+
+    assert {Result.CURRENT} == {(await bench.reconciler()(hint)).result for hint in (own, upload, own, upload)}
+    assert read == bench.count("imgtag_bytes_read_total")
+
+
+async def test_another_sidecar_reads_once_what_was_written_in_the_second_of_the_event(bench):
+    """It cannot tell our write from one of the same second. With versions it can."""
+    bench.store = MemoryStore(BUCKET, coarse_times=True, clock=lambda: 1_700_000_000.5)
+    await labelled(bench)
+    upload, own = bench.store.events
+    forget(bench)
+    read = bench.count("imgtag_bytes_read_total")
+
+    assert {Result.CURRENT} == {(await bench.reconciler()(hint)).result for hint in (upload, own, upload, own)}
+    assert read + len(picture("red fox")) == bench.count("imgtag_bytes_read_total")
+
+
+async def test_with_versions_another_sidecar_reads_nothing(bench):
+    """The version in the document is that of our write."""
+    bench.store = MemoryStore(coarse_times=True)
+    bench.store.make_bucket(BUCKET, "enabled")
+    await labelled(bench)
+    upload, own = bench.store.events
+    forget(bench)
+    read = bench.count("imgtag_bytes_read_total")
+
+    assert {Result.CURRENT} == {(await bench.reconciler()(hint)).result for hint in (upload, own, upload, own)}
+    assert read == bench.count("imgtag_bytes_read_total")
 
 
 async def test_other_bytes_under_a_copied_mark_are_classified(bench):
@@ -110,7 +165,7 @@ async def test_what_this_process_wrote_is_known_without_the_index(bench):
     assert read == bench.store.faults.count("read")
     assert Result.LABELLED == await look(bench, COPY)
     assert read + 1 == bench.store.faults.count("read")
-    assert not bench.own_writes.is_unchanged(bench.store.peek(COPY))
+    assert not bench.own_writes.is_unchanged(bench.store.peek(COPY), Hint(ref=COPY))
 
 
 async def test_the_event_of_another_write_is_not_answered(bench):
