@@ -56,8 +56,7 @@ def store_checks(root: Root, objects: Objects) -> list[Check]:
     count = f"more than {survey.files} files" if survey.is_cut else f"{survey.files} files"
     return [
         Check(check="root", ok=True, message=f"{root.path} exists, with {count}"),
-        _marker_check(root),
-        _labels_check(root, writable=writable),
+        *_labelling_checks(root, writable=writable),
         *survey.skipped_checks(),
     ]
 
@@ -136,17 +135,15 @@ def watch_checks(path: Path, polled: str | None) -> list[Check]:
     return [Check(check="watch", ok=enough, message=message, hint="" if enough else WATCHES_HINT)]
 
 
-def _marker_check(root: Root) -> Check:
-    if root.marker is None:
-        message = "none is set; an empty folder is assumed not to be mounted"
-        return Check(check="marker", ok=True, message=message)
-    return Check(check="marker", ok=True, message=f"{root.marker} exists")
-
-
-def _labels_check(root: Root, *, writable: bool) -> Check:
+def _labelling_checks(root: Root, *, writable: bool) -> Iterator[Check]:
+    """What shows that the folder is mounted, and where labels go."""
+    marker = f"{root.marker} exists" if root.marker else "none is set; an empty folder is assumed not to be mounted"
+    yield Check(check="marker", ok=True, message=marker)
     if not writable:
         hint = 'Mount it writable, or choose `strategy = "none"` under `[writeback]`.'
-        return Check(check="attributes", ok=False, message=f"{root.path} is on a read-only file system", hint=hint)
-    if has_attributes(root.path):
-        return Check(check="attributes", ok=True, message="labels go to extended attributes")
-    return Check(check="attributes", ok=True, message="no extended attributes here, so labels go to the state folder")
+        yield Check(check="attributes", ok=False, message=f"{root.path} is on a read-only file system", hint=hint)
+    elif has_attributes(root.path):
+        yield Check(check="attributes", ok=True, message="labels go to extended attributes")
+    else:
+        message = "no extended attributes here, so labels go to the state folder"
+        yield Check(check="attributes", ok=True, message=message)

@@ -31,7 +31,10 @@ class Inbox:
     def put(self, hints: Sequence[Hint]) -> None:
         """Leave hints; durable on return. Raises OSError."""
         for hint in hints:
-            self._records.put(f"{time.time_ns():020d}-{uuid4().hex}", _encode(hint))
+            record = {name: value for name, value in asdict(hint).items() if value is not None}
+            if hint.metadata is not None:
+                record["metadata"] = dict(hint.metadata)
+            self._records.put(f"{time.time_ns():020d}-{uuid4().hex}", record)
 
     def take(self, limit: int) -> list[tuple[str, Hint]]:
         """Hints that this process has not taken yet, each with the name to drop it by; the oldest first."""
@@ -51,11 +54,6 @@ class Inbox:
         """Remove a hint that is done."""
         self._records.drop(name)
         self._taken.discard(name)
-
-
-def _encode(hint: Hint) -> dict[str, Any]:
-    known = {name: value for name, value in asdict(hint).items() if value is not None}
-    return {**known, "metadata": dict(hint.metadata)} if hint.metadata is not None else known
 
 
 def _decode(record: Mapping[str, Any]) -> Hint | None:

@@ -52,21 +52,18 @@ class PollingWatcher:
         # Without a name, so nothing is left over whatever happens.
         listing = TemporaryFile(dir=self._state_dir)  # noqa: SIM115 - it lives until the next listing is complete
         try:
-            yield from self._changes(listing)
+            now = _write(self._walk(), listing)
+            keys = differing(_read(self._before), now) if self._before is not None else (None for _ in now)
+            while page := list(islice(keys, PAGE)):
+                for key in filter(None, page):
+                    self._settling.note(key)
+                yield
         except BaseException:
             listing.close()
             raise
         self.stop()
         self._before = listing
         self._next = time.monotonic() + self._every
-
-    def _changes(self, listing: IO[bytes]) -> Iterator[None]:
-        now = _write(self._walk(), listing)
-        keys = differing(_read(self._before), now) if self._before is not None else (None for _ in now)
-        while page := list(islice(keys, PAGE)):
-            for key in filter(None, page):
-                self._settling.note(key)
-            yield
 
 
 def differing(before: Iterator[Row], now: Iterator[Row]) -> Iterator[str | None]:

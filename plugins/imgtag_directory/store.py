@@ -84,7 +84,13 @@ class DirectoryStore(ServiceBase):
     def _open(self, ref: ObjectRef) -> tuple[Opened | None, bytes | None]:
         """The object; one that is small and surely needed is read at once, which saves a switch of threads."""
         opened = self._objects.open(ref)
-        if opened is None or not _is_worth_reading(opened.state):
+        if opened is None:
+            return None, None
+        state = opened.state
+        is_unseen_image = (
+            state.unreadable is None and MARK not in state.metadata and state.content_type.startswith("image/")
+        )
+        if not is_unseen_image or state.size > MAX_READ_AHEAD:
             return opened, None
         try:
             ahead = opened.read(MAX_READ_AHEAD)
@@ -101,7 +107,7 @@ class DirectoryStore(ServiceBase):
         """The objects of ``scope`` in the order of their keys."""
         if scope.bucket != self._root.bucket:
             raise BucketAbsent(f"the only bucket is {self._root.bucket}, not {scope.bucket}")
-        objects = self._walk().objects(scope.prefix, after)
+        objects = Walk(self._root, self._objects.look).objects(scope.prefix, after)
         while page := await self._run(lambda: list(islice(objects, PAGE))):
             for listed in page:
                 yield listed
@@ -123,13 +129,5 @@ class DirectoryStore(ServiceBase):
         for check in await self._run(lambda: store_checks(self._root, self._objects)):
             yield check
 
-    def _walk(self) -> Walk[Listed]:
-        return Walk(self._root, self._objects.look)
-
     async def _run(self, work: Callable[[], T]) -> T:
         return await to_thread.run_sync(work, limiter=self._limiter)
-
-
-def _is_worth_reading(state: ObjectState) -> bool:
-    unseen = state.unreadable is None and MARK not in state.metadata
-    return unseen and state.size <= MAX_READ_AHEAD and state.content_type.startswith("image/")

@@ -86,21 +86,21 @@ class Walk(Generic[T]):
         """The keys of the files in a folder, and those of its folders with a `/` at the end."""
         if self._is_late():
             return []
+        keys = []
         try:
             with self._root.folder(folder) as opened, os.scandir(opened) as entries:
-                return [key for entry in entries if (key := self._key(folder, entry))]
+                for entry in entries:
+                    if not is_utf8(entry.name):
+                        self.unnamed.add(folder + entry.name)
+                    elif not is_visible(entry.name):
+                        self.invisible.add(folder + entry.name)
+                    else:
+                        end = "/" if entry.is_dir(follow_symlinks=False) else ""
+                        keys.append(f"{folder}{entry.name}{end}")
         except OSError as error:
             self._skip(folder, error)
             return []
-
-    def _key(self, folder: str, entry: os.DirEntry[str]) -> str | None:
-        if not is_utf8(entry.name):
-            self.unnamed.add(folder + entry.name)
-            return None
-        if not is_visible(entry.name):
-            self.invisible.add(folder + entry.name)
-            return None
-        return f"{folder}{entry.name}/" if entry.is_dir(follow_symlinks=False) else f"{folder}{entry.name}"
+        return keys
 
     def _is_late(self) -> bool:
         self.is_cut = self.is_cut or time.monotonic() > self._end

@@ -66,9 +66,14 @@ class CoreSource(ConnectedService):
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Hand hints to a running sidecar, which has taken them on return. Raises Unavailable if none is running."""
         for hint in hints:
-            if not await self._offer(encode(hint)):
-                hint_text = "Start one, or use JetStream, which keeps hints until one starts."
-                raise Unavailable("no sidecar listens", hint=hint_text)
+            # Repeated, because the server may not know yet of a sidecar that just subscribed.
+            for _ in range(MAX_PUBLISH_ATTEMPTS):
+                if await self._connection.request(self._names.hints, encode(hint)) is not None:
+                    break
+                await anyio.sleep(PUBLISH_PAUSE)
+            else:
+                advice = "Start one, or use JetStream, which keeps hints until one starts."
+                raise Unavailable("no sidecar listens", hint=advice)
 
     async def backlog(self) -> int | None:
         """None: core NATS keeps nothing."""
@@ -90,14 +95,6 @@ class CoreSource(ConnectedService):
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""
         return permissions(self._settings, self._names, "", "")
-
-    async def _offer(self, hint: bytes) -> bool:
-        """Whether a sidecar takes it; repeated, because the server may not know yet of one that just subscribed."""
-        for _ in range(MAX_PUBLISH_ATTEMPTS):
-            if await self._connection.request(self._names.hints, hint) is not None:
-                return True
-            await anyio.sleep(PUBLISH_PAUSE)
-        return False
 
     async def _listen(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
         with scope:

@@ -63,7 +63,7 @@ def parse(data: bytes) -> Content:
     unreadable: list[tuple[Any, EventError]] = []
     for record in records:
         try:
-            hint = _hint(_unwrap(record), raw_name)
+            hint = _hint(record, raw_name)
         except EventError as error:
             unreadable.append((record, error))
         else:
@@ -103,14 +103,10 @@ def _records(message: Mapping[str, Any]) -> list[Any]:
     return records
 
 
-def _unwrap(record: Any) -> Mapping[str, Any]:
-    inner = record.get("data", record) if isinstance(record, dict) else record
-    if not isinstance(inner, dict):
+def _hint(record: Any, raw_name: Any) -> Hint | None:
+    record = record.get("data", record) if isinstance(record, dict) else record
+    if not isinstance(record, dict):
         raise EventError("a record is not a JSON object")
-    return inner
-
-
-def _hint(record: Mapping[str, Any], raw_name: Any) -> Hint | None:
     name = record.get("eventName")
     if not isinstance(name, str):
         raise EventError("a record has no eventName")
@@ -119,7 +115,7 @@ def _hint(record: Mapping[str, Any], raw_name: Any) -> Hint | None:
         return None
     s3 = _mapping(record, "s3")
     thing = _mapping(s3, "object")
-    version = _text(thing.get("versionId"))
+    version, elements = _text(thing.get("versionId")), record.get("responseElements")
     return Hint(
         ref=_ref(record, s3, raw_name),
         removed=name.startswith(REMOVED),
@@ -128,7 +124,7 @@ def _hint(record: Mapping[str, Any], raw_name: Any) -> Hint | None:
         etag=(_text(thing.get("eTag")) or "").strip('"') or None,
         metadata=_metadata(thing.get("userMetadata")),
         at=_parse_time(record.get("eventTime")),
-        request=_text(_dict(record.get("responseElements")).get("x-amz-request-id")),
+        request=_text(elements.get("x-amz-request-id")) if isinstance(elements, dict) else None,
     )
 
 
@@ -140,18 +136,14 @@ def _ref(record: Mapping[str, Any], s3: Mapping[str, Any], raw_name: Any) -> Obj
     if isinstance(raw_name, str) and raw_name.startswith(f"{bucket}/"):
         key = raw_name.removeprefix(f"{bucket}/")
     elif record.get("eventSource") != RAW and not str(s3.get("configurationId")).endswith("-global"):
-        key = _decode_key(key)
+        try:
+            key = unquote_plus(key, errors="strict")
+        except UnicodeDecodeError:
+            raise EventError(f"the key is not UTF-8: {key[:80]!r}") from None
     require_bucket(bucket)
     if not 0 < size(key) <= MAX_KEY:
         raise EventError(f"a key has 1 to {MAX_KEY} bytes, this one has {size(key)}: {key[:80]!r}")
     return ObjectRef(bucket, key)
-
-
-def _decode_key(key: str) -> str:
-    try:
-        return unquote_plus(key, errors="strict")
-    except UnicodeDecodeError:
-        raise EventError(f"the key is not UTF-8: {key[:80]!r}") from None
 
 
 def require_bucket(name: str) -> None:
@@ -173,10 +165,6 @@ def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise EventError(f"a record has no {name}")
     return value
-
-
-def _dict(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str | None:

@@ -78,7 +78,17 @@ class Database:
         begin: str,
     ) -> Answer:
         with map_error(self.path):
-            connection = self._take(pool) or self._open(open_connection)
+            # A file that was deleted or replaced stays open, and what is written to it is lost: the path is looked at.
+            connection = pool.pop() if pool else None
+            while connection is not None and connection.file != _file_id(self.path):
+                connection.sqlite.close()
+                connection = pool.pop() if pool else None
+            if connection is None:
+                _prepare(self.path)
+                file = _file_id(self.path)
+                if file is None:
+                    raise FileNotFoundError("it was deleted while it was opened")
+                connection = _Connection(open_connection(self.path), file)
             try:
                 with _transaction(connection.sqlite, begin):
                     answer = work(connection.sqlite)
@@ -87,22 +97,6 @@ class Database:
                 raise
         pool.append(connection)
         return answer
-
-    def _take(self, pool: deque[_Connection]) -> _Connection | None:
-        # A file that was deleted or replaced stays open, and what is written to it is lost: look at the path each time.
-        while pool:
-            connection = pool.pop()
-            if connection.file == _file_id(self.path):
-                return connection
-            connection.sqlite.close()
-        return None
-
-    def _open(self, open_connection: Callable[[Path], sqlite3.Connection]) -> _Connection:
-        _prepare(self.path)
-        file = _file_id(self.path)
-        if file is None:
-            raise FileNotFoundError("it was deleted while it was opened")
-        return _Connection(open_connection(self.path), file)
 
 
 def has_fts5(connection: sqlite3.Connection) -> bool:
@@ -114,9 +108,20 @@ def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.is_dir():
         raise IsADirectoryError(EISDIR, "it is a directory")
-    if not path.exists() or not _is_current(path):
-        with closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL")) as connection:
-            _create(connection, path)
+    if path.exists():
+        with closing(_connect(path, "ro")) as connection:
+            if _pragma(connection, "user_version") == VERSION:
+                return
+    with (
+        closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL")) as connection,
+        _transaction(connection, "BEGIN IMMEDIATE"),
+    ):
+        _check(connection, path)
+        for statements in VERSIONS[_pragma(connection, "user_version") :]:  # none where another process was first
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _open_reader(path: Path) -> sqlite3.Connection:
@@ -172,21 +177,6 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if version > VERSION:
         hint = f"Upgrade the sidecar to the version that wrote it. Or start over: {rebuild_hint(path)}"
         raise PluginError(f"the index {path} has format {version}, this sidecar supports up to {VERSION}", hint=hint)
-
-
-def _is_current(path: Path) -> bool:
-    with closing(_connect(path, "ro")) as connection:
-        return _pragma(connection, "user_version") == VERSION
-
-
-def _create(connection: sqlite3.Connection, path: Path) -> None:
-    with _transaction(connection, "BEGIN IMMEDIATE"):
-        _check(connection, path)
-        for statements in VERSIONS[_pragma(connection, "user_version") :]:  # none where another process was first
-            for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import anyio
 import click
 
 from imgtag.assembly import make_source
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.prompts import confirm
 from imgtag.cli.terminal import escape, to_json
-from imgtag.config.configuration import Config
 from imgtag.plugin.source import Source
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
@@ -68,14 +65,17 @@ async def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_app
-def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
+async def drop(app: App, ids: tuple[str, ...], *, everything: bool, yes: bool) -> int:
     """Drop dead letters. Their objects stay as they are: unlabelled, and found by status:failed."""
     config, selected = app.load(as_owner=True), _select_ids(ids, everything=everything)
-    letters = anyio.run(_list, config, selected)
+    async with make_source(config) as source:
+        letters = await _find(source, selected)
     for letter in letters:
         click.echo(_as_text(letter), err=True)
     confirm(f"drop these {len(letters)} dead letters?", yes=yes)
-    click.echo(f"{anyio.run(_drop, config, letters)} dropped", err=True)
+    async with make_source(config) as source:
+        count = await source.dead.drop([letter.id for letter in letters])
+    click.echo(f"{count} dropped", err=True)
     return 0
 
 
@@ -86,22 +86,12 @@ def _select_ids(ids: tuple[str, ...], *, everything: bool) -> frozenset[str] | N
     return None if everything else frozenset(ids)
 
 
-async def _list(config: Config, ids: frozenset[str] | None) -> list[DeadLetter]:
-    async with make_source(config) as source:
-        return await _find(source, ids)
-
-
 async def _find(source: Source, ids: frozenset[str] | None) -> list[DeadLetter]:
     letters = [letter async for letter in source.dead.list()]
     missing = sorted((ids or frozenset()) - {letter.id for letter in letters})
     if missing:
         raise click.UsageError(f"there is no dead letter {missing[0]}; `imgtag dlq list` shows them")
     return [letter for letter in letters if ids is None or letter.id in ids]
-
-
-async def _drop(config: Config, letters: Sequence[DeadLetter]) -> int:
-    async with make_source(config) as source:
-        return await source.dead.drop([letter.id for letter in letters])
 
 
 def _as_text(letter: DeadLetter) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 
 import anyio
@@ -21,8 +21,7 @@ from imgtag.errors import BucketAbsent, ImgtagError
 from imgtag.jobs.labelling import open_labeller
 from imgtag.jobs.round_trip import RoundTrip, Targets, choose_ref
 from imgtag.plugin.indexer import Indexer, SearchRequest
-from imgtag.plugin.service import Check, Service
-from imgtag.plugin.spec import Kind
+from imgtag.plugin.service import Check
 from imgtag.plugin.store import Store
 from imgtag.query import parse as parse_query
 from imgtag.stages.inspect import inspect
@@ -51,14 +50,15 @@ _HINT = "`imgtag config example` shows every setting."
     help="How long each step of --send may take.",
 )
 @pass_app
-def command(app: App, *, as_json: bool, send: bool, to: str, patience: float) -> int:
+async def command(app: App, *, as_json: bool, send: bool, to: str, patience: float) -> int:
     """Check configuration, model, store, source and index. Nothing is changed, except by the image of --send."""
     config = app.load(as_owner=True)
     if to and not send:
         raise click.UsageError("--to needs --send")
     report = Report(as_json=as_json)
-    anyio.run(_examine, config, report)
-    if send and anyio.run(_send, config, report, to, patience):
+    async for check in examine(config):
+        report.add(check)
+    if send and await _send(config, report, to, patience):
         return INTERRUPTED
     return 0 if report.ok else FAILED
 
@@ -72,13 +72,13 @@ class Report:
 
     def add(self, check: Check) -> None:
         """Print one check."""
-        click.echo(to_json(asdict(check)) if self.as_json else _as_text(check))
         self.ok = self.ok and check.ok
-
-
-def _as_text(check: Check) -> str:
-    line = escape(f"{'ok  ' if check.ok else 'FAIL'}  {check.check}: {check.message}")
-    return f"{line}\n      hint: {escape_lines(check.hint)}" if check.hint and not check.ok else line
+        if self.as_json:
+            click.echo(to_json(asdict(check)))
+            return
+        click.echo(escape(f"{'ok  ' if check.ok else 'FAIL'}  {check.check}: {check.message}"))
+        if check.hint and not check.ok:
+            click.echo(f"      hint: {escape_lines(check.hint)}")
 
 
 async def _send(config: Config, report: Report, to: str, patience: float) -> bool:
@@ -87,7 +87,25 @@ async def _send(config: Config, report: Report, to: str, patience: float) -> boo
         with anyio.CancelScope() as scope:
             await tasks.start(_cancel_on_signal, scope)
             try:
-                await _take_round_trip(config, report, to, patience)
+                async with make_indexer(config) as indexer, make_store(config) as store, make_source(config) as source:
+                    ref = choose_ref(config, to, () if config.rules else await store.buckets())
+                    resolve = PolicyResolver(config)
+                    policy = resolve(ref) or resolve.general
+                    targets = Targets(
+                        site=config.site.name,
+                        store=store,
+                        source=source,
+                        indexer=indexer,
+                        written=policy.strategy != "none",
+                    )
+                    round_trip = RoundTrip(
+                        ref,
+                        targets,
+                        patience=patience + policy.settle,
+                        report=report.add,
+                        tell=lambda text: click.echo(escape(text), err=True),
+                    )
+                    await round_trip.run()
             except ImgtagError as error:
                 report.add(Check(check="put", ok=False, message=error.message, hint=error.hint))
         tasks.cancel_scope.cancel("sent")
@@ -102,39 +120,20 @@ async def _cancel_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus
             scope.cancel("interrupted")
 
 
-async def _take_round_trip(config: Config, report: Report, to: str, patience: float) -> None:
-    async with make_indexer(config) as indexer, make_store(config) as store, make_source(config) as source:
-        ref = choose_ref(config, to, () if config.rules else await store.buckets())
-        resolve = PolicyResolver(config)
-        policy = resolve(ref) or resolve.general
-        targets = Targets(
-            site=config.site.name, store=store, source=source, indexer=indexer, written=policy.strategy != "none"
-        )
-        round_trip = RoundTrip(
-            ref,
-            targets,
-            patience=patience + policy.settle,
-            report=report.add,
-            tell=lambda text: click.echo(escape(text), err=True),
-        )
-        await round_trip.run()
-
-
-async def _examine(config: Config, report: Report) -> None:
-    async for check in examine(config):
-        report.add(check)
-
-
 async def examine(config: Config) -> AsyncIterator[Check]:
     """All checks, in the order in which a sidecar starts."""
-    for check in (*_check_configuration(config), *_check_secrets(config), *_check_mark_key(config)):
+    for check in _check_configuration(config):
         yield check
     if config.classifier:
         async for check in _check_workers(config):
             yield check
     for kind, make in parts(config, read_only=True).items():
-        async for check in _check_part(kind, make):
-            yield check
+        try:
+            async with make() as part:
+                async for check in part.checks():
+                    yield check
+        except ImgtagError as error:  # it cannot be entered, or fails
+            yield Check(check=kind, ok=False, message=error.message, hint=error.hint or _HINT)
     if config.indexer and config.store:
         async for check in _check_agreement(config):
             yield check
@@ -146,16 +145,9 @@ def _check_configuration(config: Config) -> Iterator[Check]:
         yield Check(check="configuration", ok=True, message=str(config.path or "environment and defaults"))
     for finding in findings:
         yield Check(check="configuration", ok=False, message=str(finding), hint=_HINT)
-
-
-def _check_secrets(config: Config) -> Iterator[Check]:
-    """A warning, because in a container every user is the same one."""
-    for warning in readable_secrets(config):
+    for warning in readable_secrets(config):  # no failure, because in a container every user is the same one
         yield Check(check="secrets", ok=True, message=f"warning: {warning}")
-
-
-def _check_mark_key(config: Config) -> Iterator[Check]:
-    """Without a key, whoever may upload decides the labels; on a folder the first start makes one."""
+    # Without a key, anyone who may upload decides the labels; on a folder the first start makes one.
     if config.labels.mark_key is not None:
         keys = len(PolicyResolver(config).general.codec.keys)
         yield Check(check="mark key", ok=True, message=f"{keys} key{'s' * (keys > 1)}; the first signs, all verify")
@@ -180,16 +172,6 @@ async def _check_workers(config: Config) -> AsyncIterator[Check]:
     if missing:
         message += f"; the kernel does not grant {' and '.join(missing)}"
     yield Check(check="confinement", ok=not missing, message=message, hint=CONFINEMENT_HINT)
-
-
-async def _check_part(kind: Kind, make: Callable[[], Service]) -> AsyncIterator[Check]:
-    """The checks of one plugin; that it cannot be entered, or fails, is a failed check."""
-    try:
-        async with make() as part:
-            async for check in part.checks():
-                yield check
-    except ImgtagError as error:
-        yield Check(check=kind, ok=False, message=error.message, hint=error.hint or _HINT)
 
 
 async def _check_agreement(config: Config) -> AsyncIterator[Check]:

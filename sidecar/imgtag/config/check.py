@@ -135,12 +135,12 @@ def _rule(config: Config, place: int) -> Iterator[Finding]:
         if (
             earlier.bucket == rule.bucket
             and set(earlier.exclude) <= set(rule.exclude)
-            and all(_covered(glob, earlier.include) for glob in rule.include)
+            and all(
+                glob in earlier.include
+                or "**" in earlier.include
+                or (not set(glob) & set("*?") and any(compile_glob(other).fullmatch(glob) for other in earlier.include))
+                for glob in rule.include
+            )
         ):
             yield config.origins.finding(key, f"unreachable: rules[{before}] already matches everything in it")
             return
-
-
-def _covered(glob: str, by: tuple[str, ...]) -> bool:
-    literal = not set(glob) & set("*?")
-    return glob in by or "**" in by or (literal and any(compile_glob(other).fullmatch(glob) for other in by))

@@ -88,7 +88,11 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
         except UnicodeDecodeError:
             raise _unreadable(candidate, "is not UTF-8") from None
         except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and deep nesting
-            raise _invalid_toml(candidate, content, error) from None
+            place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+            line = int(place[1]) if place and place[1] else len(content.splitlines())
+            message = str(error)[: place.start()] if place else str(error)
+            message = f"not valid TOML: {message[:1].lower()}{message[1:]}"
+            raise InvalidConfig([Finding(str(candidate), "", message, line)], hint="") from None
     return Text()
 
 
@@ -243,10 +247,3 @@ def _drop_in_folder(text: Text, env: Mapping[str, str]) -> Path | None:
 
 def _unreadable(path: Path, message: str) -> InvalidConfig:
     return InvalidConfig([Finding(str(path), "", message)], hint="")
-
-
-def _invalid_toml(path: Path, content: str, error: Exception) -> InvalidConfig:
-    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
-    line = int(place[1]) if place and place[1] else len(content.splitlines())
-    message = str(error)[: place.start()] if place else str(error)
-    return InvalidConfig([Finding(str(path), "", f"not valid TOML: {message[:1].lower()}{message[1:]}", line)], hint="")

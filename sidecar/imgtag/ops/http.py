@@ -59,17 +59,13 @@ def application(status: Status) -> ASGIApp:
 
     async def require_local_host(scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse requests for public names: a web page that rebinds its name to this address must not read answers."""
-        name = _host_name(Headers(scope=scope).get("host", ""))
+        host = Headers(scope=scope).get("host", "")  # with a port, and an IPv6 address in brackets
+        name = host.rsplit(":", 1)[0].strip("[]").lower() if not host.endswith("]") else host.strip("[]")
         is_local = _is_local_name(name) or name == await anyio.to_thread.run_sync(_own_name)
         answer = app if is_local else JSONResponse({"error": "unknown Host"}, status_code=421)
         await answer(scope, receive, send)
 
     return require_local_host
-
-
-def _host_name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    return host.rsplit(":", 1)[0].strip("[]").lower() if not host.endswith("]") else host.strip("[]")
 
 
 def _is_local_name(name: str) -> bool:

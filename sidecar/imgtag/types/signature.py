@@ -53,7 +53,8 @@ def verify(mark: Mark | None, labels: Sequence[Label], written: Mapping[str, str
     current = mark.signature.startswith(FORMAT)
     if not current and any("\n" in label.name for label in labels):
         return Trust.NONE  # a label with a line break could stand for two labels in the first format
-    signed = _signed_bytes(mark, written) if current else _signed_bytes_of_first_format(mark, labels)
+    first_format = [pack(mark.unsigned_fields()), *(f"{label.name}={label.confidence:.6f}" for label in labels)]
+    signed = _signed_bytes(mark, written) if current else "\n".join(first_format).encode(errors="replace")
     # As bytes: compare_digest takes text only in ASCII, and a forged signature may hold anything.
     claimed = mark.signature.removeprefix(FORMAT).encode(errors="replace")
     genuine = any(hmac.compare_digest(claimed, _digest(signed, key).encode()) for key in keys)
@@ -70,8 +71,3 @@ def _signed_bytes(mark: Mark, written: Mapping[str, str]) -> bytes:
     entries = (text for entry in sorted(written.items()) for text in entry)
     parts = [text.encode(errors="replace") for text in ("imgtag-mark-2", pack(mark.unsigned_fields()), *entries)]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-def _signed_bytes_of_first_format(mark: Mark, labels: Sequence[Label]) -> bytes:
-    texts = [f"{label.name}={label.confidence:.6f}" for label in labels]
-    return "\n".join([pack(mark.unsigned_fields()), *texts]).encode(errors="replace")

@@ -149,9 +149,12 @@ class WorkerPool:
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
         modest = replace(limits, memory=min(limits.memory, MODEST_MEMORY))
+        # The digest that the mark signs. A worker is not asked for it: it could name other content.
+        small = len(data) <= MAX_HASHED
+        content = content_digest(data) if small else await anyio.to_thread.run_sync(content_digest, data)
         request = _Request(
             data=data,
-            content=await _digest(data),
+            content=content,
             model=model or self._models[0],
             uploader=uploader,
             all_probabilities=all_probabilities,
@@ -294,11 +297,6 @@ class WorkerPool:
         else:
             self.infos[model] = worker.held[model]
             await worker.end()
-
-
-async def _digest(data: bytes) -> str:
-    """The digest that the mark signs. A worker is not asked for it: it could name other content."""
-    return content_digest(data) if len(data) <= MAX_HASHED else await anyio.to_thread.run_sync(content_digest, data)
 
 
 def _start_error(error: WorkerDied) -> Unavailable:

@@ -149,7 +149,8 @@ class Worker:
         try:
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory + MAX_LOAD)
             with anyio.fail_after(MAX_START):
-                declaration = await self._exchange({"drop": [spec.key for spec in old], **order}, b"")
+                await self._send({"drop": [spec.key for spec in old], **order}, b"")
+                declaration = await self._receive()
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory)
             error = answers.parse_failure(declaration)
             if error:
@@ -219,10 +220,6 @@ class Worker:
             wanted = pages * resource.getpagesize() + more
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
-
-    async def _exchange(self, header: frames.Header, body: bytes) -> dict[str, Any]:
-        await self._send(header, body)
-        return await self._receive()
 
     async def _send(self, header: frames.Header, body: bytes) -> None:
         head = frames.encode(header, len(body))

@@ -41,7 +41,14 @@ async def try_models(app: App, files: tuple[Path, ...], *, names: tuple[str, ...
                 answer = await _ask(labeller, spec, path)
                 failed += "error" in answer
                 facts = {"ref": str(path), "model": labeller.info(spec).id, **answer}
-                click.echo(to_json(facts) if as_json else f"  {name:<20} {_as_text(answer)}")
+                if as_json:
+                    click.echo(to_json(facts))
+                elif "error" in answer:
+                    click.echo(f"  {name:<20} not labelled: {escape(answer['error']['message'])}")
+                else:
+                    confident = (f"{escape(label['label'])} {label['confidence']:.2f}" for label in answer["labels"])
+                    labels = ", ".join(confident) or "no label with enough confidence"
+                    click.echo(f"  {name:<20} {labels}  ({answer['ms']:g} ms)")
     return FAILED if failed else 0
 
 
@@ -82,10 +89,3 @@ async def _ask(labeller: Labeller, spec: ModelSpec, path: Path) -> Mapping[str, 
         "ancestors": to_list(labelling.ancestors),
         "ms": round((time.perf_counter() - start) * 1e3, 1),
     }
-
-
-def _as_text(answer: Mapping[str, Any]) -> str:
-    if "error" in answer:
-        return f"not labelled: {escape(answer['error']['message'])}"
-    labels = ", ".join(f"{escape(label['label'])} {label['confidence']:.2f}" for label in answer["labels"])
-    return f"{labels or 'no label with enough confidence'}  ({answer['ms']:g} ms)"

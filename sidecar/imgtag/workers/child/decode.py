@@ -282,15 +282,12 @@ def _explained(source: _Source) -> Iterator[None]:
             source.format is TIFF
             and (isinstance(error, KeyError) or any(isinstance(argument, KeyError) for argument in error.args))
         ):
-            message = f"this kind of {name} is not decoded ({_shown(text)})"
+            reason = re.sub(r"[^\w .,:;()/-]", "", text)[:60]
+            message = f"this kind of {name} is not decoded ({reason})"
             raise Unreadable(message, code="unsupported_format") from error
         if "truncated" in text.lower() or headers.ends_early(source.format, source.data):
             raise _truncated(source) from error
         raise Undecodable(f"the {name} is damaged") from error
-
-
-def _shown(text: str) -> str:
-    return re.sub(r"[^\w .,:;()/-]", "", text)[:60]
 
 
 def _truncated(source: _Source) -> Undecodable:
@@ -318,17 +315,13 @@ def _read(source: _Source) -> _Reading:
         small = reduce_to_rgb(raster, source.side, convert)
         return _Reading(picture=small, size=raster.size, exif=exif.parse_exif(heic.info.get("exif")), info=heic.info)
     with _tolerance(source), _READERS[source.format](BytesIO(_padded(source))) as picture:
-        return _read_picture(source, picture)
-
-
-def _read_picture(source: _Source, picture: ImageFile.ImageFile) -> _Reading:
-    original = picture.size
-    if source.format is JPEG:
-        picture.draft("RGB", (source.side, source.side))
-    _check_size(original, source, picture.size)
-    _check_memory(original, _bytes_per_pixel(source, picture), source, decoded=picture.size)
-    small = _first_shown(_frames(source, picture), source.side)
-    return _Reading(picture=small, size=original, exif=exif.read_exif(picture), info=picture.info)
+        original = picture.size
+        if source.format is JPEG:
+            picture.draft("RGB", (source.side, source.side))
+        _check_size(original, source, picture.size)
+        _check_memory(original, _bytes_per_pixel(source, picture), source, decoded=picture.size)
+        small = _first_shown(_frames(source, picture), source.side)
+        return _Reading(picture=small, size=original, exif=exif.read_exif(picture), info=picture.info)
 
 
 def _first_shown(frames: Iterator[tuple[Raster, Converter]], side: int) -> Pillow.Image:

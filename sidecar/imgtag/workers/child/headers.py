@@ -25,7 +25,7 @@ _MAX_AVIF_HEADER = 1 << 16
 def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
     """Number of frames; counting stops after ``limit``. In a damaged file only readable frames count."""
     if image_format is GIF:
-        return _count_gif_frames(data, limit)
+        return sum(1 for _ in islice(_gif_frames(data), limit + 1))
     if image_format is WEBP:
         place, frames = 12, 0
         while frames <= limit and place + 8 <= len(data):
@@ -134,10 +134,6 @@ def gif_frames_fit(data: bytes, canvas: tuple[int, int], limit: int) -> bool:
     """Whether none of the first ``limit`` frames reaches beyond the canvas."""
     frames = islice(_gif_frames(data), limit)
     return all(left + across <= canvas[0] and upper + down <= canvas[1] for left, upper, across, down in frames)
-
-
-def _count_gif_frames(data: bytes, limit: int) -> int:
-    return sum(1 for _ in islice(_gif_frames(data), limit + 1))
 
 
 def _gif_frames(data: bytes) -> Iterator[tuple[int, int, int, int]]:
