@@ -71,6 +71,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Work": (
         Panel("Objects", ((rate("imgtag_objects_total", "result"), "{{result}}"),), "ops", "By result."),
+        Panel(
+            "Deferred events",
+            ((rate("imgtag_deferred_total", "instance"), "{{instance}}"),),
+            "ops",
+            "Put behind the events of others, because the images of their uploader are slow.",
+        ),
         Panel("Bytes read", ((rate("imgtag_bytes_read_total", "instance"), "{{instance}}"),), "Bps"),
         Panel(
             "Writes",

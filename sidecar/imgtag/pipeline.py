@@ -228,14 +228,14 @@ class Pipeline:
         async with self._answering(delivery):
             try:
                 await self.compare(scope)
-            except Unavailable as error:
+            except ImgtagError as error:  # also a key that a server takes no longer, as in _act_on
                 self._note_failure(error)
                 raise RetryLater(self._schedule_retry(error, str(scope), delivery.attempt)) from error
 
     async def compare(self, scope: Scope) -> None:
         """Process every difference between store and index in ``scope``; try each key until it is done.
 
-        Raises Unavailable where store or index cannot be listed to the end.
+        Raises ImgtagError where store or index cannot be listed to the end.
         """
         log.info("resync_started", extra={"scope": str(scope)})
         pending = anyio.Semaphore(MAX_RESYNC_PENDING, fast_acquire=True)
@@ -246,7 +246,7 @@ class Pipeline:
                     count += 1
                     await pending.acquire()
                     keys.start_soon(self._process_until_done, hint, pending)
-        except* Unavailable as errors:
+        except* ImgtagError as errors:
             failure = _first(errors)
         if failure is not None:  # outside of `except*`, which would wrap it in a group again
             raise failure
@@ -398,6 +398,6 @@ async def _giving_back(delivery: Delivery) -> AsyncIterator[None]:
         raise
 
 
-def _first(group: BaseExceptionGroup[Unavailable]) -> Unavailable:
+def _first(group: BaseExceptionGroup[ImgtagError]) -> ImgtagError:
     inner = group.exceptions[0]
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

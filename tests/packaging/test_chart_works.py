@@ -119,6 +119,7 @@ def site(tmp_path_factory):
             "config.pipeline.require_confinement": True,
         }
         secrets = {"secret_key": minio.secret_key, "meilisearch_key": MEILISEARCH_KEY}
+        secrets["mark_key"] = "as in the Secret that the chart makes"
         uploader = Minio(f"127.0.0.1:{minio.port}", secure=False, region="us-east-1", **keys)
         uploader.make_bucket("photos")
         uploader.make_bucket("models")

@@ -380,6 +380,24 @@ async def test_a_listing_that_fails_in_several_tasks_at_once_is_tried_again(benc
         await pipeline.compare(everything)
 
 
+@pytest.mark.parametrize("error", [Unavailable("no route"), ConfigError("the key is rejected")])
+async def test_a_resync_that_a_server_refuses_is_tried_again(bench, everything, error):
+    """Nor does a key that is taken away while the listing runs end the pipeline."""
+    listings = []
+
+    async def find_differences(scope):
+        listings.append(scope)
+        if len(listings) == 1:
+            raise error
+        return
+        yield
+
+    bench.source.send(resync=everything)
+    await run_until(replace(bench.pipeline(), find_differences=find_differences), lambda: len(listings) == 2)
+
+    assert [everything, everything] == listings
+
+
 async def test_pauses_before_a_letter_is_put_again_grow_too(bench):
     """As those before any other try."""
     bench.store.notify = None
