@@ -122,6 +122,7 @@ def test_it_is_healthy_and_says_so(site, photographs):
     assert 1 == site.metric('imgtag_objects_total{result="labelled"}')
     assert 0 == site.stop()
     assert "stopped" == site.events()[-1]
+    assert {} == site.lines()[-1]["not_written"]
 
 
 def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):

@@ -54,12 +54,12 @@ class Status:
             "conflicts": _total(metrics.conflicts),
             "bytes_read": _total(metrics.bytes_read),
             "last_success": _total(metrics.last_success),
-            "objects": _by_label(metrics.objects, "result"),
-            "dead_letters": _by_label(metrics.dead_letters, "code"),
-            "writes_refused": _by_label(metrics.writes_refused, "code"),
-            "retries": _by_label(metrics.retries, "code"),
-            "worker_restarts": _by_label(metrics.worker_restarts, "reason"),
-            "errors": _by_label(metrics.stage_errors, "stage"),
+            "objects": count_by_label(metrics.objects, "result"),
+            "dead_letters": count_by_label(metrics.dead_letters, "code"),
+            "writes_refused": count_by_label(metrics.writes_refused, "code"),
+            "retries": count_by_label(metrics.retries, "code"),
+            "worker_restarts": count_by_label(metrics.worker_restarts, "reason"),
+            "errors": count_by_label(metrics.stage_errors, "stage"),
             "stages": stages,
             "latency": {
                 "buckets": {labels["le"]: value for labels, value in _samples(metrics.latency, "_bucket")},
@@ -84,7 +84,8 @@ def _total(metric: MetricWrapperBase) -> float:
     return sum(value for _, value in _samples(metric))
 
 
-def _by_label(metric: MetricWrapperBase, label: str) -> Mapping[str, float]:
+def count_by_label(metric: MetricWrapperBase, label: str) -> Mapping[str, float]:
+    """The values of a metric summed up by one of its labels, without those that are 0."""
     sums: dict[str, float] = defaultdict(float)
     for labels, value in _samples(metric):
         sums[labels[label]] += value

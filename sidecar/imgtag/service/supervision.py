@@ -19,7 +19,7 @@ from imgtag.errors import ImgtagError, Unavailable
 from imgtag.models.resolver import ModelResolver
 from imgtag.ops import http, logs, notify
 from imgtag.ops.recent_warnings import RecentWarnings
-from imgtag.ops.status import Status
+from imgtag.ops.status import Status, count_by_label
 from imgtag.service.sidecar import Sidecar
 from imgtag.workers.confinement import hide_memory
 
@@ -67,7 +67,8 @@ async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
                 tasks.cancel_scope.cancel("stopped")
     finally:
         logging.getLogger().removeHandler(recent_warnings)
-    log.info("stopped")
+    # What was labelled and indexed, but not written on the object, by reason: a run must not end as if it were.
+    log.info("stopped", extra={"not_written": dict(count_by_label(sidecar.metrics.writes_refused, "code"))})
 
 
 class _Supervision:
