@@ -160,13 +160,8 @@ async def test_a_key_that_waits_keeps_no_slot_from_the_others(bench, everything)
     assert [] == bench.source.acked
 
 
-async def test_pauses_grow_with_every_try(bench):
-    """Each about twice as long as the one before it, up to the longest."""
-    bench.store.notify = None
-    bench.store.put(FOX, picture("red fox"))
-    bench.source.send(Hint(ref=FOX))
-    bench.source.finish()
-    bench.store.faults.fail(Unavailable("refused"), on="open", times=4)
+async def run_through_growing_pauses(bench):
+    """Run until all is done, after four tries in vain; check the pauses between them."""
     with anyio.fail_after(10):
         await limited(bench, backoff=Backoff(first=0.008, maximum=0.03), drain=5).run(anyio.Event())
 
@@ -174,6 +169,16 @@ async def test_pauses_grow_with_every_try(bench):
     assert 4 == len(pauses)
     for pause, full in zip(pauses, (0.008, 0.016, 0.03, 0.03), strict=True):
         assert full / 2 <= pause <= full
+
+
+async def test_pauses_grow_with_every_try(bench):
+    """Each about twice as long as the one before it, up to the longest."""
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.source.send(Hint(ref=FOX))
+    bench.source.finish()
+    bench.store.faults.fail(Unavailable("refused"), on="open", times=4)
+    await run_through_growing_pauses(bench)
     assert bench.document(FOX.key) is not None
 
 
@@ -405,13 +410,7 @@ async def test_pauses_before_a_letter_is_put_again_grow_too(bench):
     bench.source.send(Hint(ref=FOX, intent=Intent.RETRY))
     bench.source.finish()
     bench.source.dead.faults.fail(Unavailable("no room"), on="put", times=4)
-    with anyio.fail_after(10):
-        await limited(bench, backoff=Backoff(first=0.008, maximum=0.03), drain=5).run(anyio.Event())
-
-    pauses = [delay for _, delay in bench.source.naked]
-    assert 4 == len(pauses)
-    for pause, full in zip(pauses, (0.008, 0.016, 0.03, 0.03), strict=True):
-        assert full / 2 <= pause <= full
+    await run_through_growing_pauses(bench)
 
 
 PARKED = Hint(ref=FOX, parked=True)

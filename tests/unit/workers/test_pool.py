@@ -26,7 +26,7 @@ from picture_limits import LIMITS as DEFAULT_LIMITS
 from .pictures import encoded, png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -210,18 +210,24 @@ async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() 
     assert pool._deaths._failures == 0, "an answer ends the pauses"
 
 
-async def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_when_it_can(
-    misdeeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pictures wait for it meanwhile, however many attempts it takes."""
-    obstacle, starts = tmp_path / "obstacle", []
-    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
+def count_starts(starts: list[object]) -> Callable[..., Awaitable[object]]:
+    """`Worker.start` that notes each call in ``starts``."""
     start = pool_module.Worker.start
 
     async def watched(*arguments: object) -> object:
         starts.append(arguments)
         return await start(*arguments)  # type: ignore[arg-type]
 
+    return watched
+
+
+async def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_when_it_can(
+    misdeeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures wait for it meanwhile, however many attempts it takes."""
+    obstacle, starts = tmp_path / "obstacle", []
+    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
+    watched = count_starts(starts)
     async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits_where": str(obstacle)})], 1) as pool:
         monkeypatch.setattr(pool_module.Worker, "start", watched)
         obstacle.touch()
@@ -240,12 +246,7 @@ async def test_workers_that_do_not_start_are_tried_again_after_pauses_that_grow(
     """A machine short of memory is not kept busy by processes that end at once."""
     obstacle, starts = tmp_path / "obstacle", []
     monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=3600, maximum=3600))
-    start = pool_module.Worker.start
-
-    async def watched(*arguments: object) -> object:
-        starts.append(arguments)
-        return await start(*arguments)  # type: ignore[arg-type]
-
+    watched = count_starts(starts)
     monkeypatch.setattr(pool_module.Worker, "start", watched)
     async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits_where": str(obstacle)})], 1) as pool:
         obstacle.touch()
