@@ -238,6 +238,7 @@ async def test_slow_images_do_not_hold_up_those_of_others(bench, impatient, park
         assert HELD == model.slow
         assert all(bench.document(f"other/{number}.jpg") for number in range(20))
         assert bench.count("imgtag_deferred_total") >= 100 - HELD - WAITING
+        assert parks == bool(bench.source.published)
         model.go.set()
         bench.source.finish()
     assert 120 == bench.count("imgtag_objects_total", result="labelled")
@@ -318,6 +319,56 @@ async def test_a_stop_gives_back_what_waits_for_a_place(bench, impatient):
         model.go.set()
     assert HELD == bench.count("imgtag_objects_total", result="labelled")
     assert (0, ROOM * bench.concurrency) == (len(pipeline._in_work), pipeline._room._free)
+
+
+async def test_a_stop_gives_back_what_was_pulled_last(bench):
+    """Though its uploader's places may still come free soon."""
+    model, stop = SlowFor(bench, "slow"), anyio.Event()
+    for number in range(HELD + 1):
+        bench.store.put(f"{BUCKET}/slow/{number}.jpg", picture(f"red fox#{number}"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, stop)
+        await anyio.wait_all_tasks_blocked()
+        assert (HELD, 0) == (model.slow, bench.source.broker.waiting)
+        stop.set()
+        await anyio.wait_all_tasks_blocked()
+        assert [0.0] == [delay for _, delay in bench.source.naked]
+        model.go.set()
+    assert HELD == len(bench.source.acked)
+
+
+async def test_nothing_is_pulled_before_there_is_a_place_for_it(bench):
+    """Until then another sidecar can take it."""
+    bench.concurrency = 1
+    model = SlowFor(bench, "slow")
+    for name in ("slow", "other"):
+        bench.store.put(f"{BUCKET}/{name}/fox.jpg", picture("red fox"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, anyio.Event())
+        await anyio.wait_all_tasks_blocked()
+        assert (1, 1) == (model.slow, bench.source.broker.waiting)
+        model.go.set()
+        bench.source.finish()
+    assert 2 == bench.count("imgtag_objects_total", result="labelled")
+
+
+async def test_a_hint_that_waited_only_for_the_index_waits_for_no_slow_uploader(bench, impatient):
+    """It needs no worker, so it is not deferred with the images of its uploader."""
+    bench.source.features = SourceFeatures(parks=True)
+    model = SlowFor(bench, "slow")
+    for number in range(HELD + WAITING):
+        bench.store.put(f"{BUCKET}/slow/{number}.jpg", picture(f"red fox#{number}"))
+    parked = Hint(ref=ObjectRef(BUCKET, "slow/parked.jpg"), parked=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, anyio.Event())
+        bench.source.send(parked)
+        with anyio.fail_after(30):
+            while not bench.source.acked:
+                await anyio.sleep(0.01)
+        assert [parked] == [delivery.hints[0] for delivery in bench.source.acked]
+        assert (HELD, []) == (model.slow, bench.source.naked)
+        model.go.set()
+        bench.source.finish()
 
 
 async def test_what_waits_for_a_place_is_extended(bench, impatient):

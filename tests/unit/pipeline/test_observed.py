@@ -10,14 +10,16 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from imgtag import pipeline as pipeline_module
 from imgtag.errors import ConfigError, EventError, Unavailable
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
 from imgtag.ops.health import Health
+from imgtag.ops.traces import Traces
 from imgtag.pipeline import PipelineLimits
 from imgtag.reconcile import Poison
 from imgtag.stages.document import DocumentOptions
-from imgtag.types.event import Hint
+from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef
 
 from .conftest import BUCKET, TablePool, picture
@@ -56,6 +58,22 @@ async def test_every_stage_is_measured_once(bench):
     families = [family for family in bench.metrics.registry.collect() if family.name == "imgtag_stage_seconds"]
     assert set(stages) == {sample.labels["stage"] for family in families for sample in family.samples}
     assert len(picture("red fox")) == bench.count("imgtag_bytes_read_total")
+
+
+async def test_each_object_has_a_span_that_names_it(bench):
+    """With bucket, key, and why it is looked at."""
+    spans = []
+
+    class NotedTraces(Traces):
+        def span(self, name, **attributes):
+            spans.append((name, attributes))
+            return super().span(name, **attributes)
+
+    bench.metrics.traces = NotedTraces()
+    bench.source.send(Hint(ref=FOX, intent=Intent.RETRY))
+    await bench.work_off()
+
+    assert [("object", {"bucket": BUCKET, "key": "fox.jpg", "intent": "retry"}), ("inspect", {})] == spans
 
 
 async def test_both_models_get_the_limits_of_the_policy_and_the_uploader(bench):
@@ -228,6 +246,79 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
     await bench.work_off()
 
     assert [True, True, True, True, True, False] == seen[:6]
+
+
+@pytest.fixture
+def watchful(monkeypatch):
+    """The queue is looked at all the time."""
+    monkeypatch.setattr(pipeline_module, "WATCH_PERIOD", 0.001)
+
+
+class Held:
+    """A model that takes until ``go``."""
+
+    def __init__(self, bench):
+        self.go = anyio.Event()
+        classify = bench.pool.classify
+
+        async def classify_later(data, limits, uploader):
+            await self.go.wait()
+            return await classify(data, limits, uploader)
+
+        bench.pool.classify = classify_later
+
+
+async def until(true):
+    with anyio.fail_after(5):
+        while not true():
+            await anyio.sleep(0.001)
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_the_queue_is_what_was_taken_and_is_not_done(bench):
+    """In work or in line; it is empty when all is done."""
+    model, stop = Held(bench), anyio.Event()
+    bench.store.notify = None
+    for number in range(3):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("red fox"))
+        bench.source.send(Hint(ref=ObjectRef(BUCKET, f"{number}.jpg")))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, stop)
+        await until(lambda: bench.count("imgtag_queue") == 3)
+        model.go.set()
+        await until(lambda: bench.count("imgtag_queue") == 0)
+        stop.set()
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_who_has_nothing_to_do_is_alive(bench):
+    """However long; who has work and does nothing is not."""
+    now = [0.0]
+    bench.health = Health(clock=lambda: now[0])
+    model, stop = Held(bench), anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.pipeline().run, stop)
+        await anyio.wait_all_tasks_blocked()
+        now[0] += 1000
+        await until(lambda: bench.health.live().ok)
+        bench.store.put(FOX, picture("red fox"))
+        await until(lambda: bench.count("imgtag_queue") == 1)
+        now[0] += 1000
+        await anyio.sleep(0.02)
+        assert not bench.health.live().ok
+        model.go.set()
+        await until(lambda: bench.health.live().ok)
+        stop.set()
+
+
+async def test_what_is_refused_is_not_counted_as_failed(bench):
+    """It was not tried; its letter says why."""
+    bench.store.put(FOX, picture("red fox").ljust(bench.max_bytes + 1))
+    await bench.work_off()
+
+    (letter,) = await letters(bench)
+    assert ("too_large", bench.document(FOX.key)["reason"]) == (letter.code, letter.reason)
+    assert [1, 0] == [bench.count("imgtag_objects_total", result=result) for result in ("refused", "failed")]
 
 
 async def test_the_time_since_an_upload_is_measured_where_it_was_labelled(bench):

@@ -37,18 +37,19 @@ async def test_a_delivery_is_acknowledged_when_it_is_indexed(bench):
 
 
 async def test_doubled_events_cost_nothing(bench):
-    """A second lane that brings every event again is answered from memory."""
+    """A second lane that brings every event again is answered from memory, until another event of the key comes."""
+    bench.concurrency = 1
+    bench.store.notify = None
     hint = bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
-    await bench.work_off()
-    bench.source.broker.ended = False
-    pipeline = bench.pipeline()
-    assert not pipeline._recent.knows(hint)
-    pipeline._recent.remember(hint)
-
-    assert pipeline._recent.knows(hint)
     later = Hint(ref=hint.ref, sequencer="9", etag=hint.etag)
-    assert not pipeline._recent.knows(later)
-    assert not pipeline._recent.knows(hint)
+    for event in (hint, hint, later, hint):
+        bench.source.send(event)
+
+    await bench.work_off()
+
+    assert 4 == len(bench.source.acked)
+    assert 1 == bench.count("imgtag_objects_total", result="answered")
+    assert 3 == bench.store.faults.count("open")
 
 
 async def test_what_fails_for_a_while_comes_again(bench):
@@ -71,7 +72,8 @@ async def test_poison_is_a_dead_letter_and_acknowledged(bench):
     await bench.work_off()
 
     (letter,) = await letters(bench)
-    assert (ObjectRef(BUCKET, "bad.jpg"), "undecodable") == (letter.ref, letter.code)
+    bad = ObjectRef(BUCKET, "bad.jpg")
+    assert (bad, "undecodable", "the JPEG is damaged") == (letter.ref, letter.code, letter.reason)
     assert "failed" == bench.document("bad.jpg")["status"]
     assert "labelled" == bench.document("good.jpg")["status"]
     assert 1 == bench.count("imgtag_objects_total", result="failed")
@@ -372,7 +374,6 @@ async def test_a_dead_letter_is_gone_with_its_reason(bench, mended):
     await bench.work_off()
     assert ["pictures/fox.jpg"] == [str(letter.ref) async for letter in bench.source.dead.list()]
 
-    bench.source.broker.ended = False
     if mended:
         bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
     else:
@@ -383,14 +384,27 @@ async def test_a_dead_letter_is_gone_with_its_reason(bench, mended):
 
 
 async def test_a_second_look_at_what_failed_keeps_its_letter(bench):
-    """Nothing was tried again, so nothing is known to be better."""
+    """Nothing was tried again, so nothing is known to be better, and there is no second letter."""
     hint = bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
     await bench.work_off()
-    bench.source.broker.ended = False
     bench.source.send(Hint(ref=hint.ref))
     await bench.work_off()
 
-    assert 1 == len([letter async for letter in bench.source.dead.list()])
+    assert 1 == len(await letters(bench))
+    assert 1 == bench.source.dead.faults.count("put")
+
+
+async def test_a_letter_that_cannot_be_removed_does_not_bring_its_key_back(bench):
+    """The key is done; an admin can drop the letter."""
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
+    await bench.work_off()
+    bench.source.dead.faults.fail(Unavailable("no stream"), on="discard", times=None)
+    bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    await bench.work_off()
+
+    assert "labelled" == bench.document("fox.jpg")["status"]
+    assert [] == bench.source.naked
+    assert 1 == len(await letters(bench))
 
 
 async def test_what_a_bug_buried_is_gone_when_it_was_done(bench):
@@ -409,6 +423,22 @@ async def test_what_a_bug_buried_is_gone_when_it_was_done(bench):
             stop.set()
 
 
+async def test_letters_are_removed_only_for_what_had_one(bench):
+    """The source is asked once, when the key is done; not each time that it is done again."""
+    bench.store.notify = None
+    pipeline, steps = bench.pipeline(), []
+    for name in ("red fox", "unknown label", "kit fox", "café"):
+        bench.store.put(f"{BUCKET}/fox.jpg", picture(name))
+        bench.source.broker.finished = False
+        bench.source.send(Hint(ref=ObjectRef(BUCKET, "fox.jpg")))
+        bench.source.finish()
+        with anyio.fail_after(10):
+            await pipeline.run(anyio.Event())
+        steps.append((len(await letters(bench)), bench.source.dead.faults.count("discard")))
+
+    assert [(0, 0), (1, 0), (0, 1), (0, 1)] == steps
+
+
 async def test_what_failed_is_given_up_only_with_a_dead_letter(bench):
     """Its document is there first; where the letter could not be kept, the delivery that comes again puts it."""
     bench.store.put(f"{BUCKET}/fox.jpg", picture("broken"))
@@ -416,8 +446,8 @@ async def test_what_failed_is_given_up_only_with_a_dead_letter(bench):
 
     await bench.work_off()
 
-    letters = [letter async for letter in bench.source.dead.list()]
-    assert [("pictures/fox.jpg", "undecodable")] == [(str(letter.ref), letter.code) for letter in letters]
+    (letter,) = await letters(bench)
+    assert ("pictures/fox.jpg", "undecodable", "the JPEG is damaged") == (str(letter.ref), letter.code, letter.reason)
 
 
 async def test_one_key_at_a_time_is_enough_for_a_resync(bench):

@@ -146,6 +146,33 @@ async def test_while_the_store_is_down_nothing_more_is_pulled(bench, error):
     assert bench.source.faults.count("nak") == bench.store.faults.count("open")
 
 
+async def test_a_key_that_is_done_shows_that_the_store_answers_again(bench):
+    """What is pulled after it does not wait for the end of the pause."""
+    bench.store.notify = None
+    for number in range(4):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture(f"red fox#{number}"))
+    has_failed, classify = anyio.Event(), bench.pool.classify
+
+    async def classify_after_failure(data, limits, uploader):
+        await has_failed.wait()
+        return await classify(data, limits, uploader)
+
+    bench.pool.classify = classify_after_failure
+    bench.store.faults.fail(Unavailable("refused"), on="open")
+    bench.source.faults.when("nak", has_failed.set)
+
+    def send(*numbers: int) -> None:
+        for number in numbers:
+            bench.source.send(Hint(ref=ObjectRef(BUCKET, f"{number}.jpg")))
+
+    send(0, 1)
+    # The third would be pulled in any case, the fourth would not: it waits for the end of the pause of an hour.
+    bench.source.faults.when("ack", lambda: send(2, 3))
+    await run_until(limited(bench), lambda: bench.document("3.jpg"))
+
+    assert [picture(f"red fox#{number}") for number in (1, 2, 3)] == bench.pool.asked
+
+
 async def test_a_key_that_waits_keeps_no_slot_from_the_others(bench, everything):
     """A resync goes on although one of its keys is tried again and again."""
     bench.store.notify = None
@@ -251,6 +278,18 @@ async def test_a_shared_key_is_looked_at_until_a_look_changes_nothing(bench):
 
     assert ["kit fox"] == bench.document(FOX.key)["labels"]
     assert 3 == bench.store.faults.count("open")
+    assert 1 == len(bench.source.acked)
+
+
+async def test_a_shared_key_that_never_rests_is_looked_at_four_times(bench):
+    """Then it is done: whoever changes it sends events of its own."""
+    bench.source.features = SourceFeatures(shared=True)
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.notify = None
+    bench.indexer.faults.when("apply.applied", lambda: bench.store.put(FOX, picture("kit fox")), times=None)
+    await bench.work_off()
+
+    assert 4 == bench.store.faults.count("open")
     assert 1 == len(bench.source.acked)
 
 
@@ -403,11 +442,12 @@ async def test_a_resync_that_a_server_refuses_is_tried_again(bench, everything, 
     assert [everything, everything] == listings
 
 
-async def test_pauses_before_a_letter_is_put_again_grow_too(bench):
-    """As those before any other try."""
+@pytest.mark.parametrize("intent", [Intent.NORMAL, Intent.RETRY])
+async def test_pauses_before_a_letter_is_put_again_grow_too(bench, intent):
+    """As those before any other try, whether the image is tried again with it or not."""
     bench.store.notify = None
     bench.store.put(FOX, picture("broken"))
-    bench.source.send(Hint(ref=FOX, intent=Intent.RETRY))
+    bench.source.send(Hint(ref=FOX, intent=intent))
     bench.source.finish()
     bench.source.dead.faults.fail(Unavailable("no room"), on="put", times=4)
     await run_through_growing_pauses(bench)
