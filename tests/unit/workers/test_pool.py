@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from itertools import count
+from select import select
 from typing import TYPE_CHECKING
 
 import anyio
 import psutil
 import pytest
+from anyio.abc import SocketAttribute
 from PIL import Image
 
 from imgtag.errors import ModelError, Unavailable, Undecodable, Unreadable
@@ -188,6 +191,24 @@ async def test_time_in_which_a_worker_gets_no_core_is_not_its_own() -> None:
         assert answers == []
         worker.resume()
     assert answers == ["blue"]
+
+
+async def test_an_answer_that_comes_while_its_time_is_looked_at_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has just answered does nothing, like one that hangs."""
+    can_work = worker_module.Worker._can_work
+
+    def look_late(self: worker_module.Worker) -> bool:
+        process, stream = psutil.Process(self.pid), self._stream.extra(SocketAttribute.raw_socket)
+        process.resume()
+        assert select([stream], [], [], 10)[0]
+        while process.status() != psutil.STATUS_SLEEPING:
+            time.sleep(0.001)
+        return can_work(self)
+
+    monkeypatch.setattr(worker_module.Worker, "_can_work", look_late)
+    async with WorkerPool([COLOURS], 1) as pool:
+        psutil.Process(pool.pids[0]).suspend()
+        assert await best(pool, picture("blue"), replace(LIMITS, seconds=0.1)) == "blue"
 
 
 async def test_workers_that_die_one_after_the_other_are_not_restarted_at_once() -> None:
