@@ -43,8 +43,8 @@ class Index:
             outcomes = await self._indexer.apply(list(last.values()))
         if len(outcomes) != len(last):
             raise IndexUnavailable(f"the indexer answered {len(outcomes)} of {len(last)} changes")
-        errors = dict(zip(last, (outcome.error for outcome in outcomes), strict=True))
-        return [errors[change.id] for change in changes]
+        outcome_of = dict(zip(last, outcomes))  # noqa: B905 - the lengths are compared above
+        return [outcome_of[change.id].error for change in changes]
 
     async def _get(self, ids: Sequence[str]) -> list[Document | None]:
         with self._calling():
