@@ -180,7 +180,7 @@ def test_versions_delete_markers_and_their_removal(watched, photographs):
 def test_a_suspended_bucket_keeps_its_older_versions(watched, photographs):
     """Ours takes the place of the upload that has no version, and of no other."""
     bucket = watched.bucket("suspended")
-    (older,) = bucket.versions(OLDER)
+    *_, older = bucket.versions(OLDER)
     watched.put("suspended", OLDER, photographs["daisy"])
     watched.labelled("suspended", OLDER, "daisy")
 

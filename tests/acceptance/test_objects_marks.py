@@ -9,6 +9,7 @@ import pytest
 from minio.commonconfig import CopySource
 
 from acceptance.conftest import SUBJECT, uploader
+from acceptance.watched import OLDER
 from acceptance_support import wait_until
 from integration.conftest import binary
 from servers.minio import MinioServer, lanes, minio_binary
@@ -192,6 +193,10 @@ def test_an_index_is_rebuilt_from_the_store_alone(watched, photographs, tmp_path
     for kind in ("plain", "versioned"):
         watched.put(kind, "first.jpg", photographs["espresso"])
         watched.labelled(kind, "first.jpg", "espresso")
+    # The index lacks what was there before the sidecar, unless another test has put it again.
+    watched.put("suspended", OLDER, photographs["cat"])
+    watched.labelled("suspended", OLDER, "cat")
+    watched.at_rest()
     before = watched.bodies()
     marked = {place for place in before if MARK in watched.metadata(*place)}
     with NatsServer(binary("nats-server"), tmp_path / "nats") as new, watched.between(watched.minio, new, index=False):
