@@ -137,6 +137,11 @@ class Connection:
                                 log.debug("nats_flush_failed", extra={"reason": str(error)})
                         await _close(link.client)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a link."""
+        return self._link is not None
+
     async def link(self) -> Link:
         """The current link, or the next one."""
         while self._link is None:
@@ -168,19 +173,6 @@ class Connection:
         await anyio.sleep(ERROR_DELAY)
         forbidden, link.violation = bool(link.violation), ""
         return forbidden
-
-    async def send(self, subject: str, payload: bytes, *, wait: bool = True) -> None:
-        """Send something that may get lost. ``wait``: until the server has it, or does not answer."""
-        link = self._link
-        if link is None:
-            return
-        try:
-            if wait:
-                await link.request(subject, payload)
-            else:
-                await link.client.publish(subject, payload)
-        except (Unavailable, *CONNECTION_ERRORS) as error:
-            log.debug("nats_answer_lost", extra={"reason": str(error)})
 
     async def _reconnect_forever(self) -> None:
         attempt = 0

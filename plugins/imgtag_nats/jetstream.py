@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imgtag.errors import Unavailable
-from imgtag_nats.client import Connection, Link
+from imgtag_nats.client import Connection
 from imgtag_nats.errors import LIMIT_HINTS, NOT_FOUND, OFF, JetStreamError
 
 SECOND = 1_000_000_000
@@ -56,10 +56,6 @@ class JetStream:
         if answer is None:
             raise JetStreamError(f"no stream has the subject {subject}", status=NOT_FOUND)
         _parse_answer(answer, subject)
-
-    def context(self, link: Link) -> Any:
-        """nats-py's context for this link, which pulls."""
-        return link.client.jetstream(prefix=self.prefix)
 
 
 def _parse_answer(answer: bytes, what: str) -> dict[str, Any]:

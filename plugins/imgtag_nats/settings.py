@@ -120,10 +120,11 @@ class NatsSettings(Settings):
         description="Maximum number of notifications that all sidecars together have in progress or in back-off.",
     )
     pulls: int = Field(
-        default=2,
+        default=16,
         ge=1,
-        le=32,
-        description="Number of notifications that may wait in the sidecar; raise it if the server is far away.",
+        le=256,
+        description="Maximum number of notifications that wait in the sidecar, fetched in batches of at least half as "
+        "many; raise it if the server is far away.",
     )
     park: float = Field(
         default=30.0,

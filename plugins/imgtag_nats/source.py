@@ -6,19 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 
 from imgtag.errors import Unavailable
 from imgtag.files.dead_letters import FileDeadLetters
 from imgtag.plugin import Change, Check, DeadLetters, Delivery, Hint, PluginContext, Source, SourceFeatures
+from imgtag_nats.answers import Answers
+from imgtag_nats.audience import Audience
 from imgtag_nats.checks import jetstream_checks
 from imgtag_nats.client import ConnectedService, Connection
-from imgtag_nats.consumers import Consumer, ConsumerContext, HintConsumer, ParkedConsumer
+from imgtag_nats.consumers import Consumer, ConsumerContext, HintConsumer, ParkedConsumer, WaitingLine
 from imgtag_nats.core import CoreSource
 from imgtag_nats.dead_letters import StreamDeadLetters
+from imgtag_nats.delivery import PROGRESS
 from imgtag_nats.errors import CONNECTION_ERRORS, NOT_FOUND, JetStreamError
 from imgtag_nats.jetstream import JetStream
 from imgtag_nats.message import encode
@@ -54,6 +57,7 @@ class NatsSource(ConnectedService):
         super().__init__(Connection(settings, f"imgtag {context.site}", self._names.inbox))
         self._settings = settings
         self._jetstream = JetStream(self._connection, settings.domain)
+        self._answers = Answers(self._connection)
         self._topology = Topology(self._jetstream, self._names, settings)
         self._removal = Removal(self._jetstream, self._names, settings)
         path = context.state_dir / "nats-stream"
@@ -68,19 +72,41 @@ class NatsSource(ConnectedService):
         files = FileDeadLetters(context.state_dir / "dead")
         self.dead: DeadLetters = StreamDeadLetters(self._jetstream, self._names, self._prepare, files)
 
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._tasks.start_soon(self._answers.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._answers.drain()
+        await super().__aexit__(kind, error, trace)
+
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Notifications, and what was published or parked when there is room for it."""
-        send, receive = anyio.create_memory_object_stream[Delivery](0)
-        scope, done = anyio.CancelScope(), anyio.Event()
-        self._tasks.start_soon(self._pull_forever, send, scope, done)
-        async with receive:
-            try:
-                async for delivery in receive:
+        context = ConsumerContext(
+            jetstream=self._jetstream,
+            topology=self._topology,
+            answers=self._answers,
+            audience=Audience(self._names.durables, self._topology.consumer),
+        )
+        line, scope, done = context.line, anyio.CancelScope(), anyio.Event()
+        self._tasks.start_soon(self._fill_line, context, scope, done)
+        try:
+            while True:
+                fetched = await line.take()
+                if delivery := fetched.consumer.open(fetched):
                     yield delivery
-            finally:
-                scope.cancel()
-                with anyio.CancelScope(shield=True):  # deliveries that nobody took are returned meanwhile
-                    await done.wait()
+        finally:
+            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await done.wait()
+                # Another sidecar need not wait until these are ours no longer.
+                for fetched in line:
+                    fetched.consumer.give_back(fetched)
+                await self._answers.drain()
 
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Leave hints for whichever sidecar takes them; durable on return. Raises Unavailable."""
@@ -141,44 +167,47 @@ class NatsSource(ConnectedService):
                 await self._identity.check(self._topology.stream, info)
         return steps
 
-    async def _pull_forever(
-        self, send: MemoryObjectSendStream[Delivery], scope: anyio.CancelScope, done: anyio.Event
-    ) -> None:
+    async def _fill_line(self, context: ConsumerContext, scope: anyio.CancelScope, done: anyio.Event) -> None:
         try:
             with scope:
-                async with send:
-                    while True:
-                        # Pull from all consumers until the link is lost, or something fails.
-                        link = await self._connection.link()
-                        try:
-                            await self._prepare()
-                            self._trouble = ""
-                            async with anyio.create_task_group() as tasks:
-                                for consumer in self._consumers():
-                                    tasks.start_soon(consumer.pull, link, send.send)
-                                await link.lost.wait()
-                                tasks.cancel_scope.cancel()
-                        except* (Unavailable, *CONNECTION_ERRORS) as errors:
-                            error = _first(errors)
-                            if str(error) != self._trouble and not link.lost.is_set():
-                                log.warning("nats_pull_failed", extra={"reason": str(error)})
-                            self._trouble = str(error)
-                            await anyio.sleep(RETRY_PAUSE)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._pull_forever, self._consumers(context))
+                    tasks.start_soon(self._keep_waiting, context.line)
         finally:
             done.set()
 
-    def _consumers(self) -> Sequence[Consumer]:
+    async def _pull_forever(self, consumers: Sequence[Consumer]) -> None:
+        while True:
+            # Pull from all consumers until the link is lost, or something fails.
+            link = await self._connection.link()
+            try:
+                await self._prepare()
+                self._trouble = ""
+                async with anyio.create_task_group() as tasks:
+                    for consumer in consumers:
+                        tasks.start_soon(consumer.pull, link)
+                    await link.lost.wait()
+                    tasks.cancel_scope.cancel()
+            except* (Unavailable, *CONNECTION_ERRORS) as errors:
+                error = _first(errors)
+                if str(error) != self._trouble and not link.lost.is_set():
+                    log.warning("nats_pull_failed", extra={"reason": str(error)})
+                self._trouble = str(error)
+                await anyio.sleep(RETRY_PAUSE)
+
+    async def _keep_waiting(self, line: WaitingLine) -> None:
+        """Tell the server in time that messages still wait here, or it would deliver them to another sidecar."""
+        while True:
+            await anyio.sleep(self._settings.ack_wait / 3)
+            for fetched in line:
+                self._answers.send(fetched.reply, PROGRESS, optional=True)
+
+    def _consumers(self, context: ConsumerContext) -> Sequence[Consumer]:
         notifications, hints, parked = self._names.durables
-        context = ConsumerContext(
-            connection=self._connection,
-            jetstream=self._jetstream,
-            topology=self._topology,
-            extend_every=self._settings.ack_wait / 3,
-        )
         return [
-            *[Consumer(context, notifications)] * self._settings.pulls,
+            Consumer(context, notifications, self._settings.pulls),
             HintConsumer(context, hints),
-            ParkedConsumer(context, parked, self._settings.park),
+            ParkedConsumer(context, parked, park=self._settings.park),
         ]
 
 

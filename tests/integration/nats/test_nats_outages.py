@@ -1,5 +1,6 @@
 """What happens to the server, and to the way to it, loses nothing and ends by itself."""
 
+import anyio
 import pytest
 from anyio import to_thread
 
@@ -49,7 +50,7 @@ async def test_restart(make_nats, make, subject, how):
         await until(lambda: source.trouble)
         with pytest.raises(Unavailable):
             await source.publish([A_KEY])
-        await held.ack()  # raises nothing
+        await held.extend()  # raises nothing
         await to_thread.run_sync(server.start)
         await publish(server.url, subject, "b.jpg")
         assert {await ear.key(), await ear.key()} == {"a.jpg", "b.jpg"}
@@ -68,6 +69,65 @@ async def test_answer_over_another_connection(make_nats, make, subject):
         await until(lambda: not source.trouble)
         await held.ack()
         await ear.silence(4)
+
+
+async def test_answer_during_an_outage(make_nats, make, subject):
+    """What was done while the server was away is acknowledged when it is back, and does not come again."""
+    server = make_nats()
+    source = make(server.url, ack_wait=3)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        await publish(server.url, subject, "a.jpg")
+        held = await ear.next()
+        await to_thread.run_sync(server.stop)
+        await until(lambda: source.trouble)
+        await held.ack()
+        await to_thread.run_sync(server.start)
+        await until(lambda: not source.trouble)
+        await ear.silence(4)
+
+
+async def test_what_waits_here_outlives_the_connection(nats, toxiproxy, make, subject):
+    """What was fetched before the connection was lost is still given, the first time, and can be answered later."""
+    with toxiproxy.proxy(nats.port) as proxy:
+        source = make(f"nats://127.0.0.1:{proxy.port}")
+        async with source, client(nats.url) as store:
+            await source.setup(apply=True)
+            await publish(nats.url, subject, "a.jpg", "b.jpg", "c.jpg")
+            deliveries = source.deliveries()
+            held = [await anext(deliveries)]
+            await anyio.sleep(0.5)
+            with proxy.cut():
+                await until(lambda: source.trouble)
+                held += [await anext(deliveries), await anext(deliveries)]
+            for delivery in held:
+                await delivery.ack()
+            await until(lambda: not source.trouble)
+            await deliveries.aclose()
+            state = (await store.jetstream().stream_info(source._topology.stream)).state
+
+    assert [("a.jpg", 1), ("b.jpg", 1), ("c.jpg", 1)] == [(one.hints[0].ref.key, one.attempt) for one in held]
+    assert 0 == state.messages
+
+
+async def test_what_was_fetched_comes_back(nats, toxiproxy, make, subject):
+    """What a sidecar had fetched when it was cut off goes to another one after `ack_wait`."""
+    keys = {f"{number}.jpg" for number in range(5)}
+    with toxiproxy.proxy(nats.port) as proxy:
+        one = make(f"nats://127.0.0.1:{proxy.port}", ack_wait=2)
+        two = make(nats.url, state="other", ack_wait=2)
+        async with one, two:
+            await one.setup(apply=True)
+            deliveries = one.deliveries()
+            await publish(nats.url, subject, *keys)
+            await anext(deliveries)
+            await anyio.sleep(0.5)
+            with proxy.cut():
+                async with listen(two) as ear:
+                    heard = {await ear.key() for _ in keys}
+            await deliveries.aclose()
+
+    assert keys == heard
 
 
 async def test_deleted_consumer(nats, make, site, subject):
