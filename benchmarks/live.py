@@ -8,6 +8,7 @@ own cost is not counted. As in pipeline.py, each round runs `alone` beside the s
 throughput  all pictures are in the bucket, and their events in the stream, before the sidecar resumes
 latency     uploads at half of that rate; from the start of the upload to the request that indexes the picture
 requests    what MinIO counted in the throughput run, without the uploads, by picture
+index       requests to the index in the throughput run, by picture; below it reads, writes and questions after tasks
 floor       the same throughput run with floor.py in place of the sidecar: the wire work and nothing else
 """
 
@@ -140,6 +141,12 @@ class World:
             time.sleep(0.25)
         return peak
 
+    def index_requests(self) -> Counter[str]:
+        """Requests that the index has answered, by kind."""
+        kinds = {"GET /tasks": "tasks", "POST /indexes/images/documents": "writes"}
+        kinds["POST /indexes/images/documents/delete-batch"] = "writes"
+        return Counter(kinds.get(request, "reads") for request in tuple(self.index.faults.asked))
+
     def requests(self) -> Counter[str]:
         """Requests that MinIO has answered, by kind."""
         text = urllib3.request("GET", f"{self.minio.endpoint}/minio/v2/metrics/cluster").data.decode()
@@ -157,13 +164,17 @@ def binary(name: str) -> Path:
     return path
 
 
-def throughput(world: World, paths: list[Path]) -> tuple[Run, float, Counter[str]]:
-    """All events wait while the sidecar is stopped; then it resumes. Also the CPU seconds of its main process alone."""
+def throughput(world: World, paths: list[Path]) -> tuple[Run, float, Counter[str], Counter[str]]:
+    """All events wait while the sidecar is stopped; then it resumes.
+
+    Also the CPU seconds of its main process alone, and the requests to MinIO and to the index.
+    """
     world.sidecar.suspend()
     for path in paths:
         world.put(path.name, path.read_bytes())
     time.sleep(4)  # MinIO's durable target delivers three seconds late
-    asked, cpu, start = world.requests(), cpu_of(world.sidecar), time.perf_counter()
+    asked, indexed = world.requests(), world.index_requests()
+    cpu, start = cpu_of(world.sidecar), time.perf_counter()
     main = sum(world.sidecar.cpu_times()[:2])
     world.sidecar.resume()
     memory = world.wait(len(paths) + 1)
@@ -171,7 +182,7 @@ def throughput(world: World, paths: list[Path]) -> tuple[Run, float, Counter[str
     time.sleep(5)  # the events of our own writes count, too
     run, main = Run(cpu_of(world.sidecar) - cpu, elapsed, memory), sum(world.sidecar.cpu_times()[:2]) - main
     time.sleep(7)  # MinIO updates its counters every ten seconds
-    return run, main, world.requests() - asked
+    return run, main, world.requests() - asked, world.index_requests() - indexed
 
 
 def latency(world: World, paths: list[Path], rate: float) -> list[float]:
@@ -198,16 +209,18 @@ def latency(world: World, paths: list[Path], rate: float) -> list[float]:
 def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
     limit, first = run_alone(paths), paths[0].read_bytes()
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first, floor=True) as world:
-        floor, floor_main, _ = throughput(world, paths)
+        floor, floor_main, _, _ = throughput(world, paths)
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first) as world:
-        run, main, asked = throughput(world, paths)
+        run, main, asked, indexed = throughput(world, paths)
         waited = latency(world, paths, len(paths) / run.elapsed / 2)
     count = len(paths)
     results = {"rate": count / run.elapsed, "limit": count / limit.elapsed, "efficiency": limit.cpu / run.cpu}
     results |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
     results |= {"floor": floor.elapsed / run.elapsed, "main": main / floor_main, "main cpu": 1000 * main / count}
     results |= {"p50": waited[count // 2], "p99": waited[int(count * 0.99)], "requests": asked.total() / count}
-    print("    ", {name: round(number / count, 2) for name, number in asked.items()}, file=sys.stderr)
+    results["index"] = indexed.total() / count
+    for requests in (asked, indexed):
+        print("    ", {name: round(number / count, 2) for name, number in requests.items()}, file=sys.stderr)
     return results
 
 
@@ -228,6 +241,7 @@ def measure(size: tuple[int, int], count: int, rounds: int, folder: Path) -> Non
         f"{middle['p50']:.0f}",
         f"{middle['p99']:.0f}",
         f"{middle['requests']:.1f}",
+        f"{middle['index']:.2f}",
         f"{middle['memory']:.0f} MB",
     )
     print(f"| {' | '.join(cells)} |", flush=True)
@@ -241,7 +255,15 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{platform.machine()}, {CORES} cores, {model_name()}, Python {platform.python_version()}\n")
     heads = ("pictures", "alone, img/s", "sidecar, img/s", "alone, CPU ms", "sidecar, CPU ms", "efficiency")
-    heads += ("img/s of the floor's", "main process, CPU ms", "p50 ms", "p99 ms", "requests", "peak PSS")
+    heads += (
+        "img/s of the floor's",
+        "main process, CPU ms",
+        "p50 ms",
+        "p99 ms",
+        "requests",
+        "to the index",
+        "peak PSS",
+    )
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     with tempfile.TemporaryDirectory(prefix="imgtag-bench-") as folder:
         for size, count in (((500, 375), options.small), ((4000, 3000), options.large)):

@@ -11,6 +11,7 @@ import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
@@ -56,6 +57,8 @@ class Task:
     note: str | None
     error: Mapping[str, Any]
     batch: int | None
+    seconds: float | None = None
+    """From its arrival to its end, by the server's clock; None before that."""
 
     @property
     def is_final(self) -> bool:
@@ -157,7 +160,14 @@ class IndexClient:
     def tasks(self, **query: Any) -> list[Task]:
         """The tasks that the key may see."""
         return [
-            Task(raw["uid"], raw["status"], raw.get("customMetadata"), raw.get("error") or {}, raw.get("batchUid"))
+            Task(
+                raw["uid"],
+                raw["status"],
+                raw.get("customMetadata"),
+                raw.get("error") or {},
+                raw.get("batchUid"),
+                _seconds(raw.get("enqueuedAt"), raw.get("finishedAt")),
+            )
             for raw in self._http.get(f"tasks?{urlencode(query)}")["results"]
         ]
 
@@ -219,6 +229,16 @@ class _Http:
         except ValueError as error:
             hint = "Check [indexer.meilisearch] url; another program seems to answer there."
             raise Refused(f"what answers at {self._url} is not Meilisearch", hint=hint) from error
+
+
+def _seconds(start: str | None, end: str | None) -> float | None:
+    """Between two times of the server, which have up to nine decimals."""
+    if not start or not end:
+        return None
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    except ValueError:
+        return None
 
 
 def _json(body: Any) -> bytes:

@@ -71,7 +71,11 @@ class MeilisearchIndexer:
         if not changes:
             return []
         await self._setup.ensure()
-        return await self._writer.apply(changes)
+        try:
+            return await self._writer.apply(changes)
+        except BaseException:
+            self._setup.expire()
+            raise
 
     async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
         """Return the whole documents of these ids; absent ones are left out."""

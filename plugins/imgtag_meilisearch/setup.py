@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from anyio import current_time
+
 from imgtag.errors import ConfigError, PluginError
 from imgtag.plugin import Change, Is, Not, normalise
 from imgtag_meilisearch.client import IndexClient
@@ -12,6 +14,9 @@ from imgtag_meilisearch.errors import map_task_error
 from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.index_settings import SETTINGS, covers, differing, former
 from imgtag_meilisearch.tasks import Tasks
+
+CHECK_PERIOD = 1.0
+"""Seconds for which an index that was there counts as there: under load, batches follow each other faster."""
 
 Record = Mapping[str, Any]
 
@@ -25,16 +30,25 @@ class Setup:
         self._other_sites = expression(Not(Is("site", (normalise(site),))))
         self._deadline = deadline
         self._ready: str | None = None  # when the index was created whose settings are known to be right
+        self._checked = -CHECK_PERIOD
 
     async def ensure(self) -> None:
         """Create what is missing, unless this very index was checked before.
 
-        Called before each write: the server would create a deleted index by itself, without its settings.
+        Called before each write: the server would create a deleted index by itself, without its settings. An index
+        that is deleted within the period gets them at the next write.
         """
-        created = await self._client.run(self._client.created_at)
+        if current_time() < self._checked + CHECK_PERIOD:
+            return
+        checked, created = current_time(), await self._client.run(self._client.created_at)
         if created is None or created != self._ready:
             await self.apply(apply=True)
             self._ready = await self._client.run(self._client.created_at)
+        self._checked = checked
+
+    def expire(self) -> None:
+        """Have the next `ensure` ask the server: a write has failed."""
+        self._checked = -CHECK_PERIOD
 
     async def apply(self, *, apply: bool) -> list[Change]:
         """Create index and settings, or tell what would be created. Settings that are right are not sent again."""

@@ -14,6 +14,30 @@ from imgtag_meilisearch.client import IndexClient, Task
 
 POLLING = Backoff(first=0.02, maximum=2.0)  # seconds
 MAX_UIDS = 200  # in one address
+NEWS = 1 / 8  # how much the last task counts in what is expected of the next one
+
+
+class Expectation:
+    """When a task is likely done: the mean of the last ones and their mean deviation, as TCP expects answers.
+
+    https://www.rfc-editor.org/rfc/rfc6298
+    """
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+        self._deviation = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """After so many seconds a task is likely done; no longer than the longest pause between two questions."""
+        return 0.0 if self._mean is None else min(POLLING.maximum, self._mean + 2 * self._deviation)
+
+    def learn(self, seconds: float) -> None:
+        """One task took so long."""
+        if self._mean is None:
+            self._mean, self._deviation = seconds, seconds / 2
+        self._deviation += NEWS * (abs(seconds - self._mean) - self._deviation)
+        self._mean += NEWS * (seconds - self._mean)
 
 
 class Tasks:
@@ -23,6 +47,7 @@ class Tasks:
         self._client = client
         self._run = token_hex(8)
         self._numbers = count()
+        self._expected = Expectation()
 
     def new_note(self) -> str:
         """A note that no other task has: a server restored from a backup gives the same uid to another task later."""
@@ -35,11 +60,13 @@ class Tasks:
 
         Raises Unavailable after ``deadline`` seconds, or where the server does not answer meanwhile.
         """
-        end, final, waiting = current_time() + deadline, dict[int, Task](), set(sent)
+        end, final, waiting = current_time() + deadline, dict[int, Task](), sorted(sent)
         polls = 0
+        await sleep(min(self._expected.seconds, deadline))
         while waiting:
-            # The tasks of one index are processed in the order of their uids, so only the newest is polled.
-            if not all(task.is_final for task in await self._list([max(waiting)])):
+            # The tasks of one index are processed in the order of their uids: the newest tells of all.
+            tasks = await self._list(waiting[-MAX_UIDS:])
+            if not all(task.is_final for task in tasks if task.uid == waiting[-1]):
                 polls += 1
                 pause = POLLING.delay(polls)
                 if current_time() + pause > end:
@@ -47,9 +74,12 @@ class Tasks:
                     raise Unavailable("Meilisearch did not index the documents in time", hint=hint)
                 await sleep(pause)
                 continue
-            tasks = {task.uid: task for task in await self._list(sorted(waiting))}
-            waiting = {uid for uid, task in tasks.items() if not task.is_final}
-            final |= {uid: task for uid, task in tasks.items() if task.is_final and sent[uid] in {None, task.note}}
+            tasks += await self._list(waiting[:-MAX_UIDS])
+            for task in tasks:
+                if task.seconds is not None and sent[task.uid] == task.note is not None:
+                    self._expected.learn(task.seconds)
+            waiting = sorted(task.uid for task in tasks if not task.is_final)
+            final |= {task.uid: task for task in tasks if task.is_final and sent[task.uid] in {None, task.note}}
         return final
 
     async def _list(self, uids: Sequence[int]) -> list[Task]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
@@ -31,12 +32,15 @@ class Task:
     batch: int | None = None
     error: dict[str, Any] | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    enqueued: datetime = field(default_factory=lambda: datetime.now(UTC))
+    finished: datetime | None = None
 
     def view(self) -> dict[str, Any]:
         """As `GET /tasks` shows it."""
         shown = {"uid": self.uid, "batchUid": self.batch, "indexUid": self.index, "status": self.status}
         shown |= {"type": self.kind, "canceledBy": None, "details": self.details, "error": self.error}
-        shown |= {"duration": None, "enqueuedAt": STAMP, "startedAt": None, "finishedAt": None}
+        shown |= {"duration": None, "enqueuedAt": self.enqueued.isoformat(), "startedAt": None}
+        shown |= {"finishedAt": self.finished and self.finished.isoformat()}
         return shown | ({"customMetadata": self.note} if self.note is not None else {})
 
     def fail(self, error: Refusal) -> None:
@@ -112,6 +116,8 @@ class Queue:
             self._change(batch)
         else:
             self._administer(batch[0])
+        for task in batch:
+            task.finished = datetime.now(UTC)
 
     def _change(self, batch: Sequence[Task]) -> None:
         index = self._indexes.get(batch[0].index)

@@ -212,11 +212,11 @@ class PipelineSettings(LimitSettings):
         default=100, ge=1, le=10_000, description="Maximum number of changes in one request to the index."
     )
     batch_wait: float = Field(
-        default=0.05,
+        default=0.3,
         ge=0,
         le=10,
-        description="Seconds that a change waits for others before it is indexed; half of this before a request to "
-        "the index.",
+        description="Maximum number of seconds that a change waits for others before it is indexed. It waits only "
+        "while the workers have more than enough to do.",
     )
 
 

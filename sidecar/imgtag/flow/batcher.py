@@ -21,25 +21,38 @@ class _Waiting(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Joins single calls into batches: those within ``linger`` seconds, and those that arrive while a batch runs."""
+    """Joins single calls into batches: those that arrive while a batch runs, and those within ``linger`` seconds.
+
+    A batch leaves earlier when ``is_due`` says so of the number that wait.
+    """
 
     def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], max_items: int, linger: float = 0.0
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        max_items: int,
+        linger: float = 0.0,
+        is_due: Callable[[int], bool] = lambda _waiting: False,
     ) -> None:
         self._run = run
         self._max_items = max_items
         self._linger = linger
+        self._is_due = is_due
         self._waiting: list[_Waiting[Item, Answer]] = []
+        self._arrived = anyio.Event()
         self._line = anyio.Lock(fast_acquire=True)
 
     async def __call__(self, item: Item) -> Answer:
         """The answer to ``item``; raises what its batch raised."""
         mine: _Waiting[Item, Answer] = _Waiting(item)
         self._waiting.append(mine)
+        self._arrived.set()
         async with self._line:
             while not mine.ready.is_set():
-                if self._linger and len(self._waiting) < self._max_items:
-                    await anyio.sleep(self._linger)
+                if self._linger:
+                    with anyio.move_on_after(self._linger):
+                        while len(self._waiting) < self._max_items and not self._is_due(len(self._waiting)):
+                            self._arrived = anyio.Event()
+                            await self._arrived.wait()
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 # The batch belongs to all of its callers: the one that runs it may be cancelled while the others wait.
                 with anyio.CancelScope(shield=True):

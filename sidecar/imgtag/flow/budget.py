@@ -20,9 +20,15 @@ class ByteBudget:
     def __init__(self, total: int) -> None:
         self._total = total
         self._used: Counter[str] = Counter()
+        self._holders = 0
         self._own_lines = Serial()
         self._line = anyio.Lock(fast_acquire=True)
         self._freed = anyio.Event()
+
+    @property
+    def holders(self) -> int:
+        """How many hold bytes now."""
+        return self._holders
 
     @asynccontextmanager
     async def reserve(self, count: int, owner: str = "") -> AsyncIterator[None]:
@@ -35,9 +41,11 @@ class ByteBudget:
                 while self._used.total() and self._used.total() + count > self._total:
                     await self._freed.wait()
                 self._used[owner] += count
+        self._holders += 1
         try:
             yield
         finally:
+            self._holders -= 1
             self._used[owner] -= count
             if not self._used[owner]:
                 del self._used[owner]

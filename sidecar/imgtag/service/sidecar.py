@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import anyio
 
-from imgtag.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store, worker_count
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import find_unknown_names
 from imgtag.config.policy import PolicyResolver
@@ -41,6 +41,9 @@ from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
+
+IN_HAND = 3
+"""Images for each worker that are fetched, classified and written while others wait for the index."""
 
 _Part = TypeVar("_Part", bound=Service)
 _Answer = TypeVar("_Answer")
@@ -151,6 +154,7 @@ class Sidecar:
     def _make_pipeline(self, source: Source, store: Store, indexer: Indexer, generations: ModelGenerations) -> Pipeline:
         site, settings, document = self.config.site.name, self.config.pipeline, self.config.document
         resolver, own_writes = PolicyResolver(self.config), OwnWrites()
+        budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(self.config)
         return Pipeline(
             source=source,
             reconcile=Reconciler(
@@ -160,9 +164,16 @@ class Sidecar:
                 policy_of=resolver,
                 models=lambda: generations.models,
                 store=store,
-                index=Index(indexer, self.health, settings.batch, settings.batch_wait),
+                index=Index(
+                    indexer,
+                    self.health,
+                    settings.batch,
+                    settings.batch_wait,
+                    # The images that do not wait for the index are those that keep the workers busy.
+                    is_due=lambda waiting: budget.holders - waiting <= in_hand,
+                ),
                 annotator=Annotator(store=store, limit=WriteLimit(), metrics=self.metrics),
-                budget=ByteBudget(settings.bytes_in_flight),
+                budget=budget,
                 metrics=self.metrics,
                 health=self.health,
                 own_writes=own_writes,

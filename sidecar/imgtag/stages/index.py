@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from imgtag.errors import Disposition, ImgtagError, Unavailable
@@ -19,13 +19,24 @@ class IndexUnavailable(Unavailable):
 
 
 class Index:
-    """Reads and writes single documents through batches of up to ``batch``, collected for ``wait`` seconds."""
+    """Reads and writes single documents through batches of up to ``batch``.
 
-    def __init__(self, indexer: Indexer, health: Health, batch: int = 100, wait: float = 0.0) -> None:
+    Changes are collected for ``wait`` seconds, or until ``is_due`` says that so many shall wait no longer; reads wait
+    only while others are on their way.
+    """
+
+    def __init__(
+        self,
+        indexer: Indexer,
+        health: Health,
+        batch: int = 100,
+        wait: float = 0.0,
+        is_due: Callable[[int], bool] = lambda _waiting: False,
+    ) -> None:
         self._indexer = indexer
         self._health = health
-        self._changes: Batcher[Upsert | Delete, ImgtagError | None] = Batcher(self._apply, batch, wait)
-        self._reads: Batcher[str, Document | None] = Batcher(self._get, batch, wait / 2)
+        self._changes: Batcher[Upsert | Delete, ImgtagError | None] = Batcher(self._apply, batch, wait, is_due)
+        self._reads: Batcher[str, Document | None] = Batcher(self._get, batch)
 
     async def read(self, id: str) -> Document | None:  # noqa: A002 - the field's name
         """The document, or None. Raises IndexUnavailable."""

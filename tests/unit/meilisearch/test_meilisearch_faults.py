@@ -15,7 +15,7 @@ from imgtag.errors import Disposition, DocumentError, PluginError, Unavailable
 from imgtag.plugin.indexer import Delete, Outcome, SearchRequest, Upsert
 from imgtag.query import parse
 from imgtag.types.ref import Scope
-from imgtag_meilisearch import scan
+from imgtag_meilisearch import scan, setup
 from unit.sqlite.documents import documents
 
 pytestmark = pytest.mark.anyio
@@ -136,10 +136,10 @@ async def test_innocent_batch_of_somebody_elses_fault(fake, index):
         {"body": json.dumps(bad).encode(), "primaryKey": "id", "create": True},
         None,
     )
-    outcomes = []
+    outcomes, theirs = [], len(fake.queue.tasks)
     async with anyio.create_task_group() as group:
         group.start_soon(_collect, index, UPSERTS, outcomes)
-        while fake.faults.count("POST /documents") == 0:
+        while len(fake.queue.tasks) == theirs:  # until ours stands beside it
             await anyio.sleep(0.01)
         fake.queue.release()
 
@@ -216,6 +216,13 @@ async def test_task_of_somebody_else_under_the_same_uid(fake, index):
     assert set(IDS) == await _there(index)
 
 
+@pytest.fixture
+def check_each(monkeypatch):
+    """Writes follow each other slowly."""
+    monkeypatch.setattr(setup, "CHECK_PERIOD", 0.0)
+
+
+@pytest.mark.usefixtures("check_each")
 async def test_index_that_is_deleted_meanwhile(fake, index):
     """The next write makes it again, with its settings."""
     await index.apply(UPSERTS)
@@ -226,6 +233,45 @@ async def test_index_that_is_deleted_meanwhile(fake, index):
     assert [] == list(await index.setup(apply=False))
 
 
+async def test_index_that_is_deleted_between_fast_writes(fake, index, monkeypatch):
+    """The server makes it again without settings; the first write after the period, or after a failure, adds them."""
+    await index.apply(UPSERTS)
+    del fake.indexes["images"]
+    await index.apply(UPSERTS[:2])
+    assert [] != list(await index.setup(apply=False))
+    monkeypatch.setattr(setup, "CHECK_PERIOD", 0.0)
+    await index.apply(UPSERTS[2:4])
+
+    assert set(IDS[:4]) == await _there(index)
+    assert [] == list(await index.setup(apply=False))
+
+
+async def test_failed_write_has_the_index_checked_before_the_next(fake, index):
+    """However soon that comes: the write may have failed because the index is not what it was."""
+    await index.apply(UPSERTS)
+    fake.faults.answers = [Answer("no_space_left_on_device", 422, ADD)]
+    with pytest.raises(Unavailable):
+        await index.apply(UPSERTS)
+    checks = fake.faults.count("GET /indexes/images")
+    await index.apply(UPSERTS)
+
+    assert checks + 1 == fake.faults.count("GET /indexes/images")
+
+
+async def test_task_is_asked_for_when_it_is_likely_done(fake, index):
+    """As the tasks before it were; so nearly all are done at the first question."""
+    fake.queue.delay = 0.05
+    for _ in range(10):
+        await index.apply(UPSERTS[:1])
+    fake.faults.asked.clear()
+    for _ in range(20):
+        await index.apply(UPSERTS[:1])
+
+    assert 20 == fake.faults.count("POST /documents")
+    assert fake.faults.count("GET /tasks") < 40  # it would be some 70 if the questions began at once
+
+
+@pytest.mark.usefixtures("check_each")
 async def test_index_that_was_made_anew_by_others(fake, index):
     """An index of the same name, but another one, is given its settings before the next document."""
     await index.apply(UPSERTS)

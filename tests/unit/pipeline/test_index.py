@@ -54,22 +54,37 @@ async def test_no_batch_is_larger_than_an_indexer_takes():
     assert sorted(sizes) == [(name, size) for name in ("apply", "get") for size in (1, 1, 1, 1, 7, 100)]
 
 
-async def test_changes_are_collected_for_a_while_and_reads_for_half_of_it(monkeypatch):
+async def test_changes_are_collected_for_a_while_and_reads_are_not(monkeypatch):
     """A change waits for its neighbours; an object waits for its read before anything is done for it."""
     pauses = []
 
-    async def note(seconds):
+    def note(seconds):
         pauses.append(seconds)
+        return anyio.CancelScope(deadline=anyio.current_time())
 
-    monkeypatch.setattr("imgtag.flow.batcher.anyio.sleep", note)
+    monkeypatch.setattr("imgtag.flow.batcher.anyio.move_on_after", note)
     await Index(MemoryIndexer(), Health()).apply(Upsert(KIT))
-    await Index(MemoryIndexer(), Health()).read("id")
     assert pauses == []
     index = Index(MemoryIndexer(), Health(), wait=0.3)
     await index.apply(Upsert(KIT))
     await index.read("id")
 
-    assert pauses == [0.3, 0.15]
+    assert pauses == [0.3]
+
+
+@pytest.mark.parametrize("due", [1, 3, 5])
+async def test_batch_leaves_when_so_many_shall_wait_no_longer(due):
+    """They are sent together, and nothing waits for the time to pass; what comes later makes a batch of its own."""
+    indexer = MemoryIndexer()
+    index = Index(indexer, Health(), wait=3600, is_due=lambda waiting: waiting >= due)
+    with anyio.fail_after(10):
+        for _ in range(2):
+            async with anyio.create_task_group() as tasks:
+                for number in range(due):
+                    await anyio.wait_all_tasks_blocked()
+                    tasks.start_soon(index.apply, Delete(f"{number}"))
+
+    assert [due, due] == [len(call.about) for call in indexer.faults.calls]
 
 
 async def test_a_document_is_read_by_its_id():
