@@ -204,7 +204,7 @@ class Pipeline:
                         )
                     )
                 for hint in delivery.hints:
-                    await self._process(hint, delivery.attempt)
+                    await self._process(hint, delivery.attempt, delivery)
         finally:
             self._places.give(uploader)
 
@@ -267,8 +267,8 @@ class Pipeline:
         finally:
             pending.release()
 
-    async def _process(self, hint: Hint, attempt: int) -> None:
-        """Work on one hint until it is done. Raises RetryLater."""
+    async def _process(self, hint: Hint, attempt: int, delivery: Delivery | None = None) -> None:
+        """Work on one hint until it is done; a resync's has no delivery. Raises RetryLater."""
         if self._is_answered(hint):
             return
         ref, traces = hint.ref, self.metrics.traces
@@ -278,12 +278,7 @@ class Pipeline:
                     outcome = await self.reconcile(hint)
                     self._report(hint, outcome)
                     recovered = outcome.recovered or ref in self._buried
-                    # A document indexed late must not stay over a newer one: where others may have touched the key
-                    # meanwhile it is looked at until a look changes nothing.
-                    looks = MAX_REPEATED_LOOKS if self.source.features.shared else 0
-                    while looks and outcome.result not in _SETTLED:
-                        outcome = await self.reconcile(hint)
-                        looks -= 1
+                    outcome = await self._look_again(hint, outcome, delivery)
                 except Poison as poison:
                     self.metrics.count_object(Result(poison.problem.status or Result.FAILED))
                     await self._bury_object(poison.ref, poison.problem.code, poison.problem.reason, attempt)
@@ -305,6 +300,19 @@ class Pipeline:
                         self._buried.discard(ref)
                         with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
                             await self.source.dead.discard([ref])
+
+    async def _look_again(self, hint: Hint, outcome: Outcome, delivery: Delivery | None) -> Outcome:
+        """Look at a key until a look changes nothing, unless no other sidecar can have touched it meanwhile.
+
+        A document that is indexed late must not stay over a newer one. docs/design/20261127-exclusive-deliveries.md
+        """
+        looks = MAX_REPEATED_LOOKS if self.source.features.shared else 0
+        if looks and outcome.result not in _SETTLED and delivery and await delivery.is_exclusive():
+            return outcome
+        while looks and outcome.result not in _SETTLED:
+            outcome = await self.reconcile(hint)
+            looks -= 1
+        return outcome
 
     def _is_answered(self, hint: Hint) -> bool:
         """Whether nothing is to be done: it is doubled, or the event of a write of ours."""

@@ -80,6 +80,10 @@ class LocalDelivery:
     async def extend(self) -> None:
         """Nothing to do: no other process could get it."""
 
+    async def is_exclusive(self) -> bool:
+        """Not known: a source that is shared and yet uses this queue is told nothing of others."""
+        return False
+
 
 class LocalQueue:
     """An async iterator of deliveries, one for each key that waits.

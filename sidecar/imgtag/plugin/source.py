@@ -40,6 +40,15 @@ class Delivery(Protocol):
         """Still at it: do not give it to anybody else yet."""
         ...
 
+    async def is_exclusive(self) -> bool:
+        """Whether this process alone was given anything by the source since it was given this delivery.
+
+        Then a document that was indexed meanwhile is not older than one that another sidecar indexed: the event of a
+        newer object is still to be given to somebody. Asked only where the source is ``shared``. False where that is
+        not certain, so False alone is right, at the price of one more look at each object. Raises nothing.
+        """
+        ...
+
 
 class DeadLetters(Protocol):
     """Durable list of work that was given up; one letter for one key (the newest stays)."""

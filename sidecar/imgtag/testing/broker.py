@@ -41,6 +41,8 @@ class MemoryBroker:
         self.shuffle = shuffle
         self.dead = MemoryDeadLetters()
         self.finished = False
+        self.given = 0
+        """How often a message was given to a source."""
         self._messages: list[Message] = []
         self._news = anyio.Event()
 
@@ -71,6 +73,7 @@ class MemoryBroker:
             next_due = min((waiting.due for waiting in self._messages), default=float("inf"))
             with anyio.move_on_after(max(0.0, next_due - time.monotonic())):
                 await news.wait()
+        self.given += 1
         message.attempt += 1
         message.holder = holder
         message.due = _deadline(ack_wait)

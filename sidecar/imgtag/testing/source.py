@@ -31,6 +31,7 @@ class MemorySource(MemoryService):
         self.naked: list[tuple[MemoryDelivery, float]] = []
         self.extended: list[MemoryDelivery] = []
         self.published: list[Hint] = []
+        self._received = 0
         self._open: list[MemoryDelivery] = []
 
     async def __aexit__(
@@ -60,6 +61,7 @@ class MemorySource(MemoryService):
             message = await self.broker.take(delivery, self.features.ack_wait)
             if message is None:
                 return
+            self._received += 1
             delivery.take(message)
             self._open.append(delivery)
             yield delivery
@@ -75,6 +77,11 @@ class MemorySource(MemoryService):
         self.published += hints
         for hint in hints:
             self.send(hint)
+
+    @property
+    def given_elsewhere(self) -> int:
+        """How many messages the broker gave to other sources."""
+        return self.broker.given - self._received
 
     def close_delivery(self, delivery: MemoryDelivery) -> bool:
         """End a delivery; False where it had ended before."""
@@ -95,16 +102,18 @@ class MemoryDelivery:
     def __init__(self, source: MemorySource) -> None:
         self._source = source
         self._message = Message()
+        self._given_elsewhere = 0
 
     def take(self, message: Message) -> None:
         """Become the delivery of this message."""
         self._message = message
         self.hints, self.resync, self.problem = message.hints, message.resync, message.problem
         self.attempt = message.attempt
+        self._given_elsewhere = self._source.given_elsewhere
 
     @property
     def faults(self) -> Faults:
-        """The faults of its source; the calls are ``ack``, ``nak`` and ``extend``."""
+        """The faults of its source; the calls are ``ack``, ``nak``, ``extend`` and ``is_exclusive``."""
         return self._source.faults
 
     async def ack(self) -> None:
@@ -128,3 +137,8 @@ class MemoryDelivery:
         self._source.extended.append(self)
         if self._message.holder is self:
             self._source.broker.extend(self._message, self._source.features.ack_wait)
+
+    async def is_exclusive(self) -> bool:
+        """Whether no other source on the broker was given anything since."""
+        await self.faults.meet("is_exclusive", self)
+        return self._given_elsewhere == self._source.given_elsewhere

@@ -41,7 +41,17 @@ class Broken(SourceConformance):
 
 class TestSound(Broken):
     patience = 5.0
-    features = SourceFeatures(parks=True, ack_wait=1.0)
+    features = SourceFeatures(parks=True, ack_wait=1.0, shared=True)
+
+
+class TestIsNeverShared(Broken):
+    shows = ("test_another_makes_it_shared",)
+    features = SourceFeatures(parks=True, shared=True)
+
+    async def is_exclusive(self):
+        return True
+
+    delivery = (is_exclusive,)
 
 
 class TestAcksOnNak(Broken):

@@ -272,6 +272,7 @@ async def test_a_shared_key_is_looked_at_until_a_look_changes_nothing(bench):
 
     def hide() -> None:
         bench.store.put(FOX, picture("kit fox"))
+        bench.source.broker.given += 1  # to that sidecar
 
     bench.indexer.faults.when("apply.applied", hide)
     await bench.work_off()
@@ -286,11 +287,40 @@ async def test_a_shared_key_that_never_rests_is_looked_at_four_times(bench):
     bench.source.features = SourceFeatures(shared=True)
     bench.store.put(FOX, picture("red fox"))
     bench.store.notify = None
-    bench.indexer.faults.when("apply.applied", lambda: bench.store.put(FOX, picture("kit fox")), times=None)
+
+    def hide() -> None:
+        bench.store.put(FOX, picture("kit fox"))
+        bench.source.broker.given += 1  # to another sidecar
+
+    bench.indexer.faults.when("apply.applied", hide, times=None)
     await bench.work_off()
 
     assert 4 == bench.store.faults.count("open")
     assert 1 == len(bench.source.acked)
+
+
+async def test_a_shared_key_of_a_sidecar_that_is_alone_is_looked_at_once(bench):
+    """Nobody else was given anything, so nobody can have indexed anything."""
+    bench.source.features = SourceFeatures(shared=True)
+    bench.store.put(FOX, picture("red fox"))
+    bench.store.notify = None
+    bench.source.finish()
+    await run_until(bench.pipeline(), lambda: bench.source.acked)
+
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert 1 == bench.store.faults.count("open")
+
+
+async def test_a_resync_looks_again_at_a_shared_key(bench, everything):
+    """It lasts long, and the delivery that it came with says nothing of the moment when a key is indexed."""
+    bench.source.features = SourceFeatures(shared=True)
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    bench.source.send(resync=everything)
+    await bench.work_off()
+
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert 2 == bench.store.faults.count("open")
 
 
 async def test_a_retry_and_a_relabelling_are_never_answered_from_memory(bench):

@@ -198,6 +198,17 @@ class SourceConformance(ServiceConformance):
             assert again.attempt == 2
             await again.ack()
 
+    async def test_another_makes_it_shared(self, source: Source, connect: Connect, occur: Occur) -> None:
+        """A delivery is not exclusive once another instance was given anything."""
+        if not source.features.shared:
+            pytest.skip("one process at a time uses this source")
+        async with connect() as other, self._listening(source) as ear:
+            delivery = await ear.hear(await occur(source, "held.jpg"))
+            async with self._listening(other) as elsewhere:
+                refs = {await occur(source, f"shared/{number}.jpg") for number in range(MANY)}
+                await elsewhere.hear_one(refs)
+                assert not await delivery.is_exclusive()
+
     # Publishing.
 
     @pytest.mark.parametrize("intent", Intent)
@@ -344,6 +355,15 @@ class Ear:
         """Fails when this key is delivered."""
         delivery = await self._next(ref, seconds)
         assert delivery is None, f"{ref} is not delivered again"
+
+    async def hear_one(self, refs: set[ObjectRef]) -> None:
+        """Acknowledge deliveries until one of these keys came. Fails when none comes in time."""
+        with anyio.fail_after(self._patience):
+            while True:
+                delivery = await self._receive.receive()
+                await delivery.ack()
+                if any(hint.ref in refs for hint in delivery.hints):
+                    return
 
     async def hear_all(self, refs: set[ObjectRef]) -> set[ObjectRef]:
         """Acknowledge deliveries until all these keys came, or none comes any more; those that came."""
