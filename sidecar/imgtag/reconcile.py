@@ -256,6 +256,7 @@ class Look:
         metrics = self.reconciler.metrics
         with metrics.stage("classify"):
             inference = await self.model.classify(data, self.policy.limits, self.hint.ref.uploader)
+        metrics.stage_seconds.labels("wait").observe(inference.waited)
         metrics.stage_seconds.labels("decode").observe(inference.decode)
         metrics.stage_seconds.labels("infer").observe(inference.infer)
         builder = self.reconciler.entry_builder

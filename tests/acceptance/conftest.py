@@ -60,12 +60,18 @@ class Site:
             f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
         )
 
-    def start(self, until: str = "ready", under: Sequence[str] = ()) -> None:
-        """Start the sidecar, and wait until it has logged this event. ``under``: a command that runs it."""
+    def start(self, until: str = "ready", under: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+        """Start the sidecar with these options, and wait until it has logged this event.
+
+        ``under``: a command that runs it.
+        """
         self.begun = self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*under, *IMGTAG, "--config", str(self.file), "run"], stdout=log, stderr=log, start_new_session=True
+                [*under, *IMGTAG, "--config", str(self.file), "run", *options],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         wait_until(lambda: until in self.events() or self.process.poll() is not None, 30)
         assert self.process.poll() is None, self.log.read_text()

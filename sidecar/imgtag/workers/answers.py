@@ -51,6 +51,8 @@ MAX_MESSAGE = 500
 class Inference:
     """What a worker says of a picture; ``decode`` and ``infer`` in seconds, ``vec`` as in `Vector.values`.
 
+    ``waited`` is what passed, in seconds, until a worker was free.
+
     ``content`` is the digest of the picture's bytes. The sidecar makes it itself: it signs it.
 
     ``all_probabilities`` has those of all classes, float32, where these were asked for.
@@ -63,6 +65,7 @@ class Inference:
     infer: float
     vec: bytes | None = None
     all_probabilities: bytes | None = None
+    waited: float = 0.0
 
 
 def parse_inference(answer: Mapping[str, Any], classes: int, content: str) -> Inference:

@@ -190,6 +190,7 @@ class WorkerPool:
         raise AssertionError
 
     async def _classify_once(self, request: _Request, limits: PictureLimits) -> Inference:
+        asked = anyio.current_time()
         worker = await self._take_worker(request.model, request.uploader)
         await self._ensure_loaded(worker, request.model)
         header = {"limits": asdict(limits), "all_probabilities": request.all_probabilities}
@@ -206,7 +207,7 @@ class WorkerPool:
         finally:
             self._free.charge(request.uploader, anyio.current_time() - started)
         self._release(worker)
-        return inference
+        return replace(inference, waited=started - asked)
 
     async def _take_worker(self, model: ModelSpec, uploader: str) -> Worker:
         """The next free worker, preferably one that holds the model; one that died while idle costs no try."""

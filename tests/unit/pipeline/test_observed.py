@@ -43,7 +43,7 @@ async def test_every_stage_is_measured_once(bench):
     classify = bench.pool.classify
 
     async def timed(data, limits, uploader):
-        return replace(await classify(data, limits, uploader), decode=2.0, infer=3.0)
+        return replace(await classify(data, limits, uploader), decode=2.0, infer=3.0, waited=4.0)
 
     bench.pool.classify = timed
     bench.store.put(FOX, picture("red fox"))
@@ -52,9 +52,9 @@ async def test_every_stage_is_measured_once(bench):
     await bench.reconciler()(Hint(ref=FOX, removed=True))
 
     count = bench.metrics.registry.get_sample_value
-    stages = ["inspect", "fetch", "classify", "decode", "infer", "annotate", "index", "shadow"]
-    assert [2, 1, 1, 1, 1, 1, 2, 1] == [count("imgtag_stage_seconds_count", {"stage": stage}) for stage in stages]
-    assert [2, 3] == [count("imgtag_stage_seconds_sum", {"stage": stage}) for stage in ("decode", "infer")]
+    stages = ["inspect", "fetch", "classify", "wait", "decode", "infer", "annotate", "index", "shadow"]
+    assert [2, 1, 1, 1, 1, 1, 1, 2, 1] == [count("imgtag_stage_seconds_count", {"stage": stage}) for stage in stages]
+    assert [4, 2, 3] == [count("imgtag_stage_seconds_sum", {"stage": stage}) for stage in ("wait", "decode", "infer")]
     families = [family for family in bench.metrics.registry.collect() if family.name == "imgtag_stage_seconds"]
     assert set(stages) == {sample.labels["stage"] for family in families for sample in family.samples}
     assert len(picture("red fox")) == bench.count("imgtag_bytes_read_total")
