@@ -206,7 +206,7 @@ class FolderTree(InotifyFD):
                 return
             was_denied = prefix in self.denied
             known = parent.children.get(names[-1])
-            before = known and (known.wd, known.access)
+            before, count = known and (known.wd, known.access), len(self._by_wd)
             folder = self._watch(parent, names[-1])
             if folder is None:
                 if prefix not in self.denied:
@@ -220,9 +220,11 @@ class FolderTree(InotifyFD):
             is_new = folder is not known
             was_removed = self._removed.pop(prefix, False)
             is_opened = not is_new and before != (folder.wd, folder.access)
+            # Moved in from outside, to a place that was free: nothing is known of what it holds, so its files suffice.
+            is_foreign = known is None and len(self._by_wd) == count + 1
         if is_new or moved or is_opened:
             yield from self._watch_below(folder, is_new=is_new)
-        if is_opened or (is_new and (moved or was_denied or was_removed)):
+        if is_opened or (is_new and ((moved and not is_foreign) or was_denied or was_removed)):
             # Only now: what is below is watched, or is known to be closed and will be compared once it opens.
             self._settling.note_scope(prefix)
 
