@@ -54,6 +54,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sidecar/imgtag/stages/document.py": ("tests/unit/types/test_document.py",),
 }
 """Each module with the tests that must notice its mutants."""
+PATIENCE = {"sidecar/imgtag/workers/pool.py": 2.0}
+"""How many times as long as others the tests of a module may take: these start processes."""
 OPTIONS = ("--assert=plain", "-pno:cacheprovider", "--hypothesis-profile=mutation")
 PLUGINS = {
     "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
@@ -82,7 +84,7 @@ def try_module(path: str) -> tuple[list[str], int]:
     # Else a function that was renamed would be tried with the tests that are new since, and with no others.
     (stage / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     with (stage / "log.txt").open("w") as log:
-        mutmut(stage, "run", "--max-children", "2", log=log)
+        mutmut(stage, "run", "--max-children", "2", log=log, patience=PATIENCE.get(path, 1.0))
     ends: dict[str, int | None] = json.loads(record.read_text())["exit_code_by_key"]
     survivors = [name for name, code in ends.items() if code not in NOTICED]
     mutmut(stage, "show", *survivors)
@@ -97,11 +99,12 @@ def forget_survivors(record: Path) -> None:
     record.write_text(json.dumps(results))
 
 
-def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None) -> None:
+def mutmut(stage: Path, *arguments: str, log: IO[str] | None = None, patience: float = 1.0) -> None:
     command = [sys.executable, str(Path(__file__).with_name("run.py")), *arguments]
     # pytest collects the tests again for each mutant, so their bytecode is worth keeping.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(command, cwd=stage, stdout=log, env=environment | PLUGINS, check=True)  # noqa: S603 - of this folder
+    environment |= PLUGINS | {"PATIENCE": str(patience)}
+    subprocess.run(command, cwd=stage, stdout=log, env=environment, check=True)  # noqa: S603 - of this folder
 
 
 def lay(stage: Path, path: str) -> Path:

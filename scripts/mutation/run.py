@@ -9,6 +9,7 @@ before the mutants.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -83,9 +84,10 @@ def open_for_good(*args: Any) -> IO[Any]:
 
 
 NOTICED_BY = Path("noticed-by.txt")
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
 # It ends the process: an event loop would go on after an exception.
-TIMEOUT = ("--timeout=12", "--timeout-method=thread")
-MAX_SECONDS = 2.0
+TIMEOUT = (f"--timeout={12 * PATIENCE:g}", "--timeout-method=thread")
+MAX_SECONDS = 2 * PATIENCE
 """What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]

@@ -129,9 +129,8 @@ class WorkerPool:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
-            with anyio.CancelScope(shield=True):
-                while self._alive:
-                    await self._alive.pop().end()
+            while self._alive:
+                await self._alive.pop().end()
 
     async def classify(
         self,
@@ -175,8 +174,9 @@ class WorkerPool:
             self._large.give()
 
     async def _classify_with_retries(self, request: _Request, limits: PictureLimits) -> Inference:
-        deaths = 0
-        for attempt in range(1, MAX_KILLS + 1):
+        attempt = deaths = 0
+        while True:
+            attempt += 1
             try:
                 return await self._classify_once(request, limits)
             except WorkerDied as error:
@@ -187,7 +187,6 @@ class WorkerPool:
                     hint = "Look at the image before you replay it."
                     reason = f"{error.reason}, {attempt} times" if attempt > 1 else error.reason
                     raise Undecodable(reason, code=error.code, hint=hint) from error
-        raise AssertionError
 
     async def _classify_once(self, request: _Request, limits: PictureLimits) -> Inference:
         asked = anyio.current_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -114,6 +115,7 @@ DEEDS = {
     21: lambda: _answer(_good(content="B" * 22, facts=Facts(width=1, camera="secret " * 99).encode(), more="x" * 999)),
     19: lambda: os._exit(3),
     20: lambda: sys.exit(4),
+    22: lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
 
 SPEC = PluginSpec(

@@ -6,9 +6,8 @@ import os
 import signal
 import time
 from dataclasses import replace
-from itertools import count
 from select import select
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import psutil
@@ -19,6 +18,7 @@ from PIL import Image
 from imgtag.errors import ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.backoff import Backoff
 from imgtag.models.spec import ModelSpec
+from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
@@ -26,10 +26,10 @@ from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
 from picture_limits import LIMITS as DEFAULT_LIMITS
 
-from .pictures import encoded, png
+from .pictures import encoded, noise, png
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,17 @@ async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
         assert pool.info.labels[inference.raw.classes[0][0]] == "blue"
         assert (inference.facts.width, inference.facts.height) == (50, 40)
         assert inference.decode > 0
-        assert len(inference.content) == 22
+        (worker,) = pool._alive
+        assert pool.confinement == worker.confinement
+
+
+async def test_a_picture_is_known_by_the_digest_of_its_bytes() -> None:
+    """Whether they are so few that they are hashed at once or not."""
+    small, large = picture("blue"), encoded(noise(300, 300), "PNG")
+    assert len(small) <= pool_module.MAX_HASHED < len(large)
+    async with WorkerPool([COLOURS], 1) as pool:
+        for data in (small, large):
+            assert (await pool.classify(data, LIMITS)).content == content_digest(data)
 
 
 async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
@@ -78,30 +88,79 @@ async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
     assert [found[place] for place in range(len(colours))] == colours
 
 
-async def test_uploaders_take_turns() -> None:
+LANES = pytest.mark.parametrize("modest", [pool_module.MODEST_MEMORY, 1000], ids=["modest", "large"])
+"""Where only 1,000 bytes are modest, each picture counts as a large one."""
+
+
+@LANES
+async def test_uploaders_take_turns(modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose pictures took time waits behind another one, in both lanes; each has its own in order."""
+    monkeypatch.setattr(pool_module, "MODEST_MEMORY", modest)
     order: list[str] = []
 
-    async def ask(pool: WorkerPool, name: str, data: bytes) -> None:
-        await pool.classify(data, LIMITS, uploader=name[0])
+    async def ask(pool: WorkerPool, name: str) -> None:
+        await pool.classify(picture("white"), LIMITS, uploader=name[0])
         order.append(name)
 
-    small, large = picture("white"), png(4000, 3000, colour=2)
-    for data in (small, large):
-        order.clear()
-        async with WorkerPool([COLOURS], 1) as pool:
-            await ask(pool, "a0", data)
-            async with anyio.create_task_group() as tasks:
-                for name in ("a1", "a2", "a3", "b1", "b2"):
-                    tasks.start_soon(ask, pool, name, data)
-        assert order.index("b1") < order.index("a2"), order
-        assert [name for name in order if name < "b"] == ["a0", "a1", "a2", "a3"]
+    async with WorkerPool([COLOURS], 1) as pool:
+        await ask(pool, "a0")
+        async with anyio.create_task_group() as tasks:
+            for name in ("a1", "a2", "a3", "b1", "b2"):
+                tasks.start_soon(ask, pool, name)
+    assert order.index("b1") < order.index("a2"), order
+    assert [name for name in order if name < "b"] == ["a0", "a1", "a2", "a3"]
+
+
+@LANES
+async def test_turns_go_by_the_time_that_pictures_took(modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by when, or by how many there were."""
+    monkeypatch.setattr(pool_module, "MODEST_MEMORY", modest)
+    slow = replace(COLOURS, settings={"seconds": 0.5})
+    order: list[str] = []
+
+    async def ask(pool: WorkerPool, name: str, model: ModelSpec = COLOURS) -> None:
+        await pool.classify(picture("white"), LIMITS, model, uploader=name[0])
+        order.append(name)
+
+    async with WorkerPool([COLOURS, slow], 1, terms=WorkerTerms(models=2)) as pool:
+        await ask(pool, "a0", slow)
+        await ask(pool, "b0")
+        await ask(pool, "b1")
+        async with anyio.create_task_group() as tasks:
+            for name in ("c0", "a1", "b2"):
+                tasks.start_soon(ask, pool, name)
+    assert order == ["a0", "b0", "b1", "c0", "b2", "a1"]
+
+
+async def test_only_a_picture_that_lacks_memory_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the lane of large pictures, and only where it may have more there."""
+    monkeypatch.setattr(pool_module, "MODEST_MEMORY", 1000)
+    ask, memory = worker_module.Worker.ask, []
+
+    async def watched(self: worker_module.Worker, model: ModelSpec, header: dict[str, Any], *rest: Any) -> object:
+        memory.append(header["limits"]["memory"])
+        return await ask(self, model, header, *rest)
+
+    monkeypatch.setattr(worker_module.Worker, "ask", watched)
+    async with WorkerPool([COLOURS], 1) as pool:
+        assert await best(pool, picture("white")) == "white"
+        with pytest.raises(Unreadable) as too_many:
+            await pool.classify(picture("white"), replace(LIMITS, pixels=1000))
+        with pytest.raises(Unreadable) as too_large:
+            await pool.classify(picture("white"), replace(LIMITS, memory=900))
+    assert (too_many.value.code, too_large.value.code) == ("too_many_pixels", "memory")
+    assert memory == [1000, LIMITS.memory, 1000, 900]
 
 
 # Workers that die
 
 
-async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
+def replacements(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """The code and the reason of each worker that was replaced."""
+    return [(event.code, event.reason) for event in caplog.records if event.message == "worker_replaced"]
+
+
+async def test_a_worker_killed_while_idle_costs_no_picture_a_try(caplog: pytest.LogCaptureFixture) -> None:
     codes: list[str] = []
     async with WorkerPool([HOSTILE], 1, codes.append) as pool:
         (pid,) = pool.pids
@@ -109,6 +168,8 @@ async def test_a_worker_killed_while_idle_costs_no_picture_a_try() -> None:
         await until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         assert await best(pool, picture(INNOCENT)) == "white"
         assert codes == ["worker_ended"]
+        assert replacements(caplog) == [("worker_ended", "it was ended from outside")]
+        assert pool._deaths._failures == 0, "an answer ends the pauses"
         assert pid not in pool.pids
         assert not psutil.pid_exists(pid)
 
@@ -124,14 +185,12 @@ async def test_a_worker_killed_at_work_has_its_picture_tried_on_another() -> Non
     assert codes == ["worker_died"]
 
 
-async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_happens_too_often(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_workers_killed_from_outside_are_not_the_pictures_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
     order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 1.0})
 
-    async def kill(pool: WorkerPool, times: Iterable[int]) -> None:
-        for _ in times:
+    async def kill(pool: WorkerPool, times: int) -> None:
+        for _ in range(times):
             await until(lambda: bool(pool.pids))
             (pid,) = pool.pids
             await anyio.sleep(0.15)
@@ -139,13 +198,19 @@ async def test_workers_killed_from_outside_are_not_the_pictures_fault_until_it_h
             await until(lambda pid=pid: pid not in pool.pids)
 
     async with WorkerPool([order], 1) as pool, anyio.create_task_group() as tasks:
-        tasks.start_soon(kill, pool, range(4))
+        tasks.start_soon(kill, pool, 4)
         assert await best(pool, picture("white")) == "white"
-    async with WorkerPool([order], 1) as pool, anyio.create_task_group() as tasks:
-        tasks.start_soon(kill, pool, count())
-        with pytest.raises(Undecodable, match=r"killed by SIGKILL\), 6 times"):
-            await pool.classify(picture("white"), LIMITS)
-        tasks.cancel_scope.cancel()
+
+
+async def test_a_picture_whose_workers_are_killed_too_often_fails(
+    misdeeds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later than one that ends them itself: it is not known to be at fault."""
+    monkeypatch.setattr(pool_module, "_RESTART_BACKOFF", Backoff(first=0.001, maximum=0.001))
+    monkeypatch.setattr(pool_module, "MAX_KILLS", 3)
+    async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
+        with pytest.raises(Undecodable, match=r"\(killed by SIGKILL\), 3 times$"):
+            await pool.classify(picture("white", 22), LIMITS)
 
 
 async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go_on() -> None:
@@ -160,7 +225,7 @@ async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go
             tasks.start_soon(innocent, pool)
         with pytest.raises(Undecodable, match=r"ended the process .+ \(killed by SIGSEGV\), 2 times") as caught:
             await pool.classify(picture(KILLER), LIMITS)
-    assert caught.value.code == "worker_died"
+    assert (caught.value.code, caught.value.hint) == ("worker_died", "Look at the image before you replay it.")
     assert codes == ["worker_died"] * 2
     assert answers == ["white"] * 5
 
@@ -168,8 +233,8 @@ async def test_a_picture_that_kills_its_worker_each_time_fails_and_the_others_go
 async def test_a_hang_is_ended_in_time() -> None:
     codes: list[str] = []
     async with WorkerPool([HOSTILE], 1, codes.append) as pool:
-        with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.5 s") as caught:
-            await pool.classify(picture(HANGER), replace(LIMITS, seconds=0.5))
+        with anyio.fail_after(8), pytest.raises(Undecodable, match=r"longer than 0.1 s$") as caught:
+            await pool.classify(picture(HANGER), replace(LIMITS, seconds=0.1))
         assert caught.value.code == "worker_timeout"
         assert codes == ["worker_timeout"], "a second worker would take as long"
         assert await best(pool, picture(INNOCENT)) == "white"
@@ -296,19 +361,41 @@ async def test_a_model_that_cannot_be_loaded_again_is_no_pictures_fault(
     fickle = ModelSpec(
         entry=misdeeds, settings={name: value.replace("obstacle", str(obstacle)) for name, value in settings.items()}
     )
-    async with WorkerPool([COLOURS, fickle], 1, terms=WorkerTerms(models=1)) as pool:
+    codes: list[str] = []
+    async with WorkerPool([COLOURS, fickle], 1, codes.append, terms=WorkerTerms(models=1)) as pool:
         pids = pool.pids
         assert await best(pool, picture("red")) == "red"
         obstacle.touch()
         with pytest.raises(Unavailable, match=words) as caught:
             await pool.classify(picture("white"), LIMITS, fickle)
         assert (caught.value.code == "worker_died") != is_same_worker
+        assert codes == ["worker_died"] * (not is_same_worker)
+        assert pool._deaths._failures == len(codes)
         assert ("put the old file back" in caught.value.hint) == ("claim" in settings)
         assert await best(pool, picture("blue")) == "blue"
         assert (pids == pool.pids) == is_same_worker
         obstacle.unlink()
         if "claim" not in settings:
             assert len((await pool.classify(picture("white"), LIMITS, fickle)).raw.classes) == 2
+
+
+async def test_a_picture_cancelled_while_its_model_is_loaded_costs_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a model is in it; the next picture has a worker of its own."""
+    other, codes, scope = replace(COLOURS, settings={"release": "2"}), [], anyio.CancelScope()
+    load = worker_module.Worker.load
+
+    async def cancelled(self: worker_module.Worker, model: ModelSpec) -> object:
+        scope.cancel()
+        return await load(self, model)
+
+    async with WorkerPool([COLOURS, other], 1, codes.append) as pool:
+        assert await best(pool, picture("red")) == "red"
+        with monkeypatch.context() as patch, scope:
+            patch.setattr(worker_module.Worker, "load", cancelled)
+            await pool.classify(picture("red"), LIMITS, other)
+        assert codes == ["cancelled"]
+        await pool.classify(picture("red"), LIMITS, other)
+        assert len(pool.pids) == 1
 
 
 # Large pictures
@@ -357,6 +444,18 @@ async def test_after_a_cancelled_picture_the_next_one_gets_its_own_answer() -> N
             assert len(pool.pids) == 1
 
 
+async def test_a_cancelled_picture_costs_a_worker(caplog: pytest.LogCaptureFixture) -> None:
+    """It would answer the next picture with this one; the log says that it was nobody's fault."""
+    codes: list[str] = []
+    async with WorkerPool([replace(COLOURS, settings={"seconds": 60.0})], 1, codes.append) as pool:
+        (pid,) = pool.pids
+        with anyio.move_on_after(0.1):
+            await pool.classify(picture("red"), LIMITS)
+        assert codes == ["cancelled"]
+        assert replacements(caplog) == [("cancelled", "the work on its image was cancelled")]
+        assert not psutil.pid_exists(pid)
+
+
 async def test_pictures_cancelled_while_they_wait_lose_no_worker() -> None:
     async with WorkerPool([COLOURS], 1) as pool:
         for turn in range(20):
@@ -368,16 +467,22 @@ async def test_pictures_cancelled_while_they_wait_lose_no_worker() -> None:
         assert await best(pool, picture("blue")) == "blue"
 
 
-async def test_closing_leaves_no_process_and_no_zombie() -> None:
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+async def test_closing_leaves_no_process_and_no_zombie(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many workers as there should be."""
+    before, starts = {child.pid for child in psutil.Process().children(recursive=True)}, []
+    monkeypatch.setattr(pool_module.Worker, "start", count_starts(starts))
     async with WorkerPool([COLOURS], 3) as pool:
         await pool.classify(picture("red"), LIMITS)
+        await until(lambda: len(pool.pids) == 3)
+        assert len(starts) == 3
     after = {child.pid for child in psutil.Process().children(recursive=True)}
     assert after <= before
     assert pool.pids == ()
 
 
-async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again() -> None:
+async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the one whose last worker that would be."""
+    monkeypatch.setattr(pool_module, "MAX_DEATHS", 1)
     order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 5.0})
     errors: list[str] = []
 
@@ -418,9 +523,12 @@ async def test_an_error_within_the_pool_comes_out_as_it_is() -> None:
 # Starting
 
 
-async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str) -> None:
+@pytest.mark.parametrize("before", [[], [COLOURS]], ids=["first", "second"])
+async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str, before: list[ModelSpec]) -> None:
+    """Over its first model, or over another one."""
+    quits = ModelSpec(entry=misdeeds, settings={"quits": True})
     with anyio.fail_after(5), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
-        async with WorkerPool([ModelSpec(entry=misdeeds, settings={"quits": True})], 1):
+        async with WorkerPool([*before, quits], 1):
             pytest.fail("it must not start")
     assert "imgtag.workers.child" in caught.value.hint
     assert caught.value.code == "worker_died"
@@ -434,6 +542,10 @@ async def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.Mon
 
 
 async def test_two_models_are_never_mixed(misdeeds: str) -> None:
+    """The process that has the other one is ended."""
     async with WorkerPool([ModelSpec(entry=misdeeds, settings={"claim": "another"})], 1) as pool:
-        with pytest.raises(ModelError, match="differs from the one loaded at the start"):
+        children = psutil.Process().children()
+        with pytest.raises(ModelError, match="differs from the one loaded at the start") as caught:
             await pool._start_worker()
+        assert caught.value.hint == "Restart the sidecar, or put the old file back."
+        assert psutil.Process().children() == children

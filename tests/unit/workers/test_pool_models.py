@@ -9,11 +9,12 @@ import psutil
 import pytest
 
 from imgtag.errors import ModelError
+from imgtag.models.spec import ModelSpec
 from imgtag.workers.pool import WorkerPool
-from imgtag.workers.worker import WorkerTerms
+from imgtag.workers.worker import Worker, WorkerTerms
 
 from .test_generations import BROKEN, ONE, THREE, TWO
-from .test_pool import LIMITS, picture, until
+from .test_pool import LIMITS, count_starts, picture, until
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +27,21 @@ async def test_a_worker_loads_a_second_model_when_a_picture_needs_it() -> None:
         for order in (TWO, ONE, TWO):
             assert 10 == len((await pool.classify(picture("red"), LIMITS, order)).raw.classes)
         assert {ONE, TWO} == set(next(iter(pool._alive)).held)
+
+
+async def test_each_model_is_loaded_once_when_the_pool_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a worker that was started with the first one and may read the files of all."""
+    load, loads, starts, terms = Worker.load, [], [], WorkerTerms(models=2)
+
+    async def watched(self: Worker, model: ModelSpec) -> object:
+        loads.append(model)
+        return await load(self, model)
+
+    monkeypatch.setattr(Worker, "load", watched)
+    monkeypatch.setattr(Worker, "start", count_starts(starts))
+    async with WorkerPool([ONE, TWO, THREE], 1, terms=terms):
+        assert [ONE, TWO, THREE] == loads
+        assert [(terms, ONE, (TWO, THREE))] == starts
 
 
 async def test_the_model_used_longest_ago_gives_way() -> None:
