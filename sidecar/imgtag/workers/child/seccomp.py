@@ -2,6 +2,9 @@
 
 All others fail, which leaves out sockets, processes, signals to others, tracing, mounting, keys, shared memory, and
 everything that changes a file. https://docs.kernel.org/userspace-api/seccomp_filter.html
+
+A call that is allowed whatever its arguments costs about 10 ns more: Linux 5.11 and later remember it and do not run
+the filter. All calls that a worker makes for each image are of that kind, so the order of the filter does not matter.
 """
 
 from __future__ import annotations
