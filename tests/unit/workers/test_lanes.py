@@ -16,6 +16,7 @@ from imgtag.types.picture_limits import WORKER_OVERHEAD
 from imgtag.workers.child import directories
 from imgtag.workers.pool import MODEST_MEMORY
 
+from . import boxes
 from .pictures import encoded
 
 if TYPE_CHECKING:
@@ -138,6 +139,25 @@ FORMS: dict[str, Callable[[], bytes]] = {
     "a gif whose second frame is far away": lambda: gif((8, 8), (0, 0, 8, 8), (20_000, 20_000, 8, 8)),
     "a jpeg with much exif": lambda: jpeg(*LARGE_APP),
     "a jpeg with many segments": lambda: jpeg(*[(0xE5, b"")] * 1_000_000),
+    "an avif that says it is small": lambda: boxes.saying(boxes.plain("AVIF", 7000, 7000), (7000, 7000), (64, 64)),
+    "an avif grid of large tiles that say they are small": lambda: boxes.derived(
+        "AVIF", (7000, 7000), tile_says=(64, 64), says=(128, 128), has=(128, 128)
+    ),
+    "an avif grid whose small tiles say they are large": lambda: boxes.derived(
+        "AVIF", (64, 64), tile_says=(9000, 9000), says=(128, 128), has=(128, 128)
+    ),
+    "an animated avif whose last image is large": lambda: boxes.animated(
+        *[Image.new("RGB", (64, 64))] * 3, last=boxes.content(boxes.plain("AVIF", 7000, 7000), b"mdat")
+    ),
+    "a heic grid of large tiles": lambda: boxes.derived(
+        "HEIC", (5000, 5000), count=(1, 1), says=(64, 64), has=(64, 64)
+    ),
+    "a heic grid that says it is small": lambda: boxes.derived(
+        "HEIC", (512, 512), count=(18, 18), says=(64, 64), has=(9216, 9216)
+    ),
+    "a heic overlay on a large canvas": lambda: boxes.derived(
+        "HEIC", (64, 64), count=(1, 1), says=(64, 64), has=(9000, 9000), overlay=True
+    ),
     "a long jpeg that is cut": lambda: jpeg(*[(0xFE, bytes(65_000))] * 300, cut=10),
 }
 """Each took 40 MiB to 3 GiB before it was counted."""

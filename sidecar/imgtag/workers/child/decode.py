@@ -41,11 +41,13 @@ from imgtag.types.image_formats import (
 )
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.child import colours, depth, exif, headers, jpeg
+from imgtag.workers.child.avif import read_avif_cost
+from imgtag.workers.child.boxes import pixels
 from imgtag.workers.child.camera_raw import read_camera_raw
 from imgtag.workers.child.completeness import FILLINGS, MAX_MISSING, missing_rows, missing_share, trailing_grey
 from imgtag.workers.child.describe import describe
 from imgtag.workers.child.directories import first_directory_cost, limit_directories
-from imgtag.workers.child.heif import HeicFile, installed_extras
+from imgtag.workers.child.heif import HeicFile, declared_sizes, installed_extras
 from imgtag.workers.child.raster import BufferRaster, PillowRaster, Raster, reduce_to_rgb
 
 if TYPE_CHECKING:
@@ -134,8 +136,8 @@ class Decoded:
 class _Source:
     """A file and how to read it.
 
-    ``beside``: bytes that its decoder holds in addition to the pixels. ``filling`` replaces missing pixels; None: none
-    may be missing.
+    ``beside``: bytes that its decoder holds in addition to the pixels; ``later``: the same for images of an animation
+    after the first. ``filling`` replaces missing pixels; None: none may be missing.
     """
 
     format: ImageFormat
@@ -143,6 +145,7 @@ class _Source:
     side: int
     limits: PictureLimits
     beside: int = 0
+    later: int = 0
     filling: int | None = None
 
 
@@ -308,8 +311,12 @@ def _read(source: _Source) -> _Reading:
         raise Unreadable(message, hint="Raise `[pipeline] max_frames`.", code="too_many_frames")
     if source.format is HEIC:
         heic = HeicFile(_padded(source))
-        _check_size(heic.size, source)
-        _check_memory(heic.size, HEIC.memory, source)
+        # A grid names a size of its own, and its tiles others. The decoder admits no larger ones than are said.
+        largest = max([heic.size, *declared_sizes(source.data)], key=pixels)
+        for size in (heic.size, largest):
+            _check_size(size, source)
+        more = 0 if largest == heic.size else HEIC.memory * pixels(largest)
+        _check_memory(heic.size, HEIC.memory, replace(source, beside=source.beside + more))
         raster = heic.raster()
         convert = colours.on_white if raster.mode.endswith(("A", "a")) else colours.plain
         small = reduce_to_rgb(raster, source.side, convert)
@@ -319,6 +326,8 @@ def _read(source: _Source) -> _Reading:
         if source.format is JPEG:
             picture.draft("RGB", (source.side, source.side))
         _check_size(original, source, picture.size)
+        if source.format is AVIF:
+            source = _with_frames(source, picture)
         _check_memory(original, _bytes_per_pixel(source, picture), source, decoded=picture.size)
         small = _first_shown(_frames(source, picture), source.side)
         return _Reading(picture=small, size=original, exif=exif.read_exif(picture), info=picture.info)
@@ -360,7 +369,8 @@ def _buffers(source: _Source, picture: Any) -> Iterator[tuple[Raster, Converter]
     decoder, mode = picture._decoder, picture.mode  # noqa: SLF001
     convert = colours.on_white if mode == "RGBA" else colours.plain
     raw = picture.rawmode if source.format is WEBP else mode
-    for number in range(picture.n_frames):
+    needed = picture.width * picture.height * _bytes_per_pixel(source, picture) + source.later + len(source.data)
+    for number in range(picture.n_frames if needed <= source.limits.memory else 1):
         try:
             data = decoder.get_next()[0] if source.format is WEBP else decoder.get_frame(number)[0]
         except Exception:
@@ -443,6 +453,13 @@ def _padded(source: _Source) -> bytes:
 # Limits
 
 
+def _with_frames(source: _Source, picture: ImageFile.ImageFile) -> _Source:
+    """Count the frames of an AVIF as they are coded. Raises ValueError if there is none; Unreadable over a limit."""
+    cost = read_avif_cost(source.data, picture.size, _MAX_BLANK_FRAMES)
+    _check_size(cost.largest, source)
+    return replace(source, beside=source.beside + cost.first, later=source.beside + cost.later)
+
+
 def _check_size(size: tuple[int, int], source: _Source, decoded: tuple[int, int] | None = None) -> None:
     """``decoded``: the size at which it is decoded, where that is another."""
     width, height = size
@@ -479,7 +496,7 @@ def _bytes_per_pixel(source: _Source, picture: ImageFile.ImageFile) -> float:
     if source.format is WEBP:
         return WEBP.memory
     if source.format is AVIF:
-        return headers.avif_bytes_per_sample(source.data) + 2 * len(picture.getbands())
+        return 2 * len(picture.getbands())
     if picture.tile and picture.tile[0].codec_name == "bmp_rle":
         return _RLE
     stored = _STORED.get(picture.mode, 4)

@@ -19,7 +19,6 @@ _MAX_COUNTED = 1 << 30
 """Bytes after which counting ends: no worker has so many."""
 _MAX_PNG_TAIL = 4_096
 """Bytes in which the end of a PNG is looked for: some files have something after it."""
-_MAX_AVIF_HEADER = 1 << 16
 
 
 def count_frames(image_format: ImageFormat, data: bytes, limit: int) -> int:
@@ -104,16 +103,6 @@ def significant_bits(data: bytes) -> int | None:
     """The significant bits of a PNG's samples (sBIT), if it names them."""
     body = _png_chunks(data).get(b"sBIT", b"")
     return max(body) if body else None
-
-
-def avif_bytes_per_sample(data: bytes) -> float:
-    """Bytes that a decoded AVIF takes for a pixel before it becomes RGB (av1C, https://aomediacodec.github.io/av1-isobmff)."""
-    place = data.find(b"av1C", 0, _MAX_AVIF_HEADER)
-    flags = data[place + 6] if 0 <= place < len(data) - 6 else 0x40
-    depth = 2 if flags & 0x40 else 1
-    if flags & 0x10:
-        return depth
-    return depth * (1 + 2 / ((2 if flags & 0x08 else 1) * (2 if flags & 0x04 else 1)))
 
 
 def _png_chunks(data: bytes) -> dict[bytes, bytes]:

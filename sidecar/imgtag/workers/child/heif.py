@@ -7,15 +7,27 @@ from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
+from imgtag.workers.child.boxes import read_items
 from imgtag.workers.child.raster import BufferRaster
 
 EXTRA = "heif"
 _MODULE = "pi_heif"
+_CODED = b"hvc1"
 
 
 def installed_extras() -> frozenset[str]:
     """The extras for decoding that are installed."""
     return frozenset({EXTRA} if find_spec(_MODULE) else ())
+
+
+def declared_sizes(data: bytes) -> set[tuple[int, int]]:
+    """Of all images of a file, and of grids by their own data. Raises ValueError; Unreadable for too many parts."""
+    sizes = set[tuple[int, int]]()
+    for item in read_items(data):
+        if item.kind == _CODED and not item.sizes:
+            raise ValueError("an image has no size")
+        sizes |= item.sizes
+    return sizes
 
 
 class HeicFile:
