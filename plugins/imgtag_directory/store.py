@@ -66,7 +66,13 @@ class DirectoryStore(ServiceBase):
         return await self._run(lambda: self._objects.stat(ref))
 
     @asynccontextmanager
-    async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[Body | None]:
+    async def open(
+        self,
+        ref: ObjectRef,
+        *,
+        if_match: str | None = None,
+        read_ahead: int = 0,  # noqa: ARG002
+    ) -> AsyncIterator[Body | None]:
         """The object for reading."""
         opened, ahead = await self._run(lambda: self._open(ref))
         if opened is None:

@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from imgtag.files.dead_letters import FileDeadLetters, decode_letter, encode_letter, letter_id, letter_key
+from imgtag.files.dead_letters import FileDeadLetters, KnownLetters, decode_letter, encode_letter, letter_id
 from imgtag.plugin import DeadLetter, ObjectRef
 from imgtag_nats.errors import NOT_FOUND, JetStreamError
 from imgtag_nats.jetstream import JetStream
@@ -30,9 +30,11 @@ class StreamDeadLetters:
         self._names = names
         self._ensure = ensure
         self._files = files
+        self._known = KnownLetters(self._list_keys)
 
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; the stream is created if it is missing. Raises Unavailable."""
+        self._known.add(letter)
         subject, data = f"{self._names.dead}.{letter_id(letter)}", json.dumps(encode_letter(letter)).encode()
         try:
             await self._jetstream.publish(subject, data)
@@ -69,9 +71,20 @@ class StreamDeadLetters:
 
     async def discard(self, refs: Collection[ObjectRef]) -> int:
         """Remove the letters of these objects; returns how many there were. Raises Unavailable."""
-        subjects = [f"{self._names.dead}.{letter_key(ref)}" for ref in refs]
-        count = sum([await self._delete(last_by_subj=subject) for subject in subjects])
+        keys = await self._known.among(refs)
+        count = sum([await self._delete(last_by_subj=f"{self._names.dead}.{key}") for key in keys])
         return count + await self._files.discard(refs)
+
+    async def _list_keys(self) -> set[str]:
+        """The last token of each subject. The server lists them page by page."""
+        keys: set[str] = set()
+        while True:
+            query = {"subjects_filter": self._names.dead_subjects, "offset": len(keys)}
+            info = await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}", query)
+            subjects = info["state"].get("subjects") if info else None
+            if not subjects:
+                return keys
+            keys |= {subject.rpartition(".")[2] for subject in subjects}
 
     async def _get(self, **query: Any) -> dict[str, Any] | None:
         answer = await self._jetstream.find(f"STREAM.MSG.GET.{self._names.dead_stream}", query)

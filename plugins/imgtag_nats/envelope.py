@@ -35,6 +35,8 @@ MAX_BUCKET = 255
 """Bytes; names of old AWS buckets may be that long."""
 MAX_TEXT = 2048
 """Characters of any other text; a longer one is left out."""
+MAX_SIZE = 1 << 53
+"""Bytes of an object; far above any store's limit."""
 META = "x-amz-meta-"
 IGNORED = ("ObjectAccessed:", "Scanner:", "BucketCreated:", "BucketRemoved:", "TestEvent")
 """Events without a change of an object. Our own reads cause ObjectAccessed: reacting to it would never end."""
@@ -122,6 +124,7 @@ def _hint(record: Any, raw_name: Any) -> Hint | None:
         version=None if version == "null" else version,  # what S3 calls the version of an object without one
         sequencer=_text(thing.get("sequencer")),
         etag=(_text(thing.get("eTag")) or "").strip('"') or None,
+        size=_size(thing.get("size")),
         metadata=_metadata(thing.get("userMetadata")),
         at=_parse_time(record.get("eventTime")),
         request=_text(elements.get("x-amz-request-id")) if isinstance(elements, dict) else None,
@@ -174,6 +177,10 @@ def _text(value: Any) -> str | None:
     """
     is_text = isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value == value.encode(errors="ignore").decode()
     return value if is_text else None
+
+
+def _size(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < MAX_SIZE else None
 
 
 def _metadata(value: Any) -> Mapping[str, str] | None:

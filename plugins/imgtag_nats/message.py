@@ -16,6 +16,7 @@ OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "version": str,
     "sequencer": str,
     "etag": str,
+    "size": int,
     "request": str,
     "at": (int, float),
     "parked": bool,

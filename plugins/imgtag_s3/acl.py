@@ -14,13 +14,13 @@ from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_write_error
 
 
-def read_grants(client: Client, state: ObjectState) -> dict[str, str]:
+async def read_grants(client: Client, state: ObjectState) -> dict[str, str]:
     """Headers for the permissions of others than the owner; empty where the store has no ACLs. Raises as a write."""
     if state.native.is_minio:  # answers every request with the same private ACL
         return {}
     query = {"acl": ""} | ({"versionId": state.version} if state.version else {})
     try:
-        return grant_headers(xml.parse(client.send("GET", state.ref.bucket, state.ref.key, query=query).data))
+        return grant_headers(xml.parse((await client.send("GET", state.ref.bucket, state.ref.key, query=query)).data))
     except S3Error as error:
         if error.denied:
             raise WriteRefused(

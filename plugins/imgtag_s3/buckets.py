@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from imgtag.errors import BucketAbsent, WriteRefused
@@ -54,49 +54,53 @@ class Buckets:
         self._client = client
         self._cache: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def require(self, bucket: str) -> None:
+    async def require(self, bucket: str) -> None:
         """Raise BucketAbsent where the bucket does not exist: the 404 to a HEAD is the same for key and bucket."""
         try:
-            self._client.send("HEAD", bucket)
+            await self._client.send("HEAD", bucket)
         except S3Error as error:
             if error.absent:
                 raise BucketAbsent(f"no such bucket: {bucket}") from error
             if not error.denied:  # a 403: the bucket exists, only its contents are off limits
                 raise map_request_error(error) from error
 
-    def versioning(self, bucket: str, *, plain: bool = False) -> Versioning:
+    async def versioning(self, bucket: str, *, plain: bool = False) -> Versioning:
         """What the bucket does with versions, read every time: every decision depends on it.
 
         ``plain``: for an object without a version id. A put with If-Match loses nothing of it, even if versioning
         was turned on in the meantime, so that the bucket makes no versions is cached then.
         """
-        if plain and not self._cached("versioning", bucket, lambda: bool(self._read_versioning(bucket).status)):
-            return Versioning()
-        return self._read_versioning(bucket)
 
-    def _read_versioning(self, bucket: str) -> Versioning:
-        root = self._read_setting(bucket, "versioning", "s3:GetBucketVersioning")
+        async def read() -> bool:
+            return bool((await self._read_versioning(bucket)).status)
+
+        if plain and not await self._cached("versioning", bucket, read):
+            return Versioning()
+        return await self._read_versioning(bucket)
+
+    async def _read_versioning(self, bucket: str) -> Versioning:
+        root = await self._read_setting(bucket, "versioning", "s3:GetBucketVersioning")
         return Versioning() if root is None else Versioning.parse(root)
 
-    def locks_by_default(self, bucket: str) -> bool:
+    async def locks_by_default(self, bucket: str) -> bool:
         """Whether the bucket puts everything that is written under a retention."""
-        return self._has_rule(bucket, "object-lock", "s3:GetBucketObjectLockConfiguration")
+        return await self._has_rule(bucket, "object-lock", "s3:GetBucketObjectLockConfiguration")
 
-    def encrypts_by_default(self, bucket: str) -> bool:
+    async def encrypts_by_default(self, bucket: str) -> bool:
         """Whether the bucket encrypts everything that is written."""
-        return self._has_rule(bucket, "encryption", "s3:GetEncryptionConfiguration")
+        return await self._has_rule(bucket, "encryption", "s3:GetEncryptionConfiguration")
 
-    def _has_rule(self, bucket: str, setting: str, action: str) -> bool:
-        def read() -> bool:
-            root = self._read_setting(bucket, setting, action)
+    async def _has_rule(self, bucket: str, setting: str, action: str) -> bool:
+        async def read() -> bool:
+            root = await self._read_setting(bucket, setting, action)
             return root is not None and root.find("Rule") is not None
 
-        return self._cached(setting, bucket, read)
+        return await self._cached(setting, bucket, read)
 
-    def _read_setting(self, bucket: str, setting: str, action: str) -> xml.Element | None:
+    async def _read_setting(self, bucket: str, setting: str, action: str) -> xml.Element | None:
         """A setting of the bucket; None where it has none, or the server does not know the setting."""
         try:
-            return xml.parse(self._client.send("GET", bucket, query={setting: ""}).data)
+            return xml.parse((await self._client.send("GET", bucket, query={setting: ""})).data)
         except S3Error as error:
             if error.denied:
                 raise WriteRefused(
@@ -108,10 +112,10 @@ class Buckets:
                 return None
             raise map_request_error(error) from error
 
-    def _cached(self, setting: str, bucket: str, read: Callable[[], bool]) -> bool:
+    async def _cached(self, setting: str, bucket: str, read: Callable[[], Awaitable[bool]]) -> bool:
         read_at, value = self._cache.get((setting, bucket), (0.0, False))
         now = time.monotonic()
         if now - read_at > _CACHE_SECONDS:
-            value = read()
+            value = await read()
             self._cache[setting, bucket] = (now, value)
         return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -77,43 +77,43 @@ class StoreChecks:
         self._bucket_names = context.buckets
         self._strategies = context.strategies
 
-    def run(self) -> Iterator[Check]:
+    async def run(self) -> AsyncIterator[Check]:
         """The server first: where it does not respond, nothing else is checked."""
-        reachable = self._check("endpoint", self._reach)
+        reachable = await self._check("endpoint", self._reach)
         yield reachable
         if not reachable.ok:
             return
-        yield self._check("clock", self._compare_clocks)
+        yield await self._check("clock", self._compare_clocks)
         for bucket in self._bucket_names:
-            readable = self._check(f"bucket {bucket}", partial(self._list, bucket))
+            readable = await self._check(f"bucket {bucket}", partial(self._list, bucket))
             yield readable
             if readable.ok:
-                yield self._check(f"permissions {bucket}", partial(self._try_permissions, bucket))
-                yield self._check(f"versioning {bucket}", partial(self._read_versioning, bucket))
-                yield self._check(f"notifications {bucket}", partial(self._read_notifications, bucket))
-        yield self._check("names", self._try_names)
-        yield self._check("writeback", self._try_writeback)
+                yield await self._check(f"permissions {bucket}", partial(self._try_permissions, bucket))
+                yield await self._check(f"versioning {bucket}", partial(self._read_versioning, bucket))
+                yield await self._check(f"notifications {bucket}", partial(self._read_notifications, bucket))
+        yield await self._check("names", self._try_names)
+        yield await self._check("writeback", self._try_writeback)
 
-    def _check(self, name: str, look: Callable[[], str]) -> Check:
+    async def _check(self, name: str, look: Callable[[], Awaitable[str]]) -> Check:
         try:
-            return Check(check=name, ok=True, message=look())
+            return Check(check=name, ok=True, message=await look())
         except S3Error as refusal:
             error = map_request_error(refusal)
         except ImgtagError as failure:
             error = failure
         return Check(check=name, ok=False, message=error.message, hint=error.hint or "Is the endpoint right?")
 
-    def _reach(self) -> str:
+    async def _reach(self) -> str:
         try:
-            self._client.send("GET")
+            await self._client.send("GET")
         except S3Error as error:
             if error.code != "AccessDenied":  # it knows the user, who may only not list buckets
                 raise
         return f"{self._settings.endpoint} responds and accepts the credentials"
 
-    def _compare_clocks(self) -> str:
+    async def _compare_clocks(self) -> str:
         try:
-            date = self._client.send("GET").headers.get("date", "")
+            date = (await self._client.send("GET")).headers.get("date", "")
         except S3Error:
             date = ""
         if not date:
@@ -123,24 +123,24 @@ class StoreChecks:
             raise ClockSkew(f"the clocks differ by {abs(skew):.0f} seconds")
         return f"the clocks differ by less than {max(1.0, abs(skew)):.0f} s"
 
-    def _list(self, bucket: str) -> str:
+    async def _list(self, bucket: str) -> str:
         with _explain_denied("s3:ListBucket", bucket):
-            self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+            await self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
         return f"{bucket} exists and can be listed"
 
-    def _try_permissions(self, bucket: str) -> str:
+    async def _try_permissions(self, bucket: str) -> str:
         """Requests about an object that does not exist: they tell what is permitted, and change nothing."""
         absent = f"imgtag-probe-{token_hex(8)}"
-        listing = self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
+        listing = await self._client.send("GET", bucket, query={"list-type": "2", "max-keys": "1"})
         # MinIO answers a request for the tags of an absent key alike whether it is permitted or not.
         existing = xml.text(xml.parse(listing.data), "Contents/Key") or absent
 
-        def get(key: str, subresource: str) -> Callable[[], object]:
+        def get(key: str, subresource: str) -> Callable[[], Awaitable[object]]:
             query = {subresource: ""} if subresource else {}
             return lambda: self._client.send("GET", bucket, key, query=query)
 
         # Each fails on what does not exist, but only after the server has checked the permission.
-        requests: dict[str, Callable[[], object]] = {
+        requests: dict[str, Callable[[], Awaitable[object]]] = {
             "s3:GetObject": get(absent, ""),
             "s3:GetObjectLegalHold": get(absent, "legal-hold"),
             "s3:GetObjectRetention": get(absent, "retention"),
@@ -159,70 +159,70 @@ class StoreChecks:
             requests["s3:PutObjectTagging"] = lambda: self._client.send(
                 "PUT", bucket, absent, query={"tagging": ""}, body=b"<Tagging><TagSet></TagSet></Tagging>"
             )
-        if self._buckets.versioning(bucket).status:
+        if (await self._buckets.versioning(bucket)).status:
             requests["s3:DeleteObjectVersion (MinIO: s3:DeleteObject)"] = lambda: self._client.send(
                 "DELETE", bucket, absent, query={"versionId": NULL}
             )
-        denied = [action for action, request in requests.items() if _is_denied(request)]
+        denied = [action for action, request in requests.items() if await _is_denied(request)]
         if denied:
             raise NotPermitted(f"not permitted on {bucket}: {', '.join(denied)}")
         return f"objects of {bucket} may be read and written"
 
-    def _read_versioning(self, bucket: str) -> str:
-        self._buckets.encrypts_by_default(bucket)  # raises where it may not be read
-        versioning = self._buckets.versioning(bucket)
+    async def _read_versioning(self, bucket: str) -> str:
+        await self._buckets.encrypts_by_default(bucket)  # raises where it may not be read
+        versioning = await self._buckets.versioning(bucket)
         notes = [f"versioning {versioning.status.lower() or 'off'}"]
         if versioning.excluded:
             notes.append(f"except for {', '.join(versioning.excluded)}")
-        if self._buckets.locks_by_default(bucket):
+        if await self._buckets.locks_by_default(bucket):
             notes.append("a default retention: its objects are indexed, not written")
         return f"{bucket}: {', '.join(notes)}"
 
-    def _read_notifications(self, bucket: str) -> str:
+    async def _read_notifications(self, bucket: str) -> str:
         """Whether they are set; only `imgtag doctor --send` shows that they arrive.
 
         A store without an API for them passes: they may be configured at the server, where we cannot look.
         """
         try:
-            return self._find_notifications(bucket)
+            return await self._find_notifications(bucket)
         except NotificationsUnsupported as error:
             return f"not known: {error.message}. {error.hint}"
 
-    def _find_notifications(self, bucket: str) -> str:
+    async def _find_notifications(self, bucket: str) -> str:
         try:
             with _explain_denied("s3:GetBucketNotification", bucket):
-                self._client.send("GET", bucket, query={"notification": ""})
+                await self._client.send("GET", bucket, query={"notification": ""})
         except S3Error as error:
             raise map_notification_error(error) from error
         try:
-            arns = self._expected_targets(bucket)
-            if missing := missing_notifications(self._client, [bucket], arns):
+            arns = await self._expected_targets(bucket)
+            if missing := await missing_notifications(self._client, [bucket], arns):
                 raise NotNotified("; ".join(f"missing: {notification.what}" for notification in missing))
         except NotNotified:
             try:
-                require_api(self._client, bucket)  # what `imgtag setup` may do
+                await require_api(self._client, bucket)  # what `imgtag setup` may do
             except S3Error:
                 message = f"{bucket} sends no notifications, and not permitted: s3:PutBucketNotification"
                 raise NotPermitted(message) from None
             raise
         return f"{bucket} notifies {', '.join(arns)} of new and removed objects"
 
-    def _expected_targets(self, bucket: str) -> Sequence[str]:
+    async def _expected_targets(self, bucket: str) -> Sequence[str]:
         """The targets to be notified; where none are known, those that are notified. Raises NotNotified."""
         try:
-            return resolve_targets(self._client, self._settings.notify)
+            return await resolve_targets(self._client, self._settings.notify)
         except ConfigError as unknown:
-            root = xml.parse(self._client.send("GET", bucket, query={"notification": ""}).data)
+            root = xml.parse((await self._client.send("GET", bucket, query={"notification": ""})).data)
             targets = {xml.text(entry, "Queue") for entry in root.findall("QueueConfiguration")}
             if arns := sorted(arn for arn in targets if has_notification(root, arn)):
                 return arns
             raise NotNotified(f"{bucket} sends no notifications of new objects", hint=unknown.hint) from unknown
 
-    def _try_names(self) -> str:
+    async def _try_names(self) -> str:
         prefix = f"{self._settings.probe_prefix}*"
         with _explain_denied("s3:CreateBucket, s3:PutObject, s3:GetObject (some of them)", prefix):
-            self._probe.remove_leftovers()
-            lost = self._probe.lost_names()
+            await self._probe.remove_leftovers()
+            lost = await self._probe.lost_names()
         if lost:
             raise NamesLost(f"header names do not arrive: {', '.join(lost)}")
         if self._probe.leftovers:
@@ -230,14 +230,16 @@ class StoreChecks:
             raise NotPermitted(f"not permitted on {prefix}: s3:DeleteObject or s3:DeleteBucket; {leftovers}")
         return "names with `_`, `+` and `%` arrive unchanged"
 
-    def _try_writeback(self) -> str:
-        condition = self._probe.if_match()
-        copies = self._probe.copy_makes_version()
+    async def _try_writeback(self) -> str:
+        condition = await self._probe.if_match()
+        copies = await self._probe.copy_makes_version()
         versioned = f"with versions: {'copy' if copies else 'put'}, verified afterwards"
         if condition.atomic:
             return f"objects without versions: put, {condition.describe()}; {versioned}"
         if self._strategies & {"auto", "put"}:
-            plain = [name for name in self._bucket_names if not (copies and self._buckets.versioning(name).status)]
+            plain = [
+                name for name in self._bucket_names if not (copies and (await self._buckets.versioning(name)).status)
+            ]
             if plain:
                 raise NotWritten(f"objects in {', '.join(plain)} are indexed, not written: {condition.describe()}")
         if not copies:
@@ -255,9 +257,9 @@ def _explain_denied(action: str, resource: str) -> Iterator[None]:
         raise NotPermitted(f"not permitted on {resource}: {action}") from error
 
 
-def _is_denied(request: Callable[[], object]) -> bool:
+async def _is_denied(request: Callable[[], Awaitable[object]]) -> bool:
     try:
-        request()
+        await request()
     except S3Error as error:
         return error.denied
     except NoResponse:

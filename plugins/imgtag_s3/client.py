@@ -1,56 +1,53 @@
 """Requests to an S3 server: signed, bounded in time, never repeated where they write.
 
-`minio` does what it can do completely (buckets, listings, the list of targets). Its methods cannot send If-Match or
-Expires, so requests for objects are sent from here over the same pool, signed by `minio.signer`: see
-docs/design/20261121-s3-requests.md.
+Requests for objects go over aiohttp, all from the event loop. `minio` does what it can do completely (buckets,
+listings, the list of targets), in threads. See docs/design/20261121-s3-requests.md.
 """
 
 from __future__ import annotations
 
-import logging
-import time
+import asyncio
+import hashlib
+import ssl
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import md5, sha256
-from urllib.parse import SplitResult, quote, urlunsplit
+from hashlib import sha256
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
 
+import aiohttp
 import urllib3
+from anyio import CapacityLimiter, to_thread
 from minio import Minio, MinioAdmin
-from minio.credentials.credentials import Credentials
 from minio.credentials.providers import StaticProvider
 from minio.error import InvalidResponseError, ServerError
 from minio.error import S3Error as MinioS3Error
-from minio.signer import sign_v4_s3
 from urllib3.exceptions import HTTPError
+from yarl import URL
 
 from imgtag import __version__
 from imgtag_s3 import xml
 from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.settings import MAX_TRIES, S3StoreSettings
+from imgtag_s3.signing import UNSIGNED_PAYLOAD, Signer
 
-_CHUNK = 1 << 18
-"""Bytes between two checks of the deadline."""
+_PIECE = 1 << 18
+"""Bytes of a body that are handed to the socket at a time."""
+_MAX_DIGEST = 4 << 20
+"""Bytes of a body that are digested in the event loop; a larger one would hold it up for milliseconds."""
+_MAX_HEADER = 1 << 16
+"""Bytes of one header of a response."""
+_REPEATED = frozenset({500, 502, 503, 504})
+"""Statuses after which a request that only reads is sent again."""
+_PAUSE = 0.1
+"""Seconds until then. What a server asks for is ignored: a MinIO that starts says 60, longer than any deadline."""
 _CODES = {400: "BadRequest", 403: "AccessDenied", 404: "NotFound", 409: "OperationAborted", 412: "PreconditionFailed"}
 """Codes for responses without a body: those to HEAD."""
-
-
-def _is_about_our_headers(record: logging.LogRecord) -> bool:
-    """Whether urllib3 warns of headers that were lost, and not of a Content-Type that lets it expect a body in parts.
-
-    http.client reads headers with the parser of e-mails, which misses the parts of a `multipart/form-data` that it
-    never sees. The traceback says nothing more in either case.
-    """
-    if str(record.msg).startswith("Failed to parse headers") and record.exc_info:
-        text = str(record.exc_info[1])
-        record.exc_info = None
-        return not text.endswith(("unparsed data: ''", "unparsed data: None"))
-    return True
-
-
-logging.getLogger("urllib3.connection").addFilter(_is_about_our_headers)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +59,27 @@ class Response:
     data: bytes
 
 
+class _ConnectionLost(aiohttp.ClientError):
+    """The connection broke after the request was sent, or while it was."""
+
+
 class Client:
-    """Thread-safe. Every request ends within ``settings.deadline`` seconds: in a response, S3Error or NoResponse."""
+    """Entered once. Every request ends within ``settings.deadline`` seconds: in a response, S3Error or NoResponse."""
 
     def __init__(self, settings: S3StoreSettings) -> None:
         self._settings = settings
-        token = settings.session_token
+        token = settings.session_token.get_secret_value() if settings.session_token else None
         secret = settings.secret_key.get_secret_value()
-        self._credentials = Credentials(settings.access_key, secret, token.get_secret_value() if token else None)
-        self._pool = _connection_pool(settings)
-        provider = StaticProvider(settings.access_key, secret, self._credentials.session_token)
+        self._signer = Signer(settings.access_key, secret, token, settings.region)
+        self._limiter = CapacityLimiter(settings.connections)
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout),
+            maxsize=settings.connections,
+            retries=urllib3.Retry(total=MAX_TRIES - 1, redirect=0, raise_on_redirect=False, raise_on_status=False),
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=str(settings.ca) if settings.ca else None,
+        )
+        provider = StaticProvider(settings.access_key, secret, token)
         self._minio = Minio(
             settings.host,
             credentials=provider,
@@ -88,11 +96,36 @@ class Client:
             http_client=self._pool,
         )
 
-    @contextmanager
-    def minio(self) -> Iterator[Minio]:
-        """`minio`, for what it can do completely; its errors are raised as S3Error and NoResponse."""
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        tls: ssl.SSLContext | bool = True
+        if settings.secure:
+            tls = await to_thread.run_sync(lambda: ssl.create_default_context(cafile=settings.ca))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.connections, ssl=tls),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            ),
+            headers={"User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"},
+            skip_auto_headers=["Accept", "Content-Type"],
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=[_send_once],
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+        self._pool.clear()
+
+    async def call_minio(self, work: Callable[[Minio], T]) -> T:
+        """Let `minio` do in a thread what it can do completely. Raises S3Error, NoResponse."""
         try:
-            yield self._minio
+            return await to_thread.run_sync(work, self._minio, limiter=self._limiter)
         except MinioS3Error as error:
             raise S3Error(error.response.status, error.code or "", error.message or "") from error
         except (ServerError, InvalidResponseError) as error:
@@ -102,15 +135,11 @@ class Client:
         except ValueError as error:  # minio's own rules for bucket names
             raise S3Error(404, "NoSuchBucket", str(error)) from error
 
-    def admin_info(self) -> str:
+    async def admin_info(self) -> str:
         """What MinIO tells its administrators about itself, JSON. Raises whatever `minio` raises."""
-        return self._admin.info()
+        return await to_thread.run_sync(self._admin.info, limiter=self._limiter)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._pool.clear()
-
-    def send(
+    async def send(
         self,
         method: str,
         bucket: str = "",
@@ -119,89 +148,84 @@ class Client:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        digest: bytes | None = None,
     ) -> Response:
-        """Send a request and read the whole response. Raises S3Error, NoResponse."""
-        end = time.monotonic() + self._settings.deadline
-        try:
-            raw = self._request(method, self._url(bucket, key, query or {}), dict(headers or {}), body, end)
-            data = b"".join(_bound_time(raw.stream(_CHUNK, decode_content=False), end))
-            raw.release_conn()
-            response = Response(status=raw.status, headers=raw.headers, data=data)
-            # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
-            if response.status >= 300 or (b"<Error>" in data[:500] and xml.parse(data).tag == "Error"):
-                raise _parse_error(response)
-        except (HTTPError, OSError) as error:
-            raise self._no_response(error) from error
-        return response
+        """Send a request and read the whole response. Raises S3Error, NoResponse.
 
-    @contextmanager
-    def stream(
-        self, bucket: str, key: str, *, query: Mapping[str, str], headers: Mapping[str, str]
-    ) -> Iterator[tuple[Mapping[str, str], Iterator[bytes]]]:
+        ``digest``: the SHA-256 of ``body`` where it is known; the server refuses a body with another one.
+        """
+        request = self._respond(method, bucket, key, query=query, headers=headers, body=body, digest=digest)
+        async with request as raw:
+            data = await raw.read()
+            # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
+            if b"<Error>" in data[:500] and xml.parse(data).tag == "Error":
+                raise _parse_error(raw, data)
+            return Response(status=raw.status, headers=raw.headers, data=data)
+
+    @asynccontextmanager
+    async def open(
+        self, bucket: str, key: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[Mapping[str, str], aiohttp.StreamReader]]:
         """GET an object: its headers, and its bytes as they are stored. Raises S3Error, NoResponse.
 
-        MinIO holds the key's lock until the bytes are read, so read them at once.
+        MinIO holds the key's lock until the bytes are read, so read them at once. Bytes that are not read cost the
+        connection.
         """
-        end = time.monotonic() + self._settings.deadline
+        async with self._respond("GET", bucket, key, query=query, headers=headers) as raw:
+            yield raw.headers, raw.content
+
+    @asynccontextmanager
+    async def _respond(
+        self,
+        method: str,
+        bucket: str,
+        key: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        digest: bytes | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a request that was not refused; its body is still to be read."""
+        scheme, host, path = self._locate(bucket, key)
+        pairs = sorted(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in (query or {}).items())
+        url = URL(f"{scheme}://{host}{path}{'?' * bool(pairs)}{'&'.join(pairs)}", encoded=True)
+        named = {"host": host, **(headers or {})}
+        secure = self._settings.secure
         try:
-            raw = self._request("GET", self._url(bucket, key, query), dict(headers), b"", end)
-            try:
-                chunks = _bound_time(raw.stream(_CHUNK, decode_content=False), end)
-                if raw.status >= 300:
-                    raise _parse_error(Response(status=raw.status, headers=raw.headers, data=b"".join(chunks)))
-                yield raw.headers, chunks
-            finally:
-                raw.close()  # returns to the pool where all was read, else cuts the connection: never waits
-        except (HTTPError, OSError) as error:
+            async with asyncio.timeout(self._settings.deadline):
+                if body:
+                    named.setdefault("Content-MD5", b64encode(await _digest(_md5, body)).decode())
+                # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
+                payload = UNSIGNED_PAYLOAD if secure and not digest else (digest or await _digest(sha256, body)).hex()
+
+                async def send() -> aiohttp.ClientResponse:
+                    signed = self._signer.sign(method, path, "&".join(pairs), named, payload, datetime.now(UTC))
+                    data: AsyncIterator[memoryview] | bytes | None = body or None
+                    if len(body) > _PIECE:
+                        signed["content-length"], data = str(len(body)), _cut(body)
+                    return await self._session.request(method, url, headers=signed, data=data, allow_redirects=False)
+
+                async with await _send_with_retries(send, reads=method in {"GET", "HEAD"}) as raw:
+                    if raw.status >= 300:
+                        raise _parse_error(raw, await raw.read())
+                    yield raw
+        except aiohttp.ClientResponseError as error:  # not HTTP, or over a limit
+            raise S3Error(422, "InvalidResponse", error.message) from error
+        except (aiohttp.ClientError, OSError) as error:
             raise self._no_response(error) from error
 
     def _no_response(self, error: Exception) -> NoResponse:
-        return NoResponse(f"{self._settings.endpoint} does not respond: {error}", hint="Is the store running?")
+        reason = str(error) or type(error).__name__
+        return NoResponse(f"{self._settings.endpoint} does not respond: {reason}", hint="Is the store running?")
 
-    def _request(
-        self, method: str, url: SplitResult, headers: dict[str, str], body: bytes, end: float
-    ) -> urllib3.BaseHTTPResponse:
-        """Sign a request and send it; the response's body is still to be read."""
-        headers |= {"Host": url.netloc, "User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"}
-        if body or method in {"PUT", "POST"}:
-            headers["Content-Length"] = str(len(body))
-            headers["Content-MD5"] = b64encode(md5(body, usedforsecurity=False).digest()).decode()
-        # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
-        digest = "UNSIGNED-PAYLOAD" if self._settings.secure else sha256(body).hexdigest()
-        now = datetime.now(UTC)
-        headers |= {"x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"), "x-amz-content-sha256": digest}
-        if self._credentials.session_token:
-            headers["x-amz-security-token"] = self._credentials.session_token
-        sign_v4_s3(  # adds the signature to the headers
-            method=method,
-            url=url,
-            region=self._settings.region,
-            headers=headers,  # type: ignore[arg-type]
-            credentials=self._credentials,
-            content_sha256=digest,
-            date=now,
-        )
-        # http.client sends text as Latin-1, but the signature covers its UTF-8.
-        wire = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-        pieces = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
-        return self._pool.urlopen(
-            method,
-            urlunsplit(url),
-            headers=wire,
-            body=_bound_time(pieces, end) if body else None,
-            preload_content=False,
-            decode_content=False,
-            redirect=False,
-        )
-
-    def _url(self, bucket: str, key: str, query: Mapping[str, str]) -> SplitResult:
-        scheme = "https" if self._settings.secure else "http"
+    def _locate(self, bucket: str, key: str) -> tuple[str, str, str]:
+        """Scheme, host and path."""
         # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
         in_host = self._settings.bucket_in_host and bucket and "." not in bucket
         host = f"{bucket}.{self._settings.host}" if in_host else self._settings.host
         path = "/".join(["" if in_host or not bucket else f"/{bucket}", key])
-        pairs = sorted(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items())
-        return SplitResult(scheme, host, quote(path or "/", safe="/"), "&".join(pairs), "")
+        return "https" if self._settings.secure else "http", host, quote(path or "/", safe="/")
 
 
 def copy_source(bucket: str, key: str, version: str) -> str:
@@ -209,39 +233,60 @@ def copy_source(bucket: str, key: str, version: str) -> str:
     return quote(f"/{bucket}/{key}") + (f"?versionId={quote(version, safe='')}" if version else "")
 
 
-def _connection_pool(settings: S3StoreSettings) -> urllib3.PoolManager:
-    # A write is never repeated automatically: after a lost response somebody has to look first.
-    retries = urllib3.Retry(
-        total=MAX_TRIES - 1,
-        backoff_factor=0.1,
-        status_forcelist=[500, 502, 503, 504],
-        allowed_methods=["GET", "HEAD"],
-        raise_on_status=False,
-        respect_retry_after_header=False,  # a starting MinIO says 60 seconds: longer than any deadline
-        redirect=0,
-        raise_on_redirect=False,
-    )
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout),
-        maxsize=settings.connections + 2,
-        retries=retries,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=str(settings.ca) if settings.ca else None,
-    )
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating PUT and DELETE: a write whose response was lost may have been done.
+
+    https://docs.aiohttp.org/en/stable/client_advanced.html#client-middleware
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _ConnectionLost(str(error) or type(error).__name__) from error
 
 
-def _bound_time(chunks: Iterable[bytes], end: float) -> Iterator[bytes]:
-    """Pass the chunks on until ``end``, monotonic seconds: urllib3's own limits bound each wait, not their sum."""
-    for chunk in chunks:
-        if time.monotonic() > end:
-            raise TimeoutError("it took longer than the deadline")
-        yield chunk
+async def _send_with_retries(
+    send: Callable[[], Awaitable[aiohttp.ClientResponse]], *, reads: bool
+) -> aiohttp.ClientResponse:
+    """Try again what only reads, and what was never sent."""
+    for tries_left in reversed(range(MAX_TRIES)):
+        try:
+            raw = await send()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            if not tries_left:
+                raise
+        except (aiohttp.ClientError, OSError):
+            if not (reads and tries_left):
+                raise
+        else:
+            if not (reads and tries_left and raw.status in _REPEATED):
+                return raw
+            raw.release()
+        await asyncio.sleep(_PAUSE)
+    raise AssertionError
 
 
-def _parse_error(response: Response) -> S3Error:
-    server = response.headers.get("Server", "")
-    if response.data.lstrip().startswith(b"<"):
-        root = xml.parse(response.data)
-        return S3Error(response.status, xml.text(root, "Code"), xml.text(root, "Message"), server)
-    code = response.headers.get("x-minio-error-code") or _CODES.get(response.status, str(response.status))
-    return S3Error(response.status, code, response.headers.get("x-minio-error-desc", "").strip('"'), server)
+async def _digest(algorithm: Callable[[bytes], hashlib._Hash], body: bytes) -> bytes:
+    if len(body) <= _MAX_DIGEST:
+        return algorithm(body).digest()
+    return await to_thread.run_sync(lambda: algorithm(body).digest())
+
+
+async def _cut(body: bytes) -> AsyncIterator[memoryview]:
+    whole = memoryview(body)
+    for start in range(0, len(body), _PIECE):
+        yield whole[start : start + _PIECE]
+
+
+def _md5(body: bytes) -> hashlib._Hash:
+    return hashlib.md5(body, usedforsecurity=False)
+
+
+def _parse_error(raw: aiohttp.ClientResponse, data: bytes) -> S3Error:
+    server = raw.headers.get("Server", "")
+    if data.lstrip().startswith(b"<"):
+        root = xml.parse(data)
+        return S3Error(raw.status, xml.text(root, "Code"), xml.text(root, "Message"), server)
+    code = raw.headers.get("x-minio-error-code") or _CODES.get(raw.status, str(raw.status))
+    return S3Error(raw.status, code, raw.headers.get("x-minio-error-desc", "").strip('"'), server)

@@ -28,6 +28,8 @@ _REFUSAL_CODES = {
     "AccessDenied": "permission",
     "InvalidStorageClass": "storage_class",
     "MetadataTooLarge": "metadata_full",
+    "BadDigest": "checksum",
+    "XAmzContentSHA256Mismatch": "checksum",
     "InvalidTag": "tags",
     "BadRequest": "tags",
     "ObjectLocked": "retention",

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import md5
@@ -37,33 +37,33 @@ class Part:
         return self.start + self.size
 
 
-SendPart = Callable[[str, Part], str]
+SendPart = Callable[[str, Part], Awaitable[str]]
 """Sends a part of the upload with this id, and returns its ETag in quotes."""
 
 
-def read_parts(client: Client, state: ObjectState) -> tuple[Part, ...]:
+async def read_parts(client: Client, state: ObjectState) -> tuple[Part, ...]:
     """The parts of a multipart object; none where it was uploaded whole. Raises S3Error, NoResponse, WriteRefused."""
     if not _MULTIPART_ETAG.fullmatch(state.etag):
         return ()
-    first = _part_headers(client, state, 1)
+    first = await _part_headers(client, state, 1)
     count = int(first.get("x-amz-mp-parts-count", "0"))
     if not count:  # only looks like a multipart ETag: MinIO's of a compressed object
         return ()
     parts = [_parse_part(1, 0, first)]
     for number in range(2, count + 1):
-        parts.append(_parse_part(number, parts[-1].end, _part_headers(client, state, number)))
+        parts.append(_parse_part(number, parts[-1].end, await _part_headers(client, state, number)))
     if parts[-1].end != state.size:
         raise WriteRefused("the store does not report the sizes of its parts", code="parts_unknown")
     return tuple(parts)
 
 
-def send_by_bytes(client: Client, state: ObjectState, read: Callable[[Part], bytes]) -> SendPart:
+def send_by_bytes(client: Client, state: ObjectState, read: Callable[[Part], Awaitable[bytes]]) -> SendPart:
     """Upload parts again."""
 
-    def send(upload: str, part: Part) -> str:
+    async def send(upload: str, part: Part) -> str:
         query = {"uploadId": upload, "partNumber": str(part.number)}
-        response = client.send(
-            "PUT", state.ref.bucket, state.ref.key, query=query, headers=part.checksums, body=read(part)
+        response = await client.send(
+            "PUT", state.ref.bucket, state.ref.key, query=query, headers=part.checksums, body=await read(part)
         )
         return response.headers["etag"]
 
@@ -73,16 +73,16 @@ def send_by_bytes(client: Client, state: ObjectState, read: Callable[[Part], byt
 def send_by_copy(client: Client, state: ObjectState) -> SendPart:
     """Copy parts within the server, each from exactly this version and ETag."""
 
-    def send(upload: str, part: Part) -> str:
+    async def send(upload: str, part: Part) -> str:
         query = {"uploadId": upload, "partNumber": str(part.number)}
         headers = {**copy_source_headers(state), "x-amz-copy-source-range": f"bytes={part.start}-{part.end - 1}"}
-        response = client.send("PUT", state.ref.bucket, state.ref.key, query=query, headers=headers)
+        response = await client.send("PUT", state.ref.bucket, state.ref.key, query=query, headers=headers)
         return xml.text(xml.parse(response.data), "ETag")
 
     return send
 
 
-def rewrite_parts(
+async def rewrite_parts(
     client: Client, state: ObjectState, headers: Mapping[str, str], parts: tuple[Part, ...], send: SendPart
 ) -> Written:
     """Write. Raises S3Error, NoResponse, WriteRefused."""
@@ -94,30 +94,30 @@ def rewrite_parts(
     kind = {CHECKSUM_TYPE: sums[CHECKSUM_TYPE]} if CHECKSUM_TYPE in sums else {}
     algorithm = {f"{CHECKSUM}algorithm": names[0], **kind} if names else {}
     every = {**headers, **tagging_header(state), **algorithm}
-    response = client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=every)
+    response = await client.send("POST", state.ref.bucket, state.ref.key, query={"uploads": ""}, headers=every)
     upload = xml.text(xml.parse(response.data), "UploadId")
     try:
-        etags = {part: send(upload, part) for part in parts}
+        etags = {part: await send(upload, part) for part in parts}
         bare = [etag.strip('"') for etag in etags.values()]
         # The ETag that the object will have; not known in advance where those of its parts are not MD5s.
         if all(re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare):
             digest = md5(bytes.fromhex("".join(bare)), usedforsecurity=False).hexdigest()
             if f"{digest}-{len(bare)}" != state.etag:
                 raise WriteRefused("its parts would have another ETag", code="checksum")
-        return _complete_upload(client, state, upload, etags)
+        return await _complete_upload(client, state, upload, etags)
     except BaseException:
         # After a lost response to the completion the upload may be complete: then there is nothing to abort.
         with suppress(S3Error, NoResponse):
-            client.send("DELETE", state.ref.bucket, state.ref.key, query={"uploadId": upload})
+            await client.send("DELETE", state.ref.bucket, state.ref.key, query={"uploadId": upload})
         raise
 
 
-def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> Written:
+async def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Mapping[Part, str]) -> Written:
     root = xml.Element("CompleteMultipartUpload")
     for part, etag in etags.items():
         sums = {f"Checksum{name.removeprefix(CHECKSUM).upper()}": value for name, value in part.checksums.items()}
         xml.add(root, "Part", PartNumber=str(part.number), ETag=etag, **sums)
-    response = client.send(
+    response = await client.send(
         "POST",
         state.ref.bucket,
         state.ref.key,
@@ -128,10 +128,10 @@ def _complete_upload(client: Client, state: ObjectState, upload: str, etags: Map
     return Written.of(response)
 
 
-def _part_headers(client: Client, state: ObjectState, number: int) -> Mapping[str, str]:
+async def _part_headers(client: Client, state: ObjectState, number: int) -> Mapping[str, str]:
     query = {"partNumber": str(number)} | ({"versionId": state.version} if state.version else {})
     headers = {"If-Match": f'"{state.etag}"', CHECKSUM_MODE: "ENABLED"}
-    return client.send("HEAD", state.ref.bucket, state.ref.key, query=query, headers=headers).headers
+    return (await client.send("HEAD", state.ref.bucket, state.ref.key, query=query, headers=headers)).headers
 
 
 def _parse_part(number: int, start: int, headers: Mapping[str, str]) -> Part:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from threading import Lock
 from typing import Any
+
+import anyio
+from anyio import to_thread
 
 from imgtag.errors import WriteRefused
 from imgtag.files.writing import write_atomically
@@ -66,45 +68,47 @@ class Probe:
         self._copy_makes_version: bool | None = None
         self._versions = Versions(client, "")
         self._path = state_dir / "s3-probe.json"
-        self._lock = Lock()
+        self._lock = anyio.Lock()
         self.leftovers: list[str] = []
         """Temporary buckets that could not be removed."""
 
-    def if_match(self) -> IfMatch:
+    async def if_match(self) -> IfMatch:
         """Whether a PutObject whose If-Match names another ETag is refused, atomically.
 
         Tested once for each endpoint and server version, which takes seconds. Raises WriteRefused, Unavailable.
         """
-        with self._lock:
+        async with self._lock:
             if self._if_match is None:
-                self._if_match = self._find_if_match()
+                self._if_match = await self._find_if_match()
             return self._if_match
 
-    def copy_makes_version(self) -> bool:
+    async def copy_makes_version(self) -> bool:
         """Whether a copy of a versioned object onto itself makes another version.
 
         versitygw rewrites the metadata of the version that is there, without a lock. Where no bucket with versions may
         be created to test it, S3's own behaviour is assumed. Raises Unavailable.
         """
-        with self._lock:
+        async with self._lock:
             if self._copy_makes_version is None:
-                server = self._server()
+                server = await self._server()
                 kept = self._read("copy_makes_version", server)
-                self._copy_makes_version = self._try_copy() if kept is None else bool(kept["value"])
+                self._copy_makes_version = await self._try_copy() if kept is None else bool(kept["value"])
                 if kept is None:
-                    self._write("copy_makes_version", server, {"value": self._copy_makes_version, "at": time.time()})
+                    await self._write(
+                        "copy_makes_version", server, {"value": self._copy_makes_version, "at": time.time()}
+                    )
             return self._copy_makes_version
 
-    def lost_names(self) -> tuple[str, ...]:
+    async def lost_names(self) -> tuple[str, ...]:
         """Names of user metadata that do not come back as they were sent. Raises S3Error, NoResponse."""
-        with self._temporary_bucket() as bucket:
+        async with self._temporary_bucket() as bucket:
             lost = []
             # One at a time: the headers are signed, so a proxy that drops one makes the whole request fail.
             for name, value in _NAMES.items():
                 header = f"x-amz-meta-{name}"
                 try:
-                    self._client.send("PUT", bucket, _KEY, headers={header: value}, body=b"names")
-                    arrived = self._client.send("HEAD", bucket, _KEY).headers.get(header)
+                    await self._client.send("PUT", bucket, _KEY, headers={header: value}, body=b"names")
+                    arrived = (await self._client.send("HEAD", bucket, _KEY)).headers.get(header)
                 except S3Error as error:
                     if error.status >= 500 or error.denied:
                         raise
@@ -113,24 +117,24 @@ class Probe:
                     lost.append(header)
             return tuple(lost)
 
-    def remove_leftovers(self) -> None:
+    async def remove_leftovers(self) -> None:
         """Remove the buckets of probes that crashed. Raises S3Error, NoResponse."""
-        with self._client.minio() as minio:
-            ours = [bucket for bucket in minio.list_buckets() if bucket.name.startswith(self._prefix)]
-        for bucket in ours:
+        for bucket in await self._client.call_minio(lambda minio: minio.list_buckets()):
+            if not bucket.name.startswith(self._prefix):
+                continue
             if bucket.creation_date and time.time() - bucket.creation_date.timestamp() > _MAX_AGE:
-                self._remove(bucket.name)
+                await self._remove(bucket.name)
 
-    def _find_if_match(self) -> IfMatch:
+    async def _find_if_match(self) -> IfMatch:
         try:
-            server = self._server()
+            server = await self._server()
             if kept := self._read("if_match", server):
                 races = RaceResult(**kept["races"])
                 return IfMatch(honoured=kept["honoured"], races=races, at=kept["at"])
-            with self._temporary_bucket() as bucket:
-                self._client.send("PUT", bucket, _KEY, body=b"old")
-                honoured = self._tells_etags_apart(bucket)
-                races = run_races(self._client, bucket) if honoured else RaceResult()
+            async with self._temporary_bucket() as bucket:
+                await self._client.send("PUT", bucket, _KEY, body=b"old")
+                honoured = await self._tells_etags_apart(bucket)
+                races = await run_races(self._client, bucket) if honoured else RaceResult()
         except S3Error as error:
             if not error.denied:
                 raise map_request_error(error) from error
@@ -141,32 +145,32 @@ class Probe:
                 f"{self._prefix}*.",
             ) from error
         result = IfMatch(honoured=honoured, races=races, at=time.time())
-        self._write("if_match", server, asdict(result))
+        await self._write("if_match", server, asdict(result))
         return result
 
-    def _try_copy(self) -> bool:
+    async def _try_copy(self) -> bool:
         try:
-            with self._temporary_bucket() as bucket:
+            async with self._temporary_bucket() as bucket:
                 body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-                self._client.send("PUT", bucket, query={"versioning": ""}, body=body)
-                self._client.send("PUT", bucket, _KEY, body=b"old")
+                await self._client.send("PUT", bucket, query={"versioning": ""}, body=body)
+                await self._client.send("PUT", bucket, _KEY, body=b"old")
                 source = {"x-amz-copy-source": copy_source(bucket, _KEY, ""), "x-amz-metadata-directive": "REPLACE"}
-                self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
-                return len(self._versions.list_versions(ObjectRef(bucket, _KEY))) > 1
+                await self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
+                return len(await self._versions.list_versions(ObjectRef(bucket, _KEY))) > 1
         except S3Error as error:
             if error.denied or error.unsupported:
                 return True
             raise map_request_error(error) from error
 
-    def _server(self) -> str:
+    async def _server(self) -> str:
         """The server, with its version where it reports one."""
         try:
-            name = self._client.send("GET").headers.get("Server", "")
+            name = (await self._client.send("GET")).headers.get("Server", "")
         except S3Error as error:
             name = error.server
         if name.startswith("MinIO"):
             with suppress(Exception):  # only administrators are told the version
-                return f"{name} {json.loads(self._client.admin_info())['servers'][0]['version']}"
+                return f"{name} {json.loads(await self._client.admin_info())['servers'][0]['version']}"
         return name
 
     def _read(self, what: str, server: str) -> Mapping[str, Any] | None:
@@ -176,14 +180,14 @@ class Probe:
         is_current = record.get("server") == server and time.time() - result.get("at", 0) < _KEEP_SECONDS
         return result if is_current else None
 
-    def _write(self, what: str, server: str, result: Mapping[str, Any]) -> None:
+    async def _write(self, what: str, server: str, result: Mapping[str, Any]) -> None:
         records = self._records()
         record = records.get(self._endpoint, {})
         same = record if record.get("server") == server else {}
         # Without a state folder it is tested again after a restart, so a missing folder does not keep us from writing.
         with suppress(OSError):
             every = {**records, self._endpoint: {**same, "server": server, what: result}}
-            write_atomically(self._path, json.dumps(every).encode())
+            await to_thread.run_sync(write_atomically, self._path, json.dumps(every).encode())
 
     def _records(self) -> Mapping[str, Any]:
         """By endpoint. A file that is not ours counts as none."""
@@ -195,46 +199,45 @@ class Probe:
             return {}
         return {endpoint: record for endpoint, record in records.items() if isinstance(record, dict)}
 
-    def _tells_etags_apart(self, bucket: str) -> bool:
+    async def _tells_etags_apart(self, bucket: str) -> bool:
         """A wrong ETag must be refused and the right one accepted: some servers refuse every If-Match."""
         try:
-            self._client.send("PUT", bucket, _KEY, headers={"If-Match": f'"{"0" * 32}"'}, body=b"new")
+            await self._client.send("PUT", bucket, _KEY, headers={"If-Match": f'"{"0" * 32}"'}, body=b"new")
         except S3Error as error:
             if error.status != 412:
                 return False
         else:
             return False
-        etag = self._client.send("HEAD", bucket, _KEY).headers["etag"]
+        etag = (await self._client.send("HEAD", bucket, _KEY)).headers["etag"]
         try:
-            self._client.send("PUT", bucket, _KEY, headers={"If-Match": etag}, body=b"new")
+            await self._client.send("PUT", bucket, _KEY, headers={"If-Match": etag}, body=b"new")
         except S3Error:
             return False
         return True
 
-    @contextmanager
-    def _temporary_bucket(self) -> Iterator[str]:
+    @asynccontextmanager
+    async def _temporary_bucket(self) -> AsyncIterator[str]:
         bucket = f"{self._prefix}{token_hex(5)}"
-        with self._client.minio() as minio:
-            minio.make_bucket(bucket)
+        await self._client.call_minio(lambda minio: minio.make_bucket(bucket))
         try:
             yield bucket
         finally:
-            self._remove(bucket)
+            await self._remove(bucket)
 
-    def _remove(self, bucket: str) -> None:
+    async def _remove(self, bucket: str) -> None:
         refs = [ObjectRef(bucket, key) for key in (_KEY, *KEYS)]
         try:
             for ref in refs:
-                self._client.send("DELETE", bucket, ref.key)
+                await self._client.send("DELETE", bucket, ref.key)
             try:
-                self._client.send("DELETE", bucket)
+                await self._client.send("DELETE", bucket)
             except S3Error as error:
                 if error.status != 409:
                     raise
                 # With versions, what was deleted is still there, below delete markers.
                 for ref in refs:
-                    for version in self._versions.list_versions(ref):
-                        self._versions.delete(ref, version.id)
-                self._client.send("DELETE", bucket)
+                    for version in await self._versions.list_versions(ref):
+                        await self._versions.delete(ref, version.id)
+                await self._client.send("DELETE", bucket)
         except (S3Error, NoResponse):
             self.leftovers.append(bucket)

@@ -6,10 +6,10 @@ client overwrote or deleted the object in between, and that upload or deletion i
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from imgtag_s3.client import Client, Response
@@ -41,68 +41,65 @@ class RaceResult:
         return ", ".join(f"{self.lost.get(kind, 0)} of {count} {kind}" for kind, count in sorted(self.run.items()))
 
 
-def run_races(client: Client, bucket: str) -> RaceResult:
+async def run_races(client: Client, bucket: str) -> RaceResult:
     """Run some hundreds of races, within seconds. Raises S3Error, NoResponse."""
     end = time.monotonic() + _MAX_SECONDS
     run: Counter[str] = Counter()
     lost: Counter[str] = Counter()
 
-    def run_lane(lane: int) -> None:
-        with ThreadPoolExecutor(2) as rivals:
-            for number in range(lane, _RACES, len(KEYS)):
-                if time.monotonic() > end:
-                    return
-                kind = _ROUND[number % len(_ROUND)]
-                is_lost = _race(client, bucket, KEYS[lane], kind, number, rivals)
-                if is_lost is not None:
-                    run[kind] += 1
-                    lost[kind] += is_lost
+    async def run_lane(lane: int) -> None:
+        for number in range(lane, _RACES, len(KEYS)):
+            if time.monotonic() > end:
+                return
+            kind = _ROUND[number % len(_ROUND)]
+            is_lost = await _race(client, bucket, KEYS[lane], kind, number)
+            if is_lost is not None:
+                run[kind] += 1
+                lost[kind] += is_lost
 
-    with ThreadPoolExecutor(len(KEYS)) as lanes:
-        list(lanes.map(run_lane, range(len(KEYS))))
+    await asyncio.gather(*map(run_lane, range(len(KEYS))))
     return RaceResult(run=dict(run), lost=dict(lost))
 
 
-def _race(client: Client, bucket: str, key: str, kind: str, number: int, rivals: Executor) -> bool | None:
+async def _race(client: Client, bucket: str, key: str, kind: str, number: int) -> bool | None:
     """Whether the other client lost; None where it was refused, so that there was no race."""
     size = _SIZES[number % len(_SIZES)]
     old, ours, theirs = (f"{name} {number} ".encode().ljust(size, b".") for name in ("old", "ours", "theirs"))
     begun = time.monotonic()
-    etag = client.send("PUT", bucket, key, body=old).headers["etag"]
+    etag = (await client.send("PUT", bucket, key, body=old)).headers["etag"]
     # One of the two starts later, by up to the time that a write takes.
     delay = (time.monotonic() - begun) * (2 * (number * _GOLDEN % 1) - 1)
     condition = {"If-Match": etag}
 
-    def send_ours() -> Response | None:
-        time.sleep(max(0.0, -delay))
+    async def send_ours() -> Response | None:
+        await asyncio.sleep(max(0.0, -delay))
         # As the sidecar does: the same bytes with other metadata. Two conditional writes need different bytes, because
         # the ETag of the same ones would admit both.
         body = ours if kind == _WRITE else old
-        return _try(client, "PUT", bucket, key, headers={**condition, "x-amz-meta-imgtag-race": "1"}, body=body)
+        return await _try(client, "PUT", bucket, key, headers={**condition, "x-amz-meta-imgtag-race": "1"}, body=body)
 
-    def send_theirs() -> Response | None:
-        time.sleep(max(0.0, delay))
+    async def send_theirs() -> Response | None:
+        await asyncio.sleep(max(0.0, delay))
         if kind == _DELETION:
-            return _try(client, "DELETE", bucket, key)
-        return _try(client, "PUT", bucket, key, headers=condition if kind == _WRITE else {}, body=theirs)
+            return await _try(client, "DELETE", bucket, key)
+        return await _try(client, "PUT", bucket, key, headers=condition if kind == _WRITE else {}, body=theirs)
 
-    first, second = rivals.submit(send_ours), rivals.submit(send_theirs)
-    our_response, their_response = first.result(), second.result()
+    our_response, their_response = await asyncio.gather(send_ours(), send_theirs())
     if kind == _WRITE:
         return our_response is not None and their_response is not None
     if their_response is None:
         return None
-    now = _try(client, "HEAD", bucket, key)
+    now = await _try(client, "HEAD", bucket, key)
     if kind == _DELETION:
         return now is not None
     return now is None or now.headers["etag"] != their_response.headers["etag"]
 
 
-def _try(
+async def _try(
     client: Client, method: str, bucket: str, key: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> Response | None:
     try:
-        return client.send(method, bucket, key, headers=headers, body=body)
+        return await client.send(method, bucket, key, headers=headers, body=body)
     except S3Error as error:
         if error.denied:
             raise

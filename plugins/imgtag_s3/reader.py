@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Mapping
+from itertools import islice
 
 from imgtag.errors import Conflict, Unavailable, Unreadable
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
@@ -10,11 +11,14 @@ from imgtag_s3 import xml
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_read_error, map_request_error, unreadable_code
-from imgtag_s3.state import CHECKSUM_MODE, parse_state
+from imgtag_s3.state import CHECKSUM_MODE, TAG_COUNT, parse_state
+from imgtag_s3.tags import TagRights
 from imgtag_s3.versions import Versions
 
 _MAX_WITHDRAWALS = 5
 """How many misplaced versions of ours one look withdraws; every writer can have left one."""
+_PAGE = 1000
+"""Objects that a server lists in one response."""
 
 
 class Reader:
@@ -25,17 +29,23 @@ class Reader:
         self._buckets = buckets
         self._versions = versions
         self._write_on = write_on
+        self.tag_rights = TagRights()
 
-    def stat(self, ref: ObjectRef) -> ObjectState | None:
+    async def stat(self, ref: ObjectRef) -> ObjectState | None:
         """The object as it is now; None where it is absent. Raises BucketAbsent, Unreadable, Unavailable."""
-        state = self._head(ref)
-        for _ in range(_MAX_WITHDRAWALS):
-            if state is None or not self._versions.withdraw_misplaced(state):
-                break
-            state = self._head(ref)
+        state, _ = await self.look(ref)
         return state
 
-    def read(self, state: ObjectState, limit: int, *, start: int = 0, size: int | None = None) -> bytes:
+    async def look(self, ref: ObjectRef, read_ahead: int = 0) -> tuple[ObjectState | None, bytes | None]:
+        """The object as `stat` shows it, and in the same request its bytes, if there are at most ``read_ahead``."""
+        state, data = await self._get(ref, read_ahead) if read_ahead else (await self._head(ref), None)
+        for _ in range(_MAX_WITHDRAWALS):
+            if state is None or not await self._versions.withdraw_misplaced(state):
+                break
+            state, data = await self._head(ref), None
+        return state, data
+
+    async def read(self, state: ObjectState, limit: int, *, start: int = 0, size: int | None = None) -> bytes:
         """Bytes of exactly this state, as they are stored. Raises Unreadable, Conflict, Unavailable."""
         wanted = state.size if size is None else size
         if wanted > limit:
@@ -45,30 +55,39 @@ class Reader:
             headers["Range"] = f"bytes={start}-{start + wanted - 1}"
         query = {"versionId": state.version} if state.version else {}
         try:
-            with self._client.stream(state.ref.bucket, state.ref.key, query=query, headers=headers) as (_, chunks):
-                data = b"".join(chunks)
+            async with self._client.open(state.ref.bucket, state.ref.key, query=query, headers=headers) as (_, content):
+                data = await content.read()
         except S3Error as error:
             if not error.absent:
                 raise map_read_error(error, state.ref) from error
-            self._buckets.require(state.ref.bucket)
+            await self._buckets.require(state.ref.bucket)
             raise Conflict(f"{state.ref} was deleted while it was being read") from error
         if len(data) != wanted:
             raise Conflict(f"{state.ref}: {len(data):,} of {wanted:,} bytes arrived")
         return data
 
-    def tags(self, ref: ObjectRef, version: str | None) -> dict[str, str]:
+    async def tags(self, ref: ObjectRef, version: str | None) -> dict[str, str]:
         """All tags of the object. Raises S3Error."""
         query = {"tagging": ""} | ({"versionId": version} if version else {})
-        root = xml.parse(self._client.send("GET", ref.bucket, ref.key, query=query).data)
+        try:
+            root = xml.parse((await self._client.send("GET", ref.bucket, ref.key, query=query)).data)
+        except S3Error as error:
+            if error.denied:
+                self.tag_rights.forget(ref)
+            raise
+        self.tag_rights.note(ref)
         return {tag.findtext("Key") or "": tag.findtext("Value") or "" for tag in root.iter("Tag")}
 
-    def list_objects(self, scope: Scope, after: str = "") -> Iterator[Listed]:
+    async def list_objects(self, scope: Scope, after: str = "") -> AsyncIterator[Listed]:
         """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page."""
         # Garage lists nothing after a key that comes before the prefix.
         start = after if after.encode() >= scope.prefix.encode() else ""
         try:
-            with self._client.minio() as minio:
-                for item in minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None):
+            objects = await self._client.call_minio(
+                lambda minio: minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None)
+            )
+            while page := await self._client.call_minio(lambda _: list(islice(objects, _PAGE))):
+                for item in page:
                     yield Listed(
                         ref=ObjectRef(item.bucket_name, item.object_name or ""),
                         etag=item.etag or "",
@@ -78,31 +97,51 @@ class Reader:
         except S3Error as error:
             raise map_request_error(error) from error
 
-    def list_buckets(self) -> tuple[str, ...]:
+    async def list_buckets(self) -> tuple[str, ...]:
         """The buckets that our user may list. Raises Unavailable."""
         try:
-            with self._client.minio() as minio:
-                return tuple(bucket.name for bucket in minio.list_buckets())
+            return tuple(bucket.name for bucket in await self._client.call_minio(lambda minio: minio.list_buckets()))
         except S3Error as error:
             raise map_request_error(error) from error
 
-    def _head(self, ref: ObjectRef) -> ObjectState | None:
-        if any(part in {".", ".."} for part in ref.key.split("/")):
-            # Clients and proxies shorten such a path, and it arrives as that of another key.
-            raise Unreadable(f"{ref} cannot be requested: `.` and `..` do not survive in a URL", code="key")
+    async def _get(self, ref: ObjectRef, limit: int) -> tuple[ObjectState | None, bytes | None]:
+        """One GET, whose headers are those of a HEAD. MinIO holds the key's lock while bytes are unread."""
+        _require_path(ref)
+        data = None
         try:
-            headers = self._client.send("HEAD", ref.bucket, ref.key, headers={CHECKSUM_MODE: "ENABLED"}).headers
+            opened = self._client.open(ref.bucket, ref.key, headers={CHECKSUM_MODE: "ENABLED"})
+            async with opened as (headers, content):
+                size = int(headers.get("content-length", "0"))
+                if size <= limit:
+                    data = await content.read()
+        except S3Error as error:
+            # A GET is refused for more reasons than a HEAD, which shows the headers of an archived object.
+            if error.absent:
+                await self._buckets.require(ref.bucket)
+                return None, None
+            return await self._head(ref), None
+        if data is not None and len(data) != size:
+            raise Conflict(f"{ref}: {len(data):,} of {size:,} bytes arrived")
+        return await self._parse(ref, headers), data
+
+    async def _head(self, ref: ObjectRef) -> ObjectState | None:
+        _require_path(ref)
+        try:
+            response = await self._client.send("HEAD", ref.bucket, ref.key, headers={CHECKSUM_MODE: "ENABLED"})
         except S3Error as error:
             if error.absent:
-                self._buckets.require(ref.bucket)
+                await self._buckets.require(ref.bucket)
                 return None
             if error.status not in {400, 403}:
                 raise map_read_error(error, ref) from error
-            return self._state_from_listing(ref, error)
+            return await self._state_from_listing(ref, error)
+        return await self._parse(ref, response.headers)
+
+    async def _parse(self, ref: ObjectRef, headers: Mapping[str, str]) -> ObjectState:
         version = headers.get("x-amz-version-id", "null")
         try:
-            tagged = headers.get("x-amz-tagging-count", "0") != "0"
-            tags = self.tags(ref, None if version == "null" else version) if tagged else {}
+            tagged = headers.get(TAG_COUNT, "0") != "0"
+            tags = await self.tags(ref, None if version == "null" else version) if tagged else {}
         except S3Error as error:
             if error.absent:
                 raise Conflict(f"{ref} disappeared while it was being looked at") from error
@@ -110,18 +149,18 @@ class Reader:
         size = int(headers.get("content-length", "0"))
         return parse_state(ref, headers, tags, size=size, write_on=self._write_on)
 
-    def _state_from_listing(self, ref: ObjectRef, refusal: S3Error) -> ObjectState | None:
+    async def _state_from_listing(self, ref: ObjectRef, refusal: S3Error) -> ObjectState | None:
         """What a listing shows of an object whose headers may not be read."""
         try:
             # The response to a HEAD has no body that could give a reason; that to a GET has.
-            self._client.send("GET", ref.bucket, ref.key, headers={"Range": "bytes=0-0"})
+            await self._client.send("GET", ref.bucket, ref.key, headers={"Range": "bytes=0-0"})
         except S3Error as explained:
             refusal = explained
         error = map_read_error(refusal, ref)
         if not isinstance(error, Unreadable):
             raise error from refusal
         try:
-            listed = next(self.list_objects(Scope(ref.bucket, ref.key)), None)
+            listed = await anext(self.list_objects(Scope(ref.bucket, ref.key)), None)
         except Unavailable as unlisted:
             raise error from unlisted
         if listed is None or listed.ref != ref:
@@ -133,3 +172,9 @@ class Reader:
             modified=listed.modified,
             unreadable=unreadable_code(refusal),
         )
+
+
+def _require_path(ref: ObjectRef) -> None:
+    """Raise Unreadable for a path that clients and proxies shorten, so that it would arrive as that of another key."""
+    if any(part in {".", ".."} for part in ref.key.split("/")):
+        raise Unreadable(f"{ref} cannot be requested: `.` and `..` do not survive in a URL", code="key")

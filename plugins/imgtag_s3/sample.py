@@ -23,38 +23,38 @@ class SampleObjects:
         self._versions = versions
         self._reader = reader
 
-    def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
+    async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
         """See `imgtag.plugin.store.Store.create`. Raises Conflict, WriteRefused, Unavailable."""
-        if self._buckets.locks_by_default(ref.bucket):
+        if await self._buckets.locks_by_default(ref.bucket):
             raise WriteRefused(
                 f"{ref.bucket} puts a retention on everything that is written, so {ref} could not be removed again",
                 code="retention",
                 hint="Send it to another bucket: `imgtag doctor --send --to BUCKET/PREFIX`.",
             )
         try:
-            if self._versions.list_versions(ref):
+            if await self._versions.list_versions(ref):
                 raise Conflict(f"{ref} exists already, or did")
             # Deletes nothing, and fails for a user who could not remove the sample afterwards.
-            self._versions.delete(ref, NULL)
+            await self._versions.delete(ref, NULL)
             headers = {"Content-Type": content_type, "If-None-Match": "*"}
-            self._client.send("PUT", ref.bucket, ref.key, headers=headers, body=data)
+            await self._client.send("PUT", ref.bucket, ref.key, headers=headers, body=data)
         except S3Error as error:
             raise map_write_error(error, ref) from error
-        state = self._reader.stat(ref)
+        state = await self._reader.stat(ref)
         if state is None:
             raise Conflict(f"{ref} was removed right after it was created")
         return state
 
-    def erase(self, ref: ObjectRef) -> None:
+    async def erase(self, ref: ObjectRef) -> None:
         """See `imgtag.plugin.store.Store.erase`. Raises Conflict, WriteRefused, Unavailable."""
         try:
             for _ in range(_MAX_PASSES):
-                versions = self._versions.list_versions(ref)
+                versions = await self._versions.list_versions(ref)
                 if not versions:
                     return
                 # The oldest first: otherwise one without labels would become the latest, and be labelled.
                 for version in reversed(versions):
-                    self._versions.delete(ref, version.id)
+                    await self._versions.delete(ref, version.id)
         except S3Error as error:
             raise map_write_error(error, ref) from error
         raise Conflict(f"{ref} reappears as often as it is removed")

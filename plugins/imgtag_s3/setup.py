@@ -66,7 +66,7 @@ class Notification:
 
 
 class NotificationSetup:
-    """Notifications of the buckets that the rules name. Blocking; raises Unavailable."""
+    """Notifications of the buckets that the rules name. Raises Unavailable."""
 
     def __init__(self, client: Client, settings: S3StoreSettings, context: PluginContext) -> None:
         self._client = client
@@ -75,19 +75,19 @@ class NotificationSetup:
         self._buckets = context.buckets
         self._target = context.notification_target
 
-    def set_up(self, *, apply: bool) -> list[Change]:
+    async def set_up(self, *, apply: bool) -> list[Change]:
         """Create, or name, what is missing. A notification without a target gets a hint that says how to make one."""
         if not self._buckets:
             return []
         try:
-            targets = _read_targets(self._client)
-            missing = missing_notifications(
+            targets = await _read_targets(self._client)
+            missing = await missing_notifications(
                 self._client, self._buckets, self._configured or _over_nats(targets) or ("",)
             )
             impossible = [
-                notification for notification in missing if not self._create(notification, targets, apply=apply)
+                notification for notification in missing if not await self._create(notification, targets, apply=apply)
             ]
-            hint = self._advice(impossible, targets) if impossible else ""
+            hint = await self._advice(impossible, targets) if impossible else ""
             return [
                 Change(what=f"{notification.what}: {notification.obstacle}", hint=hint)
                 if notification in impossible
@@ -102,14 +102,14 @@ class NotificationSetup:
             buckets = ", ".join(self._buckets)
             return [Change(what=f"notify of new and removed objects in {buckets}: {error.message}", hint=error.hint)]
 
-    def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
+    async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
         """Remove our entry, if it is as we wrote it. Raises ConfigError, Unavailable, NotificationsUnsupported."""
         notification = Notification(record["bucket"], record["arn"])
         if record["endpoint"] != self._endpoint:
             message = f"{notification.what}: made on {record['endpoint']}, but [store.s3] endpoint is {self._endpoint}"
             raise ConfigError(message, hint="Set endpoint to that server, and run `imgtag setup --remove` again.")
         try:
-            root = _read_configuration(self._client, notification.bucket)
+            root = await _read_configuration(self._client, notification.bucket)
         except BucketAbsent:
             return None  # and its notifications with it
         entries = root.findall("QueueConfiguration")
@@ -120,38 +120,38 @@ class NotificationSetup:
             return Change(what=notification.what, hint="it was changed after setup created it")
         if apply:
             root.remove(entry)
-            self._write_configuration(notification.bucket, root)
+            await self._write_configuration(notification.bucket, root)
         return Change(what=notification.what, done=apply)
 
-    def _create(self, notification: Notification, targets: Sequence[str] | None, *, apply: bool) -> bool:
+    async def _create(self, notification: Notification, targets: Sequence[str] | None, *, apply: bool) -> bool:
         """Create the notification where ``apply``; whether the server has, or accepts, its target."""
         arn = notification.arn
         if not arn or (targets is not None and not _contains_arn(targets, arn)):
             return False
         if not apply:
             return True
-        root = add_notification(_read_configuration(self._client, notification.bucket), arn)
+        root = add_notification(await _read_configuration(self._client, notification.bucket), arn)
         try:
-            self._write_configuration(notification.bucket, root)
+            await self._write_configuration(notification.bucket, root)
         except UnknownTarget:
             if targets is not None:  # our target exists, so it is another entry's that does not
                 raise
             return False
         return True
 
-    def _write_configuration(self, bucket: str, root: xml.Element) -> None:
+    async def _write_configuration(self, bucket: str, root: xml.Element) -> None:
         try:
-            self._client.send("PUT", bucket, query={"notification": ""}, body=xml.render(root))
+            await self._client.send("PUT", bucket, query={"notification": ""}, body=xml.render(root))
         except S3Error as error:
             raise UnknownTarget if "ARN" in str(error) else map_notification_error(error) from error
 
-    def _advice(self, impossible: Sequence[Notification], targets: Sequence[str] | None) -> str:
+    async def _advice(self, impossible: Sequence[Notification], targets: Sequence[str] | None) -> str:
         """Comments and lines for MinIO's environment, ready to paste."""
         unknown = targets is None and not self._configured
         if unknown:
-            response = self._client.send("GET", self._buckets[0], query={"notification": ""})
+            response = await self._client.send("GET", self._buckets[0], query={"notification": ""})
             if not response.headers.get("Server", "").startswith("MinIO"):
-                require_api(self._client, self._buckets[0])
+                await require_api(self._client, self._buckets[0])
                 return _TARGETS_UNKNOWN
         ids = [FAST, SAFE]
         if self._configured:  # the ids of those that are NATS targets of MinIO: arn:minio:sqs:REGION:ID:nats
@@ -168,13 +168,13 @@ class NotificationSetup:
         )
 
 
-def require_api(client: Client, bucket: str) -> None:
+async def require_api(client: Client, bucket: str) -> None:
     """Raises NotificationsUnsupported, or S3Error if ours may not be set.
 
     SeaweedFS shows notifications of a bucket, and takes none. The body is no configuration, so nothing changes.
     """
     try:
-        client.send("PUT", bucket, query={"notification": ""}, body=b"<")
+        await client.send("PUT", bucket, query={"notification": ""}, body=b"<")
     except S3Error as error:
         if error.denied:
             raise
@@ -183,22 +183,22 @@ def require_api(client: Client, bucket: str) -> None:
             raise unsupported from error
 
 
-def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...]:
+async def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...]:
     """ARNs to notify: the configured ones, else MinIO's NATS targets. Raises ConfigError where there are none."""
-    targets = tuple(configured) or _over_nats(_read_targets(client))
+    targets = tuple(configured) or _over_nats(await _read_targets(client))
     if not targets:
         hint = 'Name it: [store.s3] notify = ["arn:minio:sqs::FAST:nats"]. `imgtag setup` explains how to make one.'
         raise ConfigError("no notification target is known", hint=hint)
     return targets
 
 
-def missing_notifications(client: Client, buckets: Sequence[str], arns: Sequence[str]) -> list[Notification]:
+async def missing_notifications(client: Client, buckets: Sequence[str], arns: Sequence[str]) -> list[Notification]:
     """The notifications that are not set yet. Raises Unavailable."""
     wanted = (Notification(bucket, arn) for bucket in buckets for arn in arns)
     return [
         notification
         for notification in wanted
-        if not has_notification(_read_configuration(client, notification.bucket), notification.arn)
+        if not has_notification(await _read_configuration(client, notification.bucket), notification.arn)
     ]
 
 
@@ -234,9 +234,9 @@ def _over_nats(targets: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(sorted(arn for arn in targets or () if arn.endswith(":nats")))
 
 
-def _read_configuration(client: Client, bucket: str) -> xml.Element:
+async def _read_configuration(client: Client, bucket: str) -> xml.Element:
     try:
-        return xml.parse(client.send("GET", bucket, query={"notification": ""}).data)
+        return xml.parse((await client.send("GET", bucket, query={"notification": ""})).data)
     except S3Error as error:
         raise map_notification_error(error) from error
 
@@ -248,9 +248,9 @@ def map_notification_error(error: S3Error) -> ImgtagError:
     return map_request_error(error)
 
 
-def _read_targets(client: Client) -> tuple[str, ...] | None:
+async def _read_targets(client: Client) -> tuple[str, ...] | None:
     """ARNs of the server's targets; None where it does not tell us."""
     try:
-        return tuple(json.loads(client.admin_info()).get("sqsARN") or ())
+        return tuple(json.loads(await client.admin_info()).get("sqsARN") or ())
     except Exception:  # noqa: BLE001 - not MinIO, not an administrator, no response: all the same here
         return None

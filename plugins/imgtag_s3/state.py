@@ -21,6 +21,7 @@ LOCK_MODE, LOCK_UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-unti
 LEGAL_HOLD = "x-amz-object-lock-legal-hold"
 SSE, SSE_KEY = "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"
 STORAGE_CLASS = "x-amz-storage-class"
+TAG_COUNT = "x-amz-tagging-count"
 
 _KEPT = (
     "content-type",
@@ -54,6 +55,8 @@ class Native:
     raw: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     server: str = ""
+    date: str = field(default="", compare=False)
+    """When the server said so."""
 
     @property
     def is_minio(self) -> bool:
@@ -65,12 +68,8 @@ def parse_state(
     ref: ObjectRef, headers: Mapping[str, str], tags: Mapping[str, str], *, size: int, write_on: frozenset[str]
 ) -> ObjectState:
     """The object that a HEAD with checksums shows. ``write_on``: the locks that do not make it read-only."""
-    # http.client reads headers as Latin-1; servers that send more than ASCII send UTF-8. Anything else keeps
-    # surrogates, and is refused when it is about to be signed.
-    plain = {
-        name.lower(): value.encode("latin-1", "surrogateescape").decode("utf-8", "surrogateescape")
-        for name, value in headers.items()
-    }
+    # A value that is not UTF-8 has surrogates, and is refused when it is about to be signed.
+    plain = {name.lower(): value for name, value in headers.items()}
     kept = {name: plain[name] for name in _KEPT if name in plain}
     until = kept.get(LOCK_UNTIL, "")
     if until and datetime.fromisoformat(until).timestamp() <= time.time():
@@ -81,6 +80,7 @@ def parse_state(
         raw={name.removeprefix(META): value for name, value in plain.items() if name.startswith(META)},
         checksums={name: value for name, value in plain.items() if name.startswith(CHECKSUM)},
         server=plain.get("server", ""),
+        date=plain.get("date", ""),
     )
     locks = {
         "legal_hold": plain.get(LEGAL_HOLD) == "ON",

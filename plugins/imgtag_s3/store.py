@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from anyio import CapacityLimiter, to_thread
-
-from imgtag.errors import Conflict
+from imgtag.errors import Conflict, Unreadable
 from imgtag.plugin.service import Change, Check, ServiceBase
 from imgtag.plugin.spec import PluginContext
 from imgtag.plugin.store import Rewrite, StoreFeatures
@@ -28,29 +25,33 @@ from imgtag_s3.setup import NotificationSetup
 from imgtag_s3.versions import Versions
 from imgtag_s3.writeback import MAX_METADATA, METADATA_OVERHEAD, Writer
 
-_PAGE = 1000
-"""Objects that a server lists in one response."""
-T = TypeVar("T")
+MAX_READ_AHEAD = 4 << 20
+"""Bytes that one request for headers and bytes may bring: the sockets' buffers hold so many, so that a MinIO has let
+go of the key's lock before they are read. See docs/design/20261121-s3-requests.md."""
 
 
 class Body:
-    """An object that was looked at; its bytes are requested on demand, by ETag and version.
+    """An object that was looked at; bytes that the look did not bring are requested on demand, by ETag and version.
 
     Not in the same request: MinIO blocks writes to a key until a response with its bytes was read to the end.
     """
 
-    def __init__(self, state: ObjectState, read: Callable[[ObjectState, int], bytes], limiter: CapacityLimiter) -> None:
+    def __init__(self, state: ObjectState, data: bytes | None, reader: Reader) -> None:
         self.state = state
-        self._read = read
-        self._limiter = limiter
+        self._data = data
+        self._reader = reader
 
     async def read(self, limit: int) -> bytes:
         """All bytes as they are stored. Raises Unreadable, Conflict, Unavailable."""
-        return await to_thread.run_sync(self._read, self.state, limit, limiter=self._limiter)
+        if self._data is None:
+            return await self._reader.read(self.state, limit)
+        if self.state.size > limit:
+            raise Unreadable(f"{self.state.size:,} bytes exceed the limit of {limit:,}", code="too_large")
+        return self._data
 
 
 class S3Store(ServiceBase):
-    """`Reader` reads objects and `Writer` writes them, both in worker threads."""
+    """`Reader` reads objects and `Writer` writes them."""
 
     features = StoreFeatures(metadata_limit=MAX_METADATA, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False)
 
@@ -59,7 +60,6 @@ class S3Store(ServiceBase):
         self._context = context
         self._client = Client(settings)
         self._is_minio = True
-        self._limiter = CapacityLimiter(settings.connections)
         buckets, versions = Buckets(self._client), Versions(self._client, context.site)
         probe = Probe(self._client, settings, context.state_dir)
         self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on)
@@ -69,62 +69,66 @@ class S3Store(ServiceBase):
         self._checks = StoreChecks(self._client, buckets, probe, settings, context)
 
     async def __aenter__(self) -> Self:
-        await self._run(self._connect)
+        await self._client.__aenter__()
+        try:
+            await self._connect()
+        except BaseException:
+            await self._client.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.close()
+        await self._client.__aexit__(kind, error, trace)
 
     async def stat(self, ref: ObjectRef) -> ObjectState | None:
         """The object now; None when it is certainly absent."""
-        return await self._run(lambda: self._reader.stat(ref))
+        return await self._reader.stat(ref)
 
     @asynccontextmanager
-    async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[Body | None]:
+    async def open(
+        self, ref: ObjectRef, *, if_match: str | None = None, read_ahead: int = 0
+    ) -> AsyncIterator[Body | None]:
         """The object for reading."""
-        state = await self.stat(ref)
+        state, data = await self._reader.look(ref, min(read_ahead, MAX_READ_AHEAD))
         if state is not None and if_match not in {None, state.etag}:
             raise Conflict(f"{ref} has changed")
-        yield None if state is None else Body(state, self._reader.read, self._limiter)
+        yield None if state is None else Body(state, data, self._reader)
 
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """Write the metadata, on exactly the object that ``change`` was made from."""
-        return await self._run(lambda: self._writer.rewrite(change))
+        return await self._writer.rewrite(change)
 
     async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys."""
-        objects = self._reader.list_objects(scope, after)
-        while page := await self._run(lambda: list(islice(objects, _PAGE))):
-            for listed in page:
-                yield listed
+        async for listed in self._reader.list_objects(scope, after):
+            yield listed
 
     async def buckets(self) -> tuple[str, ...]:
         """The buckets that our user may list."""
-        return await self._run(self._reader.list_buckets)
+        return await self._reader.list_buckets()
 
     async def create(self, ref: ObjectRef, data: bytes, content_type: str) -> ObjectState:
         """Create an object where the key never had one."""
-        return await self._run(lambda: self._sample.create(ref, data, content_type))
+        return await self._sample.create(ref, data, content_type)
 
     async def erase(self, ref: ObjectRef) -> None:
         """Remove every version and delete marker of the key."""
-        await self._run(lambda: self._sample.erase(ref))
+        await self._sample.erase(ref)
 
     async def checks(self) -> AsyncIterator[Check]:
         """Server, clock, buckets, permissions, header names, and how labels are written here."""
-        checks = self._checks.run()
-        while check := await self._run(lambda: next(checks, None)):
+        async for check in self._checks.run():
             yield check
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
         """Add notifications to the buckets that the rules name, beside those of others."""
-        return await self._run(lambda: self._notifications.set_up(apply=apply))
+        return await self._notifications.set_up(apply=apply)
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
         """Remove a notification that setup created; the others stay."""
-        return await self._run(lambda: self._notifications.undo(record, apply=apply))
+        return await self._notifications.undo(record, apply=apply)
 
     def policy(self) -> str | None:
         """An IAM policy; once entered, for the kind of server that responded."""
@@ -133,15 +137,12 @@ class S3Store(ServiceBase):
         prefix = self._settings.probe_prefix
         return build_policy(self._context.buckets, prefix, locks=locks, tags=tags, is_minio=self._is_minio)
 
-    def _connect(self) -> None:
+    async def _connect(self) -> None:
         """Raise Unavailable where nothing responds, or the credentials are rejected."""
         try:
-            server = self._client.send("GET").headers.get("Server", "")
+            server = (await self._client.send("GET")).headers.get("Server", "")
         except S3Error as error:
             if error.code != "AccessDenied":  # it knows the user, who may only not list buckets
                 raise map_request_error(error) from error
             server = error.server
         self._is_minio = server.startswith("MinIO")
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await to_thread.run_sync(work, limiter=self._limiter)

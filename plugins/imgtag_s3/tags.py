@@ -7,19 +7,56 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from itertools import islice
 
 from imgtag.errors import WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.labels import parse_confidence
-from imgtag.types.ref import ObjectState
+from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
+from imgtag_s3.state import Native
 
 MAX_TAGS = 10
+_BELIEF = 300.0
+"""Seconds for which a right to read tags is believed."""
+_MAX_FOLDERS = 1_000
 _ALLOWED = re.compile(r"[a-zA-Z0-9+\-._:/@ =]{1,128}")
 """The tag keys that every server accepts; MinIO accepts no others."""
+
+
+class TagRights:
+    """Where tags may be read. MinIO counts them in the headers of an object, but only for users who may read them.
+
+    Policies go by prefix, so this is learnt folder by folder; it is believed for some minutes.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[tuple[str, str], float] = {}
+
+    def note(self, ref: ObjectRef) -> None:
+        """The tags of this object could be read."""
+        folder = _folder(ref)
+        self._until.pop(folder, None)
+        self._until[folder] = self._clock() + _BELIEF
+        if len(self._until) > _MAX_FOLDERS:
+            del self._until[next(iter(self._until))]
+
+    def forget(self, ref: ObjectRef) -> None:
+        """The tags of this object could not be read."""
+        self._until.pop(_folder(ref), None)
+
+    def proves_no_tags(self, state: ObjectState) -> bool:
+        """Whether headers without a count mean that the object has no tags."""
+        native: Native = state.native
+        return not state.tags and native.is_minio and self._clock() < self._until.get(_folder(state.ref), 0.0)
+
+
+def _folder(ref: ObjectRef) -> tuple[str, str]:
+    return ref.bucket, ref.key.rpartition("/")[0]
 
 
 def merge_tags(change: Rewrite) -> dict[str, str]:
@@ -40,11 +77,11 @@ def merge_tags(change: Rewrite) -> dict[str, str]:
     return {**user, **labels}
 
 
-def write_tags(client: Client, state: ObjectState, tags: Mapping[str, str]) -> None:
+async def write_tags(client: Client, state: ObjectState, tags: Mapping[str, str]) -> None:
     """Replace all tags of exactly this version. Raises S3Error."""
     root = xml.Element("Tagging")
     tag_set = xml.add(root, "TagSet")
     for key, value in tags.items():
         xml.add(tag_set, "Tag", Key=key, Value=value)
     query = {"tagging": ""} | ({"versionId": state.version} if state.version else {})
-    client.send("PUT", state.ref.bucket, state.ref.key, query=query, body=xml.render(root))
+    await client.send("PUT", state.ref.bucket, state.ref.key, query=query, body=xml.render(root))

@@ -60,12 +60,12 @@ class Versions:
         self._written: dict[tuple[ObjectRef, str], str] = {}
         """The sources of the versions that this process made, by key and id."""
 
-    def list_versions(self, ref: ObjectRef) -> list[Version]:
+    async def list_versions(self, ref: ObjectRef) -> list[Version]:
         """All versions and delete markers of the key, the newest first. Raises S3Error."""
         versions: list[Version] = []
         query = {"versions": "", "prefix": ref.key, "max-keys": str(_PAGE), "encoding-type": "url"}
         while True:
-            root = xml.parse(self._client.send("GET", ref.bucket, query=query).data)
+            root = xml.parse((await self._client.send("GET", ref.bucket, query=query)).data)
             entries = [entry for entry in root if entry.tag in {"Version", "DeleteMarker"}]
             same = [entry for entry in entries if xml.decode_url(entry, "Key") == ref.key]
             versions += [
@@ -86,7 +86,7 @@ class Versions:
                 "version-id-marker": xml.text(root, "NextVersionIdMarker"),
             }
 
-    def withdraw_misplaced(self, state: ObjectState) -> bool:
+    async def withdraw_misplaced(self, state: ObjectState) -> bool:
         """Withdraw the version that is shown if it is a misplaced one of ours; whether it was.
 
         Under a lock it stays, and what it hides stays hidden: nobody can do better.
@@ -98,32 +98,32 @@ class Versions:
         if source is None:
             return False
         try:
-            versions = self.list_versions(state.ref)
+            versions = await self.list_versions(state.ref)
             hidden = hidden_versions(versions, state.version, source)
-            if not hidden or (written is None and self._is_users(state, source, versions, hidden)):
+            if not hidden or (written is None and await self._is_users(state, source, versions, hidden)):
                 return False
-            self.delete(state.ref, state.version)
+            await self.delete(state.ref, state.version)
         except S3Error as error:
             if error.status in {400, 403}:
                 return False
             raise map_request_error(error) from error
         return True
 
-    def withdraw_if_hiding(self, ref: ObjectRef, ours: str, source: str) -> bool:
+    async def withdraw_if_hiding(self, ref: ObjectRef, ours: str, source: str) -> bool:
         """Withdraw the version that was just written if it hides another; whether it did. Raises S3Error."""
         self._written[ref, ours] = source
         if len(self._written) > _MAX_REMEMBERED:
             self._written.pop(next(iter(self._written)), None)
-        if not hidden_versions(self.list_versions(ref), ours, source):
+        if not hidden_versions(await self.list_versions(ref), ours, source):
             return False
-        self.delete(ref, ours)
+        await self.delete(ref, ours)
         return True
 
-    def delete(self, ref: ObjectRef, version: str) -> None:
+    async def delete(self, ref: ObjectRef, version: str) -> None:
         """Remove this version, or delete marker, for good. Raises S3Error, NoResponse."""
-        self._client.send("DELETE", ref.bucket, ref.key, query={"versionId": version})
+        await self._client.send("DELETE", ref.bucket, ref.key, query={"versionId": version})
 
-    def _is_users(
+    async def _is_users(
         self, state: ObjectState, source: str, versions: Sequence[Version], hidden: Sequence[Version]
     ) -> bool:
         """Whether the version only looks like ours: other bytes, or a user's copy of ours.
@@ -136,8 +136,8 @@ class Versions:
         lowest = hidden[-1]
         if lowest.deleted:
             return False
-        headers = self._client.send("HEAD", state.ref.bucket, state.ref.key, query={"versionId": lowest.id}).headers
-        return headers.get(f"{META}{MARK}", "") == state.metadata[MARK]
+        head = await self._client.send("HEAD", state.ref.bucket, state.ref.key, query={"versionId": lowest.id})
+        return head.headers.get(f"{META}{MARK}", "") == state.metadata[MARK]
 
     def _marked_source(self, state: ObjectState) -> str | None:
         """The source of a version that another process wrote, or this one before a restart; else None.

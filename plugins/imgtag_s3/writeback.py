@@ -7,8 +7,10 @@ anything else                                           -> refused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Literal
 
@@ -39,28 +41,30 @@ REFUSED_HINT = (
 )
 _MAX_REREAD = 256 << 20
 """Bytes of an object that is read again here, where the caller has not read it."""
+_LOOKS = 3
+"""Writes in a bucket after which the object is looked at, until a response is believed."""
 
 Strategy = Literal["put", "copy"]
 
 
-def choose_strategy(
+async def choose_strategy(
     wanted: str,
     state: ObjectState,
     versioning: Versioning,
     *,
-    versions: Callable[[], list[Version]],
-    if_match: Callable[[], IfMatch],
-    copy_makes_version: Callable[[], bool],
+    versions: Callable[[], Awaitable[list[Version]]],
+    if_match: Callable[[], Awaitable[IfMatch]],
+    copy_makes_version: Callable[[], Awaitable[bool]],
 ) -> Strategy:
     """How this object can be written without harm. Raises WriteRefused where it cannot."""
     makes_version = versioning.makes_version(state.ref.key)
-    if not makes_version and state.version and any(version.id == NULL for version in versions()):
+    if not makes_version and state.version and any(version.id == NULL for version in await versions()):
         raise WriteRefused(
             "a write would replace an older version of it: the bucket no longer makes versions", code="version_lost"
         )
-    if wanted == "copy" or (wanted == "auto" and makes_version and copy_makes_version()):
+    if wanted == "copy" or (wanted == "auto" and makes_version and await copy_makes_version()):
         return "copy"
-    condition = if_match()
+    condition = await if_match()
     # Versions do not help: a write that versitygw lets through beside a deletion leaves no delete marker.
     if not condition.atomic:
         raise WriteRefused(f"a newer upload could be lost: {condition.describe()}", code="if_match", hint=REFUSED_HINT)
@@ -98,8 +102,10 @@ class Writer:
         self._versions = versions
         self._reader = reader
         self._probe = probe
+        self._kept: Counter[str] = Counter()
+        """By bucket, how many writes in a row were looked at and found as their responses said."""
 
-    def rewrite(self, change: Rewrite) -> ObjectState:
+    async def rewrite(self, change: Rewrite) -> ObjectState:
         """See `imgtag.plugin.store.Store.rewrite`. Raises Conflict, WriteRefused, Unavailable."""
         state = change.state
         code = state.readonly or state.unreadable
@@ -107,45 +113,47 @@ class Writer:
             raise WriteRefused(f"it may not be written ({code})", code=code)
         try:
             if change.strategy == "tags":
-                return self._rewrite_tags(change)
-            return self._check_written(change, self._write(change, self._strategy(change)))
+                return await self._rewrite_tags(change)
+            now, written = await self._write(change, await self._strategy(change))
+            return await self._conclude(change, now, written)
         except S3Error as error:
             raise map_write_error(error, state.ref) from error
 
-    def _strategy(self, change: Rewrite) -> Strategy:
+    async def _strategy(self, change: Rewrite) -> Strategy:
         state = change.state
         bucket = state.ref.bucket
-        strategy = choose_strategy(
+        strategy = await choose_strategy(
             change.strategy,
             state,
-            self._buckets.versioning(bucket, plain=state.version is None),
+            await self._buckets.versioning(bucket, plain=state.version is None),
             versions=lambda: self._versions.list_versions(state.ref),
             if_match=self._probe.if_match,
             copy_makes_version=self._probe.copy_makes_version,
         )
-        if LOCK_MODE not in state.native.headers and self._buckets.locks_by_default(bucket):
+        if LOCK_MODE not in state.native.headers and await self._buckets.locks_by_default(bucket):
             raise WriteRefused("the bucket would put it under a retention that it does not have", code="retention")
-        if SSE not in state.native.headers and self._buckets.encrypts_by_default(bucket):
+        if SSE not in state.native.headers and await self._buckets.encrypts_by_default(bucket):
             raise WriteRefused("the bucket would encrypt it, and it is not encrypted", code="encryption")
         return strategy
 
-    def _write(self, change: Rewrite, strategy: Strategy) -> Written:
+    async def _write(self, change: Rewrite, strategy: Strategy) -> tuple[ObjectState, Written]:
+        """The object just before the write, and what was written."""
         state = change.state
-        headers = {**build_headers(state, change.metadata), **read_grants(self._client, state)}
-        parts = multipart.read_parts(self._client, state)
-        write: Callable[[], Written]
+        headers = {**build_headers(state, change.metadata), **await read_grants(self._client, state)}
+        parts = await multipart.read_parts(self._client, state)
+        write: Callable[[], Awaitable[Written]]
         # Parts with checksums are sent even for "copy": MinIO keeps no checksum of a part that it copies.
         if strategy == "put" or (parts and state.native.checksums):
-            write = self._sending(change, headers, parts)
+            write = await self._sending(change, headers, parts)
         elif parts:
             send = multipart.send_by_copy(self._client, state)
             write = partial(multipart.rewrite_parts, self._client, state, headers, parts, send)
         else:
             write = partial(copy_object, self._client, state, headers)
-        self._require_unchanged(state)
+        before = await self._require_unchanged(state)
         failure: ImgtagError
         try:
-            return write()
+            return before, await write()
         except NoResponse as error:
             failure = error
         except S3Error as error:
@@ -153,41 +161,46 @@ class Writer:
             if error.status < 500 or isinstance(failure, (BucketAbsent, WriteRefused)):
                 raise failure from error
         # The response was lost, not necessarily the write: if the object has our metadata now, it succeeded.
-        now = self._reader.stat(change.state.ref)
+        now = await self._reader.stat(change.state.ref)
         if now is None or dict(now.metadata) != dict(change.metadata) or now == change.state:
             raise failure
-        return Written(now.version or "", None)
+        return before, Written(now.version or "")
 
-    def _sending(self, change: Rewrite, headers: Mapping[str, str], parts: tuple[Part, ...]) -> Callable[[], Written]:
+    async def _sending(
+        self, change: Rewrite, headers: Mapping[str, str], parts: tuple[Part, ...]
+    ) -> Callable[[], Awaitable[Written]]:
         """The request that sends the bytes again: those that were read already, else read part by part."""
         client, state, data = self._client, change.state, change.body
         if parts and data is None:
 
-            def read(part: Part) -> bytes:
-                return self._reader.read(state, _MAX_REREAD, start=part.start, size=part.size)
+            async def read(part: Part) -> bytes:
+                return await self._reader.read(state, _MAX_REREAD, start=part.start, size=part.size)
 
         else:
-            body = self._reader.read(state, _MAX_REREAD) if data is None else data
+            body = await self._reader.read(state, _MAX_REREAD) if data is None else data
             verify_body(state, body)
             if not parts:
-                return partial(put_object, client, state, headers, body)
+                return partial(put_object, client, state, headers, body, change.digest)
 
-            def read(part: Part) -> bytes:
+            async def read(part: Part) -> bytes:
                 return body[part.start : part.end]
 
         send = multipart.send_by_bytes(client, state, read)
         return partial(multipart.rewrite_parts, client, state, headers, parts, send)
 
-    def _require_unchanged(self, state: ObjectState) -> None:
+    async def _require_unchanged(self, state: ObjectState) -> ObjectState:
         """Read headers and tags once more, just before the write. Raises Conflict."""
-        now = self._reader.stat(state.ref)
-        if now is None or now != state or now.native != state.native or self._tags(state) != state.tags:
+        now = await self._reader.stat(state.ref)
+        if now is None or now != state or now.native != state.native or await self._tags(now) != state.tags:
             raise Conflict(f"{state.ref} changed while it was being processed")
+        return now
 
-    def _tags(self, state: ObjectState) -> Mapping[str, str]:
-        """Requested by themselves: a HEAD counts them only for users who may read them."""
+    async def _tags(self, now: ObjectState) -> Mapping[str, str]:
+        """Requested by themselves, unless the headers prove that there are none."""
+        if self._reader.tag_rights.proves_no_tags(now):
+            return {}
         try:
-            return self._reader.tags(state.ref, state.version)
+            return await self._reader.tags(now.ref, now.version)
         except S3Error as error:
             if error.denied:
                 raise WriteRefused("its tags may not be read, so they could be lost", code="tags_unknown") from error
@@ -195,22 +208,41 @@ class Writer:
                 return {}
             raise
 
-    def _check_written(self, change: Rewrite, written: Written) -> ObjectState:
-        """The object after the write. Raises Conflict where it is not what was written, or hid something newer."""
-        state, version = change.state, written.version
-        if version and self._versions.withdraw_if_hiding(state.ref, version, state.version or NULL):
-            raise Conflict(f"a newer version of {state.ref} arrived during the write")
-        after = self._reader.stat(state.ref)
+    async def _conclude(self, change: Rewrite, before: ObjectState, written: Written) -> ObjectState:
+        """The object after the write. Raises Conflict where it is not what was written, or hid something newer.
+
+        The response says all of it but the time, which is known where the server's clock showed one second before and
+        after the write. So the object is looked at after the first writes in a bucket only: what a server keeps of one
+        write it keeps of the next. Later writes are confirmed by their events, which carry the metadata.
+        """
+        ref, version = change.state.ref, written.version
+        if version and await self._versions.withdraw_if_hiding(ref, version, change.state.version or NULL):
+            raise Conflict(f"a newer version of {ref} arrived during the write")
+        same_second = written.date if written.date == before.native.date else ""
+        revision = version or same_second
+        if self._kept[ref.bucket] >= _LOOKS and revision and written.etag == before.etag:
+            return replace(
+                before,
+                metadata=change.metadata,
+                modified=parsedate_to_datetime(written.date).timestamp(),
+                version=version or None,
+                revision=revision,
+                request=written.request,
+                is_assumed=True,
+            )
+        after = await self._reader.stat(ref)
         if after is None or not change.metadata.items() <= after.metadata.items() or (after.version or "") != version:
-            raise Conflict(f"{state.ref} changed right after the write")
+            raise Conflict(f"{ref} changed right after the write")
+        if revision:
+            self._kept[ref.bucket] = self._kept[ref.bucket] + 1 if after.revision == revision else 0
         return replace(after, request=written.request)
 
-    def _rewrite_tags(self, change: Rewrite) -> ObjectState:
+    async def _rewrite_tags(self, change: Rewrite) -> ObjectState:
         state = change.state
         tags = merge_tags(change)
-        self._require_unchanged(state)
-        write_tags(self._client, state, tags)
-        after = self._reader.stat(state.ref)
+        await self._require_unchanged(state)
+        await write_tags(self._client, state, tags)
+        after = await self._reader.stat(state.ref)
         if after is None:
             raise Conflict(f"{state.ref} was deleted right after the write")
         return after

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +24,7 @@ from imgtag.ops.metrics import Metrics
 from imgtag.plugin.source import Delivery, Source
 from imgtag.reconcile import Outcome, Poison, Reconciler
 from imgtag.stages.index import IndexUnavailable
-from imgtag.stages.receive import Recent
+from imgtag.stages.receive import Recent, is_upload
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
@@ -73,13 +73,15 @@ class RetryLater(Exception):
 @dataclass(kw_only=True)
 class Pipeline:
     """Works off what a source delivers. ``is_own_write`` recognises events of our own writes from the event alone;
-    ``find_differences`` gives the hints of a resync.
+    ``take_unconfirmed`` gives the objects on which we wrote and of which no such event came; ``find_differences``
+    gives the hints of a resync.
     """
 
     source: Source
     reconcile: Reconciler
     find_differences: Callable[[Scope], AsyncIterator[Hint]]
     is_own_write: Callable[[Hint], bool]
+    take_unconfirmed: Callable[[], Sequence[ObjectRef]]
     metrics: Metrics
     limits: PipelineLimits
     health: Health
@@ -94,8 +96,6 @@ class Pipeline:
         self._breaker = Breaker(self.limits.backoff)
         self._in_work: dict[int, Delivery] = {}
         self._unexpected: dict[ObjectRef, int] = {}
-        self._buried: set[ObjectRef] = set()
-        """Keys whose letter has no document of a failure beside it; few, as each stands for an unforeseen error."""
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until ``stop`` or until the source ends; then finish what is in flight, within the drain time.
@@ -108,7 +108,7 @@ class Pipeline:
             async with anyio.create_task_group() as work:
                 async with anyio.create_task_group() as pulling:
                     pulling.start_soon(self._pull, work, pulling)
-                    pulling.start_soon(self._watch_queue)
+                    pulling.start_soon(self._watch_queue, work)
                     await stop.wait()
                     pulling.cancel_scope.cancel("stop")
                 work.cancel_scope.deadline = anyio.current_time() + self.limits.drain
@@ -152,12 +152,18 @@ class Pipeline:
             self._room.give(uploader)
         work.start_soon(self._handle, delivery, uploader)
 
-    async def _watch_queue(self) -> None:
-        """Beat the heart while nothing is in work, because no progress can be expected then."""
+    async def _watch_queue(self, work: TaskGroup) -> None:
+        """Beat the heart while nothing is in work, because no progress can be expected then; look at writes instead of
+        which no event came.
+        """
+        looks = anyio.Semaphore(MAX_RESYNC_PENDING, fast_acquire=True)
         while True:
             pending = self._serial.pending
             if not pending:
                 self.health.beat(HEARTBEAT)
+                for ref in self.take_unconfirmed():
+                    await looks.acquire()
+                    work.start_soon(self._process_until_done, Hint(ref=ref), looks)
             self.metrics.queue.set(pending)
             await anyio.sleep(WATCH_PERIOD)
 
@@ -269,19 +275,20 @@ class Pipeline:
 
     async def _process(self, hint: Hint, attempt: int, delivery: Delivery | None = None) -> None:
         """Work on one hint until it is done; a resync's has no delivery. Raises RetryLater."""
-        if self._is_answered(hint):
-            return
         ref, traces = hint.ref, self.metrics.traces
         async with self._serial.hold(ref):
+            # Not before: the same event may be in work, from the other lane.
+            if self._is_answered(hint):
+                return
             with traces.span("object", bucket=ref.bucket, key=ref.key, intent=hint.intent.value):
                 try:
-                    outcome = await self.reconcile(hint)
+                    outcome = await self.reconcile(hint, is_new=attempt == 1 and is_upload(hint))
                     self._report(hint, outcome)
-                    recovered = outcome.recovered or ref in self._buried
                     outcome = await self._look_again(hint, outcome, delivery)
                 except Poison as poison:
                     self.metrics.count_object(Result(poison.problem.status or Result.FAILED))
                     await self._bury_object(poison.ref, poison.problem.code, poison.problem.reason, attempt)
+                    self._recent.remember(hint)
                 except IndexUnavailable as error:
                     await self._park(hint, error, attempt)
                 except ImgtagError as error:
@@ -289,17 +296,16 @@ class Pipeline:
                 except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
                     await self._handle_unexpected(hint, error, attempt)
                 else:
-                    if outcome.failed_before and attempt > 1:
+                    problem = outcome.failed_before
+                    if problem is None and outcome.result is not Result.REFUSED:
+                        with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
+                            await self.source.dead.discard([ref])
+                    if problem is not None and attempt > 1:
                         # The document of a failure is indexed before its letter is put; the letter may have been lost.
-                        problem = outcome.failed_before
                         await self._bury_object(ref, problem.code, problem.reason, attempt)
                     self._breaker.record_success()
                     self._recent.remember(hint)
                     self._unexpected.pop(ref, None)
-                    if recovered:
-                        self._buried.discard(ref)
-                        with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
-                            await self.source.dead.discard([ref])
 
     async def _look_again(self, hint: Hint, outcome: Outcome, delivery: Delivery | None) -> Outcome:
         """Look at a key until a look changes nothing, unless no other sidecar can have touched it meanwhile.
@@ -316,7 +322,8 @@ class Pipeline:
 
     def _is_answered(self, hint: Hint) -> bool:
         """Whether nothing is to be done: it is doubled, or the event of a write of ours."""
-        if not (self._recent.knows(hint) or self.is_own_write(hint)):
+        # Ours first: it must not make us forget the upload, whose event comes again on the second lane.
+        if not (self.is_own_write(hint) or self._recent.knows(hint)):
             return False
         self.metrics.count_object(Result.ANSWERED)
         return True
@@ -376,7 +383,6 @@ class Pipeline:
             self._unexpected[hint.ref] = count
             raise RetryLater(self.limits.backoff.delay(attempt)) from error
         self._unexpected.pop(hint.ref, None)
-        self._buried.add(hint.ref)
         await self._bury_object(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
 
     async def _bury_object(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:

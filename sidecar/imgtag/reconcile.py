@@ -15,8 +15,8 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from contextlib import AsyncExitStack, ExitStack, nullcontext, suppress
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 
 import anyio
@@ -41,12 +41,14 @@ from imgtag.stages.receive import OwnWrites, reports_write_with_mark
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
 from imgtag.types.image_formats import is_image
+from imgtag.types.image_names import is_called_image
 from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest, encode_digest, owner_digest
-from imgtag.types.metadata import Entries
+from imgtag.types.metadata import MARK, Entries
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.result import Result
 from imgtag.types.signature import Trust
+from imgtag.workers.answers import Inference
 from imgtag.workers.generations import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,6 @@ class Outcome:
     not_written: Problem | None = None
     failed_before: Problem | None = None
     """Why this content could not be labelled earlier; nothing was tried again."""
-    recovered: bool = False
-    """The document of an earlier failure was replaced or deleted, so its dead letter is history."""
 
 
 class Poison(Exception):
@@ -76,19 +76,6 @@ class Poison(Exception):
         super().__init__(problem.reason)
         self.ref = ref
         self.problem = problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndexState:
-    """What the index says of an object: its document, None; or why the index does not answer."""
-
-    document: Document | None = None
-    error: Unavailable | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the document says that the object could not be labelled."""
-        return self.document is not None and self.document["status"] in {"refused", "failed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,53 +97,61 @@ class Reconciler:
     own_writes: OwnWrites
     vocabularies: Vocabularies = field(default_factory=Vocabularies)
 
-    async def __call__(self, hint: Hint) -> Outcome:
-        """Look at the object of ``hint``. Raises Poison, and any error after which to try again."""
+    async def __call__(self, hint: Hint, *, is_new: bool = False) -> Outcome:
+        """Look at the object of ``hint``. Raises Poison, and any error after which to try again.
+
+        ``is_new``: the hint is the event of an upload that nobody has worked on, so the index can know nothing of it.
+        """
         for _ in range(MAX_RESTARTS):
             try:
-                return await self._look(hint)
+                return await self._look(hint, is_new=is_new)
             except Conflict:
                 self.metrics.conflicts.inc()
         raise Conflict(f"{hint.ref} keeps changing", hint="It is retried once it has come to rest.")
 
-    async def _look(self, hint: Hint) -> Outcome:
-        try:
-            index = IndexState(document=await self.index.read(document_id(self.site, hint.ref)))
-        except Unavailable as error:
-            # Labelling goes on without the index; only what depends on its answer has to wait.
-            index = IndexState(error=error)
+    async def _look(self, hint: Hint, *, is_new: bool) -> Outcome:
         policy = self.policy_of(hint.ref)
         if policy is None:
-            return await self.delete_document(hint.ref, index, Result.SKIPPED)
+            return await self.delete_document(hint.ref, Result.SKIPPED)
         models = self.models()
         model, shadow = models[policy.model], models[policy.shadow] if policy.shadow else None
-        with model.in_use():
+        with model.in_use(), ExitStack() as held:
             async with AsyncExitStack() as opened:
+                reserved = self._reserve(hint, policy, held) if is_new else 0
                 try:
                     with self.metrics.stage("inspect"), self.health.calls("store"):
-                        body = await opened.enter_async_context(self.store.open(hint.ref))
+                        body = await opened.enter_async_context(self.store.open(hint.ref, read_ahead=reserved))
                 except Unreadable:
                     # Not even whether it exists can be known, so the index keeps what it knows.
                     return Outcome(result=Result.REFUSED)
                 if body is None:
                     # A removal event is proof enough; without one, an empty bucket may be that of a wrong server.
-                    if index.document is not None and not hint.removed:
-                        await require_right_bucket(self.store, hint.ref.bucket)
-                    return await self.delete_document(hint.ref, index, Result.ABSENT)
+                    return await self.delete_document(hint.ref, Result.ABSENT, is_proven=hint.removed)
                 inspected = inspect(body.state, policy.codec)
-                look = Look(self, hint, index, policy, model, shadow, inspected)
-                outcome = await look.settle_from_headers() or await look.process(body, opened)
-                return replace(outcome, recovered=index.failed and outcome.result is not Result.CURRENT)
+                is_new = is_new and (hint.etag or "").strip('"') == body.state.etag.strip('"')
+                look = Look(self, hint, policy, model, shadow, inspected, is_new=is_new)
+                return await look.settle_from_headers() or await look.process(body, opened, held, reserved)
 
-    async def delete_document(self, ref: ObjectRef, index: IndexState, otherwise: Result) -> Outcome:
-        """Remove the document where there is one. Raises Unavailable where the index cannot say."""
-        if index.error:
-            raise index.error
-        if index.document is None:
+    def _reserve(self, hint: Hint, policy: ObjectPolicy, held: ExitStack) -> int:
+        """Memory for the bytes of an upload, if there is any now: they are then read in the request that looks."""
+        size = min(hint.size or 0, policy.max_bytes)
+        if hint.metadata is None or MARK in hint.metadata or is_called_image(hint.ref.key, "") is False:
+            return 0
+        return size if self.budget.reserve_now(size, hint.ref.uploader, held) else 0
+
+    async def delete_document(self, ref: ObjectRef, otherwise: Result, *, is_proven: bool = True) -> Outcome:
+        """Remove the document where there is one. Raises Unavailable where the index cannot say.
+
+        Where it is not ``is_proven`` that the object is gone, raises BucketAbsent if its bucket shows nothing.
+        """
+        document = await self.index.read(document_id(self.site, ref))
+        if document is None:
             return Outcome(result=otherwise)
+        if not is_proven:
+            await require_right_bucket(self.store, ref.bucket)
         with self.metrics.stage("index"):
             await self.index.apply(Delete(document_id(self.site, ref)))
-        return Outcome(result=Result.DELETED, recovered=index.failed)
+        return Outcome(result=Result.DELETED)
 
     async def upsert(self, document: Document) -> None:
         """Index a document; durable on return."""
@@ -170,59 +165,74 @@ class Look:
 
     reconciler: Reconciler
     hint: Hint
-    index: IndexState
     policy: ObjectPolicy
     model: LoadedModel
     shadow: LoadedModel | None
     """A second model, which only reports."""
     inspected: Inspected
+    _: KW_ONLY
+    is_new: bool
+    """Whether the index can know nothing of this content."""
+    indexed: Document | None = field(default=None, init=False)
+    """The document, where it was read and is there."""
 
     async def settle_from_headers(self) -> Outcome | None:
         """What headers and index decide; None where the bytes are needed."""
         too_large_to_tell = self.inspected.image is None and self.inspected.state.size > self.policy.max_bytes
         if self.inspected.image is False or too_large_to_tell:
-            return await self.reconciler.delete_document(self.hint.ref, self.index, Result.SKIPPED)
+            return await self.reconciler.delete_document(self.hint.ref, Result.SKIPPED)
+        if self.inspected.entries.mark or not self.is_new or self.policy.strategy in _MARKLESS:
+            # Labelling goes on without the index; only a change of it has to wait.
+            with suppress(Unavailable):
+                self.indexed = await self.reconciler.index.read(document_id(self.reconciler.site, self.hint.ref))
         if self._is_believed and not self._wants_relabel:
             return await self._index_marked()
-        if self.hint.intent is Intent.NORMAL and self._is_checkpointed(self.index.document):
-            document = self.index.document
-            if document is None or not self.index.failed:
+        document = self.indexed
+        if self.hint.intent is Intent.NORMAL and document is not None and self._is_checkpointed(document):
+            if document["status"] not in {"refused", "failed"}:
                 return Outcome(result=Result.CURRENT)
             problem = Problem(code=document["code"], reason=document["reason"], status=document["status"])
             return Outcome(result=Result.CURRENT, failed_before=problem)
         return None
 
-    async def process(self, body: Body, opened: AsyncExitStack) -> Outcome:
+    async def process(self, body: Body, opened: AsyncExitStack, held: ExitStack, reserved: int) -> Outcome:
         """Read the bytes, label them, write back and index. ``opened`` holds ``body`` and is closed once it is read.
 
-        Raises Poison, once the document says so, for what cannot be read or decoded.
+        ``held`` holds memory for ``reserved`` bytes. Raises Poison, once the document says so, for what cannot be read
+        or decoded.
         """
         parts, state, policy = self.reconciler, self.inspected.state, self.policy
         try:
-            async with parts.budget.reserve(min(state.size, policy.max_bytes), state.ref.uploader):
+            size = min(state.size, policy.max_bytes)
+            if reserved < size:
+                held.close()  # never waits for memory while it holds some
+            async with parts.budget.reserve(size, state.ref.uploader) if reserved < size else nullcontext():
                 with parts.metrics.stage("fetch"), parts.health.calls("store"):
                     data = await fetch(body, policy.max_bytes)
                 parts.metrics.bytes_read.inc(len(data))
                 await opened.aclose()  # the connection is free again while the picture is classified
                 if self.inspected.image is None and not is_image(data):
-                    return await parts.delete_document(state.ref, self.index, Result.SKIPPED)
+                    return await parts.delete_document(state.ref, Result.SKIPPED)
                 labelled_before = self._is_believed or await self._is_made_from(data)
                 if labelled_before and not self._wants_relabel:
                     # The event of this write needs no further read, however often it comes.
                     parts.own_writes.remember(replace(state, request=self.hint.request))
                     return await self._index_marked()
-                entries, raw = (self._relabel() if labelled_before else None), None
+                entries, inference = (self._relabel() if labelled_before else None), None
                 result = Result.RELABELLED
                 if entries is None:
-                    entries, raw = await self._classify(data)
+                    entries, inference = await self._classify(data)
                     result = Result.LABELLED
+                digest = inference.digest if inference else None
                 with parts.metrics.stage("annotate"), parts.health.calls("store"):
-                    annotated = await parts.annotator.annotate(state, self.inspected.user, entries, policy, data)
+                    annotated = await parts.annotator.annotate(
+                        state, self.inspected.user, entries, policy, data, digest
+                    )
                 if annotated.written:
                     parts.own_writes.remember(annotated.state)
                 await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
-                if raw is not None:
-                    await self._compare_with_shadow(raw, data)
+                if inference is not None:
+                    await self._compare_with_shadow(inference.raw, data)
                 if result is Result.RELABELLED:
                     reason = "new rules applied to kept scores; no inference, but `put` sends the bytes again"
                     facts = {"bucket": state.ref.bucket, "key": state.ref.key, "bytes": len(data)}
@@ -247,12 +257,12 @@ class Look:
         if self.inspected.trust is Trust.LABELS and not self._is_believed:
             entries = replace(entries, raw=None)  # in the first format they are not signed: labels must do
         document = self._document(self.inspected.state, entries)
-        if self.index.document == document:
+        if self.indexed == document:
             return Outcome(result=Result.CURRENT)
         await self.reconciler.upsert(document)
         return Outcome(result=Result.REINDEXED)
 
-    async def _classify(self, data: bytes) -> tuple[Entries, Raw]:
+    async def _classify(self, data: bytes) -> tuple[Entries, Inference]:
         metrics = self.reconciler.metrics
         with metrics.stage("classify"):
             inference = await self.model.classify(data, self.policy.limits, self.hint.ref.uploader)
@@ -260,7 +270,7 @@ class Look:
         metrics.stage_seconds.labels("decode").observe(inference.decode)
         metrics.stage_seconds.labels("infer").observe(inference.infer)
         builder = self.reconciler.entry_builder
-        return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference.raw
+        return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference
 
     def _relabel(self) -> Entries | None:
         """Entries by the present rules from the scores that this model gave; None where these were not kept."""
@@ -316,10 +326,10 @@ class Look:
             return False
         return mark.content == await anyio.to_thread.run_sync(content_digest, data)
 
-    def _is_checkpointed(self, document: Document | None) -> bool:
+    def _is_checkpointed(self, document: Document) -> bool:
         """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
         state = self.inspected.state
-        if document is None or document.get("etag") != state.etag:
+        if document.get("etag") != state.etag:
             return False
         if may_pass(self.reconciler.store, document) and document["code"] not in {state.unreadable, state.readonly}:
             return False
@@ -333,7 +343,7 @@ class Look:
         What proves it is that nobody wrote on the object since a sidecar did: as this process remembers it, or as the
         document says that was indexed after that write. A checksum that the store computed itself does as well.
         """
-        state, mark, document = self.inspected.state, self.inspected.entries.mark, self.index.document
+        state, mark, document = self.inspected.state, self.inspected.entries.mark, self.indexed
         if mark is None or not self.inspected.etag_matches:
             return False
         if not self.policy.codec.keys:

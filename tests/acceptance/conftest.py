@@ -21,10 +21,10 @@ from PIL import Image
 from acceptance.watched import Watched
 from acceptance_support import wait_until
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from integration.conftest import binary
 from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
+from servers.s3_client import S3Client
 
 IMGTAG = [sys.executable, "-m", "imgtag"]
 SUBJECT = "imgtag.local.events"
@@ -186,7 +186,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byt
     with (
         NatsServer(binary("nats-server"), folder / "nats") as nats,
         MinioServer(minio_binary(), folder / "minio", extra=lanes(nats, SUBJECT, folder / "queue")) as minio,
-        closing(Client(SPEC.settings(**minio.settings))) as client,
+        closing(S3Client(SPEC.settings(**minio.settings))) as client,
     ):
         watched = Watched(Site(folder / "site"), minio, nats, client, uploader(minio))
         watched.make_buckets(photographs["cat"])

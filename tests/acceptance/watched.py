@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from minio import Minio
 
 from acceptance_support import wait_until
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket, without_made
 from servers.minio import MinioServer
 from servers.nats import NatsServer
+from servers.s3_client import S3Client
 
 if TYPE_CHECKING:
     from acceptance.conftest import Site
@@ -33,7 +33,7 @@ WITHOUT_VERSIONS = "tmp/"
 """The prefix that the bucket `excluded` keeps no versions of."""
 
 
-def make(client: Client, kind: str, name: str) -> Bucket:
+def make(client: S3Client, kind: str, name: str) -> Bucket:
     """A bucket of that kind; ``strict`` has a rule of its own, and is plain otherwise."""
     bucket = Bucket(client, name)
     bucket.make(lock=kind in {"locked", "retaining"})
@@ -58,7 +58,7 @@ class Watched:
     site: Site
     minio: MinioServer
     nats: NatsServer
-    client: Client
+    client: S3Client
     user: Minio
 
     def make_buckets(self, older: bytes) -> None:

@@ -6,8 +6,8 @@ from conformance.s3_user import S3User
 from imgtag.plugin.spec import PluginContext
 from imgtag.testing.conformance import StoreConformance
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from servers.minio import MinioServer, minio_binary
+from servers.s3_client import S3Client
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def minio(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(minio):
-    client = Client(SPEC.settings(**minio.settings))
+    client = S3Client(SPEC.settings(**minio.settings))
     yield client
     client.close()
 

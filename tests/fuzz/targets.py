@@ -371,7 +371,7 @@ def worker_answers() -> Iterator[Target]:
         if len(data) >= frames.PREFIX.size:
             _refused_or(lambda: frames.lengths(data[: frames.PREFIX.size], 1 << 20))
         header = frames.decode_header(data)
-        _refused_or(lambda: answers.parse_inference(header, 2, "A" * 22))
+        _refused_or(lambda: answers.parse_inference(header, 2, bytes(32)))
         _refused_or(lambda: answers.parse_confinement(header))
         _refused_or(lambda: answers.parse_model_info(header))
         for refusal in (answers.parse_refusal(header), answers.parse_failure(header)):

@@ -6,6 +6,7 @@ It verifies no signatures, and shows versions that a test says there are. See `t
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
@@ -95,6 +96,8 @@ class TinyS3:
         """Methods and queries that are answered by 403."""
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         """Methods and queries with the status and the code that answer them; "" is an object without a query."""
+        self.clock: Callable[[], float] = time.time
+        """What responses are dated with."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -136,6 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.tiny.clock() if timestamp is None else timestamp)
 
     def version_string(self) -> str:
         return self.tiny.server
@@ -277,6 +283,9 @@ class _Handler(BaseHTTPRequestHandler):
         kept = {name.lower(): value for name, value in self.headers.items() if name.lower().startswith(KEPT)}
         if self.tiny.new_version:
             kept["x-amz-version-id"] = self.tiny.new_version
+        if self.headers.get("Content-MD5", "") not in {"", b64encode(_md5(data).digest()).decode()}:
+            self._refuse(400, "BadDigest")
+            return
         wanted = self.headers.get("If-Match") if self.tiny.if_match else None
         with self.tiny.lock:
             old = objects.get(key)

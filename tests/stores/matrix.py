@@ -20,13 +20,13 @@ from imgtag.plugin import NotificationTarget
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.metadata import MARK
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error
 from imgtag_s3.probe import Probe
 from imgtag_s3.setup import NotificationsUnsupported, require_api
 from integration.s3.bucket import Bucket, without_made
 from integration.s3.portal import PortalStore
 from servers.nats import NatsServer
+from servers.s3_client import S3Client
 
 SUBJECT = "imgtag.home.events"
 PATIENCE = 8.0
@@ -49,7 +49,7 @@ _SHOWN = {"x-amz-tagging": "x-amz-tagging-count"}
 def measure(server: Any, folder: Path, nats: NatsServer | None = None) -> dict[str, str]:
     """Row -> cell, in the order of the page. ``server`` runs, and publishes its events to ``nats``."""
     settings = SPEC.settings(**server.settings)
-    with closing(Client(settings)) as client, start_blocking_portal() as portal:
+    with closing(S3Client(settings)) as client, start_blocking_portal() as portal:
         measured = _Measured(server, client, portal, folder)
         return {
             "header names with `_`, `+`, `%`": measured.names(),
@@ -65,7 +65,7 @@ def measure(server: Any, folder: Path, nats: NatsServer | None = None) -> dict[s
 
 
 class _Measured:
-    def __init__(self, server: Any, client: Client, portal: BlockingPortal, folder: Path) -> None:
+    def __init__(self, server: Any, client: S3Client, portal: BlockingPortal, folder: Path) -> None:
         self._server = server
         self._client = client
         self._portal = portal
@@ -111,7 +111,7 @@ class _Measured:
 
     def notification_api(self) -> str:
         try:
-            require_api(self._client, self._bucket().name)
+            self._client.call(require_api, self._bucket().name)
         except NotificationsUnsupported:
             return "no"
         return "yes"
@@ -159,8 +159,8 @@ class _Measured:
         bucket.make()
         return bucket
 
-    def _probe(self) -> Probe:
-        return Probe(self._client, SPEC.settings(**self._server.settings), self._folder)
+    def _probe(self) -> Any:
+        return self._client.blocking(Probe, SPEC.settings(**self._server.settings), self._folder)
 
     def _store(self, bucket: Bucket, *, if_match: bool | None = True, **context: Any) -> Any:
         known = PluginContext(site="home", state_dir=self._folder, buckets=(bucket.name,), **context)

@@ -7,9 +7,9 @@ from nats import connect
 from imgtag.types.ref import ObjectRef
 from imgtag_nats.envelope import parse
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
 from servers.nats import NatsServer
+from servers.s3_client import S3Client
 from servers.stores import SCRIPT, Versitygw, is_installed
 
 pytestmark = [
@@ -29,7 +29,7 @@ async def test_events_name_the_keys(tmp_path):
         NatsServer(path, tmp_path / "nats") as nats,
         Versitygw.notifying(SCRIPT["find"]("versitygw"), tmp_path / "server", nats, "events") as server,
     ):
-        bucket = Bucket(Client(SPEC.settings(**server.settings)), "photos")
+        bucket = Bucket(S3Client(SPEC.settings(**server.settings)), "photos")
         connection = await connect(nats.url)
         subscription = await connection.subscribe("events")
         await connection.flush()

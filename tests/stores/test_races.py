@@ -16,9 +16,9 @@ from imgtag.errors import Conflict, WriteRefused
 from imgtag.plugin.spec import PluginContext
 from imgtag.types.metadata import MARK
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
 from integration.s3.portal import LABELS, PortalStore, mark
+from servers.s3_client import S3Client
 from servers.stores import Minio, Versitygw
 
 TRIES = 60
@@ -35,7 +35,7 @@ def test_nothing_is_lost_or_hidden_for_good(running, tmp_path, deleted):
     """With versions, after the look that the event brings, the upload or deletion is what is there."""
     settings = SPEC.settings(**running.settings)
     context = PluginContext(site="home", state_dir=tmp_path)
-    with closing(Client(settings)) as client, start_blocking_portal() as portal:
+    with closing(S3Client(settings)) as client, start_blocking_portal() as portal:
         bucket = Bucket(client, f"races-{uuid4().hex[:12]}")
         bucket.make()
         bucket.set_versioning("Enabled")

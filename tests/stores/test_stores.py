@@ -9,7 +9,7 @@ from conformance.s3_user import S3User
 from imgtag.plugin.spec import PluginContext
 from imgtag.testing.conformance import StoreConformance
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
+from servers.s3_client import S3Client
 from servers.stores import STORES, Garage, Minio, Seaweedfs, Versitygw, is_installed
 
 
@@ -30,7 +30,7 @@ class OnServer(StoreConformance):
 
     @pytest.fixture
     async def user(self, running):
-        client = Client(SPEC.settings(**running.settings))
+        client = S3Client(SPEC.settings(**running.settings))
         user = S3User(client, running.data, versions=False)
         await user.make()
         yield user

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
+import time
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -29,9 +31,38 @@ MAX_MESSAGES = 1_000
 """Letters of messages that name no object; whoever may publish can send any number of them."""
 MAX_MESSAGE_BYTES = 64 << 20
 """Bytes of all their files."""
+LIST_PERIOD = 2.0
+"""Seconds between two readings of the list of all letters."""
 _ID = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
+
+
+class KnownLetters:
+    """Which objects have letters. Nearly all that are done never had one, so the list of all is read every few seconds.
+
+    A letter that another process puts in between is not known until then. ``read`` gives the `letter_key` of each.
+    """
+
+    def __init__(
+        self, read: Callable[[], Awaitable[Iterable[str]]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._keys: set[str] = set()
+        self._until = -math.inf
+
+    def add(self, letter: DeadLetter) -> None:
+        """This process puts a letter."""
+        self._keys.add(letter_id(letter))
+
+    async def among(self, refs: Collection[ObjectRef]) -> list[str]:
+        """The keys of those that have a letter. Raises what ``read`` raises."""
+        if self._clock() >= self._until:
+            self._keys = set(await self._read())
+            self._until = self._clock() + LIST_PERIOD
+        keys = [letter_key(ref) for ref in refs] if self._keys else []
+        return [key for key in keys if key in self._keys]
 
 
 class FileDeadLetters:
@@ -47,10 +78,12 @@ class FileDeadLetters:
         self._messages = Records(folder / "messages")
         self._dropped = 0
         self._limiter = limiter
+        self._known = KnownLetters(lambda: self._run(self._object_ids))
 
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; durable on return. Raises Unavailable."""
         await self._run(self._put, letter)
+        self._known.add(letter)
 
     async def list(self) -> AsyncIterator[DeadLetter]:
         """All letters, the oldest first. Raises Unavailable."""
@@ -65,7 +98,8 @@ class FileDeadLetters:
 
     async def discard(self, refs: Collection[ObjectRef]) -> int:
         """Remove the letters of these objects; returns how many there were. Raises Unavailable."""
-        return await self._run(self._drop, [letter_key(ref) for ref in refs])
+        keys = await self._known.among(refs)
+        return await self._run(self._drop, keys) if keys else 0
 
     def _put(self, letter: DeadLetter) -> None:
         name = letter_id(letter)
@@ -110,15 +144,14 @@ class FileDeadLetters:
                 count += dropped
         return count
 
+    def _object_ids(self) -> set[str]:
+        return {*self._records.names(), *(path.name for path in self._records.folder.glob("*"))}
+
     def _sorted_ids(self) -> Sequence[str]:
         """Only times and ids are held in memory, however long the letters are."""
         self._records.sweep()
         self._messages.sweep()
-        names = {
-            *self._records.names(),
-            *self._messages.names(),
-            *(path.name for path in self._records.folder.glob("*")),
-        }
+        names = self._object_ids() | set(self._messages.names())
         letters = ((self._get(name), name) for name in names if _ID.fullmatch(name))
         return [name for _, name in sorted((letter.at, name) for letter, name in letters if letter)]
 

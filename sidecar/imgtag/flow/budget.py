@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import anyio
 
@@ -19,6 +19,7 @@ class ByteBudget:
 
     def __init__(self, total: int) -> None:
         self._total = total
+        self._share = total * 2 // 3
         self._used: Counter[str] = Counter()
         self._holders = 0
         self._own_lines = Serial()
@@ -35,7 +36,7 @@ class ByteBudget:
         """Hold ``count`` bytes for ``owner``."""
         # An owner waits for its own share first, so that only one image of each stands in the common line.
         async with self._own_lines.hold(owner):
-            while self._used[owner] and self._used[owner] + count > self._total * 2 // 3:
+            while self._used[owner] and self._used[owner] + count > self._share:
                 await self._freed.wait()
             async with self._line:
                 while self._used.total() and self._used.total() + count > self._total:
@@ -45,9 +46,22 @@ class ByteBudget:
         try:
             yield
         finally:
-            self._holders -= 1
-            self._used[owner] -= count
-            if not self._used[owner]:
-                del self._used[owner]
-            self._freed.set()
-            self._freed = anyio.Event()
+            self._free(count, owner)
+
+    def reserve_now(self, count: int, owner: str, held: ExitStack) -> bool:
+        """Hold ``count`` bytes until ``held`` is closed, unless that would have to wait; whether they are held."""
+        used = self._used[owner]
+        if self._line.locked() or self._used.total() + count > self._total or (used and used + count > self._share):
+            return False
+        self._holders += 1
+        self._used[owner] += count
+        held.callback(self._free, count, owner)
+        return True
+
+    def _free(self, count: int, owner: str) -> None:
+        self._holders -= 1
+        self._used[owner] -= count
+        if not self._used[owner]:
+            del self._used[owner]
+        self._freed.set()
+        self._freed = anyio.Event()

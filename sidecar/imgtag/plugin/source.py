@@ -68,8 +68,8 @@ class DeadLetters(Protocol):
     async def discard(self, refs: Collection[ObjectRef]) -> int:
         """Remove the letters of these objects, which are done or gone; returns how many there were.
 
-        Costs little where there are none, because it is called for objects that may never have had one. Raises
-        Unavailable.
+        Costs next to nothing where there are none, because it is called for every object that is done, and few ever
+        had one. A letter that another process put within the last seconds may stay. Raises Unavailable.
         """
         ...
 

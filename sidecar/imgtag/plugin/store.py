@@ -46,7 +46,8 @@ class Rewrite:
     """New user metadata for an object, all of it: what is not named here goes.
 
     ``state`` is what it was made from: where the object is no longer that, nothing may be written and
-    Conflict is raised. ``body`` holds the bytes of that state, for a strategy that sends them again.
+    Conflict is raised. ``body`` holds the bytes of that state, for a strategy that sends them again, and ``digest``
+    their SHA-256, where it is known.
 
     With the strategy ``tags`` the metadata stay as they are, and ``labels`` (entry name -> confidence) become tags of
     the object. A tag whose name begins with ``label_prefix``, and whose value is a confidence, is an older label.
@@ -55,6 +56,7 @@ class Rewrite:
     state: ObjectState
     metadata: Mapping[str, str]
     body: bytes | None = None
+    digest: bytes | None = None
     strategy: str = "auto"
     labels: Mapping[str, str] = field(default_factory=dict)
     label_prefix: str = "imgtag_"
@@ -69,8 +71,13 @@ class Store(Service, Protocol):
         """The object now; None when it is certainly absent. Raises BucketAbsent where that cannot be known."""
         ...
 
-    def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AbstractAsyncContextManager[Body | None]:
+    def open(
+        self, ref: ObjectRef, *, if_match: str | None = None, read_ahead: int = 0
+    ) -> AbstractAsyncContextManager[Body | None]:
         """The object for reading; None as in ``stat``. Raises Conflict when ``if_match`` is not its ETag.
+
+        An object of at most ``read_ahead`` bytes may be read at once, where that saves a request: its bytes are
+        probably needed, and there is memory for so many.
 
         Raises Unreadable, as ``stat`` does, where permissions hide whether there is an object, which waiting would not
         change; an object that is known and may not be read has ``unreadable`` in its state instead.
@@ -79,6 +86,9 @@ class Store(Service, Protocol):
 
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """Write the metadata, keep everything else, return the object as it then is.
+
+        ``is_assumed`` is set where that was concluded from the response. Then the event of the write confirms it, or
+        a later look where no event comes.
 
         Raises Conflict (changed or gone meanwhile), WriteRefused (must not or cannot be written).
         """

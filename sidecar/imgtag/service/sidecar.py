@@ -180,6 +180,7 @@ class Sidecar:
             ),
             find_differences=lambda scope: find_differences(store, indexer, site, scope),
             is_own_write=lambda hint: own_writes.reports(hint, site, (resolver(hint.ref) or resolver.general).codec),
+            take_unconfirmed=own_writes.take_unconfirmed,
             metrics=self.metrics,
             limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=self._make_backoff()),
             health=self.health,

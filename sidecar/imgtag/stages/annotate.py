@@ -68,9 +68,15 @@ class Annotator:
     metrics: Metrics
 
     async def annotate(
-        self, state: ObjectState, user: Mapping[str, str], entries: Entries, policy: ObjectPolicy, body: bytes
+        self,
+        state: ObjectState,
+        user: Mapping[str, str],
+        entries: Entries,
+        policy: ObjectPolicy,
+        body: bytes,
+        digest: bytes | None,
     ) -> Annotated:
-        """Write, or say why not. ``user`` is the object's own metadata, ``body`` its bytes.
+        """Write, or say why not. ``user`` is the object's own metadata, ``body`` its bytes, ``digest`` their SHA-256.
 
         Raises Conflict where the object is no longer what was read.
         """
@@ -95,7 +101,9 @@ class Annotator:
             else:
                 limit, overhead = features.metadata_limit, features.metadata_overhead
                 packed = policy.codec.pack(entries, user, limit=limit, overhead=overhead)
-                change = Rewrite(state=state, metadata=packed.metadata, body=body, strategy=policy.strategy)
+                change = Rewrite(
+                    state=state, metadata=packed.metadata, body=body, digest=digest, strategy=policy.strategy
+                )
                 readable = packed.entries
             if entries.mark:
                 self.limit.take(state.ref, entries.mark.content)

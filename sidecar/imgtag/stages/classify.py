@@ -9,7 +9,7 @@ from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.labels import Raw
-from imgtag.types.mark import Mark, owner_digest
+from imgtag.types.mark import Mark, encode_digest, owner_digest
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import Vector
@@ -44,7 +44,7 @@ class EntryBuilder:
         mark = Mark(
             model=model.id,
             rules=vocabulary.digest,
-            content=inference.content,
+            content=encode_digest(inference.digest),
             etag=state.etag,
             etag_after=state.etag,
             owner=owner_digest(self.site, state.ref),

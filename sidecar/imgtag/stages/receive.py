@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from imgtag.types.event import Hint, Intent
 from imgtag.types.mark import owner_digest
@@ -13,6 +16,10 @@ from imgtag.types.signature import Trust
 
 MAX_REMEMBERED = 10_000
 """Keys whose last event or write is remembered."""
+CONFIRMATION_WAIT = 10.0
+"""Seconds until a write whose event did not come is looked at; MinIO's durable target delivers three seconds late."""
+MAX_LOOKS = 100
+"""Writes that are looked at in one go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +40,37 @@ class OwnWrites:
     back, can carry a genuine mark over to other bytes. What this process wrote itself it knows without reading.
     """
 
-    def __init__(self, max_keys: int = MAX_REMEMBERED) -> None:
+    def __init__(self, max_keys: int = MAX_REMEMBERED, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_keys = max_keys
+        self._clock = clock
         self._writes: OrderedDict[ObjectRef, _Write] = OrderedDict()
+        self._unconfirmed: OrderedDict[ObjectRef, float] = OrderedDict()
+        """When those writes were done of which only their responses told, the oldest first."""
 
     def remember(self, state: ObjectState) -> None:
         """The object as it was directly after our write."""
         write = _Write(etag=state.etag, revision=state.revision, version=state.version, request=state.request)
+        self._unconfirmed.pop(state.ref, None)
+        if state.is_assumed:
+            self._unconfirmed[state.ref] = self._clock()
         self._put(state.ref, write)
+
+    def take_unconfirmed(self, count: int = MAX_LOOKS) -> list[ObjectRef]:
+        """Up to ``count`` writes of which no event told that the store kept what it was sent, CONFIRMATION_WAIT
+        seconds after them. They are no longer waited for.
+        """
+        last = self._clock() - CONFIRMATION_WAIT
+        refs = [ref for ref, at in islice(self._unconfirmed.items(), count) if at <= last]
+        for ref in refs:
+            del self._unconfirmed[ref]
+        return refs
 
     def is_unchanged(self, state: ObjectState, hint: Hint) -> bool:
         """Whether nobody has written on the object since we did."""
         write = self._writes.get(state.ref)
         if write is None or (write.etag, write.revision) != (state.etag, state.revision):
             return False
+        self._unconfirmed.pop(state.ref, None)
         return hint.request == write.request or not reports_write_with_mark(hint)
 
     def reports(self, hint: Hint, site: str, codec: MetadataCodec) -> bool:
@@ -66,6 +90,7 @@ class OwnWrites:
             return False
         if write.request and hint.request and write.request != hint.request:
             return False
+        self._unconfirmed.pop(hint.ref, None)
         self._put(hint.ref, replace(write, event=event))
         return True
 
@@ -73,7 +98,8 @@ class OwnWrites:
         self._writes[ref] = write
         self._writes.move_to_end(ref)
         if len(self._writes) > self._max_keys:
-            self._writes.popitem(last=False)
+            forgotten, _ = self._writes.popitem(last=False)
+            self._unconfirmed.pop(forgotten, None)
 
 
 def reports_write_with_mark(hint: Hint) -> bool:
@@ -84,6 +110,11 @@ def reports_write_with_mark(hint: Hint) -> bool:
     labelled has another id too, but no mark.
     """
     return hint.request is not None and (hint.metadata is None or MARK in hint.metadata)
+
+
+def is_upload(hint: Hint) -> bool:
+    """Whether it is an event of a store that tells which content was written."""
+    return not hint.parked and _identity(hint) is not None
 
 
 class Recent:

@@ -36,7 +36,8 @@ class MemoryStore(MemoryService):
     ``etags``: ``"content"`` is the MD5 of the bytes; ``"rewrite"`` changes at every rewrite, as in some stores.
     ``if_match=False``: a store that checks the ETag before it takes its lock, so that a write between the two is
     lost; the strategy ``copy`` always behaves like this. ``coarse_times``: as on S3 without versions, writes of one
-    second cannot be told apart by the time of the last change.
+    second cannot be told apart by the time of the last change. ``assumes``: what a write made of an object is concluded
+    from the response. ``forgets``: metadata are not kept.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class MemoryStore(MemoryService):
         if_match: bool = True,
         clock: Callable[[], float] = time.time,
         coarse_times: bool = False,
+        assumes: bool = False,
+        forgets: bool = False,
         notify: Callable[[Hint], object] | None = None,
     ) -> None:
         super().__init__()
@@ -57,6 +60,8 @@ class MemoryStore(MemoryService):
         self._if_match = if_match
         self._clock = clock
         self._coarse_times = coarse_times
+        self._assumes = assumes
+        self._forgets = forgets
         self._moment = 0
         self._buckets = {name: Bucket() for name in buckets}
         self._gone: dict[str, Bucket] = {}
@@ -184,7 +189,13 @@ class MemoryStore(MemoryService):
         return self.peek(ref)
 
     @asynccontextmanager
-    async def open(self, ref: ObjectRef, *, if_match: str | None = None) -> AsyncIterator[MemoryBody | None]:
+    async def open(
+        self,
+        ref: ObjectRef,
+        *,
+        if_match: str | None = None,
+        read_ahead: int = 0,  # noqa: ARG002
+    ) -> AsyncIterator[MemoryBody | None]:
         """The object for reading; the bytes are those at the time of opening."""
         await self.faults.meet("open", ref)
         version = self._bucket(ref.bucket).latest(ref.key)
@@ -220,9 +231,10 @@ class MemoryStore(MemoryService):
         etag = source.etag
         if self._etags != "content":
             etag = _quoted_md5((source.data or b"") + str(self._moment).encode())
-        self._add(ref, replace(source, metadata=metadata, etag=etag))
+        kept = source.metadata if self._forgets else metadata
+        self._add(ref, replace(source, metadata=kept, etag=etag))
         latest = self._require_object(ref)
-        written = replace(_state(ref, latest), request=latest.request)
+        written = replace(_state(ref, latest), metadata=metadata, request=latest.request, is_assumed=self._assumes)
         await self.faults.reach(_AFTER_WRITE)
         return written
 

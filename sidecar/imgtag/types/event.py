@@ -36,6 +36,8 @@ class Hint:
     version: str | None = None
     sequencer: str | None = None
     etag: str | None = None
+    size: int | None = None
+    """Bytes."""
     metadata: Mapping[str, str] | None = None
     at: float | None = None
     """Seconds since 1970."""

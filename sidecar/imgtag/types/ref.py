@@ -70,6 +70,8 @@ class ObjectState:
     None where the store cannot tell."""
     request: str | None = field(default=None, compare=False)
     """The id of the sidecar's request that made it so, which the event of it repeats. Known only after a write."""
+    is_assumed: bool = field(default=False, compare=False)
+    """Whether it was concluded from the response to a write of ours, without another look."""
     sha256: str | None = None
     """SHA-256 of the bytes, base64, where the store computed it itself over the whole object."""
     readonly: str | None = None

@@ -53,14 +53,14 @@ class Inference:
 
     ``waited`` is what passed, in seconds, until a worker was free.
 
-    ``content`` is the digest of the picture's bytes. The sidecar makes it itself: it signs it.
+    ``digest`` is the SHA-256 of the picture's bytes. The sidecar makes it itself: it signs it.
 
     ``all_probabilities`` has those of all classes, float32, where these were asked for.
     """
 
     raw: Raw
     facts: Facts
-    content: str
+    digest: bytes
     decode: float
     infer: float
     vec: bytes | None = None
@@ -68,8 +68,8 @@ class Inference:
     waited: float = 0.0
 
 
-def parse_inference(answer: Mapping[str, Any], classes: int, content: str) -> Inference:
-    """The scores of a picture with this digest, by a model of so many classes."""
+def parse_inference(answer: Mapping[str, Any], classes: int, digest: bytes) -> Inference:
+    """The scores of a picture with this SHA-256, by a model of so many classes."""
     with _refusing_nonsense():
         raw = Raw.decode(answer["raw"]) if answer["raw"] else Raw(())
         facts = Facts.decode(answer["facts"])
@@ -87,7 +87,7 @@ def parse_inference(answer: Mapping[str, Any], classes: int, content: str) -> In
         return Inference(
             raw=raw,
             facts=facts,
-            content=content,
+            digest=digest,
             decode=_require_seconds(answer["decode"]),
             infer=_require_seconds(answer["infer"]),
             vec=vec,

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import deque
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -15,7 +16,6 @@ from imgtag.flow.backoff import Backoff
 from imgtag.flow.breaker import Breaker
 from imgtag.flow.turns import Turns
 from imgtag.models.spec import ModelSpec
-from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.answers import Inference
 from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
@@ -44,7 +44,7 @@ class _Request:
     """The bytes of an image, and how to classify them."""
 
     data: bytes
-    content: str
+    digest: bytes
     """The digest of the bytes."""
     model: ModelSpec
     uploader: str
@@ -150,10 +150,10 @@ class WorkerPool:
         modest = replace(limits, memory=min(limits.memory, MODEST_MEMORY))
         # The digest that the mark signs. A worker is not asked for it: it could name other content.
         small = len(data) <= MAX_HASHED
-        content = content_digest(data) if small else await anyio.to_thread.run_sync(content_digest, data)
+        digest = _digest(data) if small else await anyio.to_thread.run_sync(_digest, data)
         request = _Request(
             data=data,
-            content=content,
+            digest=digest,
             model=model or self._models[0],
             uploader=uploader,
             all_probabilities=all_probabilities,
@@ -195,7 +195,7 @@ class WorkerPool:
         header = {"limits": asdict(limits), "all_probabilities": request.all_probabilities}
         started = anyio.current_time()
         try:
-            inference = await worker.ask(request.model, header, request.data, request.content, limits.seconds)
+            inference = await worker.ask(request.model, header, request.data, request.digest, limits.seconds)
         except ImgtagError:
             self._release(worker)
             raise
@@ -297,6 +297,10 @@ class WorkerPool:
         else:
             self.infos[model] = worker.held[model]
             await worker.end()
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()
 
 
 def _start_error(error: WorkerDied) -> Unavailable:

@@ -165,9 +165,9 @@ class Worker:
         return self._held[model]
 
     async def ask(
-        self, model: ModelSpec, header: frames.Header, body: bytes, content: str, seconds: float
+        self, model: ModelSpec, header: frames.Header, body: bytes, digest: bytes, seconds: float
     ) -> answers.Inference:
-        """One picture with the digest ``content``, by a model that it holds.
+        """One picture whose SHA-256 is ``digest``, by a model that it holds.
 
         Raises Unreadable, Undecodable; WorkerDied (it must then be ended).
         """
@@ -179,7 +179,7 @@ class Worker:
             error = answers.parse_refusal(answer)
             if error:
                 raise error
-            return answers.parse_inference(answer, len(info.labels), content)
+            return answers.parse_inference(answer, len(info.labels), digest)
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except _BROKEN as error:

@@ -80,7 +80,7 @@ class Bucket:
         return True
 
     def versions(self, key):
-        return Versions(self.client, "home").list_versions(ObjectRef(self.name, key))
+        return self.client.blocking(Versions, "home").list_versions(ObjectRef(self.name, key))
 
     def snapshot(self, key):
         """All that the server shows of an object, but for what the sidecar writes, and when."""

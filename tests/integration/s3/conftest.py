@@ -7,10 +7,10 @@ from anyio.from_thread import start_blocking_portal
 
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
 from servers.minio import MinioServer, minio_binary
+from servers.s3_client import S3Client
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def minio(tmp_path_factory):
 @pytest.fixture(scope="session")
 def client(minio):
     """Requests as somebody else sends them."""
-    client = Client(SPEC.settings(**minio.settings))
+    client = S3Client(SPEC.settings(**minio.settings))
     yield client
     client.close()
 

@@ -12,10 +12,10 @@ from minio.credentials.providers import StaticProvider
 from imgtag.errors import ConfigError
 from imgtag.plugin import NotificationTarget, PluginContext
 from imgtag_s3 import SPEC, xml
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
 from servers.minio import MinioServer, minio_binary
 from servers.process import free_port
+from servers.s3_client import S3Client
 
 REGION = "eu-west-1"
 FAST, SAFE = (f"arn:minio:sqs:{REGION}:{name}:nats" for name in ("FAST", "SAFE"))
@@ -43,7 +43,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def bucket(server):
     """A bucket with a notification of somebody else."""
-    client = Client(SPEC.settings(**server.settings, region=REGION))
+    client = S3Client(SPEC.settings(**server.settings, region=REGION))
     end = time.monotonic() + 10
     while SAFE not in client.admin_info() and time.monotonic() < end:  # targets come up behind readiness
         time.sleep(0.05)

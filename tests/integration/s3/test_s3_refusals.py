@@ -1,11 +1,13 @@
 """What cannot be written without harm is refused with a code, and stays as it was: on a real MinIO."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 import pytest
 from anyio import fail_after, to_thread
+from multidict import CIMultiDict
 
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable, WriteRefused
 from imgtag.types.ref import ObjectRef
@@ -101,11 +103,11 @@ def test_storage_class_that_is_gone(store, bucket, monkeypatch):
     state = store.stat(bucket, "a.jpg")
     real = Client.send
 
-    def shown(self, method, *args, **kwargs):
-        answer = real(self, method, *args, **kwargs)
-        if method == "HEAD":
-            answer.headers["x-amz-storage-class"] = "ONEZONE_IA"
-        return answer
+    async def shown(self, method, *args, **kwargs):
+        answer = await real(self, method, *args, **kwargs)
+        if method != "HEAD":
+            return answer
+        return replace(answer, headers=CIMultiDict(answer.headers, **{"x-amz-storage-class": "ONEZONE_IA"}))
 
     # A MinIO shows such a class of a remote tier only; so it is another's server for once.
     monkeypatch.setattr("imgtag_s3.state.Native.is_minio", False)
@@ -211,14 +213,14 @@ def _failing(monkeypatch, error, *, after, methods=frozenset({"PUT", "POST"}), q
     """The first write's answer is lost, behind it or before it is sent."""
     real, lost = Client.send, []
 
-    def send(self, method, bucket="", key="", **kwargs):
+    async def send(self, method, bucket="", key="", **kwargs):
         is_probe = bucket.startswith("imgtag-probe-")
         wanted = method in methods and key and not is_probe and set(query) <= set(kwargs.get("query") or {})
         if not wanted or lost:
-            return real(self, method, bucket, key, **kwargs)
+            return await real(self, method, bucket, key, **kwargs)
         lost.append(method)
         if after:
-            real(self, method, bucket, key, **kwargs)
+            await real(self, method, bucket, key, **kwargs)
         raise error
 
     monkeypatch.setattr(Client, "send", send)

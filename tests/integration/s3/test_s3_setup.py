@@ -13,6 +13,7 @@ from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
 from servers.minio import MinioServer, minio_binary
 from servers.process import free_port
+from servers.s3_client import S3Client
 
 ARN = "arn:minio:sqs::FAST:nats"
 
@@ -56,9 +57,9 @@ def test_names_lost_on_the_way(portal, connect, bucket, monkeypatch):
     """Behind a proxy that drops names, doctor says which and what to do."""
     real = Client.send
 
-    def send(self, method, *args, headers=None, **kwargs):
+    async def send(self, method, *args, headers=None, **kwargs):
         kept = {name: value for name, value in (headers or {}).items() if not ("_" in name or "%" in name)}
-        return real(self, method, *args, headers=kept, **kwargs)
+        return await real(self, method, *args, headers=kept, **kwargs)
 
     monkeypatch.setattr(Client, "send", send)
     check = _checks(portal, connect([bucket.name]))["names"]
@@ -84,7 +85,7 @@ def target(tmp_path_factory):
 @pytest.fixture
 def notifying(target):
     """A bucket there."""
-    client = Client(SPEC.settings(**target.settings))
+    client = S3Client(SPEC.settings(**target.settings))
     end = time.monotonic() + 10
     while ARN not in client.admin_info() and time.monotonic() < end:  # targets come up behind readiness
         time.sleep(0.05)

@@ -11,10 +11,10 @@ import pytest
 from imgtag.errors import Unavailable, Unreadable, WriteRefused
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from integration.s3.bucket import Bucket
 from integration.s3.portal import LABELS, PortalStore
 from servers.minio import MinioServer, minio_binary
+from servers.s3_client import S3Client
 
 JPEG = b"\xff\xd8\xff" + os.urandom(1_000)
 KEY = bytes(range(32))
@@ -56,7 +56,7 @@ def settings(minio):
 
 @pytest.fixture
 def bucket(settings):
-    client = Client(settings)
+    client = S3Client(settings)
     bucket = Bucket(client, f"bucket-{os.urandom(6).hex()}")
     bucket.make()
     yield bucket

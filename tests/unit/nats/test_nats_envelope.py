@@ -71,6 +71,7 @@ def test_minio():
         version="b5a3a4c5-6d4b-4a7e-a9a0-3b9f1d7c2e11",
         sequencer="186F8D3C1B2A4E5F",
         etag=ETAG,
+        size=123,
         metadata={"foo": "v", "imgtag_red+fox": "0.59"},
         at=AT,
         request="1",
@@ -137,7 +138,7 @@ def test_ceph():
     }
     (hint,) = hints(json.dumps({"Records": record}).encode())
 
-    assert hint == Hint(ref=ObjectRef("mybucket", "a+b.jpg"), removed=True, sequencer="65f", at=AT)
+    assert hint == Hint(ref=ObjectRef("mybucket", "a+b.jpg"), removed=True, sequencer="65f", size=1, at=AT)
 
 
 def test_several_records():
@@ -258,6 +259,7 @@ def test_wrong_facts_are_left_out(wrong):
     """What else is said wrongly is left out: the store knows it better."""
     record = minio(eTag=wrong, versionId=wrong, sequencer=wrong, userMetadata={"X-Amz-Meta-A": wrong, "B": "c"})
     record["eventTime"] = wrong
+    record["s3"]["object"]["size"] = -wrong if isinstance(wrong, int) else wrong
     record["responseElements"] = {"x-amz-request-id": wrong} if isinstance(wrong, int) else wrong
     (hint,) = hints(message(record))
 

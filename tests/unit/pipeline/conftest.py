@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import anyio
 import pytest
@@ -84,7 +85,7 @@ class TablePool:
         return Inference(
             raw=Raw(classes),
             facts=Facts(width=10, height=5, taken=1_700_000_000),
-            content=content_digest(data),
+            digest=sha256(data).digest(),
             decode=0.0,
             infer=0.0,
             vec=content_digest(data).encode().ljust(128, b"\xff"),
@@ -147,6 +148,7 @@ class Bench:
             reconcile=self.reconciler(),
             find_differences=lambda scope: find_differences(self.store, self.indexer, SITE, scope),
             is_own_write=lambda hint: self.own_writes.reports(hint, SITE, self.codec),
+            take_unconfirmed=self.own_writes.take_unconfirmed,
             metrics=self.metrics,
             limits=PipelineLimits(concurrency=self.concurrency, backoff=Backoff(first=0.01, maximum=0.05), drain=drain),
             health=self.health,

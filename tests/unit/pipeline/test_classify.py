@@ -12,7 +12,7 @@ from imgtag.labels.rules import LabelRule
 from imgtag.stages.classify import EntryBuilder, Vocabularies
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw
-from imgtag.types.mark import Mark, owner_digest
+from imgtag.types.mark import Mark, encode_digest, owner_digest
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.vector import Vector
 from imgtag.workers.answers import Inference
@@ -23,7 +23,7 @@ FOX = ObjectRef("photos", "fox.jpg")
 STATE = ObjectState(ref=FOX, etag="e1", size=1, modified=1_700_000_000.9, version="v1")
 FACTS = Facts(width=3, height=2, taken=1_600_000_000, camera="X100", lat=1.0, lng=2.0)
 RAW = Raw(((0, 0.9), (1, 0.05)))
-INFERENCE = Inference(raw=RAW, facts=FACTS, content="c1", decode=0.1, infer=0.2, vec=bytes(range(128)))
+INFERENCE = Inference(raw=RAW, facts=FACTS, digest=bytes(32), decode=0.1, infer=0.2, vec=bytes(range(128)))
 MODEL = TablePool().info
 RENAMED = LabelPolicy(rules=(LabelRule(labels=("red fox",), rename="Reynard"),))
 AN_OLD_MARK = Mark(
@@ -48,7 +48,7 @@ def mark_of(vocabulary, **fields):
 def test_entries_say_what_the_model_said_of_this_object() -> None:
     """Its labels by the policy, raw scores, facts with the object's own time, vector, and a mark of all that."""
     vocabulary = Vocabularies()(MODEL, RENAMED)
-    before = mark_of(vocabulary, model=MODEL.id, content="c1", signature="")
+    before = mark_of(vocabulary, model=MODEL.id, content=encode_digest(bytes(32)), signature="")
     entries = EntryBuilder(site=SITE).build(STATE, INFERENCE, MODEL, vocabulary)
 
     assert entries.labels == (Label("reynard", 0.9),)

@@ -12,6 +12,7 @@ from imgtag.errors import ConfigError, EventError, ModelError, PluginError, Unav
 from imgtag.plugin.source import SourceFeatures
 from imgtag.stages.annotate import WriteLimit
 from imgtag.testing.source import MemorySource
+from imgtag.testing.store import MemoryStore
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
 
@@ -423,20 +424,20 @@ async def test_what_a_bug_buried_is_gone_when_it_was_done(bench):
             stop.set()
 
 
-async def test_letters_are_removed_only_for_what_had_one(bench):
-    """The source is asked once, when the key is done; not each time that it is done again."""
+async def test_letters_are_removed_as_soon_as_the_key_is_done(bench):
+    """Whether its failure left a document or not."""
     bench.store.notify = None
     pipeline, steps = bench.pipeline(), []
-    for name in ("red fox", "unknown label", "kit fox", "café"):
+    for name in ("red fox", "unknown label", "kit fox", "broken", "café"):
         bench.store.put(f"{BUCKET}/fox.jpg", picture(name))
         bench.source.broker.finished = False
         bench.source.send(Hint(ref=ObjectRef(BUCKET, "fox.jpg")))
         bench.source.finish()
         with anyio.fail_after(10):
             await pipeline.run(anyio.Event())
-        steps.append((len(await letters(bench)), bench.source.dead.faults.count("discard")))
+        steps.append(len(await letters(bench)))
 
-    assert [(0, 0), (1, 0), (0, 1), (0, 1)] == steps
+    assert [0, 1, 0, 1, 0] == steps
 
 
 async def test_what_failed_is_given_up_only_with_a_dead_letter(bench):
@@ -463,3 +464,43 @@ async def test_one_key_at_a_time_is_enough_for_a_resync(bench):
             await pipeline.compare(Scope(BUCKET))
         stop.set()
     assert ["red fox"] == bench.document("fox.jpg")["labels"]
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_an_upload_costs_one_look_on_every_lane(bench, lanes):
+    """The event of our own write comes between those of the upload, and both come as often as there are lanes."""
+    bench.store.notify = None
+    pipeline = bench.pipeline()
+    upload = bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    for hint in (upload, None, upload, None)[: 2 * lanes]:
+        bench.source.broker.finished = False
+        bench.source.send(hint or bench.store.events[-1])
+        bench.source.finish()
+        with anyio.fail_after(10):
+            await pipeline.run(anyio.Event())
+
+    assert 1 == bench.store.faults.count("open")
+    assert 2 * lanes - 1 == bench.count("imgtag_objects_total", result="answered")
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["kept", "not kept"])
+async def test_a_write_without_an_event_is_looked_at(bench, monkeypatch, forgets):
+    """Where the store did not keep the labels, they are written again, and in the end the reason is in the index."""
+    monkeypatch.setattr("imgtag.stages.receive.CONFIRMATION_WAIT", 0.0)
+    monkeypatch.setattr("imgtag.pipeline.WATCH_PERIOD", 0.01)
+    bench.store = MemoryStore(BUCKET, assumes=True, forgets=forgets)
+    upload = bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
+    stop = anyio.Event()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(bench.pipeline().run, stop)
+            bench.source.send(upload)
+            if forgets:
+                while "write_limit" not in (bench.document("fox.jpg") or {}).get("code", ""):
+                    await anyio.sleep(0.01)
+            else:
+                while not bench.count("imgtag_objects_total", result="current"):
+                    await anyio.sleep(0.01)
+            stop.set()
+
+    assert (2 if not forgets else 4) == bench.store.faults.count("open")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from imgtag.stages.receive import OwnWrites, Recent
+from imgtag.stages.receive import CONFIRMATION_WAIT, OwnWrites, Recent
 from imgtag.types.event import Hint, Intent
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import Entries, MetadataCodec
@@ -195,3 +195,34 @@ def test_ten_thousand_keys_are_remembered() -> None:
         recent.remember(hint)
 
     assert [False, True] == [recent.knows(hint) for hint in hints[:2]]
+
+
+def test_a_write_is_confirmed_by_its_event_or_looked_at() -> None:
+    """Where only its response told of it: by its event, by a look, or it is named once for a look."""
+    now = [0.0]
+    writes = OwnWrites(clock=lambda: now[0])
+    keys = ("event", "look", "neither", "seen")
+    states = {key: replace(STATE, ref=ObjectRef("photos", key), is_assumed=key != "seen") for key in keys}
+    for state in states.values():
+        writes.remember(state)
+    mark = replace(MARK, owner=owner_digest(SITE, states["event"].ref))
+    metadata = dict(CODEC.pack(Entries(mark=mark), {}, limit=None).metadata)
+    assert writes.reports(replace(OWN, ref=states["event"].ref, metadata=metadata), SITE, CODEC)
+    assert writes.is_unchanged(states["look"], Hint(ref=states["look"].ref))
+    taken = []
+    for now[0] in (CONFIRMATION_WAIT - 0.1, CONFIRMATION_WAIT, CONFIRMATION_WAIT + 1):
+        taken.append(writes.take_unconfirmed())
+
+    assert taken == [[], [states["neither"].ref], []]
+
+
+def test_so_many_writes_are_looked_at_in_one_go() -> None:
+    """The oldest first; what is forgotten is not looked at, so memory is bounded."""
+    now = [0.0]
+    writes = OwnWrites(max_keys=5, clock=lambda: now[0])
+    refs = [ObjectRef("photos", f"{number}") for number in range(8)]
+    for ref in refs:
+        writes.remember(replace(STATE, ref=ref, is_assumed=True))
+    now[0] = CONFIRMATION_WAIT
+
+    assert [writes.take_unconfirmed(2) for _ in range(4)] == [refs[3:5], refs[5:7], refs[7:], []]

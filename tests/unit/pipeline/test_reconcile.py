@@ -19,7 +19,7 @@ from imgtag.stages.compare import find_differences
 from imgtag.stages.index import IndexUnavailable
 from imgtag.types.document import Problem
 from imgtag.types.event import Hint, Intent
-from imgtag.types.metadata import MetadataCodec
+from imgtag.types.metadata import MARK, MetadataCodec
 from imgtag.types.ref import ObjectRef
 
 from .conftest import BUCKET, SITE, TablePool, picture
@@ -513,22 +513,59 @@ async def test_no_connection_is_held_while_a_picture_is_classified(bench):
     assert [[]] == states
 
 
-@pytest.mark.parametrize("is_there", [True, False], ids=["replaced", "deleted"])
-async def test_what_became_of_a_failure_is_told(bench, is_there):
-    """That its document is gone, or another one; where nothing failed before, nothing has recovered."""
-    outcomes = []
-    for name in ("broken", "red fox"):
-        bench.store.put(FOX, picture(name))
-        with suppress(Poison):
-            await look(bench)
-        if is_there:
-            bench.store.put(FOX, picture("kit fox"))
-        else:
-            bench.store.delete(FOX)
-        outcomes.append(await bench.reconciler()(Hint(ref=FOX)))
+async def test_the_index_is_not_asked_about_a_new_upload(bench):
+    """It can know nothing of it. Anything else may be known there: what is looked at again, marked, or gone."""
+    hint = bench.store.put(FOX, picture("red fox"))
+    asked = []
+    for options in ({"is_new": True}, {"is_new": True}, {"is_new": False}):
+        await bench.reconciler()(hint, **options)
+        asked.append(bench.indexer.faults.count("get"))
+    bench.store.delete(FOX)
+    await bench.reconciler()(hint, is_new=True)
 
-    assert [True, False] == [outcome.recovered for outcome in outcomes]
-    assert {Result.LABELLED if is_there else Result.DELETED} == {outcome.result for outcome in outcomes}
+    assert [0, 1, 2, 3] == [*asked, bench.indexer.faults.count("get")]
+    assert [picture("red fox")] == bench.pool.asked
+
+
+async def test_an_upload_that_was_overwritten_is_not_new(bench):
+    """The event tells of other content than what is there, and that may have failed before."""
+    hint = bench.store.put(FOX, picture("red fox"))
+    bench.store.put(FOX, picture("broken"))
+    with pytest.raises(Poison):
+        await look(bench)
+    outcome = await bench.reconciler()(hint, is_new=True)
+
+    assert outcome.failed_before is not None
+    assert [picture("broken")] == bench.pool.asked
+
+
+@pytest.mark.parametrize(
+    ("change", "ahead"),
+    [
+        ({}, 10),
+        ({"size": None}, 0),
+        ({"size": 2_000}, 1_000),
+        ({"metadata": None}, 0),
+        ({"metadata": {MARK: "1"}}, 0),
+        ({"ref": ObjectRef(BUCKET, "notes.txt")}, 0),
+    ],
+    ids=["upload", "no size", "over the limit of a picture", "no metadata", "marked", "no picture"],
+)
+async def test_what_is_read_ahead(bench, change, ahead):
+    """The bytes of a picture that is probably not labelled; the store is told how many there is memory for."""
+    bench.store.put(FOX, picture("red fox"))
+    hint = replace(Hint(ref=FOX, sequencer="1", etag="e", size=10, metadata={}), **change)
+    opened, told = bench.store.open, []
+
+    def noted(ref, **more):
+        told.append(more["read_ahead"])
+        return opened(ref, **more)
+
+    bench.store.open = noted
+    await bench.reconciler()(hint, is_new=True)
+    await bench.reconciler()(hint)
+
+    assert [ahead, 0] == told
 
 
 async def test_writes_that_are_undone_again_and_again_end(bench):

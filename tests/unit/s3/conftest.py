@@ -13,7 +13,10 @@ from servers.tiny_s3 import TinyS3
 
 @pytest.fixture
 def open_store(tmp_path):
-    """Starts a server and enters a store on it: keyword arguments are settings; returns a function that calls it."""
+    """Starts a server and enters a store on it: keyword arguments are settings.
+
+    Returns a function that calls it; `look` opens an object, and gives its state and its bytes.
+    """
     with start_blocking_portal() as portal, ExitStack() as stack:
 
         def start(server, buckets=(), strategies=frozenset(), **settings):
@@ -22,7 +25,13 @@ def open_store(tmp_path):
             store = SPEC.load()(SPEC.settings(**tiny.settings | settings), context)
             stack.enter_context(portal.wrap_async_context_manager(store))
 
+            async def look(ref, read_ahead=0):
+                async with store.open(ref, read_ahead=read_ahead) as body:
+                    return (None, None) if body is None else (body.state, await body.read(1_000))
+
             async def call(method, args, kwargs):
+                if method == "look":
+                    return await look(*args, **kwargs)
                 result = getattr(store, method)(*args, **kwargs)
                 return [item async for item in result] if isasyncgen(result) else await result
 

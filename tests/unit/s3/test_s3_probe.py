@@ -1,6 +1,7 @@
 """If-Match is believed only where it loses no race, and the answer is kept."""
 
 import json
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -8,8 +9,8 @@ from imgtag.errors import WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef
 from imgtag_s3 import SPEC
-from imgtag_s3.client import Client
 from imgtag_s3.probe import Probe
+from servers.s3_client import S3Client
 from servers.tiny_s3 import TinyS3
 
 
@@ -17,11 +18,14 @@ from servers.tiny_s3 import TinyS3
 def probe(tmp_path):
     """Makes probes of a server, each as after a restart."""
 
-    def make(server):
-        settings = SPEC.settings(**server.settings)
-        return Probe(Client(settings), settings, tmp_path)
+    with ExitStack() as stack:
 
-    return make
+        def make(server):
+            settings = SPEC.settings(**server.settings)
+            client = stack.enter_context(closing(S3Client(settings)))
+            return client.blocking(Probe, settings, tmp_path)
+
+        yield make
 
 
 def test_if_match_that_is_atomic(tiny, probe):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,9 @@ from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import MARK
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag_s3 import SPEC, versions
-from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error
 from imgtag_s3.versions import Version, Versions
+from servers.s3_client import S3Client
 from servers.tiny_s3 import TinyVersion
 
 REF = ObjectRef("photos", "a b+c.jpg")
@@ -51,7 +52,8 @@ def server(tiny):
 @pytest.fixture
 def make(server):
     """What another process would know of these versions."""
-    return lambda: Versions(Client(SPEC.settings(**server.settings)), "home")
+    with closing(S3Client(SPEC.settings(**server.settings))) as client:
+        yield lambda: client.blocking(Versions, "home")
 
 
 def _left(server):

@@ -1,5 +1,8 @@
 """How an object is written, and which headers go along."""
 
+from functools import partial
+
+import anyio
 import pytest
 
 from imgtag.errors import WriteRefused
@@ -23,6 +26,18 @@ def _state(**fields):
 
 def _versions(*ids):
     return [Version(id=name, latest=not number, modified=0.0) for number, name in enumerate(ids)]
+
+
+def _choose(wanted, state, versioning, versions, if_match, *, copy_makes_version):
+    def answer(value):
+        async def ask():
+            return value
+
+        return ask
+
+    asked = {"versions": versions, "if_match": if_match, "copy_makes_version": copy_makes_version}
+    options = {name: answer(value) for name, value in asked.items()}
+    return anyio.run(partial(choose_strategy, wanted, state, versioning, **options))
 
 
 ENABLED, SUSPENDED, OFF = (Versioning(status=status) for status in ("Enabled", "Suspended", ""))
@@ -51,14 +66,7 @@ def test_choice(wanted, versioning, version, below, if_match, chosen):
     state = _state(version=version)
     versions = _versions(version or "null", *below)
     try:
-        strategy = choose_strategy(
-            wanted,
-            state,
-            versioning,
-            versions=lambda: versions,
-            if_match=lambda: IfMatch(honoured=if_match),
-            copy_makes_version=lambda: True,
-        )
+        strategy = _choose(wanted, state, versioning, versions, IfMatch(honoured=if_match), copy_makes_version=True)
     except WriteRefused as refused:
         strategy = refused.code
 
@@ -72,9 +80,8 @@ def test_choice_where_a_copy_makes_no_version(honoured, lost, chosen):
     """A put makes one, where If-Match is atomic; else even versions lose a deletion."""
     condition = IfMatch(honoured=honoured, races=RaceResult(run={"deletions": 9}, lost={"deletions": lost}))
     shown = []
-    options = {"versions": list, "if_match": lambda: condition, "copy_makes_version": lambda: False}
     try:
-        strategy = choose_strategy("auto", _state(version="v1"), ENABLED, **options)
+        strategy = _choose("auto", _state(version="v1"), ENABLED, [], condition, copy_makes_version=False)
     except WriteRefused as refused:
         strategy = refused.code
         shown.append((refused.message, refused.hint))

@@ -1,11 +1,14 @@
 """What is checked before and after a write, one check at a time: where one before it fails, nothing is written."""
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 
-from imgtag.errors import BucketAbsent, Conflict, Unavailable, WriteRefused
+from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef
-from servers.tiny_s3 import TinyVersion
+from servers.tiny_s3 import TinyS3, TinyVersion
 
 REF = ObjectRef("photos", "a.jpg")
 LABELS = {"imgtag_red+fox": "0.59"}
@@ -583,3 +586,109 @@ def test_an_object_that_is_gone_after_its_tags_were_written(call, tiny):
     tiny.after = lambda *_: tiny.buckets["photos"].clear()
     with pytest.raises(Conflict, match=r"photos/a\.jpg was deleted right after the write"):
         call("rewrite", change)
+
+
+@pytest.fixture
+def minio(open_store):
+    """A server like MinIO, which counts tags and verifies digests, and calls of a store on it."""
+    server = TinyS3(server="MinIO")
+    call = open_store(server, if_match=True)
+    server.put("photos", "a.jpg", b"bytes")
+    return server, call
+
+
+def _label(call, key="a.jpg", body=b"bytes", digest=None):
+    ref = ObjectRef("photos", key)
+    state, data = call("look", ref, 1_000)
+    metadata = {**state.metadata, **LABELS}
+    return call("rewrite", Rewrite(state=state, metadata=metadata, body=body or data, digest=digest))
+
+
+def test_three_requests_are_enough(minio):
+    """Headers and bytes in one, one more look, the write: once the first writes were found as their responses said."""
+    server, call = minio
+    written, sent = [], []
+    for number in range(5):
+        server.put("photos", f"{number}.jpg", b"bytes")
+    for number in range(5):
+        server.sent.clear()
+        written.append(_label(call, f"{number}.jpg"))
+        sent.append([method for method, _ in server.sent])
+
+    assert sent[-1] == ["GET", "HEAD", "PUT"]
+    assert [state.is_assumed for state in written] == [False, False, False, True, True]
+    assert [state.is_assumed for state in written] == [request[-1] == "PUT" for request in sent]
+    for state in written:
+        assert replace(call("stat", state.ref), native=None) == replace(state, native=None)
+
+
+def test_a_server_whose_clock_jumps_is_looked_at(minio):
+    """Then the time of a write is not known from its response, and nothing is concluded from it."""
+    server, call = minio
+    moments = iter(range(1_000))
+    server.clock = lambda: 1_700_000_000 + next(moments)
+    for _ in range(5):
+        server.put("photos", "a.jpg", b"bytes")
+        assert not _label(call).is_assumed
+
+
+def test_tags_that_come_after_the_read_are_seen(minio):
+    """A HEAD counts them for a user who may read them, which is known from the tags that were read before."""
+    server, call = minio
+    state, _ = call("look", REF, 1_000)
+    server.buckets["photos"]["a.jpg"].tags = {"mine": "1"}
+    with pytest.raises(Conflict):
+        call("rewrite", Rewrite(state=state, metadata=LABELS, body=b"bytes"))
+    server.buckets["photos"]["a.jpg"].tags = {}
+    server.sent.clear()
+    _label(call)
+    tagged = [method for method, path in server.sent].count("GET")
+    server.denied = {("GET", "tagging")}
+    _label(call)
+
+    assert tagged == 1
+
+
+def test_a_right_that_was_taken_away_is_asked_for_again(minio):
+    """Then the tags are unknown, so that nothing is written."""
+    server, call = minio
+    server.denied = {("GET", "tagging")}
+    with pytest.raises(WriteRefused) as refused:
+        _label(call)
+
+    assert refused.value.code == "tags_unknown"
+
+
+@pytest.mark.parametrize("digest", [sha256(b"bytes").digest(), None], ids=["known", "unknown"])
+def test_the_server_verifies_the_bytes(minio, digest):
+    """MinIO compares them with the ETag, so they are not digested here; what was refused is not there."""
+    server, call = minio
+    _label(call, digest=digest)
+    with pytest.raises(WriteRefused) as refused:
+        _label(call, body=b"bytez")
+
+    assert refused.value.code == "checksum"
+    assert server.buckets["photos"]["a.jpg"].data == b"bytes"
+
+
+@pytest.mark.parametrize(("read_ahead", "sent"), [(0, ["HEAD", "GET"]), (4, ["GET", "GET"]), (5, ["GET"])])
+def test_bytes_come_with_the_headers_where_there_is_memory(minio, read_ahead, sent):
+    """In one request; the bytes of a larger object are asked for once there is memory for them."""
+    server, call = minio
+    state, data = call("look", REF, read_ahead)
+
+    assert data == b"bytes"
+    assert [method for method, path in server.sent if path == "/photos/a.jpg"] == sent
+    assert state == call("stat", REF)
+    assert call("look", ObjectRef("photos", "gone.jpg"), read_ahead) == (None, None)
+
+
+def test_an_object_that_may_not_be_read_shows_its_headers(minio):
+    """As an archived one: a GET is refused, and a HEAD is not."""
+    server, call = minio
+    server.refusals = {("GET", ""): (403, "InvalidObjectState")}
+    with pytest.raises(Unreadable) as refused:
+        call("look", REF, 1_000)
+
+    assert refused.value.code == "archived"
+    assert [method for method, path in server.sent if path == "/photos/a.jpg"] == ["GET", "HEAD", "GET"]

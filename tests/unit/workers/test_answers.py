@@ -23,7 +23,7 @@ from imgtag.types.labels import Raw
 from imgtag.workers import answers, child, frames
 from imgtag.workers.frames import FrameError
 
-CONTENT = "A" * 22
+DIGEST = bytes(range(32))
 GOOD = {"raw": "0:9000,2:100", "facts": "1;w=30;h=20", "vec": "", "decode": 0.1, "infer": 0.2}
 INFO = ModelInfo(name="m", digest="0" * 64, labels=("a", "b", "c"), display=("A", "B", "C"), size=(8, 8))
 WORDS = {"type": "Unreadable", "message": "too large", "hint": "make it smaller", "code": "memory"}
@@ -36,21 +36,21 @@ json_values = st.recursive(
 
 
 def test_an_answer_is_read() -> None:
-    inference = answers.parse_inference(GOOD, 3, CONTENT)
+    inference = answers.parse_inference(GOOD, 3, DIGEST)
     assert inference.raw == Raw(((0, 0.9), (2, 0.01)))
     assert inference.facts == Facts(width=30, height=20)
-    assert (inference.content, inference.decode, inference.infer) == (CONTENT, 0.1, 0.2)
+    assert (inference.digest, inference.decode, inference.infer) == (DIGEST, 0.1, 0.2)
     assert answers.parse_refusal(GOOD) is None
 
 
 def test_a_model_that_sees_nothing_at_all_is_a_result() -> None:
-    assert answers.parse_inference({**GOOD, "raw": ""}, 3, CONTENT).raw == Raw(())
+    assert answers.parse_inference({**GOOD, "raw": ""}, 3, DIGEST).raw == Raw(())
 
 
 def test_a_vector_is_read_as_its_bytes() -> None:
     values = bytes([1, 255]) * 64
-    assert answers.parse_inference({**GOOD, "vec": b64encode(values).decode()}, 3, CONTENT).vec == values
-    assert answers.parse_inference(GOOD, 3, CONTENT).vec is None
+    assert answers.parse_inference({**GOOD, "vec": b64encode(values).decode()}, 3, DIGEST).vec == values
+    assert answers.parse_inference(GOOD, 3, DIGEST).vec is None
 
 
 @pytest.mark.parametrize(
@@ -77,19 +77,19 @@ def test_a_vector_is_read_as_its_bytes() -> None:
 )
 def test_an_answer_that_makes_no_sense_is_none(changed: dict[str, object]) -> None:
     with pytest.raises(FrameError):
-        answers.parse_inference({**GOOD, **changed}, 3, CONTENT)
+        answers.parse_inference({**GOOD, **changed}, 3, DIGEST)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_an_answer_that_lacks_something_is_none(name: str) -> None:
     with pytest.raises(FrameError):
-        answers.parse_inference({key: value for key, value in GOOD.items() if key != name}, 3, CONTENT)
+        answers.parse_inference({key: value for key, value in GOOD.items() if key != name}, 3, DIGEST)
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD, "error", "info"]), json_values))
 def test_any_answer_is_read_or_refused(changed: dict[str, object]) -> None:
     whole = {**GOOD, **changed}
-    for read in (lambda: answers.parse_inference(whole, 3, CONTENT), lambda: answers.parse_model_info(changed)):
+    for read in (lambda: answers.parse_inference(whole, 3, DIGEST), lambda: answers.parse_model_info(changed)):
         try:
             read()
         except (FrameError, ModelError):
@@ -137,7 +137,7 @@ def test_every_code_of_the_decoder_is_known() -> None:
 @pytest.mark.parametrize("camera", ["x" * 65, "a\nb", "\u202egnp", "\x1b[2J"])
 def test_a_camera_is_a_short_printable_name_or_none(camera: str) -> None:
     facts = Facts(width=1, camera=camera).encode()
-    assert answers.parse_inference({**GOOD, "facts": facts}, 3, CONTENT).facts == Facts(width=1)
+    assert answers.parse_inference({**GOOD, "facts": facts}, 3, DIGEST).facts == Facts(width=1)
 
 
 @pytest.mark.parametrize("granted", [["landlock", "root"], [["seccomp"]], "seccomp", None, 5])

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from hashlib import sha256
 from select import select
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,6 @@ from PIL import Image
 from imgtag.errors import ModelError, Unavailable, Undecodable, Unreadable
 from imgtag.flow.backoff import Backoff
 from imgtag.models.spec import ModelSpec
-from imgtag.types.mark import content_digest
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers import pool as pool_module
 from imgtag.workers import worker as worker_module
@@ -72,7 +72,7 @@ async def test_a_picture_is_known_by_the_digest_of_its_bytes() -> None:
     assert len(small) <= pool_module.MAX_HASHED < len(large)
     async with WorkerPool([COLOURS], 1) as pool:
         for data in (small, large):
-            assert (await pool.classify(data, LIMITS)).content == content_digest(data)
+            assert (await pool.classify(data, LIMITS)).digest == sha256(data).digest()
 
 
 async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
