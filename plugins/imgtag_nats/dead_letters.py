@@ -32,6 +32,11 @@ class StreamDeadLetters:
         self._files = files
         self._known = KnownLetters(self._list_keys)
 
+    @property
+    def dropped(self) -> int:
+        """Letters that went for want of room: the stream drops none."""
+        return self._files.dropped
+
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; the stream is created if it is missing. Raises Unavailable."""
         self._known.add(letter)

@@ -157,10 +157,14 @@ def require_bucket(name: str) -> None:
 
 def size(text: str) -> int:
     """Bytes of UTF-8. Raises EventError for half of a character, which would end whatever encodes it later."""
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        raise EventError("a name contains half of a character") from None
+    if not _is_whole(text):
+        raise EventError("a name contains half of a character")
+    return len(text.encode())
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it contains no half of a character, which JSON can name and UTF-8 cannot contain."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -175,8 +179,7 @@ def _text(value: Any) -> str | None:
 
     Halves of characters too: a hint that waits in a stream must be readable there.
     """
-    is_text = isinstance(value, str) and 0 < len(value) <= MAX_TEXT and value == value.encode(errors="ignore").decode()
-    return value if is_text else None
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _is_whole(value) else None
 
 
 def _size(value: Any) -> int | None:

@@ -96,6 +96,7 @@ class Pipeline:
         self._breaker = Breaker(self.limits.backoff)
         self._in_work: dict[int, Delivery] = {}
         self._unexpected: dict[ObjectRef, int] = {}
+        self._dropped_letters: int = getattr(self.source.dead, "dropped", 0)
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until ``stop`` or until the source ends; then finish what is in flight, within the drain time.
@@ -398,6 +399,9 @@ class Pipeline:
             log.exception("unexpected_error", extra={"object": str(letter.ref)})
             raise RetryLater(self.limits.backoff.delay(attempt)) from error
         self.metrics.dead_letters.labels(letter.code).inc()
+        dropped: int = getattr(self.source.dead, "dropped", 0)
+        self.metrics.dead_letters_dropped.inc(dropped - self._dropped_letters)
+        self._dropped_letters = dropped
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
 
 

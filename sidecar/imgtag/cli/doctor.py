@@ -185,22 +185,29 @@ async def _check_agreement(config: Config) -> AsyncIterator[Check]:
                     message = f"the index has {count:,} objects of {bucket}, but the store shows none"
                     hint = "Nothing is deleted. Check the endpoint, or mount the folder."
                     yield Check(check="agreement", ok=False, message=message, hint=hint)
-            async for check in _check_signatures(config, indexer, store):
+            async for check in check_signatures(config, indexer, store):
                 yield check
     except ImgtagError:
         return  # reported by the checks of the part itself
 
 
-async def _check_signatures(config: Config, indexer: Indexer, store: Store) -> AsyncIterator[Check]:
+async def check_signatures(config: Config, indexer: Indexer, store: Store) -> AsyncIterator[Check]:
     """Whether another sidecar of the site signs with a key that this one lacks: each would undo the other's work."""
-    codec, site = PolicyResolver(config).general.codec, config.site.name
-    if not codec.keys:
+    resolve, site = PolicyResolver(config), config.site.name
+    if not resolve.general.codec.keys:
         return
     page = await indexer.search(SearchRequest(query=parse_query("status:labelled"), limit=MAX_SIGNATURES))
-    signed, foreign = 0, []
+    signed, foreign, unreadable = 0, [], []
     for ref in (ObjectRef(hit["bucket"], hit["key"]) for hit in page.hits if hit["site"] == site):
-        async with store.open(ref) as body:
-            inspected = inspect(body.state, codec) if body else None
+        policy = resolve(ref)
+        if policy is None:  # a rule named it once
+            continue
+        try:
+            async with store.open(ref) as body:
+                inspected = inspect(body.state, policy.codec) if body else None
+        except ImgtagError as error:
+            unreadable.append((ref, error))
+            continue
         mark = inspected.entries.mark if inspected else None
         if inspected and mark and mark.signature and mark.owner == owner_digest(site, ref):
             signed += 1
@@ -209,6 +216,10 @@ async def _check_signatures(config: Config, indexer: Indexer, store: Store) -> A
         message = f"{len(foreign)} of {signed} marks have a signature of another key, such as that of {foreign[0]}"
         hint = "Give all sidecars of the site one key, or add the other key as a line. Without another, it is forged."
         yield Check(check="mark key", ok=False, message=message, hint=hint)
+    if unreadable:
+        (first, failure), count = unreadable[0], len(unreadable)
+        message = f"{count} labelled object{'s' * (count > 1)} cannot be read, such as {first}: {failure.message}"
+        yield Check(check="mark key", ok=False, message=message, hint=failure.hint or _HINT)
 
 
 async def _is_empty(store: Store, scope: Scope) -> bool:

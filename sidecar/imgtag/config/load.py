@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from imgtag.config.mark_key import read_mark_key
 from imgtag.config.schema import CoreSettings, PluginFolderSettings, StateSettings
 from imgtag.config.shape import FILE, Leaf, Table, descend, shape, table
 from imgtag.errors import PluginError
+from imgtag.files.toml import parse_toml
 from imgtag.plugin.spec import KINDS, Kind, Settings
 from imgtag.registry import Registry, discover, suggestion
 
@@ -79,7 +79,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
     for candidate in (named,) if named else paths:
         try:
             content = candidate.read_text(encoding="utf-8-sig")  # Windows editors write a byte order mark
-            return Text(candidate, content, tomllib.loads(content))
+            return Text(candidate, content, parse_toml(content))
         except FileNotFoundError:
             if named:
                 raise _unreadable(candidate, "there is no such file") from None
@@ -87,7 +87,7 @@ def read(path: Path | None, *, env: Mapping[str, str], paths: Sequence[Path] = P
             raise _unreadable(candidate, f"cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise _unreadable(candidate, "is not UTF-8") from None
-        except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and deep nesting
+        except ValueError as error:
             place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", str(error))
             line = int(place[1]) if place and place[1] else len(content.splitlines())
             message = str(error)[: place.start()] if place else str(error)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -76,9 +77,13 @@ class FileDeadLetters:
     def __init__(self, folder: Path, limiter: CapacityLimiter | None = None) -> None:
         self._records = Records(folder)
         self._messages = Records(folder / "messages")
-        self._dropped = 0
+        self._sizes: dict[str, int] | None = None
+        """Bytes of the letters of messages by name, the oldest first: a look at each file would be paid per message."""
+        self._lock = Lock()
         self._limiter = limiter
         self._known = KnownLetters(lambda: self._run(self._object_ids))
+        self.dropped = 0
+        """Letters of messages that went for want of room."""
 
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; durable on return. Raises Unavailable."""
@@ -105,24 +110,28 @@ class FileDeadLetters:
         name = letter_id(letter)
         if letter.ref is None:
             self._messages.put(name, encode_letter(letter))
-            self._limit_messages()
+            self._limit_messages(name)
         else:
             self._records.put(name, encode_letter(letter))
             self._unsuffixed(name).unlink(missing_ok=True)
 
-    def _limit_messages(self) -> None:
-        """Drop the oldest letters of messages beyond the limits."""
-        files = sorted(
-            ((status.st_mtime_ns, status.st_size, name) for name, status in self._messages.files()), reverse=True
-        )
-        room = MAX_MESSAGE_BYTES
-        for place, (_, size, name) in enumerate(files):
-            room -= size
-            if (room < 0 or place >= MAX_MESSAGES) and self._messages.drop(name):
-                self._dropped += 1
-                if self._dropped == 1 or self._dropped % MAX_MESSAGES == 0:
-                    reason = f"only the newest {MAX_MESSAGES:,} letters of messages without an object are kept"
-                    log.warning("dead_letters_dropped", extra={"dropped": self._dropped, "reason": reason})
+    def _limit_messages(self, name: str) -> None:
+        """Drop the oldest letters of messages beyond the limits; ``name`` is the newest."""
+        with self._lock:
+            if self._sizes is None:
+                files = sorted((status.st_mtime_ns, kept, status.st_size) for kept, status in self._messages.files())
+                self._sizes = {kept: size for _, kept, size in files}
+            self._sizes.pop(name, None)
+            self._sizes[name] = self._messages.size(name)
+            total = sum(self._sizes.values())
+            while len(self._sizes) > MAX_MESSAGES or total > MAX_MESSAGE_BYTES:
+                oldest = next(iter(self._sizes))
+                total -= self._sizes.pop(oldest)
+                if self._messages.drop(oldest):
+                    self.dropped += 1
+                    if self.dropped == 1 or self.dropped % MAX_MESSAGES == 0:
+                        reason = f"only the newest {MAX_MESSAGES:,} letters of messages without an object are kept"
+                        log.warning("dead_letters_dropped", extra={"dropped": self.dropped, "reason": reason})
 
     def _get(self, name: str) -> DeadLetter | None:
         record = self._records.get(name) or self._messages.get(name)
@@ -138,6 +147,9 @@ class FileDeadLetters:
         for name in ids:
             if _ID.fullmatch(name):
                 dropped = self._records.drop(name) or self._messages.drop(name)
+                with self._lock:
+                    if self._sizes:
+                        self._sizes.pop(name, None)
                 with suppress(FileNotFoundError):
                     self._unsuffixed(name).unlink()
                     dropped = True

@@ -52,6 +52,13 @@ class Records:
             with suppress(FileNotFoundError):
                 yield name, self._path(name).stat()
 
+    def size(self, name: str) -> int:
+        """Bytes of the file of a record; 0 if there is none."""
+        try:
+            return self._path(name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def drop(self, name: str) -> bool:
         """Remove a record; returns whether there was one."""
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from imgtag.errors import ConfigError
+from imgtag.files.toml import parse_toml
 from imgtag.models.manifest import InputManifest, OutputManifest
 from imgtag.plugin.spec import Settings
 
@@ -55,14 +55,14 @@ def load_catalogue(shipped: str | None, own: Path | None) -> Mapping[str, Catalo
 
 def _parse(text: str, origin: str) -> Mapping[str, CatalogueEntry]:
     try:
-        return _Catalogue.model_validate(tomllib.loads(text)).models
+        return _Catalogue.model_validate(parse_toml(text)).models
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"the catalogue {origin}: {key}: {first['msg'].lower()}", hint="See docs/reference/models.md."
         ) from error
-    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and for deep nesting
+    except ValueError as error:
         raise ConfigError(
             f"the catalogue {origin} is not valid TOML: {error}", hint="Check `catalogue` in [models]."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 
 from imgtag.errors import ModelError
+from imgtag.files.toml import parse_toml
 from imgtag.plugin.spec import Settings
 
 MANIFEST_SUFFIX = ".toml"
@@ -102,7 +102,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path} is too large for a manifest", hint="Is it the model itself?")
-        return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return Manifest.model_validate(parse_toml(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         hint = "`imgtag models list` shows the available models."
         raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error
@@ -113,7 +113,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(
             ": ".join(filter(None, (str(path), key, message))), hint="docs/reference/models.md lists the keys."
         ) from error
-    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits, and for deep nesting
+    except ValueError as error:
         raise ModelError(f"{path} is not valid TOML: {error}", hint="Correct it, or add the model again.") from error
 
 

@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 32
 """More than probes and scrapers need; a local user must not use up the descriptors that labelling needs."""
 MAX_REQUEST_WAIT = 5
 """Seconds from an open connection, or the last answer on it, until the next request must be complete."""
+MAX_REQUESTS = 100
+"""Answers on one connection, which then ends: a thousand requests sent at once would keep a thread busy for seconds."""
 _LOCAL_SUFFIXES = (".local", ".svc", ".internal", ".localhost")
 
 
@@ -124,10 +126,11 @@ async def serve(app: ASGIApp, listen: str, *, task_status: TaskStatus[int] = any
 
 
 class _BoundedProtocol(H11Protocol):
-    """Limits connections, and the time that an incomplete request may take."""
+    """Limits connections, the requests on each, and the time that an incomplete request may take."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._answers = 0
         self._deadline = self.loop.call_later(MAX_REQUEST_WAIT, self._abort_if_waiting)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
@@ -137,6 +140,9 @@ class _BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
+        self._answers += 1
+        if self._answers == MAX_REQUESTS:
+            self.transport.close()  # once the answer is sent
         super().on_response_complete()
         self._deadline.cancel()
         self._deadline = self.loop.call_later(MAX_REQUEST_WAIT, self._abort_if_waiting)

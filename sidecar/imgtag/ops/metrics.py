@@ -71,6 +71,9 @@ class Metrics:
             "imgtag_deferred_total", "Events put behind those of others, because their uploader's images are slow."
         )
         self.dead_letters = counter("imgtag_dead_letters_total", "Work given up.", "code")
+        self.dead_letters_dropped = counter(
+            "imgtag_dead_letters_dropped_total", "Dead letters of messages without an object, dropped for want of room."
+        )
         self.conflicts = counter("imgtag_conflicts_total", "Objects that changed while they were processed.")
         self.stale = counter("imgtag_stale_total", "Objects seen with labels from another model or other rules.")
         self.retries = counter("imgtag_retries_total", "Retries scheduled.", "code")

@@ -51,7 +51,10 @@ class Delivery(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Durable list of work that was given up; one letter for one key (the newest stays)."""
+    """Durable list of work that was given up; one letter for one key (the newest stays).
+
+    One that drops letters for want of room counts them in an attribute ``dropped``, from which a metric is made.
+    """
 
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; durable on return. Raises Unavailable."""

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+import anyio
 import pytest
 
+from imgtag.cli.doctor import check_signatures
 from imgtag.cli.main import main
+from imgtag.config.load import load
+from imgtag.errors import Unreadable
+from imgtag.testing.indexer import MemoryIndexer
+from imgtag.testing.store import MemoryStore
+from imgtag.types.labels import Label
+from imgtag.types.mark import Mark, owner_digest
+from imgtag.types.metadata import Entries, MetadataCodec
+from imgtag.types.ref import ObjectRef
 
 NOWHERE = "127.0.0.1:9"
 SERVERS = f"""\
@@ -129,3 +140,49 @@ def test_a_plugin_that_fails_is_a_check_with_its_name(tmp_path, capsys, where):
     assert ("indexer", "the indexer plugin 'duck' failed: KeyError: 'feather'") == (failed["check"], failed["message"])
     assert "imgtag -v" in failed["hint"]
     assert checks[-1] != failed
+
+
+def signatures(file, key, failure=None):
+    """What doctor says of one object for each rule, labelled by a sidecar with this key."""
+    with Path(file).open("a") as text:
+        text.write('[[rules]]\nbucket = "scans"\nlabels.prefix = "scan-"\n[labels]\nmark_key = "ours"\n')
+    store, indexer = MemoryStore("photos", "scans"), MemoryIndexer()
+    for bucket, prefix in (("photos", "imgtag_"), ("scans", "scan-")):
+        ref = ObjectRef(bucket, "a.jpg")
+        mark = Mark(model="m", rules="r", content="c", etag="e", etag_after="e", owner=owner_digest("local", ref), at=1)
+        entries = Entries(labels=(Label("fox", 0.5),), mark=mark)
+        packed = MetadataCodec(prefix=prefix, keys=(key,)).pack(entries, {}, limit=None)
+        store.put(ref, b"", metadata=packed.metadata)
+        indexer.documents[bucket] = {
+            "id": bucket,
+            "site": "local",
+            "bucket": bucket,
+            "key": "a.jpg",
+            "status": "labelled",
+        }
+
+    if failure:
+        store.faults.fail(failure, on="open")
+
+    async def collect():
+        async with store, indexer:
+            return [check async for check in check_signatures(load(Path(file), env={}), indexer, store)]
+
+    return [(check.check, check.ok, check.message) for check in anyio.run(collect)]
+
+
+def test_signatures_are_read_as_each_rule_says(file):
+    """A rule with a prefix of its own signs other names."""
+    assert [] == signatures(file, b"ours")
+
+
+def test_signatures_of_another_key_are_a_finding(file):
+    message = "2 of 2 marks have a signature of another key, such as that of photos/a.jpg"
+    assert [("mark key", False, message)] == signatures(file, b"theirs")
+
+
+def test_an_object_that_cannot_be_read_hides_no_other_signature(file):
+    """It is a finding itself."""
+    foreign, unreadable = signatures(file, b"theirs", Unreadable("it is archived"))
+    assert ("mark key", False, "1 of 1 marks have a signature of another key, such as that of scans/a.jpg") == foreign
+    assert ("mark key", False, "1 labelled object cannot be read, such as photos/a.jpg: it is archived") == unreadable

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from imgtag.errors import Unavailable
 from imgtag.files import dead_letters
 from imgtag.files.dead_letters import FileDeadLetters, decode_letter, encode_letter, letter_id
+from imgtag.files.records import Records
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
 
@@ -182,7 +183,33 @@ async def test_messages_that_nobody_can_read_are_bounded(tmp_path, monkeypatch, 
     assert [0.0, *map(float, range(16, 26))] == [letter.at for letter in kept]
     assert ["dead_letters_dropped", "dead_letters_dropped"] == caplog.messages, "the first, and each tenth"
     assert [1, 10] == [record.dropped for record in caplog.records]
+    assert 15 == letters.dropped
     assert 11 == await letters.drop([letter.id for letter in kept])
+
+
+async def test_letters_of_earlier_runs_count_and_the_oldest_go_first(tmp_path, monkeypatch):
+    """One that is dropped by a person makes room."""
+    monkeypatch.setattr(dead_letters, "MAX_MESSAGES", 3)
+    for number in range(1, 4):
+        await FileDeadLetters(tmp_path).put(junk(number))
+    letters = FileDeadLetters(tmp_path)
+    await letters.put(junk(4))
+    first = await anext(letters.list())
+    assert 2.0 == first.at
+    await letters.drop([first.id])
+    await letters.put(junk(5))
+    assert [3.0, 4.0, 5.0] == [letter.at async for letter in letters.list()]
+    assert 1 == letters.dropped
+
+
+async def test_a_message_costs_no_look_at_all_letters(tmp_path, monkeypatch):
+    """Anyone who may publish could keep the disk busy."""
+    letters = FileDeadLetters(tmp_path)
+    await letters.put(junk(1))
+    monkeypatch.setattr(Records, "files", lambda _: pytest.fail("it looks at all files again"))
+    for number in range(2, 5):
+        await letters.put(junk(number))
+    assert 4 == len([letter async for letter in letters.list()])
 
 
 async def test_long_messages_that_nobody_can_read_are_bounded_in_bytes(tmp_path, monkeypatch):

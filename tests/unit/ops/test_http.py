@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from imgtag.errors import ConfigError
 from imgtag.ops.health import Health
-from imgtag.ops.http import MAX_CONNECTIONS, MAX_REQUEST_WAIT, application, serve
+from imgtag.ops.http import MAX_CONNECTIONS, MAX_REQUEST_WAIT, MAX_REQUESTS, application, serve
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
@@ -108,6 +108,23 @@ async def test_what_follows_a_request_and_is_no_http_is_not_logged(more, caplog)
 
     # A busy machine makes asyncio say that a step was slow.
     assert [] == [record.message for record in caplog.records if record.name != "asyncio"]
+
+
+async def test_a_connection_has_few_answers() -> None:
+    """A thousand requests that arrive together would keep a thread busy for seconds; a client can connect again."""
+    async with anyio.create_task_group() as group:
+        port = await group.start(serve, app(Health()), "127.0.0.1:0")
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            answers = b""
+            with suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+                await stream.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+                while True:
+                    answers += await stream.receive()
+        assert MAX_REQUESTS == answers.count(b"HTTP/1.1 200 OK")
+        assert MAX_REQUESTS == answers.count(b"\nimgtag_ready 0.0\n")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (200, {"ok": True, "parts": {}}) == await get(client, "/livez")
+        group.cancel_scope.cancel()
 
 
 async def test_half_requests_use_up_nothing() -> None:

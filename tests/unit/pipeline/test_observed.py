@@ -194,6 +194,18 @@ async def test_a_dead_letter_has_its_time_and_is_counted_and_told(bench, caplog)
     assert {(f"{BUCKET}/fox.jpg", "internal"), ("None", "event")} == logged
 
 
+async def test_letters_that_are_dropped_for_want_of_room_are_counted(bench):
+    """By a source that counts them."""
+    dead = bench.source.dead
+    dead.dropped = 100  # before this sidecar took over
+    dead.faults.when("put", lambda: setattr(dead, "dropped", dead.dropped + 2), times=None)
+    for payload in (b"{", b"["):
+        bench.source.send(problem=EventError("no JSON", payload=payload))
+    await bench.work_off()
+
+    assert 4 == bench.count("imgtag_dead_letters_dropped_total")
+
+
 @pytest.mark.parametrize("error", [Unavailable("no room"), RuntimeError("a bug")])
 async def test_a_letter_that_cannot_be_kept_is_tried_again_after_a_pause(bench, error, caplog):
     """The first one a short pause, whatever went wrong; until then nothing counts as given up."""
