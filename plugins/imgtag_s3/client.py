@@ -194,8 +194,8 @@ class Client:
         secure = self._settings.secure
         try:
             async with asyncio.timeout(self._settings.deadline):
-                if body:
-                    named.setdefault("Content-MD5", b64encode(await _digest(_md5, body)).decode())
+                if body and "Content-MD5" not in named:
+                    named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
                 # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
                 payload = UNSIGNED_PAYLOAD if secure and not digest else (digest or await _digest(sha256, body)).hex()
 
