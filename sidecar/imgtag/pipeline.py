@@ -130,11 +130,17 @@ class Pipeline:
                 # A resync takes a slot for each of its keys, not one for all the time that it lasts.
                 work.start_soon(self._resync, delivery, delivery.resync)
                 continue
+            # Most events are those of our own writes, or come a second time on the other lane: they need no place.
+            if len(delivery.hints) == 1 and delivery.problem is None and self._is_answered(delivery.hints[0]):
+                await delivery.ack()
+                continue
             # Parked hints do not wait for workers, so they have places of their own.
             has_uploader = delivery.hints and not delivery.hints[0].parked
             uploader = delivery.hints[0].ref.uploader if has_uploader else ""
-            async with _giving_back(delivery):
-                has_place = await self._places.take_soon(uploader)
+            has_place = self._places.try_to_take(uploader)
+            if not has_place:
+                async with self._holding(delivery):
+                    has_place = await self._places.take_soon(uploader)
             if has_place:
                 work.start_soon(self._handle, delivery, uploader)
             elif self._room.try_to_take(uploader):
@@ -144,12 +150,10 @@ class Pipeline:
 
     async def _wait_for_place(self, work: TaskGroup, delivery: Delivery, uploader: str) -> None:
         """Keep a delivery of a slow uploader at hand."""
-        self._in_work[id(delivery)] = delivery
         try:
-            async with _giving_back(delivery):
+            async with self._holding(delivery):
                 await self._places.take(uploader)
         finally:
-            del self._in_work[id(delivery)]
             self._room.give(uploader)
         work.start_soon(self._handle, delivery, uploader)
 
@@ -214,6 +218,19 @@ class Pipeline:
                     await self._process(hint, delivery.attempt, delivery)
         finally:
             self._places.give(uploader)
+
+    @asynccontextmanager
+    async def _holding(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Keep a delivery while it waits for its place; give it back at once if the wait is cancelled."""
+        self._in_work[id(delivery)] = delivery
+        try:
+            yield
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await delivery.nak(0.0)
+            raise
+        finally:
+            del self._in_work[id(delivery)]
 
     @asynccontextmanager
     async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
@@ -403,17 +420,6 @@ class Pipeline:
         self.metrics.dead_letters_dropped.inc(dropped - self._dropped_letters)
         self._dropped_letters = dropped
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
-
-
-@asynccontextmanager
-async def _giving_back(delivery: Delivery) -> AsyncIterator[None]:
-    """Give a delivery back at once if the wait for its place is cancelled."""
-    try:
-        yield
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            await delivery.nak(0.0)
-        raise
 
 
 def _first(group: BaseExceptionGroup[ImgtagError]) -> ImgtagError:

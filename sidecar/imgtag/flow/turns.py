@@ -88,17 +88,18 @@ class Places:
         self._free = total
         self._held: dict[str, deque[float]] = {}
         """When the places that each owner holds were taken; of places given back, the earliest is forgotten."""
-        self._given = anyio.Event()
+        self._given: anyio.Event | None = None
+        """Set when a place is given back; there is one only while somebody waits."""
 
     async def wait_until_free(self) -> None:
         """Wait until an owner that holds none could take one."""
         while not self._free:
-            await self._given.wait()
+            await self._wait_for_one()
 
     async def take(self, owner: str) -> None:
         """Wait for a place."""
         while not self.try_to_take(owner):
-            await self._given.wait()
+            await self._wait_for_one()
 
     async def take_soon(self, owner: str) -> bool:
         """Take a place, unless the owner holds its share and is slow to give places back."""
@@ -106,7 +107,7 @@ class Places:
             if (left := MAX_HELD - self.age(owner)) <= 0:
                 return False
             with anyio.move_on_after(left):
-                await self._given.wait()
+                await self._wait_for_one()
         return True
 
     def try_to_take(self, owner: str) -> bool:
@@ -124,10 +125,16 @@ class Places:
         if not held:
             del self._held[owner]
         self._free += 1
-        self._given.set()
-        self._given = anyio.Event()
+        if self._given is not None:
+            self._given.set()
+            self._given = None
 
     def age(self, owner: str) -> float:
         """About the seconds in which all places of the owner come free, once it has been at its share for a while."""
         held = self._held.get(owner)
         return anyio.current_time() - held[0] if held else 0.0
+
+    async def _wait_for_one(self) -> None:
+        """Wait until a place is given back, which somebody else may take."""
+        self._given = self._given or anyio.Event()
+        await self._given.wait()

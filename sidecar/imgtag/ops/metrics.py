@@ -101,8 +101,9 @@ class Metrics:
         self.ready = gauge("imgtag_ready", "1 while the sidecar is ready, else 0.")
         self.build_info = gauge("imgtag_build_info", "Always 1; versions in use.", "version", "python")
         self.build_info.labels(__version__, platform.python_version()).set(1)
-        for result in Result:  # a rate needs the zero before the first
-            self.objects.labels(result.value)
+        # Looked up once, because it costs more than to count. All of them now: a rate needs the zero before the first.
+        self._objects = {result: self.objects.labels(result.value) for result in Result}
+        self._stages: dict[str, tuple[Gauge, Histogram]] = {}
 
     def describe(self) -> list[MetricDescription]:
         """Every metric of the sidecar itself, in the order above."""
@@ -122,7 +123,9 @@ class Metrics:
     def stage(self, name: str) -> Iterator[None]:
         """Measure one object in a stage, and trace it."""
         started = time.perf_counter()
-        in_flight = self.stage_in_flight.labels(name)
+        if name not in self._stages:
+            self._stages[name] = self.stage_in_flight.labels(name), self.stage_seconds.labels(name)
+        in_flight, seconds = self._stages[name]
         in_flight.inc()
         try:
             with self.traces.span(name):
@@ -132,11 +135,11 @@ class Metrics:
             raise
         finally:
             in_flight.dec()
-            self.stage_seconds.labels(name).observe(time.perf_counter() - started)
+            seconds.observe(time.perf_counter() - started)
 
     def count_object(self, result: Result) -> None:
         """Count an object that was processed."""
-        self.objects.labels(result.value).inc()
+        self._objects[result].inc()
         self.last_success.set_to_current_time()
 
     def count_shadow(self, model: str, difference: Difference) -> None:
