@@ -87,7 +87,7 @@ NOTICED_BY = Path("noticed-by.txt")
 PATIENCE = float(os.environ.get("PATIENCE", "1"))
 # It ends the process: an event loop would go on after an exception.
 TIMEOUT = (f"--timeout={12 * PATIENCE:g}", "--timeout-method=thread")
-MAX_SECONDS = 2 * PATIENCE
+MAX_SECONDS = 4 * PATIENCE
 """What a test may take to be run for each mutant."""
 OPENED: list[IO[Any]] = []
 isolation.open = open_for_good  # type: ignore[attr-defined]

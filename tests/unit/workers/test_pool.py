@@ -29,7 +29,7 @@ from picture_limits import LIMITS as DEFAULT_LIMITS
 from .pictures import encoded, noise, png
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
@@ -88,48 +88,63 @@ async def test_many_pictures_at_a_time_get_their_own_answers() -> None:
     assert [found[place] for place in range(len(colours))] == colours
 
 
-LANES = pytest.mark.parametrize("modest", [pool_module.MODEST_MEMORY, 1000], ids=["modest", "large"])
-"""Where only 1,000 bytes are modest, each picture counts as a large one."""
+async def test_an_answer_tells_how_long_its_picture_waited_for_a_worker() -> None:
+    """In seconds; what it took in the worker is not counted."""
+    waited: list[float] = []
+
+    async def ask(pool: WorkerPool) -> None:
+        waited.append((await pool.classify(picture("white"), LIMITS)).waited)
+
+    async with WorkerPool([replace(COLOURS, settings={"seconds": 0.5})], 1) as pool, anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(ask, pool)
+    assert waited[0] < 0.5 <= waited[1]
 
 
-@LANES
-async def test_uploaders_take_turns(modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose pictures took time waits behind another one, in both lanes; each has its own in order."""
-    monkeypatch.setattr(pool_module, "MODEST_MEMORY", modest)
+LANES = pytest.mark.parametrize(
+    ("lane", "modest"), [("_free", pool_module.MODEST_MEMORY), ("_large", 1000)], ids=["modest", "large"]
+)
+"""Where only 1,000 bytes are modest, each picture waits in the lane of large ones as well."""
+
+
+async def ask(pool: WorkerPool, names: Sequence[str], lane: str) -> list[str]:
+    """Ask for pictures of uploaders that all wait in the lane; the order in which they are done."""
     order: list[str] = []
 
-    async def ask(pool: WorkerPool, name: str) -> None:
+    async def classify(name: str) -> None:
         await pool.classify(picture("white"), LIMITS, uploader=name[0])
         order.append(name)
 
-    async with WorkerPool([COLOURS], 1) as pool:
-        await ask(pool, "a0")
-        async with anyio.create_task_group() as tasks:
-            for name in ("a1", "a2", "a3", "b1", "b2"):
-                tasks.start_soon(ask, pool, name)
-    assert order.index("b1") < order.index("a2"), order
-    assert [name for name in order if name < "b"] == ["a0", "a1", "a2", "a3"]
+    turns = getattr(pool, lane)
+    await turns.take("holder")
+    async with anyio.create_task_group() as tasks:
+        for name in names:
+            tasks.start_soon(classify, name)
+        await until(lambda: turns.waiting == len(names))
+        turns.give()
+    return order
 
 
 @LANES
-async def test_turns_go_by_the_time_that_pictures_took(modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_uploaders_take_turns(lane: str, modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose pictures took time waits behind another one, in both lanes; each has its own in order."""
+    monkeypatch.setattr(pool_module, "MODEST_MEMORY", modest)
+    async with WorkerPool([COLOURS], 1) as pool:
+        await pool.classify(picture("white"), LIMITS, uploader="a")
+        order = await ask(pool, ["a1", "a2", "a3", "b1", "b2"], lane)
+    assert order[0] == "b1"
+    assert [name for name in order if name < "b"] == ["a1", "a2", "a3"]
+
+
+@LANES
+async def test_turns_go_by_the_time_that_pictures_took(lane: str, modest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by when, or by how many there were."""
     monkeypatch.setattr(pool_module, "MODEST_MEMORY", modest)
     slow = replace(COLOURS, settings={"seconds": 0.5})
-    order: list[str] = []
-
-    async def ask(pool: WorkerPool, name: str, model: ModelSpec = COLOURS) -> None:
-        await pool.classify(picture("white"), LIMITS, model, uploader=name[0])
-        order.append(name)
-
     async with WorkerPool([COLOURS, slow], 1, terms=WorkerTerms(models=2)) as pool:
-        await ask(pool, "a0", slow)
-        await ask(pool, "b0")
-        await ask(pool, "b1")
-        async with anyio.create_task_group() as tasks:
-            for name in ("c0", "a1", "b2"):
-                tasks.start_soon(ask, pool, name)
-    assert order == ["a0", "b0", "b1", "c0", "b2", "a1"]
+        for uploader, model in (("a", slow), ("b", COLOURS), ("b", COLOURS)):
+            await pool.classify(picture("white"), LIMITS, model, uploader=uploader)
+        assert await ask(pool, ["a1", "b1"], lane) == ["b1", "a1"]
 
 
 async def test_only_a_picture_that_lacks_memory_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
