@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from types import TracebackType
 from typing import Self, TypeVar
@@ -68,6 +69,8 @@ class Client:
 
     def __init__(self, settings: S3StoreSettings) -> None:
         self._settings = settings
+        self._scheme, self._host = "https" if settings.secure else "http", settings.host
+        self._bucket_in_host = settings.bucket_in_host
         token = settings.session_token.get_secret_value() if settings.session_token else None
         secret = settings.secret_key.get_secret_value()
         self._signer = Signer(settings.access_key, secret, token, settings.region)
@@ -187,9 +190,12 @@ class Client:
         digest: bytes | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The response to a request that was not refused; its body is still to be read."""
-        scheme, host, path = self._locate(bucket, key)
-        pairs = sorted(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in (query or {}).items())
-        url = URL(f"{scheme}://{host}{path}{'?' * bool(pairs)}{'&'.join(pairs)}", encoded=True)
+        # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
+        in_host = self._bucket_in_host and bucket and "." not in bucket
+        host = f"{bucket}.{self._host}" if in_host else self._host
+        path = _encode_path("" if in_host else bucket, key)
+        parameters = _encode_query(query) if query else ""
+        url = URL(f"{self._scheme}://{host}{path}{'?' * bool(query)}{parameters}", encoded=True)
         named = {"host": host, **(headers or {})}
         secure = self._settings.secure
         try:
@@ -200,7 +206,7 @@ class Client:
                 payload = UNSIGNED_PAYLOAD if secure and not digest else (digest or await _digest(sha256, body)).hex()
 
                 async def send() -> aiohttp.ClientResponse:
-                    signed = self._signer.sign(method, path, "&".join(pairs), named, payload, datetime.now(UTC))
+                    signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))
                     data: AsyncIterator[memoryview] | bytes | None = body or None
                     if len(body) > _PIECE:
                         signed["content-length"], data = str(len(body)), _cut(body)
@@ -219,18 +225,19 @@ class Client:
         reason = str(error) or type(error).__name__
         return NoResponse(f"{self._settings.endpoint} does not respond: {reason}", hint="Is the store running?")
 
-    def _locate(self, bucket: str, key: str) -> tuple[str, str, str]:
-        """Scheme, host and path."""
-        # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
-        in_host = self._settings.bucket_in_host and bucket and "." not in bucket
-        host = f"{bucket}.{self._settings.host}" if in_host else self._settings.host
-        path = "/".join(["" if in_host or not bucket else f"/{bucket}", key])
-        return "https" if self._settings.secure else "http", host, quote(path or "/", safe="/")
-
 
 def copy_source(bucket: str, key: str, version: str) -> str:
     """The value of ``x-amz-copy-source``."""
     return quote(f"/{bucket}/{key}") + (f"?versionId={quote(version, safe='')}" if version else "")
+
+
+@lru_cache(maxsize=1_024)  # a picture is requested three times
+def _encode_path(bucket: str, key: str) -> str:
+    return quote(f"/{bucket}/{key}" if bucket else f"/{key}", safe="/")
+
+
+def _encode_query(query: Mapping[str, str]) -> str:
+    return "&".join(sorted(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query.items()))
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

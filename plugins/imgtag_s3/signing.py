@@ -40,7 +40,7 @@ class Signer:
         if self._session_token:
             signed["x-amz-security-token"] = self._session_token
         names = sorted(signed)
-        lines = "".join(f"{name}:{_MANY_SPACES.sub(' ', signed[name]).strip()}\n" for name in names)
+        lines = "".join(f"{name}:{_trim(signed[name])}\n" for name in names)
         request = f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload}"
         day = moment[:8]
         scope = f"{day}/{self._region}/s3/aws4_request"
@@ -59,3 +59,7 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._day, self._key = day, key
         return self._key
+
+
+def _trim(value: str) -> str:
+    return (_MANY_SPACES.sub(" ", value) if "  " in value else value).strip()

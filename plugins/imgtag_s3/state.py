@@ -12,6 +12,7 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from imgtag.types.ref import ObjectRef, ObjectState
 
@@ -92,7 +93,7 @@ def parse_state(
         ref=ref,
         etag=plain.get("etag", "").strip('"'),
         size=size,
-        modified=parsedate_to_datetime(modified).timestamp() if modified else 0.0,
+        modified=parse_time(modified) if modified else 0.0,
         content_type=plain.get("content-type", ""),
         metadata={name: decode_words(value) for name, value in native.raw.items()},
         tags=tags,
@@ -104,6 +105,12 @@ def parse_state(
         unreadable=_unreadable_code(plain, is_minio=native.is_minio),
         native=native,
     )
+
+
+@lru_cache(maxsize=1_024)  # an object is looked at more than once
+def parse_time(text: str) -> float:
+    """Seconds since 1970 of a time as HTTP writes it."""
+    return parsedate_to_datetime(text).timestamp()
 
 
 def decode_words(value: str) -> str:

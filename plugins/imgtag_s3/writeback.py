@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Literal
 
@@ -25,7 +24,7 @@ from imgtag_s3.errors import NoResponse, S3Error, map_write_error
 from imgtag_s3.multipart import Part
 from imgtag_s3.probe import IfMatch, Probe
 from imgtag_s3.reader import Reader
-from imgtag_s3.state import LOCK_MODE, META, SSE, Native
+from imgtag_s3.state import LOCK_MODE, META, SSE, Native, parse_time
 from imgtag_s3.tags import merge_tags, write_tags
 from imgtag_s3.versions import NULL, Version, Versions
 from imgtag_s3.write_requests import Written, copy_object, put_object, verify_body
@@ -224,7 +223,7 @@ class Writer:
             return replace(
                 before,
                 metadata=change.metadata,
-                modified=parsedate_to_datetime(written.date).timestamp(),
+                modified=parse_time(written.date),
                 version=version or None,
                 revision=revision,
                 request=written.request,
