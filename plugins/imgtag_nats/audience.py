@@ -66,15 +66,15 @@ class Audience:
         """Grows when others turn out to have been given something, and when nothing is certain any more."""
         self._ask = Batcher(self._compare, MAX_ASKERS, LINGER)
 
-    def rest(self, durable: str, info: ConsumerInfo) -> None:
+    def compare_at_rest(self, durable: str, info: ConsumerInfo) -> None:
         """No pull of ours was open when ``info`` was asked for, and none has been opened since."""
         tally = self._tallies.get(durable)
         if tally is None or not tally.is_exact(info, at_rest=True):
             self._tallies[durable] = Tally(info)
             self._changes += 1
 
-    def counts(self, durable: str) -> bool:
-        """Whether this consumer is counted."""
+    def is_counting(self, durable: str) -> bool:
+        """Whether the messages of this consumer are counted."""
         return durable in self._tallies
 
     def count(self, durable: str, sequence: int) -> int:

@@ -173,7 +173,7 @@ class Consumer:
                         await self._wait_for_progress()
                 if self._expected > 0:
                     self._status = "a pull got no answer"
-                if self._status or not context.audience.counts(self.durable):
+                if self._status or not context.audience.is_counting(self.durable):
                     await self._look_at_consumer()
                 if self._status and not self._status.startswith(NO_MORE_MESSAGES):
                     raise Unavailable(f"consumer {self.durable}: {self._status}")
@@ -183,7 +183,7 @@ class Consumer:
                 await subscription.drain()  # type: ignore[no-untyped-call]  # what the server has sent still arrives
             listening = False
 
-    def open(self, fetched: Fetched) -> Delivery | None:
+    def deliver(self, fetched: Fetched) -> Delivery | None:
         """The delivery of a message that was taken from the line; None if there is nothing to do."""
         self._leave_line()
         try:
@@ -214,9 +214,10 @@ class Consumer:
         """The content of a message, as the store or another publisher sent it."""
         return parse(data)
 
-    def admit(self, fetched: Fetched) -> bool:  # noqa: ARG002
-        """Whether the pipeline is to have this message now; else it is answered."""
-        return True
+    def accept(self, fetched: Fetched) -> None:
+        """Put a message that arrived in the line."""
+        self._waiting += 1
+        self.context.line.put(fetched)
 
     def on_nak(self, delay: float) -> None:
         """A message of this consumer is to come again after ``delay`` seconds."""
@@ -229,9 +230,7 @@ class Consumer:
         moment = self.context.audience.count(self.durable, position.sequence)
         self.note_waiting(position.pending)
         fetched = Fetched(consumer=self, reply=message.reply, data=message.data, position=position, moment=moment)
-        if self.admit(fetched):
-            self._waiting += 1
-            self.context.line.put(fetched)
+        self.accept(fetched)
         self._expected -= 1
         if self._expected <= 0:
             self._progress.set()
@@ -258,7 +257,7 @@ class Consumer:
         if info is None:
             raise ConsumerGone(f"consumer {self.durable} is gone")
         self.note_waiting(info.get("num_pending", 0))
-        self.context.audience.rest(self.durable, info)
+        self.context.audience.compare_at_rest(self.durable, info)
         if self._created not in {None, info["created"]}:
             # Their answers would be taken for those to other messages. The new consumer delivers all of them again.
             for fetched in self.context.line:
@@ -308,12 +307,12 @@ class ParkedConsumer(HintConsumer):
         """The index is not back yet: all parked hints wait."""
         self._pause(delay)
 
-    def admit(self, fetched: Fetched) -> bool:
-        """Whether it was parked some time ago: the index has hardly come back since."""
+    def accept(self, fetched: Fetched) -> None:
+        """Put it in the line unless it was parked just now: the index has hardly come back since."""
         age = time.time() - fetched.position.stored
         if fetched.position.attempt > 1 or age >= self.park:
-            return True
+            super().accept(fetched)
+            return
         delay = min(self.park, self.park - age)  # clocks may differ
         self.context.answers.send(fetched.reply, nak_after(delay))
         self._pause(delay)
-        return False

@@ -97,7 +97,7 @@ class NatsSource(ConnectedService):
         try:
             while True:
                 fetched = await line.take()
-                if delivery := fetched.consumer.open(fetched):
+                if delivery := fetched.consumer.deliver(fetched):
                     yield delivery
         finally:
             scope.cancel()

@@ -46,7 +46,7 @@ class World:
         self.held = []
         """Moments, and what others had been given then."""
         for name, consumer in self.consumers.items():
-            self.audience.rest(name, consumer.info())
+            self.audience.compare_at_rest(name, consumer.info())
 
     def given_to_others(self):
         return sum(consumer.others for consumer in self.consumers.values())
@@ -74,7 +74,7 @@ class World:
                 self.held.append((self.audience.count(name, consumer.on_its_way.popleft()), self.given_to_others()))
             case "pull" if not consumer.expected and not consumer.on_its_way:
                 if self.random.random() < 0.3:
-                    self.audience.rest(name, consumer.info())
+                    self.audience.compare_at_rest(name, consumer.info())
                 consumer.expected = self.random.randrange(1, 5)
 
 
@@ -130,13 +130,13 @@ async def test_a_new_leader_that_counts_again():
     assert not await world.audience.is_alone_since(moment)
     assert not await world.audience.is_alone_since(again)
 
-    world.audience.rest("events", events.info())
+    world.audience.compare_at_rest("events", events.info())
     events.delivered = 9
     moment = world.audience.count("events", 9)
     assert await world.audience.is_alone_since(moment)
     events.life = "second"
     assert not await world.audience.is_alone_since(moment)
-    world.audience.rest("events", events.info())
+    world.audience.compare_at_rest("events", events.info())
     assert not await world.audience.is_alone_since(moment)
 
 
@@ -153,5 +153,5 @@ async def test_no_answer():
     for read in (fail, find_none):
         unsure = Audience(world.consumers, read)
         for name, consumer in world.consumers.items():
-            unsure.rest(name, consumer.info())
+            unsure.compare_at_rest(name, consumer.info())
         assert not await unsure.is_alone_since(unsure.count("events", 8))
