@@ -46,8 +46,8 @@ async def measure(folder: Path, count: int, profile: cProfile.Profile | None) ->
             await source.setup(apply=True)
             for number in range(count):
                 await store.publish(f"imgtag.{SITE}.events", notification("photos", f"{number}.jpg"))
-            await store.flush()
-            assert count == await source.backlog()
+            while await source.backlog() < count:  # noqa: ASYNC110 - the server stores them one after the other
+                await anyio.sleep(0.1)
             if profile:
                 profile.enable()
             before = time.process_time()

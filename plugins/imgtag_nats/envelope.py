@@ -17,6 +17,7 @@ Anybody with permission to publish on the subject can publish anything, so every
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +42,7 @@ META = "x-amz-meta-"
 IGNORED = ("ObjectAccessed:", "Scanner:", "BucketCreated:", "BucketRemoved:", "TestEvent")
 """Events without a change of an object. Our own reads cause ObjectAccessed: reacting to it would never end."""
 REMOVED = ("ObjectRemoved:", "LifecycleExpiration:", "LifecycleDelMarkerExpiration:")
+SURROGATE = re.compile("[\ud800-\udfff]")
 RAW = "ceph:s3"
 """The event source whose keys are not encoded."""
 
@@ -164,7 +166,7 @@ def size(text: str) -> int:
 
 def _is_whole(text: str) -> bool:
     """Whether it contains no half of a character, which JSON can name and UTF-8 cannot contain."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return text.isascii() or not SURROGATE.search(text)
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -190,8 +192,10 @@ def _metadata(value: Any) -> Mapping[str, str] | None:
     """User metadata; MinIO mixes it with headers such as ``content-type``, which are left out."""
     if not isinstance(value, dict):
         return None
-    texts = ((name.lower(), text) for name, text in value.items() if _text(name) and (text == "" or _text(text)))
-    return {name.removeprefix(META): text for name, text in texts if name.startswith(META)}
+    texts = ((name.lower(), text) for name, text in value.items() if _text(name))
+    return {
+        name.removeprefix(META): text for name, text in texts if name.startswith(META) and (text == "" or _text(text))
+    }
 
 
 def _parse_time(value: Any) -> float | None:
