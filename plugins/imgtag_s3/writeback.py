@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from imgtag.errors import BucketAbsent, Conflict, ImgtagError, WriteRefused
+from imgtag.errors import BucketAbsent, Conflict, ImgtagError, Overwritten, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectState
 from imgtag_s3 import multipart
@@ -216,7 +216,7 @@ class Writer:
         """
         ref, version = change.state.ref, written.version
         if version and await self._versions.withdraw_if_hiding(ref, version, change.state.version or NULL):
-            raise Conflict(f"a newer version of {ref} arrived during the write")
+            raise Overwritten(f"a newer version of {ref} arrived during the write")
         same_second = written.date if written.date == before.native.date else ""
         revision = version or same_second
         if self._kept[ref.bucket] >= _LOOKS and revision and written.etag == before.etag:
@@ -231,7 +231,7 @@ class Writer:
             )
         after = await self._reader.stat(ref)
         if after is None or not change.metadata.items() <= after.metadata.items() or (after.version or "") != version:
-            raise Conflict(f"{ref} changed right after the write")
+            raise Overwritten(f"{ref} changed right after the write")
         if revision:
             self._kept[ref.bucket] = self._kept[ref.bucket] + 1 if after.revision == revision else 0
         return replace(after, request=written.request)
@@ -243,5 +243,5 @@ class Writer:
         await write_tags(self._client, state, tags)
         after = await self._reader.stat(state.ref)
         if after is None:
-            raise Conflict(f"{state.ref} was deleted right after the write")
+            raise Overwritten(f"{state.ref} was deleted right after the write")
         return after

@@ -11,6 +11,7 @@
     ├── Unavailable            retry   a server, a disk or a share does not answer
     │   └── BucketAbsent       retry   the bucket itself does not exist: imgtag concludes nothing about its keys
     ├── Conflict               retry   the object changed during the work
+    │   └── Overwritten        retry   it changed right after labels were written on it
     ├── WriteRefused           drop    labels must not be written to this object; it is indexed nevertheless
     ├── Unreadable             drop    the object is unreadable, or exceeds a limit     (status refused)
     └── Undecodable            drop    the object is not a decodable image              (status failed)
@@ -128,6 +129,10 @@ class Conflict(ImgtagError):
 
     disposition = Disposition.RETRY
     default_code = "conflict"
+
+
+class Overwritten(Conflict):
+    """The object changed right after labels were written on it."""
 
 
 class WriteRefused(ImgtagError):

@@ -90,7 +90,8 @@ class Store(Service, Protocol):
         ``is_assumed`` is set where that was concluded from the response. Then the event of the write confirms it, or
         a later look where no event comes.
 
-        Raises Conflict (changed or gone meanwhile), WriteRefused (must not or cannot be written).
+        Raises Conflict (changed or gone before the write), Overwritten (changed or gone right after it), WriteRefused
+        (must not or cannot be written).
         """
         ...
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from imgtag.config.policy import ObjectPolicy
-from imgtag.errors import WriteRefused
+from imgtag.errors import ImgtagError, Overwritten, WriteRefused
 from imgtag.ops.metrics import Metrics
 from imgtag.plugin.store import Rewrite, Store
 from imgtag.types.document import Problem
@@ -47,6 +47,11 @@ class WriteLimit:
         self._writes.move_to_end((ref, content))
         if len(self._writes) > MAX_KEYS:
             self._writes.popitem(last=False)
+
+    def give_back(self, ref: ObjectRef, content: str) -> None:
+        """Take back the last count: nothing was written."""
+        if times := self._writes.get((ref, content)):
+            times.pop()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +110,16 @@ class Annotator:
                     state=state, metadata=packed.metadata, body=body, digest=digest, strategy=policy.strategy
                 )
                 readable = packed.entries
-            if entries.mark:
-                self.limit.take(state.ref, entries.mark.content)
-            written = await self.store.rewrite(change)
+            content = entries.mark.content if entries.mark else ""
+            self.limit.take(state.ref, content)
+            try:
+                written = await self.store.rewrite(change)
+            except Overwritten:
+                raise
+            except ImgtagError:
+                # A user who edits the object, or a full disk, is no program that removes labels.
+                self.limit.give_back(state.ref, content)
+                raise
         except WriteRefused as error:
             self.metrics.writes_refused.labels(error.code).inc()
             return Annotated(state=state, entries=policy.codec.kept(entries), problem=Problem.of(error))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from imgtag.errors import WriteRefused
+from imgtag.errors import Conflict, Overwritten, Unavailable, WriteRefused
 from imgtag.reconcile import Result
 from imgtag.stages import annotate
 from imgtag.stages.annotate import WriteLimit
@@ -186,3 +186,19 @@ async def test_what_is_written_too_often_is_one_object_with_one_content(bench):
     await bench.reconciler()(Hint(ref=FOX))
 
     assert "write_limit" == bench.document(FOX.key)["code"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(Conflict("edited"), None), (Unavailable("the disk is full"), None), (Overwritten("undone"), "write_limit")],
+)
+async def test_only_what_was_written_counts(bench, error, code):
+    """A user who keeps editing an object, or a store that takes no writes for a while, costs no picture its labels."""
+    bench.store.faults.fail(error, on="rewrite", times=7)
+    bench.store.put(FOX, picture("red fox"))
+    await bench.work_off()
+
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+    assert code == bench.document(FOX.key).get("code")
+    assert (code is None) == ("imgtag-mark" in bench.metadata(FOX.key))
