@@ -173,12 +173,17 @@ class FolderTree(InotifyFD):
         if event.mask & InotifyConstants.IN_ISDIR:
             yield from self._look_at(f"{prefix}{name}/", moved=event.is_move)
             return
-        key = prefix + name
+        key, status = prefix + name, None
+        if event.is_attrib or event.is_close_write:
+            with suppress(OSError):
+                status = os.lstat(f"{self._root}/{key}")
         if event.is_attrib:
+            if status is not None and OWN_WRITES.include(status):
+                return  # our labels, of which one event comes for each
             self._settling.note_attributes(key)
         else:
             self._settling.note(key, closed=event.is_close_write or event.is_moved_to)
-        if (event.is_attrib or event.is_close_write) and self._has_other_names(key):
+        if status is not None and status.st_nlink > 1 and not OWN_WRITES.include(status):
             # Only the name that was used is reported; the file has changed under the others as well.
             self._settling.note_scope()
 
@@ -188,13 +193,6 @@ class FolderTree(InotifyFD):
         for prefix in sorted(before | self._mounts):
             if is_key(prefix.rstrip("/")):
                 yield from self._look_at(prefix)
-
-    def _has_other_names(self, key: str) -> bool:
-        try:
-            status = (self._root / key).lstat()
-        except OSError:
-            return False
-        return status.st_nlink > 1 and not OWN_WRITES.include(status)
 
     def _look_at(self, prefix: str, *, moved: bool = False) -> Iterator[None]:
         """Watch what is at this place now. ``moved``: also look at every folder below it."""

@@ -303,9 +303,9 @@ class Look:
         if not self.policy.codec.keys:
             # Without a key anybody can write a mark, so no label name is indexed that no model here has: each new name
             # takes one of the 65,535 fields of a Meilisearch index for good.
-            names = self._vocabulary.labels.keys() | self._vocabulary.ancestors.keys()
-            names |= {name for each in known.values() for name in each.names()}
-            entries = replace(entries, labels=tuple(label for label in entries.labels if label.name in names))
+            names = [self._vocabulary.labels, self._vocabulary.ancestors, *(each.names() for each in known.values())]
+            named = tuple(label for label in entries.labels if any(label.name in some for some in names))
+            entries = replace(entries, labels=named)
         return build_document(
             self.reconciler.site,
             state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import anyio
@@ -12,10 +12,10 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiting(Generic[Item, Answer]):
     item: Item
-    ready: anyio.Event = field(default_factory=anyio.Event)
+    is_done: bool = False
     answer: Answer | None = None
     error: BaseException | None = None
 
@@ -47,7 +47,7 @@ class Batcher(Generic[Item, Answer]):
         self._waiting.append(mine)
         self._arrived.set()
         async with self._line:
-            while not mine.ready.is_set():
+            while not mine.is_done:
                 if self._linger:
                     with anyio.move_on_after(self._linger):
                         while len(self._waiting) < self._max_items and not self._is_due(len(self._waiting)):
@@ -64,7 +64,7 @@ class Batcher(Generic[Item, Answer]):
                         for one in batch:
                             one.error = error
                     for one in batch:
-                        one.ready.set()
+                        one.is_done = True
         if mine.error is not None:
             raise mine.error
         return mine.answer  # type: ignore[return-value]

@@ -53,7 +53,8 @@ class Vocabulary:
     def select_labels(self, raw: Raw, *, decimals: int | None = None) -> tuple[Label, ...]:
         """The labels of ``raw``, best first, without those whose confidence rounds to zero."""
         places = self.policy.decimals if decimals is None else decimals
-        sums = [(name, total) for name, total in self._sums(raw, self.labels) if total >= self.labels[name].threshold]
+        totals = _sums(raw, self._labels_by_class)
+        sums = [(name, total) for name, total in totals if total >= self.labels[name].threshold]
         selected = sorted(sums, key=lambda item: (-self.labels[item[0]].priority, -item[1]))[: self.policy.top_k]
         by_confidence = sorted(selected, key=lambda item: -item[1])
         labels = (Label(name, round(total, places), self.labels[name].priority) for name, total in by_confidence)
@@ -61,7 +62,7 @@ class Vocabulary:
 
     def ancestors_of(self, raw: Raw, *, decimals: int = 2) -> tuple[Label, ...]:
         """The ancestors of ``raw``, best first; of two with equal confidence the more specific first."""
-        sums = ((name, total) for name, total in self._sums(raw, self.ancestors) if self._reaches(name, total))
+        sums = ((name, total) for name, total in _sums(raw, self._ancestors_by_class) if self._reaches(name, total))
         return self._ranked(Label(name, round(total, decimals), _ANCESTOR_PRIORITY) for name, total in sums)
 
     def labels_to_write(self, raw: Raw) -> tuple[Label, ...]:
@@ -137,20 +138,14 @@ class Vocabulary:
         return ancestors
 
     @cached_property
-    def _names_by_class(self) -> Mapping[int, frozenset[str]]:
-        """The names of the labels and ancestors that a class counts for."""
-        names: dict[int, set[str]] = {}
-        for name, definition in (*self.labels.items(), *self.ancestors.items()):
-            for number in () if definition.dropped else definition.classes:
-                names.setdefault(number, set()).add(name)
-        return {number: frozenset(of_class) for number, of_class in names.items()}
+    def _labels_by_class(self) -> Mapping[int, Sequence[str]]:
+        """The labels that a class counts for."""
+        return _names_by_class(self.labels)
 
-    def _sums(self, raw: Raw, among: Mapping[str, LabelDefinition]) -> list[tuple[str, float]]:
-        sums: dict[str, float] = defaultdict(float)
-        for number, probability in raw.classes:
-            for name in self._names_by_class.get(number, frozenset()) & among.keys():
-                sums[name] += probability
-        return [(name, min(1.0, round(total, 4))) for name, total in sums.items()]
+    @cached_property
+    def _ancestors_by_class(self) -> Mapping[int, Sequence[str]]:
+        """The ancestors that a class counts for."""
+        return _names_by_class(self.ancestors)
 
     def _ancestors_of_labels(self, labels: Iterable[Label]) -> tuple[Label, ...]:
         """The ancestors of labels whose raw scores were not kept, and the ancestors that are among the labels."""
@@ -177,6 +172,23 @@ class Vocabulary:
         """The order from specific to general: first by few classes, then by many ancestors above."""
         definition = self.ancestors[ancestor]
         return len(definition.classes), -len(definition.ancestors), ancestor
+
+
+def _names_by_class(definitions: Mapping[str, LabelDefinition]) -> dict[int, list[str]]:
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, definition in definitions.items():
+        for number in () if definition.dropped else definition.classes:
+            names[number].append(name)
+    return dict(names)
+
+
+def _sums(raw: Raw, names_by_class: Mapping[int, Sequence[str]]) -> list[tuple[str, float]]:
+    """What the classes of each name add up to."""
+    sums: dict[str, float] = defaultdict(float)
+    for number, probability in raw.classes:
+        for name in names_by_class.get(number, ()):
+            sums[name] += probability
+    return [(name, min(1.0, round(total, 4))) for name, total in sums.items()]
 
 
 @lru_cache(maxsize=4096)  # a model has few labels, and every image has some of them

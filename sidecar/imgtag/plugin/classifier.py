@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from imgtag.labels.taxonomy import Taxonomy
@@ -52,6 +53,10 @@ class ModelInfo:
 
     def names(self) -> frozenset[str]:
         """The labels and ancestors, which label rules may name."""
+        return self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
         return frozenset({*self.labels, *(ancestor.name for ancestor in self.taxonomy.ancestors)})
 
     def vocabulary(self, policy: LabelPolicy) -> Vocabulary:

@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
 
@@ -17,7 +18,7 @@ RAW_CLASSES = 20
 """How many classes are kept of what a model says."""
 
 _SCALE = 10_000
-_PAIR = re.compile(r"([0-9]{1,7}):([0-9]{1,5})")
+_PAIRS = re.compile(rf"[0-9]{{1,7}}:[0-9]{{1,5}}(?:,[0-9]{{1,7}}:[0-9]{{1,5}}){{0,{RAW_CLASSES - 1}}}")
 
 
 def identity(text: str) -> str:
@@ -65,11 +66,18 @@ class Raw:
     @classmethod
     def decode(cls, text: str) -> Raw | None:
         """None where ``text`` was not written by ``encode``."""
-        pairs = [_PAIR.fullmatch(item) for item in text.split(",")]
-        found = [(int(pair[1]), int(pair[2])) for pair in pairs if pair]
-        if len(found) < len(pairs) or len(pairs) > RAW_CLASSES or any(value > _SCALE for _, value in found):
-            return None
-        return cls(tuple((number, value / _SCALE) for number, value in found))
+        return _decode_raw(text)
+
+
+@lru_cache(maxsize=256)  # the worker's answer, the entry written, and the entry read again are one text
+def _decode_raw(text: str) -> Raw | None:
+    if not _PAIRS.fullmatch(text):
+        return None
+    classes = []
+    for pair in text.split(","):
+        number, _, value = pair.partition(":")
+        classes.append((int(number), int(value) / _SCALE))
+    return None if any(probability > 1 for _, probability in classes) else Raw(tuple(classes))
 
 
 def parse_confidence(text: str) -> float | None:

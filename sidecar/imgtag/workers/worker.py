@@ -18,12 +18,12 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-from anyio.abc import UNIXSocketStream
 
 from imgtag.errors import ConfigError, ModelError
 from imgtag.models.spec import ModelSpec
 from imgtag.workers import answers, frames
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
+from imgtag.workers.connection import MAX_JOINED, Connection, Disconnected
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
     from imgtag.plugin.classifier import ModelInfo
 
-MAX_JOINED = 1 << 20
-"""Bytes of a picture that is copied behind its header, to be sent in one piece."""
-CHUNK = 1 << 16
-MAX_ANSWER = 1 << 20
 MAX_START = 60.0
 """Seconds that a worker may take to load its model."""
 MAX_LOAD = 4 << 30
@@ -60,8 +56,6 @@ _ENVIRONMENT = {
 
 # The kernel ends a worker when the thread that has started it ends, and threads of anyio end when they are idle.
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="imgtag-starter")
-
-_BROKEN = (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError)
 
 
 class WorkerDied(Exception):
@@ -94,12 +88,11 @@ class WorkerTerms:
 class Worker:
     """A process that decodes and classifies one picture at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stream: UNIXSocketStream, terms: WorkerTerms) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], connection: Connection, terms: WorkerTerms) -> None:
         self._process = process
-        self._stream = stream
+        self._connection = connection
         self._terms = terms
         self._held: dict[ModelSpec, ModelInfo] = {}
-        self._answer = bytearray()
         self.confinement: frozenset[str] = frozenset()
         """Those of `WORKER_FEATURES` that are in force, once it is started."""
 
@@ -126,7 +119,7 @@ class Worker:
             # Shielded: a process that was started is one that somebody must end.
             with anyio.CancelScope(shield=True):
                 process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms, [model, *others]).result)
-                worker = cls(process, await UNIXSocketStream.from_socket(ours), terms)
+                worker = cls(process, await Connection.open(ours), terms)
         except OSError as error:
             raise WorkerDied(f"no process can be started: {error.strerror}") from error
         try:
@@ -148,9 +141,8 @@ class Worker:
         order = {"load": model.key, "entry": model.entry, "settings": model.settings}
         try:
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory + MAX_LOAD)
-            with anyio.fail_after(MAX_START):
-                await self._send({"drop": [spec.key for spec in old], **order}, b"")
-                declaration = await self._receive()
+            await self._connection.send({"drop": [spec.key for spec in old], **order}, b"")
+            declaration = await self._connection.receive(MAX_START)
             await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory)
             error = answers.parse_failure(declaration)
             if error:
@@ -158,7 +150,7 @@ class Worker:
             self._held[model] = answers.parse_model_info(declaration)
         except TimeoutError as error:
             raise WorkerDied(f"the worker did not load its model within {MAX_START:g} s", "worker_timeout") from error
-        except _BROKEN as error:
+        except Disconnected as error:
             raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
         except frames.FrameError as error:
             raise ModelError(f"the classifier {model.entry} does not describe its model") from error
@@ -173,8 +165,11 @@ class Worker:
         """
         info = self._held[model] = self._held.pop(model)
         try:
-            with anyio.fail_after(seconds):
-                await self._send({"model": model.key, **header}, body)
+            if len(body) > MAX_JOINED:
+                with anyio.fail_after(seconds):
+                    await self._connection.send({"model": model.key, **header}, body)
+            else:  # what is sent at once needs no limit
+                await self._connection.send({"model": model.key, **header}, body)
             answer = await self._receive_within(seconds)
             error = answers.parse_refusal(answer)
             if error:
@@ -182,7 +177,7 @@ class Worker:
             return answers.parse_inference(answer, len(info.labels), digest)
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
-        except _BROKEN as error:
+        except Disconnected as error:
             reason = f"it ended the process that decodes it ({await self._describe_end()})"
             raise WorkerDied(reason, killed=self._process.poll() == -signal.SIGKILL) from error
         except frames.FrameError as error:
@@ -192,17 +187,16 @@ class Worker:
         """Kill the process; never waits for what it does."""
         with anyio.CancelScope(shield=True):
             self._process.kill()
-            await self._stream.aclose()
+            self._connection.close()
             await anyio.to_thread.run_sync(self._reap)
 
     async def _await_confinement(self) -> None:
         """Wait until it has given up its rights: before that, it is sent nothing that could misuse them."""
         try:
-            with anyio.fail_after(MAX_START):
-                self.confinement = answers.parse_confinement(await self._receive())
+            self.confinement = answers.parse_confinement(await self._connection.receive(MAX_START))
         except TimeoutError as error:
             raise WorkerDied(f"the worker did not start within {MAX_START:g} s", "worker_timeout") from error
-        except (*_BROKEN, frames.FrameError) as error:
+        except (Disconnected, frames.FrameError) as error:
             raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
         missing = missing_features(self.confinement)
         if missing and self._terms.require_confinement:
@@ -221,14 +215,6 @@ class Worker:
             soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.prlimit(self.pid, resource.RLIMIT_AS, (soft, hard))
 
-    async def _send(self, header: frames.Header, body: bytes) -> None:
-        head = frames.encode(header, len(body))
-        if len(body) <= MAX_JOINED:
-            await self._stream.send(head + body)
-        else:
-            await self._stream.send(head)
-            await self._stream.send(body)
-
     async def _receive_within(self, seconds: float) -> dict[str, Any]:
         """The answer, once it has worked for ``seconds`` at most. Raises TimeoutError.
 
@@ -237,14 +223,14 @@ class Worker:
         last = anyio.current_time() + seconds * MAX_STARVED
         end, wait = self._cpu_seconds() + seconds, seconds
         while True:
-            with anyio.move_on_after(wait):
-                return await self._receive()
+            with suppress(TimeoutError):
+                return await self._connection.receive(wait)
             left = end - self._cpu_seconds()
             wait = max(MIN_WAIT, left)
             if left <= 0 or anyio.current_time() + wait > last or not await anyio.to_thread.run_sync(self._can_work):
                 break
-        with anyio.fail_after(MIN_WAIT):  # one that has answered since the last look does not work either
-            return await self._receive()
+        # One that has answered since the last look does not work either.
+        return await self._connection.receive(MIN_WAIT)
 
     def _cpu_seconds(self) -> float:
         # As clock_getcpuclockid(3) computes the clock of a process, which Python does not offer.
@@ -262,20 +248,6 @@ class Worker:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in {"R", "D", "T"}
         except OSError:  # it has ended
             return False
-
-    async def _receive(self) -> dict[str, Any]:
-        """The one answer, which mostly comes in one piece; where it was cancelled it goes on."""
-        data = self._answer
-        while len(data) < frames.PREFIX.size:
-            data += await self._stream.receive(CHUNK)
-        length, more = frames.lengths(bytes(data[: frames.PREFIX.size]), MAX_ANSWER)
-        end = frames.PREFIX.size + length
-        while len(data) < end + more:
-            data += await self._stream.receive(CHUNK)
-        if len(data) > end + more:
-            raise frames.FrameError("there is more than one answer")
-        self._answer = bytearray()
-        return frames.decode_header(bytes(data[frames.PREFIX.size : end]))
 
     async def _describe_end(self) -> str:
         await anyio.to_thread.run_sync(self._reap)

@@ -133,7 +133,7 @@ async def test_idle_workers_end_with_their_socket() -> None:
     async with WorkerPool([COLOURS], 1) as pool:
         (pid,) = pool.pids
         (worker,) = pool._alive
-        await worker._stream.aclose()
+        worker._connection.close()
         await until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         assert await best(pool, picture("white"), LIMITS) == "white"
 
