@@ -6,6 +6,8 @@ from collections import deque
 
 import anyio
 
+from imgtag.flow.serial import Serial
+
 HALF_LIFE = 60.0
 """Seconds after which half of what an owner used is forgotten."""
 MAX_OWNERS = 10_000
@@ -88,6 +90,7 @@ class Places:
         self._free = total
         self._held: dict[str, deque[float]] = {}
         """When the places that each owner holds were taken; of places given back, the earliest is forgotten."""
+        self._own_lines = Serial()
         self._given: anyio.Event | None = None
         """Set when a place is given back; there is one only while somebody waits."""
 
@@ -97,9 +100,11 @@ class Places:
             await self._wait_for_one()
 
     async def take(self, owner: str) -> None:
-        """Wait for a place."""
-        while not self.try_to_take(owner):
-            await self._wait_for_one()
+        """Wait for a place; those of one owner in order."""
+        # Only the first of each owner looks at every place that is given back: hundreds may wait.
+        async with self._own_lines.hold(owner):
+            while not self.try_to_take(owner):
+                await self._wait_for_one()
 
     async def take_soon(self, owner: str) -> bool:
         """Take a place, unless the owner holds its share and is slow to give places back."""
