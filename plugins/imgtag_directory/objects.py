@@ -117,7 +117,13 @@ class Objects:
         if status is None or not self._is_object(status, key):
             return None
         ref = ObjectRef(self._root.bucket, key)
-        return Listed(ref=ref, etag=etag_of(status), size=status.st_size, modified=status.st_mtime)
+        return Listed(
+            ref=ref,
+            etag=etag_of(status),
+            size=status.st_size,
+            modified=status.st_mtime,
+            revision=_revision_of(status),
+        )
 
     def head(self, folder: int, key: str, size: int) -> bytes:
         """The first bytes of a file in an open folder. Raises OSError."""
@@ -271,7 +277,7 @@ class Objects:
             size=status.st_size,
             modified=status.st_mtime,
             content_type=media_type(ref.key),
-            revision=str(status.st_ctime_ns),  # the kernel sets it at every change, and no user can
+            revision=_revision_of(status),
             **known,  # type: ignore[arg-type]
         )
 
@@ -279,6 +285,10 @@ class Objects:
         if stat.S_ISLNK(status.st_mode):
             return self._root.leads_out(key)
         return stat.S_ISREG(status.st_mode) and key != self._root.marker
+
+
+def _revision_of(status: os.stat_result) -> str:
+    return str(status.st_ctime_ns)  # the kernel sets it at every change, and no user can
 
 
 def _stat(folder: int, key: str) -> os.stat_result | None:

@@ -203,6 +203,25 @@ def test_a_sidecar_with_another_key_is_noticed(site, photographs):
     assert "FAIL" not in site.run("doctor")
 
 
+def test_other_bytes_whose_time_was_set_back_while_nobody_looked_are_labelled(site, photographs):
+    """Of the same length and name: only the kernel's own time of the change differs."""
+    length = max(map(len, photographs.values()))
+    file = site.root / "a.jpg"
+    file.write_bytes(photographs["cat"].ljust(length, b"\0"))
+    site.start()
+    wait_until(lambda: site.found("cat"), 30)
+    site.stop()
+
+    before = file.stat()
+    with file.open("r+b") as content:
+        content.write(photographs["espresso"].ljust(length, b"\0"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    site.start()
+    wait_until(lambda: site.found("espresso"), 30)
+    assert [] == site.found("cat")
+    site.stop()
+
+
 def test_damaged_pictures_are_set_aside_and_replayed(site, photographs):
     """What cannot be decoded is a dead letter and a document with the reason; replay tries again."""
     site.start()

@@ -9,21 +9,22 @@ from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.types.document import Document
 from imgtag.types.event import Hint
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import Listed, ObjectRef, Scope
 
 _PASSING_CODES = frozenset({"permission", "read_only"})
 """Refusals that end without a new ETag: an admin grants a permission, or mounts the folder writable."""
 
 
 async def find_differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
-    """Yield a hint for each object that the index lacks or knows with another ETag, and for each orphaned document.
+    """Yield a hint for each object that the index lacks or knows with another ETag or revision, and for each orphaned
+    document.
 
     Objects that were refused for a reason that may have passed are included.
 
     Both sides come in the order of their keys, so memory does not grow with their number. An empty index has
     nothing to lose: then a bucket that shows nothing is believed to be empty. Raises BucketAbsent.
     """
-    documents = aiter(indexer.scan(site, scope, fields=("etag", "code")))
+    documents = aiter(indexer.scan(site, scope, fields=("etag", "code", "revision")))
     document = await anext(documents, None)
     if document is not None:
         await require_right_bucket(store, scope.bucket)
@@ -33,7 +34,7 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
                 yield _removal(scope, document)
                 document = await anext(documents, None)
             same = document is not None and document["key"] == listed.ref.key
-            known = same and document is not None and document["etag"] == listed.etag
+            known = same and document is not None and _shows(document, listed)
             if not known or (document is not None and may_pass(store, document)):
                 yield Hint(ref=listed.ref)
             if same:
@@ -44,6 +45,15 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
     while document is not None:
         yield _removal(scope, document)
         document = await anext(documents, None)
+
+
+def _shows(document: Document, listed: Listed) -> bool:
+    """Whether the document was made from what is listed.
+
+    The time of a file can be set back, so that its ETag is the same; its revision tells. Older documents lack it.
+    """
+    same_revision = None in {document.get("revision"), listed.revision} or document["revision"] == listed.revision
+    return same_revision and bool(document["etag"] == listed.etag)
 
 
 def may_pass(store: Store, document: Document) -> bool:

@@ -84,9 +84,10 @@ class ObjectState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An object as a listing shows it."""
+    """An object as a listing shows it. ``revision`` as in `ObjectState`, where listings have it."""
 
     ref: ObjectRef
     etag: str
     size: int
     modified: float
+    revision: str | None = None

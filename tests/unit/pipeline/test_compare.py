@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 import pytest
 
 from imgtag.errors import BucketAbsent
@@ -12,7 +15,7 @@ from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.store import MemoryStore
 from imgtag.types.document import document_id
 from imgtag.types.event import Hint
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import Listed, ObjectRef, Scope
 
 from .conftest import BUCKET, SITE
 
@@ -54,6 +57,26 @@ async def test_each_key_that_differs_is_found_once(objects: str, documents: str,
     ]
 
     assert expected == await differences(objects, documents, changed)
+
+
+class RevisionStore(MemoryStore):
+    """Its listings have revisions, as those of a folder do."""
+
+    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
+        async for listed in super().list(scope, after=after):
+            yield replace(listed, revision="new")
+
+
+@pytest.mark.parametrize(("revision", "differs"), [("new", False), ("old", True), (None, False)])
+async def test_an_object_of_another_revision_differs(revision: str | None, *, differs: bool) -> None:
+    """The time of a file was set back, or its mode changed. Documents of earlier releases have no revision."""
+    store, indexer, ref = RevisionStore(BUCKET), MemoryIndexer(), ObjectRef(BUCKET, "a")
+    store.put(ref, b"a")
+    fields = {"id": document_id(SITE, ref), "site": SITE, "bucket": BUCKET, "key": "a", "status": "labelled"}
+    known = {"revision": revision} if revision else {}
+    await indexer.apply([Upsert({**fields, **known, "etag": store.peek(ref).etag})])
+
+    assert [Hint(ref=ref)] * differs == [hint async for hint in find_differences(store, indexer, SITE, Scope(BUCKET))]
 
 
 async def test_only_what_is_in_scope_is_compared() -> None:
