@@ -210,30 +210,31 @@ class Writer:
     async def _conclude(self, change: Rewrite, before: ObjectState, written: Written) -> ObjectState:
         """The object after the write. Raises Conflict where it is not what was written, or hid something newer.
 
-        The response says all of it but the time, which is known where the server's clock showed one second before and
-        after the write. So the object is looked at after the first writes in a bucket only: what a server keeps of one
-        write it keeps of the next. Later writes are confirmed by their events, which carry the metadata.
+        The response says all of it but the time, which is known where MinIO's clock showed one second before and after
+        the write. (A `Date` beside another `Server` may be a proxy's, and `Last-Modified` is not of that clock.) So the
+        object is looked at after the first writes in a bucket only: what a server keeps of one write it keeps of the
+        next. Later writes are confirmed by their events, which carry the metadata.
         """
         ref, version = change.state.ref, written.version
         if version and await self._versions.withdraw_if_hiding(ref, version, change.state.version or NULL):
             raise Overwritten(f"a newer version of {ref} arrived during the write")
-        same_second = written.date if written.date == before.native.date else ""
-        revision = version or same_second
-        if self._kept[ref.bucket] >= _LOOKS and revision and written.etag == before.etag:
+        native: Native = before.native
+        modified = parse_time(written.date) if native.is_minio and "" != written.date == native.date else 0.0
+        if modified and self._kept[ref.bucket] >= _LOOKS and written.etag == before.etag:
             return replace(
                 before,
                 metadata=change.metadata,
-                modified=parse_time(written.date),
+                modified=modified,
                 version=version or None,
-                revision=revision,
+                revision=version or written.date,
                 request=written.request,
                 is_assumed=True,
             )
         after = await self._reader.stat(ref)
         if after is None or not change.metadata.items() <= after.metadata.items() or (after.version or "") != version:
             raise Overwritten(f"{ref} changed right after the write")
-        if revision:
-            self._kept[ref.bucket] = self._kept[ref.bucket] + 1 if after.revision == revision else 0
+        if modified:
+            self._kept[ref.bucket] = self._kept[ref.bucket] + 1 if after.modified == modified else 0
         return replace(after, request=written.request)
 
     async def _rewrite_tags(self, change: Rewrite) -> ObjectState:

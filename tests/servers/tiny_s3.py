@@ -97,7 +97,9 @@ class TinyS3:
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
         """Methods and queries with the status and the code that answer them; "" is an object without a query."""
         self.clock: Callable[[], float] = time.time
-        """What responses are dated with."""
+        """What responses and objects are dated with."""
+        self.keep: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda headers: headers
+        """What is stored of the headers of a PUT."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -115,7 +117,8 @@ class TinyS3:
 
     def put(self, bucket: str, key: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Store an object, as another client would."""
-        self.buckets.setdefault(bucket, {})[key] = TinyObject(data, {"content-type": "image/jpeg", **(headers or {})})
+        kept = {"content-type": "image/jpeg", **(headers or {})}
+        self.buckets.setdefault(bucket, {})[key] = TinyObject(data, kept, modified=self.clock())
 
     def __enter__(self) -> Self:
         Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -295,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
             tags = dict(parse_qsl(self.headers.get("x-amz-tagging", "")))
             if old and "x-amz-copy-source" in self.headers:
                 data, tags = old.data, dict(old.tags)
-            new = TinyObject(data, kept, tags=tags)
+            new = TinyObject(data, self.tiny.keep(kept), modified=self.tiny.clock(), tags=tags)
             if not self.tiny.gap:
                 objects[key] = new
         if self.tiny.gap:

@@ -632,6 +632,35 @@ def test_a_server_whose_clock_jumps_is_looked_at(minio):
         assert not _label(call).is_assumed
 
 
+def test_a_date_that_may_be_a_proxys_tells_nothing(open_store):
+    """nginx replaces `Date` and `Server`; its clock is not that of `Last-Modified`."""
+    server = TinyS3(server="nginx")
+    call = open_store(server, if_match=True)
+    for _ in range(5):
+        server.put("photos", "a.jpg", b"bytes")
+        assert not _label(call).is_assumed
+
+
+def test_the_time_of_a_version_is_that_of_the_object(minio):
+    """Also where the clock goes on to the next second between the write and its response."""
+    server, call = minio
+    now = [1_700_000_000.0]
+    server.clock = lambda: now[0]
+    server.configurations = {"versioning": "<V><Status>Enabled</Status></V>"}
+    server.new_version = "new"
+    for seconds in (0, 0, 0, 0, 1):
+        server.put("photos", "a.jpg", b"bytes", {"x-amz-version-id": "old"})
+
+        def go_on(method, key, query, seconds=seconds):
+            server.versions = [TinyVersion(key="a.jpg", id=name) for name in ("new", "old")]
+            now[0] += seconds
+
+        server.after = go_on
+        written = _label(call)
+        assert written.is_assumed == (now[0] == 1_700_000_000 and len(_puts(server)) > 3)
+        assert written.modified == call("stat", REF).modified
+
+
 def test_tags_that_come_after_the_read_are_seen(minio):
     """A HEAD counts them for a user who may read them, which is known from the tags that were read before."""
     server, call = minio
