@@ -79,16 +79,15 @@ class OwnWrites:
         One write has one event, which may come several times: another event of the same write is somebody else's.
         """
         write, event = self._writes.get(hint.ref), _identity(hint)
-        if not codec.keys or write is None or event is None or hint.metadata is None:
+        if write is None or event is None or not codec.keys or not _may_report(write, event, hint):
             return False
-        if (write.etag.strip('"'), write.version) != ((hint.etag or "").strip('"'), hint.version or write.version):
+        if write.event == event:
+            return True  # it was verified when it came first
+        metadata = hint.metadata or {}
+        entries, _ = codec.split(metadata)
+        if codec.verify(entries, metadata) is not Trust.ALL or entries.mark is None:
             return False
-        entries, _ = codec.split(hint.metadata)
-        if codec.verify(entries, hint.metadata) is not Trust.ALL or entries.mark is None:
-            return False
-        if entries.mark.owner != owner_digest(site, hint.ref) or write.event not in {None, event}:
-            return False
-        if write.request and hint.request and write.request != hint.request:
+        if entries.mark.owner != owner_digest(site, hint.ref):
             return False
         self._unconfirmed.pop(hint.ref, None)
         self._put(hint.ref, replace(write, event=event))
@@ -100,6 +99,16 @@ class OwnWrites:
         if len(self._writes) > self._max_keys:
             forgotten, _ = self._writes.popitem(last=False)
             self._unconfirmed.pop(forgotten, None)
+
+
+def _may_report(write: _Write, event: tuple[str | None, str, str], hint: Hint) -> bool:
+    """Whether nothing but a false mark speaks against it: what the event names is that of the write."""
+    same_object = (write.etag.strip('"'), write.version) == (
+        (hint.etag or "").strip('"'),
+        hint.version or write.version,
+    )
+    same_request = not (write.request and hint.request) or write.request == hint.request
+    return same_object and same_request and write.event in {None, event} and MARK in (hint.metadata or {})
 
 
 def reports_write_with_mark(hint: Hint) -> bool:
