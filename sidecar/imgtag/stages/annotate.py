@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,21 +29,20 @@ class WriteLimit:
     def __init__(self, max_writes: int = 3, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_writes = max_writes
         self._clock = clock
-        self._writes: OrderedDict[tuple[ObjectRef, str], deque[float]] = OrderedDict()
+        self._writes: OrderedDict[tuple[ObjectRef, str], tuple[float, ...]] = OrderedDict()
+        """When each content was written on each key within the last hour; tuples, as most hold one time."""
 
     def take(self, ref: ObjectRef, content: str) -> None:
         """Count a write. Raises WriteRefused(code="write_limit")."""
         now = self._clock()
-        times = self._writes.setdefault((ref, content), deque())
-        while times and now - times[0] >= WRITE_PERIOD:
-            times.popleft()
+        times = tuple(at for at in self._writes.get((ref, content), ()) if now - at < WRITE_PERIOD)
         if len(times) >= self._max_writes:
             raise WriteRefused(
                 f"its labels were written {self._max_writes} times within an hour and were removed each time",
                 code="write_limit",
                 hint="Something else rewrites this object's metadata; find out what.",
             )
-        times.append(now)
+        self._writes[ref, content] = (*times, now)
         self._writes.move_to_end((ref, content))
         if len(self._writes) > MAX_KEYS:
             self._writes.popitem(last=False)
@@ -51,7 +50,7 @@ class WriteLimit:
     def give_back(self, ref: ObjectRef, content: str) -> None:
         """Take back the last count: nothing was written."""
         if times := self._writes.get((ref, content)):
-            times.pop()
+            self._writes[ref, content] = times[:-1]
 
 
 @dataclass(frozen=True, kw_only=True)

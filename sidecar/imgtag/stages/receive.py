@@ -22,7 +22,7 @@ MAX_LOOKS = 100
 """Writes that are looked at in one go."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Write:
     """A write of ours; ``event`` identifies the one event that reported it, once that has come."""
 
