@@ -7,10 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from imgtag.plugin import (
     Condition,
@@ -25,6 +22,10 @@ from imgtag.plugin import (
 )
 from imgtag_sqlite import tokens
 from imgtag_sqlite.filters import after, condition
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_PARAMETERS = 500  # of one statement
 MAX_FACET_VALUES = 2000  # of one field, the most frequent
@@ -54,6 +55,8 @@ def similar(connection: sqlite3.Connection, request: SimilarRequest) -> list[Sim
     asked = get(connection, [request.id]).get(request.id)
     _collect_hits(connection, request.among(asked))
     connection.execute("DELETE FROM temp.hits WHERE row = (SELECT row FROM documents WHERE id = ?)", (request.id,))
+    import numpy as np  # noqa: PLC0415  (it takes a tenth of a second and 20 MB, and nothing else here needs it)
+
     rows, cosines = _cosines(connection, np.array(asked and vector_of(asked), np.float32))
     best = np.argsort(-cosines, kind="stable")[: max(request.limit, 0)]
     bodies = _bodies(connection, rows[best].tolist())
@@ -113,6 +116,8 @@ def _collect_hits(connection: sqlite3.Connection, wanted: Condition) -> int:
 
 def _cosines(connection: sqlite3.Connection, vector: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Rows of `temp.hits` that have a vector, and the cosines of theirs and this one."""
+    import numpy as np  # noqa: PLC0415
+
     rows, cosines = [np.empty(0, np.int64)], [np.empty(0)]
     statement = "SELECT hits.row, vector FROM temp.hits AS hits CROSS JOIN vectors ON vectors.row = hits.row"
     cursor = connection.execute(statement)

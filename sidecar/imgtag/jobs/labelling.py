@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio
-import numpy as np
-from numpy.typing import NDArray
 
 from imgtag.assembly import make_indexer, make_pool, make_store, worker_count
 from imgtag.config.configuration import Config
@@ -28,6 +26,10 @@ from imgtag.types.image_formats import SUFFIXES
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
 from imgtag.workers.pool import WorkerPool
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _Item = TypeVar("_Item")
 
@@ -84,6 +86,8 @@ class Labeller:
         """The probabilities of all classes, float32 [classes]. Raises as `label` does."""
         inference = await self._pool.classify(data, self._limits, all_probabilities=True)
         assert inference.all_probabilities is not None, "they were asked for"
+        import numpy as np  # noqa: PLC0415  (only calibration needs it, and it takes a tenth of a second)
+
         return np.frombuffer(inference.all_probabilities, np.float32)
 
     async def for_each(self, items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:
