@@ -10,6 +10,7 @@ latency     uploads at half of that rate; from the start of the upload to the re
 requests    what MinIO counted in the throughput run, without the uploads, by picture
 index       requests to the index in the throughput run, by picture; below it reads, writes and questions after tasks
 floor       the same throughput run with floor.py in place of the sidecar: the wire work and nothing else
+naive       naive.py over the same pictures, one after the other: the loop that one would write first, without an index
 """
 
 from __future__ import annotations
@@ -206,10 +207,21 @@ def latency(world: World, paths: list[Path], rate: float) -> list[float]:
     return sorted(1000 * (world.index.sent[key] - moment) for key, moment in begun.items())
 
 
+def run_naive(world: World) -> Run:
+    """The loop over the bucket, while whatever else labels in this world is stopped; by picture."""
+    world.sidecar.suspend()
+    keys = (world.minio.endpoint, world.minio.access_key, world.minio.secret_key)
+    command = [sys.executable, str(HERE / "naive.py"), *keys, "photos"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    count, elapsed, cpu = map(float, answer.stdout.split())
+    return Run(cpu / count, elapsed / count)
+
+
 def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
     limit, first = run_alone(paths), paths[0].read_bytes()
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first, floor=True) as world:
         floor, floor_main, _, _ = throughput(world, paths)
+        naive = run_naive(world)
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first) as world:
         run, main, asked, indexed = throughput(world, paths)
         waited = latency(world, paths, len(paths) / run.elapsed / 2)
@@ -218,7 +230,7 @@ def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
     results |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
     results |= {"floor": floor.elapsed / run.elapsed, "main": main / floor_main, "main cpu": 1000 * main / count}
     results |= {"p50": waited[count // 2], "p99": waited[int(count * 0.99)], "requests": asked.total() / count}
-    results["index"] = indexed.total() / count
+    results |= {"index": indexed.total() / count, "naive": 1 / naive.elapsed, "naive cpu": 1000 * naive.cpu}
     for requests in (asked, indexed):
         print("    ", {name: round(number / count, 2) for name, number in requests.items()}, file=sys.stderr)
     return results
@@ -237,6 +249,7 @@ def measure(size: tuple[int, int], count: int, rounds: int, folder: Path) -> Non
         f"{middle['cpu']:.1f}",
         f"{middle['efficiency']:.2f} ({min(spread):.2f} to {max(spread):.2f})",
         f"{middle['floor']:.2f}",
+        f"{middle['naive']:.0f} ({middle['naive cpu']:.1f} CPU ms)",
         f"{middle['main cpu']:.1f} ({middle['main']:.1f} of the floor)",
         f"{middle['p50']:.0f}",
         f"{middle['p99']:.0f}",
@@ -257,6 +270,7 @@ def main() -> None:
     heads = ("pictures", "alone, img/s", "sidecar, img/s", "alone, CPU ms", "sidecar, CPU ms", "efficiency")
     heads += (
         "img/s of the floor's",
+        "naive, img/s",
         "main process, CPU ms",
         "p50 ms",
         "p99 ms",

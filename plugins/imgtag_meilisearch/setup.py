@@ -15,7 +15,7 @@ from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.index_settings import SETTINGS, covers, differing, former
 from imgtag_meilisearch.tasks import Tasks
 
-CHECK_PERIOD = 1.0
+CHECK_PERIOD = 5.0
 """Seconds for which an index that was there counts as there: under load, batches follow each other faster."""
 
 Record = Mapping[str, Any]

@@ -212,7 +212,7 @@ class PipelineSettings(LimitSettings):
         default=100, ge=1, le=10_000, description="Maximum number of changes in one request to the index."
     )
     batch_wait: float = Field(
-        default=0.3,
+        default=0.4,
         ge=0,
         le=10,
         description="Maximum number of seconds that a change waits for others before it is indexed. It waits only "
