@@ -17,7 +17,7 @@ from minio import Minio
 from minio.versioningconfig import ENABLED, VersioningConfig
 
 from acceptance.conftest import SUBJECT, Site, uploader
-from acceptance_support import wait_until
+from acceptance_support import wait_until, wait_until_quiet
 from fake_meilisearch import FakeMeilisearch
 from integration.conftest import binary
 from servers.minio import MinioServer, lanes, minio_binary
@@ -124,20 +124,6 @@ def inferred(site) -> float:
     return site.metric(name) if name in site.get("/metrics") else 0
 
 
-def quiet(*sites):
-    """Nothing is in work, and nothing comes of itself."""
-
-    def counts():
-        return [line for site in sites for line in site.get("/metrics").splitlines() if "imgtag_objects_total{" in line]
-
-    def still():
-        before = counts()
-        time.sleep(5)  # the durable lane is three seconds late
-        return before == counts() and sum(site.metric("imgtag_queue") for site in sites) == 0
-
-    wait_until(still, 60)
-
-
 def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, photographs):
     """200 uploads: all are labelled with one write each, nothing goes round, nothing is given up."""
     kinds = list(photographs.values())
@@ -183,7 +169,7 @@ def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, ph
     world.minio.restart()
     meanwhile(parts[3], cut)
     wait_until(lambda: len(running.found()) == 200, 120, lambda: f"{len(running.found())} found")
-    quiet(running)
+    wait_until_quiet(running)
 
     documents = {f"{document['bucket']}/{document['key']}": document["etag"] for document in running.found()}
     assert world.etags() == documents
@@ -235,7 +221,7 @@ def test_two_sidecars_with_different_models_do_not_undo_each_other(pair, world, 
     for number in range(60):
         world.put(VERSIONED, f"{number}.jpg", photographs["cat"] + number.to_bytes(4, "big"))
     wait_until(lambda: len(pair[0].found()) == 60, 90)
-    quiet(*pair)
+    wait_until_quiet(*pair)
 
     assert 2 == len({document["model"] for document in pair[0].found()})
     # One that is taken back, or doubted because the other wrote as well, is not counted.
@@ -263,7 +249,7 @@ def test_no_older_document_stays_over_a_newer_one(pair, world, photographs, buck
         return documents == world.etags() and set(documents) == set(world.marks())
 
     wait_until(settled, 120)
-    quiet(*pair)
+    wait_until_quiet(*pair)
     assert settled()
     for key, data in last.items():
         with world.user.get_object(bucket, key) as answer:

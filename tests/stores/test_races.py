@@ -57,10 +57,10 @@ def test_nothing_is_lost_or_hidden_for_good(running, tmp_path, deleted):
 
 def _race(store, bucket, key, old, act, delay):
     """Our write, and what another client does ``delay`` seconds after it begins, or before."""
-    state = store.stat(bucket, key)
+    state, data = store.look(bucket, key, read_ahead=len(old))
     rival = Thread(target=lambda: (time.sleep(max(0.0, delay)), act()))
     rival.start()
     time.sleep(max(0.0, -delay))
     with suppress(Conflict, WriteRefused):
-        store.rewrite(state, {**state.metadata, **LABELS, MARK: mark(state, old)}, old)
+        store.rewrite(state, {**state.metadata, **LABELS, MARK: mark(state, data)}, data)
     rival.join()

@@ -11,7 +11,9 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from threading import Thread
+from hashlib import md5
+from itertools import cycle
+from threading import Event, Thread
 
 import pytest
 
@@ -19,8 +21,10 @@ from imgtag.errors import Conflict, WriteRefused
 from imgtag.types.metadata import MARK
 from integration.s3.portal import LABELS, mark
 
-TRIES = 200
+TRIES = int(os.environ.get("IMGTAG_RACES", "40"))
+"""Of each race. docs/design/20261127-requests-of-a-picture.md has the figures of 200."""
 SIZES = {"1 kB": 1_000, "300 kB": 300_000}
+SIZE = SIZES["300 kB"]
 CLASSIFICATION = (0.02, 0.06)
 """Seconds between look and write."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -134,16 +138,15 @@ EDITS = {
 BUCKETS = [(None, "metadata"), (None, "tag"), *(("Enabled", edit) for edit in EDITS)]
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize(("versioning", "edit"), BUCKETS)
-def test_no_edit_is_lost_that_ends_before_the_write_begins(store, make_bucket, versioning, edit, size):
+def test_no_edit_is_lost_that_ends_before_the_write_begins(store, make_bucket, versioning, edit):
     """It is a conflict, and the next look sees it."""
     bucket = make_bucket(versioning, lock=edit in {"hold", "retention"})
     act, expected = EDITS[edit]
     for number in range(TRIES // 4):
         key = f"{number}.jpg"
-        bucket.put(key, os.urandom(size))
-        state, data = store.look(bucket, key, read_ahead=size)
+        bucket.put(key, os.urandom(SIZE))
+        state, data = store.look(bucket, key, read_ahead=SIZE)
         act(bucket, key)
         with pytest.raises(Conflict):
             store.rewrite(state, {**state.metadata, **LABELS, MARK: mark(state, data)}, data)
@@ -153,9 +156,8 @@ def test_no_edit_is_lost_that_ends_before_the_write_begins(store, make_bucket, v
         assert expected in bucket.headers(key).items()
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize(("versioning", "edit"), BUCKETS)
-def test_edits_during_the_write(store, make_bucket, versioning, edit, size, record_property):
+def test_edits_during_the_write(store, make_bucket, versioning, edit, record_property):
     """Of those that change an object in its place some are lost, which no precondition of S3 prevents.
 
     Those that make a version are not. docs/explanation/guarantees.md has the figures.
@@ -164,8 +166,8 @@ def test_edits_during_the_write(store, make_bucket, versioning, edit, size, reco
     act, expected = EDITS[edit]
     for number, delay in enumerate(_delays()):
         key = f"{number}.jpg"
-        bucket.put(key, os.urandom(size))
-        outcome = _race(store, bucket, key, size, partial(act, bucket, key), delay)
+        bucket.put(key, os.urandom(SIZE))
+        outcome = _race(store, bucket, key, SIZE, partial(act, bucket, key), delay)
         with suppress(WriteRefused):  # under a lock
             store.label(bucket, key)
         outcomes[outcome, "there" if expected in bucket.headers(key).items() else "lost"] += 1
@@ -173,3 +175,33 @@ def test_edits_during_the_write(store, make_bucket, versioning, edit, size, reco
 
     assert not (versioning and edit == "metadata" and outcomes["written", "lost"])
     assert not outcomes["conflict", "lost"]
+
+
+@pytest.mark.parametrize("announced", [4_000_000, 10, 0], ids=["all-at-once", "too-few-announced", "none-announced"])
+def test_headers_and_bytes_are_of_one_upload(store, make_bucket, announced, record_property):
+    """Also while the object is overwritten all the time; where they cannot be, it is a conflict."""
+    bucket, outcomes, stop = make_bucket(), Counter(), Event()
+    uploads = [bytes([number]) * (3_900_000 + number) for number in range(4)]
+    bucket.put("a.jpg", uploads[0])
+
+    def overwrite():
+        for upload in cycle(uploads):
+            if stop.is_set():
+                return
+            bucket.put("a.jpg", upload)
+
+    rival = Thread(target=overwrite)
+    rival.start()
+    try:
+        for _ in range(TRIES // 4):
+            try:
+                state, data = store.look(bucket, "a.jpg", read_ahead=announced)
+            except Conflict:
+                outcomes["conflict"] += 1
+            else:
+                outcomes["read"] += 1
+                assert (state.etag, state.size) == (md5(data, usedforsecurity=False).hexdigest(), len(data))
+    finally:
+        stop.set()
+        rival.join()
+    record_property("outcomes", dict(outcomes))
