@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import md5
@@ -205,3 +206,19 @@ def test_headers_and_bytes_are_of_one_upload(store, make_bucket, announced, reco
         stop.set()
         rival.join()
     record_property("outcomes", dict(outcomes))
+
+
+@pytest.mark.parametrize("versioning", [None, "Suspended", "Enabled"])
+def test_what_is_concluded_from_a_response_is_what_is_there(store, make_bucket, versioning):
+    """Also the time, whenever in a second the write began."""
+    bucket, concluded, seconds = make_bucket(versioning), 0, set()
+    while len(seconds) < 4:
+        bucket.put("a.jpg", os.urandom(1_000))
+        state, data = store.look(bucket, "a.jpg", read_ahead=1_000)
+        written = store.rewrite(state, {**state.metadata, **LABELS, MARK: mark(state, data)}, data)
+        now = store.stat(bucket, "a.jpg")
+        concluded += written.is_assumed
+        seconds.add(written.modified)
+
+        assert replace(written, native=None) == replace(now, native=None)
+    assert concluded > 3
