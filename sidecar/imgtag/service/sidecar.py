@@ -36,6 +36,7 @@ from imgtag.stages.compare import find_differences
 from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import OwnWrites
+from imgtag.types.event import Hint
 from imgtag.workers.confinement import CONFINEMENT_HINT, WORKER_FEATURES, is_memory_hidden, missing_features
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
@@ -155,6 +156,12 @@ class Sidecar:
         site, settings, document = self.config.site.name, self.config.pipeline, self.config.document
         resolver, own_writes = PolicyResolver(self.config), OwnWrites()
         budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(self.config)
+
+        def is_own_write(hint: Hint) -> bool:
+            return hint.ref in own_writes and own_writes.reports(
+                hint, site, (resolver(hint.ref) or resolver.general).codec
+            )
+
         return Pipeline(
             source=source,
             reconcile=Reconciler(
@@ -179,7 +186,7 @@ class Sidecar:
                 own_writes=own_writes,
             ),
             find_differences=lambda scope: find_differences(store, indexer, site, scope),
-            is_own_write=lambda hint: own_writes.reports(hint, site, (resolver(hint.ref) or resolver.general).codec),
+            is_own_write=is_own_write,
             take_unconfirmed=own_writes.take_unconfirmed,
             metrics=self.metrics,
             limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=self._make_backoff()),

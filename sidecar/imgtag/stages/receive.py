@@ -47,6 +47,10 @@ class OwnWrites:
         self._unconfirmed: OrderedDict[ObjectRef, float] = OrderedDict()
         """When those writes were done of which only their responses told, the oldest first."""
 
+    def __contains__(self, ref: ObjectRef) -> bool:
+        """Whether a write on this object is remembered."""
+        return ref in self._writes
+
     def remember(self, state: ObjectState) -> None:
         """The object as it was directly after our write."""
         write = _Write(etag=state.etag, revision=state.revision, version=state.version, request=state.request)

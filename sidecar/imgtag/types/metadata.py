@@ -8,6 +8,7 @@ Both are read whatever the layout that is written.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from imgtag.errors import WriteRefused
@@ -95,7 +96,9 @@ class MetadataCodec:
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
         # As a reader will find them, so that a document made of them now is the one that is made of them later.
-        rounded = (replace(label, confidence=round(label.confidence, self.decimals)) for label in entries.labels)
+        rounded = (
+            Label(label.name, round(label.confidence, self.decimals), label.priority) for label in entries.labels
+        )
         wanted = replace(
             entries,
             labels=_rank(label for label in rounded if label.confidence > 0),
@@ -106,7 +109,7 @@ class MetadataCodec:
         if self.layout == "names":  # never over an entry that the user has for something else
             free = (label for label in wanted.labels if self.prefix + label_to_name(label.name) not in user)
             wanted = replace(wanted, labels=tuple(free))
-        for candidate in [wanted, *_shorter(wanted)]:
+        for candidate in chain([wanted], _shorter(wanted)):
             metadata, sealed = {**user, **self._encode(candidate)}, candidate
             if candidate.mark:
                 written = {name: value for name, value in metadata.items() if name not in user}
