@@ -34,7 +34,7 @@ from imgtag import __version__
 from imgtag_s3 import xml
 from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.settings import MAX_TRIES, S3StoreSettings
-from imgtag_s3.signing import UNSIGNED_PAYLOAD, Signer
+from imgtag_s3.signing import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer
 
 _PIECE = 1 << 18
 """Bytes of a body that are handed to the socket at a time."""
@@ -203,7 +203,9 @@ class Client:
                 if body and "Content-MD5" not in named:
                     named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
                 # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
-                payload = UNSIGNED_PAYLOAD if secure and not digest else (digest or await _digest(sha256, body)).hex()
+                payload = UNSIGNED_PAYLOAD if secure else EMPTY_PAYLOAD
+                if digest or (body and not secure):
+                    payload = (digest or await _digest(sha256, body)).hex()
 
                 async def send() -> aiohttp.ClientResponse:
                     signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))

@@ -13,6 +13,7 @@ from hashlib import sha256
 
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 """In place of the body's digest, where TLS protects the body."""
+EMPTY_PAYLOAD = sha256(b"").hexdigest()
 _MANY_SPACES = re.compile(" +")
 
 

@@ -57,7 +57,7 @@ class GuardedPart:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._part, name)
-        if inspect.isroutine(value):
+        if callable(value) and inspect.isroutine(value):
             value = self.__dict__[name] = self._guard(value)  # so that it is found here next time
         return value
 

@@ -188,7 +188,7 @@ class PipelineSettings(LimitSettings):
         "where memory would not hold `worker_memory` for each. `imgtag config check` shows the number.",
         examples=[4],
     )
-    concurrency: int = Field(default=32, ge=1, le=4096, description="Number of objects in progress at a time.")
+    concurrency: int = Field(default=48, ge=1, le=4096, description="Number of objects in progress at a time.")
     max_frames: int = Field(
         default=10_000,
         ge=1,

@@ -43,7 +43,7 @@ from imgtag.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
-IN_HAND = 2
+IN_HAND = 4
 """Images for each worker that are fetched, classified and written while others wait for the index."""
 
 _Part = TypeVar("_Part", bound=Service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from mimetypes import MimeTypes
 from pathlib import PurePosixPath
 
@@ -26,12 +27,17 @@ _DATA_SUFFIXES = frozenset({
 def is_called_image(key: str, content_type: str) -> bool | None:
     """True or False by content type or suffix; None where only its first bytes can tell."""
     content_type = content_type.partition(";")[0].strip().lower()
-    suffix = PurePosixPath(key).suffix.lower()
+    suffix = _suffix(key)
     if content_type.startswith("image/") or suffix in SUFFIXES:
         return True
     if not _is_generic(content_type):
         return False
     return None if _is_generic(_SUFFIX_TYPES.get(suffix, "")) and suffix not in _DATA_SUFFIXES else False
+
+
+@lru_cache(maxsize=1_024)  # an object is looked at more than once
+def _suffix(key: str) -> str:
+    return PurePosixPath(key).suffix.lower()
 
 
 def _is_generic(content_type: str) -> bool:
