@@ -78,7 +78,16 @@ class Client:
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout),
             maxsize=settings.connections,
-            retries=urllib3.Retry(total=MAX_TRIES - 1, redirect=0, raise_on_redirect=False, raise_on_status=False),
+            retries=urllib3.Retry(
+                total=MAX_TRIES - 1,
+                backoff_factor=_PAUSE,
+                status_forcelist=_REPEATED,
+                allowed_methods=["GET", "HEAD"],
+                raise_on_status=False,
+                respect_retry_after_header=False,
+                redirect=0,
+                raise_on_redirect=False,
+            ),
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(settings.ca) if settings.ca else None,
         )
