@@ -100,6 +100,8 @@ class TinyS3:
         """What responses and objects are dated with."""
         self.keep: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda headers: headers
         """What is stored of the headers of a PUT."""
+        self.chunked = False
+        """Whether objects are sent in chunks, without their length."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -342,9 +344,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes | str = b"", headers: Mapping[str, str] | None = None) -> None:
         data = body.encode() if isinstance(body, str) else body
         self.send_response(status)
-        for name, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+        is_chunked = self.tiny.chunked and self.command == "GET" and "ETag" in (headers or {})
+        length = {"Transfer-Encoding": "chunked"} if is_chunked else {"Content-Length": str(len(data))}
+        for name, value in {**(headers or {}), **length}.items():
             self.send_header(name, value)
         self.end_headers()
+        if is_chunked:
+            data = b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
         if self.command != "HEAD" and status != 204:
             self.wfile.write(data)
 

@@ -712,6 +712,16 @@ def test_bytes_come_with_the_headers_where_there_is_memory(minio, read_ahead, se
     assert call("look", ObjectRef("photos", "gone.jpg"), read_ahead) == (None, None)
 
 
+def test_an_object_that_comes_in_chunks_is_looked_at_first(minio):
+    """Without its length nobody knows whether there is memory for it."""
+    server, call = minio
+    server.chunked = True
+    state, data = call("look", REF, 1_000)
+
+    assert (state.size, data) == (5, b"bytes")
+    assert [method for method, path in server.sent if path == "/photos/a.jpg"] == ["GET", "HEAD", "GET"]
+
+
 def test_an_object_that_may_not_be_read_shows_its_headers(minio):
     """As an archived one: a GET is refused, and a HEAD is not."""
     server, call = minio
