@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -166,13 +166,17 @@ class Client:
 
         ``digest``: the SHA-256 of ``body`` where it is known; the server refuses a body with another one.
         """
-        request = self._respond(method, bucket, key, query=query, headers=headers, body=body, digest=digest)
-        async with request as raw:
-            data = await raw.read()
-            # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
-            if b"<Error>" in data[:500] and xml.parse(data).tag == "Error":
-                raise _parse_error(raw, data)
-            return Response(status=raw.status, headers=raw.headers, data=data)
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                raw = await self._request(method, bucket, key, query, headers, body, digest)
+                async with raw:
+                    data = await raw.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._map(error) from error
+        # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
+        if raw.status >= 300 or (b"<Error>" in data[:500] and xml.parse(data).tag == "Error"):
+            raise _parse_error(raw, data)
+        return Response(status=raw.status, headers=raw.headers, data=data)
 
     @asynccontextmanager
     async def open(
@@ -183,22 +187,26 @@ class Client:
         MinIO holds the key's lock until the bytes are read, so read them at once. Bytes that are not read cost the
         connection.
         """
-        async with self._respond("GET", bucket, key, query=query, headers=headers) as raw:
-            yield raw.headers, raw.content
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                async with await self._request("GET", bucket, key, query, headers) as raw:
+                    if raw.status >= 300:
+                        raise _parse_error(raw, await raw.read())
+                    yield raw.headers, raw.content
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._map(error) from error
 
-    @asynccontextmanager
-    async def _respond(
+    async def _request(
         self,
         method: str,
         bucket: str,
         key: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
         body: bytes = b"",
         digest: bytes | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response to a request that was not refused; its body is still to be read."""
+    ) -> aiohttp.ClientResponse:
+        """The response to a signed request; its body is still to be read. Raises ClientError, OSError."""
         # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
         in_host = self._bucket_in_host and bucket and "." not in bucket
         host = f"{bucket}.{self._host}" if in_host else self._host
@@ -206,31 +214,40 @@ class Client:
         parameters = _encode_query(query) if query else ""
         url = URL(f"{self._scheme}://{host}{path}{'?' * bool(query)}{parameters}", encoded=True)
         named = {"host": host, **(headers or {})}
-        secure = self._settings.secure
-        try:
-            async with asyncio.timeout(self._settings.deadline):
-                if body and "Content-MD5" not in named:
-                    named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
-                # Over TLS the Content-MD5 is enough; a second digest of the body would only cost time.
-                payload = UNSIGNED_PAYLOAD if secure else EMPTY_PAYLOAD
-                if digest or (body and not secure):
-                    payload = (digest or await _digest(sha256, body)).hex()
+        if body and "Content-MD5" not in named:
+            named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
+        payload = digest.hex() if digest else await self._hash_payload(body)
+        reads = method in {"GET", "HEAD"}
+        for tries_left in reversed(range(MAX_TRIES)):
+            signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))
+            data: AsyncIterator[memoryview] | bytes | None = body or None
+            if len(body) > _PIECE:
+                signed["content-length"], data = str(len(body)), _cut(body)
+            try:
+                raw = await self._session.request(method, url, headers=signed, data=data, allow_redirects=False)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):  # it was never sent
+                if not tries_left:
+                    raise
+            except (aiohttp.ClientError, OSError):
+                if not (reads and tries_left):
+                    raise
+            else:
+                if not (reads and tries_left and raw.status in _REPEATED):
+                    return raw
+                raw.release()
+            await asyncio.sleep(_PAUSE)
+        raise AssertionError
 
-                async def send() -> aiohttp.ClientResponse:
-                    signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))
-                    data: AsyncIterator[memoryview] | bytes | None = body or None
-                    if len(body) > _PIECE:
-                        signed["content-length"], data = str(len(body)), _cut(body)
-                    return await self._session.request(method, url, headers=signed, data=data, allow_redirects=False)
+    async def _hash_payload(self, body: bytes) -> str:
+        """What is signed of a body. Over TLS its Content-MD5 is enough; a second digest would only cost time."""
+        if self._settings.secure:
+            return UNSIGNED_PAYLOAD
+        return (await _digest(sha256, body)).hex() if body else EMPTY_PAYLOAD
 
-                async with await _send_with_retries(send, reads=method in {"GET", "HEAD"}) as raw:
-                    if raw.status >= 300:
-                        raise _parse_error(raw, await raw.read())
-                    yield raw
-        except aiohttp.ClientResponseError as error:  # not HTTP, or over a limit
-            raise S3Error(422, "InvalidResponse", error.message) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._no_response(error) from error
+    def _map(self, error: Exception) -> S3Error | NoResponse:
+        if isinstance(error, aiohttp.ClientResponseError):  # not HTTP, or over a limit
+            return S3Error(422, "InvalidResponse", error.message)
+        return self._no_response(error)
 
     def _no_response(self, error: Exception) -> NoResponse:
         reason = str(error) or type(error).__name__
@@ -262,27 +279,6 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _ConnectionLost(str(error) or type(error).__name__) from error
-
-
-async def _send_with_retries(
-    send: Callable[[], Awaitable[aiohttp.ClientResponse]], *, reads: bool
-) -> aiohttp.ClientResponse:
-    """Try again what only reads, and what was never sent."""
-    for tries_left in reversed(range(MAX_TRIES)):
-        try:
-            raw = await send()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            if not tries_left:
-                raise
-        except (aiohttp.ClientError, OSError):
-            if not (reads and tries_left):
-                raise
-        else:
-            if not (reads and tries_left and raw.status in _REPEATED):
-                return raw
-            raw.release()
-        await asyncio.sleep(_PAUSE)
-    raise AssertionError
 
 
 async def _digest(algorithm: Callable[[bytes], hashlib._Hash], body: bytes) -> bytes:
