@@ -109,7 +109,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Problems": (
         Panel(
             "Dead letters",
-            ((f"sum by (code) (increase(imgtag_dead_letters_total{{{CHOSEN}}}[1h]))", "{{code}}"),),
+            (
+                (f"sum by (code) (increase(imgtag_dead_letters_total{{{CHOSEN}}}[1h]))", "{{code}}"),
+                (f"sum(increase(imgtag_dead_letters_dropped_total{{{CHOSEN}}}[1h]))", "dropped for want of room"),
+            ),
             about="Per hour. `imgtag dlq list` has the reasons.",
         ),
         Panel("Retries", ((rate("imgtag_retries_total", "code"), "{{code}}"),), "ops"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +14,6 @@ import pytest
 from imgtag.errors import ImgtagError, ModelError, PluginError, Unavailable, Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
 from imgtag.types.facts import Facts
-from imgtag.types.mark import content_digest
 from imgtag.workers import worker as worker_module
 from imgtag.workers.child import serve
 from imgtag.workers.pool import WorkerPool
@@ -90,7 +90,7 @@ async def test_a_worker_cannot_choose_what_is_signed_or_carry_text_out(misdeeds:
     data = picture("white", 21)
     async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
         inference = await pool.classify(data, LIMITS)
-    assert inference.content == content_digest(data)
+    assert inference.digest == sha256(data).digest()
     assert inference.facts == Facts(width=1)
 
 
