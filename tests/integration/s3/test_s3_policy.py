@@ -8,6 +8,7 @@ import pytest
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC, xml
 from imgtag_s3.policy import build_policy
+from imgtag_s3.races import KEYS
 from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
 from integration.s3.test_s3_setup import _user
@@ -38,7 +39,9 @@ def _sweep(client):
     for bucket in root.findall("Buckets/Bucket"):
         name = xml.text(bucket, "Name")
         if name.startswith("imgtag-probe-"):
-            client.send("DELETE", name, "probe")
+            for key in ("probe", *KEYS):
+                for version in Bucket(client, name).versions(key):
+                    client.send("DELETE", name, key, query={"versionId": version.id})
             client.send("DELETE", name)
 
 

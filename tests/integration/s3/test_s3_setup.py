@@ -26,12 +26,13 @@ def _checks(portal, store):
 def test_doctor_is_content(portal, connect, make_bucket, client):
     """Where all is well every check says so, but that nobody is notified; and no probe's bucket is left."""
     bucket = make_bucket("Enabled")
+    before = client.send("GET").data.count(b"imgtag-probe-")  # other tests may not be allowed to remove theirs
     checks = _checks(portal, connect([bucket.name], if_match=None))
 
     assert [check.check for check in checks.values() if not check.ok] == [f"notifications {bucket.name}"]
     assert "put, If-Match is atomic: lost 0 of " in checks["writeback"].message
     assert "enabled" in checks[f"versioning {bucket.name}"].message
-    assert b"imgtag-probe-" not in client.send("GET").data
+    assert client.send("GET").data.count(b"imgtag-probe-") == before
     assert not list(bucket.versions("imgtag-probe"))
 
 
