@@ -1,7 +1,7 @@
 """Requests to an S3 server: signed, bounded in time, never repeated where they write.
 
 Requests for objects go over aiohttp, all from the event loop. `minio` does what it can do completely (buckets,
-listings, the list of targets), in threads. See docs/design/20261121-s3-requests.md.
+listings, the list of targets), in threads. See docs/design/20261127-requests-of-a-picture.md.
 """
 
 from __future__ import annotations

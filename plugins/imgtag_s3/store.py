@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from imgtag.errors import Conflict, Unreadable
+from imgtag.errors import Conflict
 from imgtag.plugin.service import Change, Check, ServiceBase
 from imgtag.plugin.spec import PluginContext
 from imgtag.plugin.store import Rewrite, StoreFeatures
@@ -33,7 +33,8 @@ go of the key's lock before they are read. See docs/design/20261121-s3-requests.
 class Body:
     """An object that was looked at; bytes that the look did not bring are requested on demand, by ETag and version.
 
-    Not in the same request: MinIO blocks writes to a key until a response with its bytes was read to the end.
+    Those of a large object come in a request of their own: MinIO blocks writes to a key until a response with its bytes
+    was read to the end, and they may have to wait for memory.
     """
 
     def __init__(self, state: ObjectState, data: bytes | None, reader: Reader) -> None:
@@ -43,11 +44,9 @@ class Body:
 
     async def read(self, limit: int) -> bytes:
         """All bytes as they are stored. Raises Unreadable, Conflict, Unavailable."""
-        if self._data is None:
-            return await self._reader.read(self.state, limit)
-        if self.state.size > limit:
-            raise Unreadable(f"{self.state.size:,} bytes exceed the limit of {limit:,}", code="too_large")
-        return self._data
+        if self._data is not None and self.state.size <= limit:
+            return self._data
+        return await self._reader.read(self.state, limit)
 
 
 class S3Store(ServiceBase):
