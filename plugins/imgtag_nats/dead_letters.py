@@ -39,7 +39,6 @@ class StreamDeadLetters:
 
     async def put(self, letter: DeadLetter) -> None:
         """Keep a letter; the stream is created if it is missing. Raises Unavailable."""
-        self._known.add(letter)
         subject, data = f"{self._names.dead}.{letter_id(letter)}", json.dumps(encode_letter(letter)).encode()
         try:
             await self._jetstream.publish(subject, data)
@@ -53,6 +52,7 @@ class StreamDeadLetters:
                 if missing.status != NOT_FOUND:
                     raise
                 await self._files.put(letter)  # the account has no room for the stream
+        self._known.add(letter)
 
     async def list(self) -> AsyncIterator[DeadLetter]:
         """All letters, in the order in which they were put. Raises Unavailable."""

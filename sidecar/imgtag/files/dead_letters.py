@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import anyio
 from anyio import CapacityLimiter, to_thread
 
 from imgtag.errors import Unavailable
@@ -51,19 +52,30 @@ class KnownLetters:
         self._read = read
         self._clock = clock
         self._keys: set[str] = set()
+        self._added: set[str] = set()
+        """Keys of letters that were put since the list was last read, or while it is read."""
         self._until = -math.inf
+        self._reading = anyio.Lock(fast_acquire=True)
 
     def add(self, letter: DeadLetter) -> None:
-        """This process puts a letter."""
-        self._keys.add(letter_id(letter))
+        """This process has put a letter. Those of messages without an object are not looked for, and may be many."""
+        if letter.ref is not None:
+            self._added.add(letter_key(letter.ref))
 
     async def among(self, refs: Collection[ObjectRef]) -> list[str]:
         """The keys of those that have a letter. Raises what ``read`` raises."""
         if self._clock() >= self._until:
-            self._keys = set(await self._read())
-            self._until = self._clock() + LIST_PERIOD
-        keys = [letter_key(ref) for ref in refs] if self._keys else []
-        return [key for key in keys if key in self._keys]
+            async with self._reading:
+                if self._clock() >= self._until:  # nobody has read it while we waited
+                    added, self._added = self._added, set()
+                    try:
+                        self._keys = set(await self._read())
+                    except BaseException:
+                        self._added |= added
+                        raise
+                    self._until = self._clock() + LIST_PERIOD
+        keys = [letter_key(ref) for ref in refs] if self._keys or self._added else []
+        return [key for key in keys if key in self._keys or key in self._added]
 
 
 class FileDeadLetters:

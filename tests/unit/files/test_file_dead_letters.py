@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from anyio import CapacityLimiter
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from imgtag.errors import Unavailable
 from imgtag.files import dead_letters
-from imgtag.files.dead_letters import FileDeadLetters, decode_letter, encode_letter, letter_id
+from imgtag.files.dead_letters import FileDeadLetters, KnownLetters, decode_letter, encode_letter, letter_id
 from imgtag.files.records import Records
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.ref import ObjectRef
@@ -220,3 +221,61 @@ async def test_long_messages_that_nobody_can_read_are_bounded_in_bytes(tmp_path,
 
     assert [7.0, 8.0, 9.0] == [letter.at async for letter in letters.list()]
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.json")) <= 100_000
+
+
+async def test_many_that_are_done_at_once_read_the_list_of_letters_once() -> None:
+    """And a letter that this process puts while the list is read is known all the same."""
+    reads, go = [], anyio.Event()
+
+    async def read() -> set[str]:
+        reads.append(len(reads))
+        listed = {letter_id(letter("a", 1))}
+        await go.wait()
+        return listed
+
+    known, found = KnownLetters(read), []
+
+    async def ask() -> None:
+        found.append(await known.among([ObjectRef("photos", key) for key in ("a", "b", "c")]))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        known.add(letter("b", 2))
+        go.set()
+
+    assert [0] == reads
+    assert [[letter_id(letter("a", 1)), letter_id(letter("b", 2))]] * 3 == found
+
+
+async def test_a_list_of_letters_that_cannot_be_read_forgets_nothing() -> None:
+    """It is read again at the next question; what this process put is known then as before."""
+    answers: list[set[str] | None] = [None, set()]
+
+    async def read() -> set[str]:
+        answer = answers.pop(0)
+        if answer is None:
+            raise Unavailable("away")
+        return answer
+
+    known = KnownLetters(read)
+    known.add(letter("a", 1))
+    with pytest.raises(Unavailable):
+        await known.among([ObjectRef("photos", "a")])
+
+    assert known._added == {letter_id(letter("a", 1))}
+    assert [] == await known.among([ObjectRef("photos", "a")])
+    assert [] == answers
+
+
+async def test_letters_of_messages_take_no_memory() -> None:
+    """Anyone who may publish can send any number of them, and nothing is done that would be asked about them."""
+
+    async def read() -> set[str]:
+        return set()
+
+    known = KnownLetters(read)
+    known.add(DeadLetter(ref=None, code="event", reason="junk", at=1.0, payload=b"x"))
+
+    assert (set(), set()) == (known._keys, known._added)
