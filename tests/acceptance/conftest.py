@@ -8,9 +8,9 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from importlib.util import find_spec
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ from PIL import Image
 
 from acceptance.watched import Watched
 from acceptance_support import wait_until
+from imgtag.cli.main import main
 from imgtag_s3 import SPEC
 from integration.conftest import binary
 from servers.minio import MinioServer, lanes, minio_binary
@@ -122,8 +123,16 @@ class Site:
         assert (code, "") == (done.returncode, done.stdout), done.stdout + done.stderr
         return done.stderr
 
+    def ask(self, *arguments: str) -> str:
+        """What a command prints that is run in this process, because another one takes most of a second to start."""
+        output = TextIOWrapper(BytesIO(), encoding="utf-8")
+        with redirect_stdout(output):
+            assert 0 == main(["--config", str(self.file), *arguments])
+        output.flush()
+        return output.buffer.getvalue().decode()
+
     def found(self, query: str = "") -> list[dict]:
-        lines = self.run("search", "--json", "--limit", "100000", *query.split()).splitlines()
+        lines = self.ask("search", "--json", "--limit", "100000", *query.split()).splitlines()
         return [json.loads(line) for line in lines]
 
     def marked(self) -> set[str]:
@@ -142,40 +151,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         made.process.wait()
 
 
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    """nats-server with JetStream."""
-    with NatsServer(binary("nats-server"), tmp_path / "nats") as server:
-        yield server
-
-
-@pytest.fixture
-def minio(tmp_path: Path, nats: NatsServer) -> Iterator[MinioServer]:
-    """MinIO with two targets, at once and durable."""
-    with MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, SUBJECT, tmp_path / "queue")) as server:
-        yield server
-
-
-@pytest.fixture
-def user(minio: MinioServer) -> Minio:
-    """Somebody who uploads."""
-    return uploader(minio)
-
-
 def uploader(minio: MinioServer) -> Minio:
     """Somebody with an S3 client."""
     keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
     return Minio(f"127.0.0.1:{minio.port}", **keys, secure=False, region="us-east-1")
-
-
-@pytest.fixture
-def running(site: Site, minio: MinioServer, nats: NatsServer, user: Minio) -> Site:
-    """A sidecar on a bucket with notifications."""
-    site.connect(minio, nats, '[[rules]]\nbucket = "photos"')
-    user.make_bucket("photos")
-    site.run("setup", "--yes")
-    site.start()
-    return site
 
 
 @pytest.fixture(scope="session")

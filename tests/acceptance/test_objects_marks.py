@@ -10,7 +10,7 @@ from minio.commonconfig import CopySource
 
 from acceptance.conftest import SUBJECT, uploader
 from acceptance.watched import OLDER
-from acceptance_support import wait_until
+from acceptance_support import wait_until, wait_until_quiet
 from integration.conftest import binary
 from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
@@ -95,7 +95,7 @@ def test_a_store_that_changes_etags_makes_no_loop(watched, photographs):
             uploaded = watched.bucket(kind).put_with(key, photographs[label], {**JPEG, **KMS})
             assert uploaded["etag"].strip('"') != watched.labelled(kind, key, label)["etag"]
     before = {kind: watched.document(kind, key) for kind in kinds}
-    watched.at_rest()
+    wait_until_quiet(watched.site)
 
     assert (classified + 4, written + 4) == watched.work()
     assert before == {kind: watched.document(kind, key) for kind in kinds}
@@ -196,7 +196,7 @@ def test_an_index_is_rebuilt_from_the_store_alone(watched, photographs, tmp_path
     # The index lacks what was there before the sidecar, unless another test has put it again.
     watched.put("suspended", OLDER, photographs["cat"])
     watched.labelled("suspended", OLDER, "cat")
-    watched.at_rest()
+    wait_until_quiet(watched.site)
     before = watched.bodies()
     marked = {place for place in before if MARK in watched.metadata(*place)}
     with NatsServer(binary("nats-server"), tmp_path / "nats") as new, watched.between(watched.minio, new, index=False):

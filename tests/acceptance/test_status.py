@@ -1,4 +1,4 @@
-"""`imgtag status` on a running sidecar, and what waits at a real broker."""
+"""`imgtag status` on a running sidecar."""
 
 from __future__ import annotations
 
@@ -72,19 +72,3 @@ def test_the_live_view_goes_on_until_it_is_ended(site):
         view.wait()
         os.close(theirs)
         os.close(ours)
-
-
-def test_what_waits_at_the_broker_is_counted(running, user, photographs):
-    """Messages that nobody has taken, while the sidecar is held up; and how long pictures took."""
-    for number in range(5):
-        user.fput_object("photos", f"{number}.jpg", _file(running, photographs["cat"]), content_type="image/jpeg")
-    wait_until(lambda: running.metric("imgtag_latency_seconds_count") == 5, 60)
-
-    wait_until(lambda: running.metric("imgtag_backlog") == 0, 30)
-    assert 0 < running.metric("imgtag_latency_seconds_sum") < 60
-
-
-def _file(site, data: bytes) -> str:
-    path = site.base / "picture.jpg"
-    path.write_bytes(data)
-    return str(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ DEFAULT_RETENTION = (
     "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
     "<Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
 )
-DURABLE = 3.5
-"""Seconds by which MinIO's durable lane is late, and a little."""
 WITHOUT_VERSIONS = "tmp/"
 """The prefix that the bucket `excluded` keeps no versions of."""
 
@@ -155,16 +152,3 @@ class Watched:
     def work(self) -> tuple[float, float]:
         """How often a picture was given to the model, and written on."""
         return self.count("imgtag_stage_seconds_count", stage="classify"), self.count("imgtag_writes_total")
-
-    def at_rest(self) -> None:
-        """Wait until nothing has come for longer than MinIO's durable lane is late."""
-
-        def dealt_with() -> list[str]:
-            return [line for line in self.site.get("/metrics").splitlines() if line.startswith("imgtag_objects_total{")]
-
-        deadline, last, since = time.monotonic() + 30, dealt_with(), time.monotonic()
-        while time.monotonic() - since < DURABLE:
-            assert time.monotonic() < deadline, f"it does not come to rest: {last}"
-            time.sleep(0.2)
-            if (now := dealt_with()) != last:
-                last, since = now, time.monotonic()

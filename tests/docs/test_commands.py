@@ -20,7 +20,7 @@ _VARIABLE = re.compile(r"\bIMGTAG_[A-Z0-9_]*[A-Z0-9]\b")
 _ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=")
 _EXAMPLES = {"IMGTAG_CLASSIFIER__COLOUR_BAR__BINS", "IMGTAG_INDEXER__JSON_FOLDER__FOLDER"}
 """Of the example plugins, which are not installed here."""
-_OF_TESTS = {"IMGTAG_DAMAGED_PICTURES", "IMGTAG_RACES", "IMGTAG_WALKS", "IMGTAG_WALK_STEPS"}
+_OF_TESTS = {"IMGTAG_DAMAGED_PICTURES", "IMGTAG_ENDURANCE", "IMGTAG_RACES", "IMGTAG_WALKS", "IMGTAG_WALK_STEPS"}
 
 
 def lines(page) -> Iterator[str]:
