@@ -32,9 +32,11 @@ class Attributes:
     mark with them.
     """
 
-    def __init__(self, state_dir: Path, site: str, bucket: str) -> None:
+    def __init__(self, state_dir: Path, site: str, bucket: str, *, read_only: bool = False) -> None:
+        """With ``read_only``, records that no longer count stay where they are."""
         part = sha256(f"{site}\0{bucket}".encode()).hexdigest()[:16]
         self._records = Records(state_dir / "attributes" / part)
+        self._read_only = read_only
 
     def read(self, file: int, key: str, etag: str) -> dict[str, str]:
         """All metadata of an open file."""
@@ -42,11 +44,13 @@ class Attributes:
 
     def forget(self, key: str) -> None:
         """Remove the record of an object that is gone."""
-        self._records.drop(_record_name(key))
+        if not self._read_only:
+            self._records.drop(_record_name(key))
 
     def sweep(self) -> None:
         """Remove what killed processes left unfinished."""
-        self._records.sweep()
+        if not self._read_only:
+            self._records.sweep()
 
     def write(self, file: int, key: str, etag: str, metadata: Mapping[str, str], *, verify: Callable[[], None]) -> None:
         """Make ``metadata`` all the metadata of the file. ``verify`` is called right before the mark is written.

@@ -53,7 +53,7 @@ class DirectoryStore(ServiceBase):
 
     def __init__(self, settings: DirectoryStoreSettings, context: PluginContext) -> None:
         self._root = Root(settings.root, settings.marker)
-        self._attributes = Attributes(context.state_dir, context.site, self._root.bucket)
+        self._attributes = Attributes(context.state_dir, context.site, self._root.bucket, read_only=context.read_only)
         self._objects = Objects(self._root, self._attributes)
         self._limiter = CapacityLimiter(MAX_THREADS)
 

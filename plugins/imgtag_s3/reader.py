@@ -22,13 +22,25 @@ _PAGE = 1000
 
 
 class Reader:
-    """Reads; the only thing that it may change is a version of ours that hides a newer upload."""
+    """Reads; the only thing that it may change is a version of ours that hides a newer upload.
 
-    def __init__(self, client: Client, buckets: Buckets, versions: Versions, *, write_on: frozenset[str]) -> None:
+    With ``read_only`` that stays as well.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        buckets: Buckets,
+        versions: Versions,
+        *,
+        write_on: frozenset[str],
+        read_only: bool = False,
+    ) -> None:
         self._client = client
         self._buckets = buckets
         self._versions = versions
         self._write_on = write_on
+        self._read_only = read_only
         self.tag_rights = TagRights()
 
     async def stat(self, ref: ObjectRef) -> ObjectState | None:
@@ -40,7 +52,7 @@ class Reader:
         """The object as `stat` shows it, and in the same request its bytes, if there are at most ``read_ahead``."""
         state, data = await self._get(ref, read_ahead) if read_ahead else (await self._head(ref), None)
         for _ in range(_MAX_WITHDRAWALS):
-            if state is None or not await self._versions.withdraw_misplaced(state):
+            if state is None or self._read_only or not await self._versions.withdraw_misplaced(state):
                 break
             state, data = await self._head(ref), None
         return state, data

@@ -61,7 +61,7 @@ class S3Store(ServiceBase):
         self._is_minio = True
         buckets, versions = Buckets(self._client), Versions(self._client, context.site)
         probe = Probe(self._client, settings, context.state_dir)
-        self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on)
+        self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on, read_only=context.read_only)
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
         self._sample = SampleObjects(self._client, buckets, versions, self._reader)
         self._notifications = NotificationSetup(self._client, settings, context)

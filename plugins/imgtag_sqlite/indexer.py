@@ -68,6 +68,8 @@ class SqliteIndexer(ServiceBase):
 
     async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
         """Return the whole documents of these ids; absent ones are left out."""
+        if self._database.is_missing():
+            return {}
         return await self._read(partial(search.get, ids=ids))
 
     async def search(self, request: SearchRequest) -> Page:
@@ -80,6 +82,8 @@ class SqliteIndexer(ServiceBase):
 
     async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
         """Yield the documents of a site and scope in the order of their keys' UTF-8 bytes."""
+        if self._database.is_missing():
+            return
         names, last = {*fields, "key"}, ""
         while page := await self._read(partial(search.page, site=site, scope=scope, last=last, size=SCAN_PAGE)):
             for document in page:

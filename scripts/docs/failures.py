@@ -71,6 +71,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "archived": "Archived and not restored, or on a remote tier.",
             "key": "A key with a segment `.` or `..`, which does not survive in a URL.",
             "absent": "The object no longer exists.",
+            "ref": "Commands: the argument is not BUCKET/KEY.",
             "no_file": "Commands: the argument is a folder, not a file.",
             "unreadable": "Any other reason.",
         },

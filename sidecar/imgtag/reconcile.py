@@ -69,6 +69,19 @@ class Outcome:
     """Why this content could not be labelled earlier; nothing was tried again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a look concludes from the headers and the document of an object, before it reads any bytes."""
+
+    inspected: Inspected
+    is_believed: bool
+    """Whether the mark proves that these labels belong to this content."""
+    stale: tuple[str, ...]
+    """Why the object would be labelled again on demand: ``model``, ``rules``, ``signature``; empty without a mark."""
+    document: Document
+    """The document that follows from headers and entries."""
+
+
 class Poison(Exception):
     """An object that cannot be labelled; its document says so already."""
 
@@ -152,6 +165,13 @@ class Reconciler:
         with self.metrics.stage("index"):
             await self.index.apply(Delete(document_id(self.site, ref)))
         return Outcome(result=Result.DELETED)
+
+    def judge(self, state: ObjectState, policy: ObjectPolicy, indexed: Document | None) -> Judgement:
+        """What a look at this object would conclude. Nothing is read or changed."""
+        inspected = inspect(state, policy.codec)
+        look = Look(self, Hint(ref=state.ref), policy, self.models()[policy.model], None, inspected, is_new=False)
+        look.indexed = indexed
+        return look.judge()
 
     async def upsert(self, document: Document) -> None:
         """Index a document; durable on return."""
@@ -251,16 +271,28 @@ class Look:
         A mark that holds is taken as it is, also one of another model or of other rules: two sidecars in the middle of
         an upgrade would otherwise undo each other's labels for ever.
         """
-        if self._is_stale:
+        if self._stale:
             self.reconciler.metrics.stale.inc()
-        entries = self.inspected.entries
-        if self.inspected.trust is Trust.LABELS and not self._is_believed:
-            entries = replace(entries, raw=None)  # in the first format they are not signed: labels must do
-        document = self._document(self.inspected.state, entries)
+        document = self._document_of_mark()
         if self.indexed == document:
             return Outcome(result=Result.CURRENT)
         await self.reconciler.upsert(document)
         return Outcome(result=Result.REINDEXED)
+
+    def judge(self) -> Judgement:
+        """See `Reconciler.judge`."""
+        return Judgement(
+            inspected=self.inspected,
+            is_believed=self._is_believed,
+            stale=self._stale,
+            document=self._document_of_mark(),
+        )
+
+    def _document_of_mark(self) -> Document:
+        entries = self.inspected.entries
+        if self.inspected.trust is Trust.LABELS and not self._is_believed:
+            entries = replace(entries, raw=None)  # in the first format they are not signed: labels must do
+        return self._document(self.inspected.state, entries)
 
     async def _classify(self, data: bytes) -> tuple[Entries, Inference]:
         metrics = self.reconciler.metrics
@@ -369,14 +401,21 @@ class Look:
 
     @property
     def _wants_relabel(self) -> bool:
-        return self.hint.intent is Intent.STALE and self._is_stale
+        return self.hint.intent is Intent.STALE and bool(self._stale)
 
     @property
-    def _is_stale(self) -> bool:
+    def _stale(self) -> tuple[str, ...]:
+        """What of the mark differs from what would be written now."""
         mark = self.inspected.entries.mark
-        if mark is not None and self.inspected.trust is not Trust.ALL:
-            return True  # the signature is missing or of the first format: labelling again signs everything
-        return mark is not None and (mark.model, mark.rules) != (self._vocabulary.model, self._vocabulary.digest)
+        if mark is None:
+            return ()
+        is_changed = {
+            # It is missing or of the first format: labelling again signs everything.
+            "signature": self.inspected.trust is not Trust.ALL,
+            "model": mark.model != self._vocabulary.model,
+            "rules": mark.rules != self._vocabulary.digest,
+        }
+        return tuple(part for part, changed in is_changed.items() if changed)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

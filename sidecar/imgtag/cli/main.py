@@ -31,6 +31,7 @@ COMMANDS = {
     "search": "Search the index.",
     "similar": "Find images that look like one.",
     "demo": "Label sample images in a temporary folder and search them.",
+    "explain": "Say why an object is labelled as it is, or is not labelled.",
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
     "policy": "Print the minimum permissions that the sidecar needs on its servers.",

@@ -74,6 +74,15 @@ class PolicyResolver:
             return self.general
         return next((policy for rule, policy in self._rules if admits(rule, ref)), None)
 
+    def passed_over(self, ref: ObjectRef) -> Iterator[tuple[int, str | None]]:
+        """The rules for the object's bucket that do not match it, by their index.
+
+        Each comes with the glob of ``exclude`` that matches, or None where no glob of ``include`` does.
+        """
+        for index, (rule, _) in enumerate(self._rules):
+            if rule.bucket == ref.bucket and not admits(rule, ref):
+                yield index, next((glob for glob in rule.exclude if compile_glob(glob).fullmatch(ref.key)), None)
+
     def all(self) -> Iterator[ObjectPolicy]:
         """Every policy that an object can get."""
         yield from [self.general] if self._takes_everything else [policy for _, policy in self._rules]
