@@ -139,6 +139,22 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             about="Per hour. The log has the reason for each refusal.",
         ),
     ),
+    "Bulk work": (
+        Panel("Objects begun", ((rate("imgtag_bulk_objects_total", "instance"), "{{instance}}"),), "ops"),
+        Panel(
+            "Objects at once",
+            (
+                (f"imgtag_bulk_limit{{{CHOSEN}}}", "allowed: {{instance}}"),
+                (f"imgtag_bulk_in_work{{{CHOSEN}}}", "in work: {{instance}}"),
+            ),
+            about="Below 1, a single one with pauses.",
+        ),
+        Panel(
+            "Held back",
+            ((f"max by (reason) (imgtag_bulk_held_back{{{CHOSEN}}})", "{{reason}}"),),
+            about="1 while the store, the machine or live work goes first.",
+        ),
+    ),
     "Shadow model": (
         Panel(
             "Images, by best label",
