@@ -60,7 +60,7 @@ attack-table: $(VENV)/dev.stamp  ## Attack a worker in every environment and wri
 	ATTACK_REPORTS=$(CURDIR)/build/attack $(BIN)/pytest tests/packaging -k taken_over
 	$(BIN)/python scripts/attack_table.py build/attack
 
-# The tests try 5,000. `PYTHONPATH=tests .venv/bin/python -m fuzz TARGET --only NUMBER` repeats one.
+# The tests try 2,000. `PYTHONPATH=tests .venv/bin/python -m fuzz TARGET --only NUMBER` repeats one.
 fuzz: $(VENV)/dev.stamp  ## Pass 100,000 damaged inputs to everything that reads untrusted bytes; takes about ten minutes.
 	PYTHONPATH=tests $(BIN)/python -W error -m fuzz
 

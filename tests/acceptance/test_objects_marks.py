@@ -151,12 +151,13 @@ def test_killed_between_the_write_and_the_index(watched, photographs, kind):
     assert {name: value for name, value in undisturbed.items() if name not in PLACED} == plain
 
 
-@pytest.fixture
-def elsewhere(tmp_path):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
     """Servers on which nothing is: of all buckets only `plain` is there, and empty."""
+    folder = tmp_path_factory.mktemp("elsewhere")
     with (
-        NatsServer(binary("nats-server"), tmp_path / "nats") as nats,
-        MinioServer(minio_binary(), tmp_path / "minio", extra=lanes(nats, SUBJECT, tmp_path / "queue")) as minio,
+        NatsServer(binary("nats-server"), folder / "nats") as nats,
+        MinioServer(minio_binary(), folder / "minio", extra=lanes(nats, SUBJECT, folder / "queue")) as minio,
     ):
         uploader(minio).make_bucket("plain")
         yield minio, nats

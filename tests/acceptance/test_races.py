@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from acceptance.conftest import SUBJECT, Site
-from acceptance_support import wait_until, wait_until_quiet
+from acceptance_support import DURABLE, wait_until, wait_until_quiet
 from fake_meilisearch import FakeMeilisearch
 from imgtag.types.mark import Mark, content_digest
 from imgtag_s3 import SPEC
@@ -29,6 +30,8 @@ from servers.s3_client import S3Client
 TRIES = int(os.environ.get("IMGTAG_RACES", "3"))
 """Of each kind in each bucket. docs/design/20261127-requests-of-a-picture.md has the figures of 200."""
 USERS = 4
+ACK_WAIT = 5
+"""Seconds until what a killed sidecar had taken comes again."""
 BUCKETS = ("plain", "versioned")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -107,7 +110,7 @@ class World:
         site.file.write_text(
             f'[store.s3]\nendpoint = "{self.minio.endpoint}"\naccess_key = "{self.minio.access_key}"\n'
             f'secret_key = "{self.minio.secret_key}"\n'
-            f'[source.nats]\nurl = "{self.nats.url}"\nsubject = "{SUBJECT}"\nack_wait = 5\n'
+            f'[source.nats]\nurl = "{self.nats.url}"\nsubject = "{SUBJECT}"\nack_wait = {ACK_WAIT}\n'
             f'[indexer.meilisearch]\nurl = "{self.index.url}"\napi_key = "a key"\n'
             f'{rules}[state]\ndir = "{site.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
             '[labels]\nmark_key = "shared"\n[document]\nmetadata = ["by"]\n'
@@ -115,17 +118,22 @@ class World:
         )
         if not self.sites:
             site.run("setup", "--yes")
-        site.start()
         self.sites.append(site)
+        site.start()
         return site
 
 
-@pytest.fixture
-def world(tmp_path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("races")
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> Iterator[World]:
     with ExitStack() as stack:
-        nats = stack.enter_context(NatsServer(binary("nats-server"), tmp_path / "nats"))
-        targets = lanes(nats, SUBJECT, tmp_path / "queue")
-        minio = stack.enter_context(MinioServer(minio_binary(), tmp_path / "minio", extra=targets))
+        nats = stack.enter_context(NatsServer(binary("nats-server"), folder / "nats"))
+        targets = lanes(nats, SUBJECT, folder / "queue")
+        minio = stack.enter_context(MinioServer(minio_binary(), folder / "minio", extra=targets))
         index = stack.enter_context(FakeMeilisearch("a key"))
         client = stack.enter_context(closing(S3Client(SPEC.settings(**minio.settings))))
         for name in BUCKETS:
@@ -171,21 +179,23 @@ def find_faults(user: User, key: str, act: str, documents: dict[str, dict]) -> s
 
 @pytest.mark.parametrize(("sidecars", "kills"), [(1, 0), (2, 1 + TRIES // 20)], ids=["alone", "one-of-two-killed"])
 def test_what_users_did_last_is_there_labelled_and_indexed(
-    world, tmp_path, photographs, sidecars, kills, record_property
+    world, folder, photographs, sidecars, kills, record_property
 ):
     """Nothing is lost or hidden, and each document agrees with its object; also where a sidecar is killed in the
     middle, and started again.
     """
-    for number in range(sidecars):
-        folder = tmp_path / f"site{number}"
-        folder.mkdir()
-        world.start(Site(folder))
+    while len(world.sites) < sidecars:
+        base = folder / f"site{len(world.sites)}"
+        base.mkdir()
+        world.start(Site(base))
     users = {name: User(Bucket(world.client, name), photographs) for name in BUCKETS}
     for user in users.values():
         user.upload("source.jpg", "espresso", "source")
     wait_until(lambda: all(is_marked(user.bucket, "source.jpg") for user in users.values()), 30)
     chance = random.Random(1)
-    tries = [(name, f"{act} {number}.jpg", act) for name in BUCKETS for act in ACTS for number in range(TRIES)]
+    tries = [
+        (name, f"{sidecars}/{act} {number}.jpg", act) for name in BUCKETS for act in ACTS for number in range(TRIES)
+    ]
     chance.shuffle(tries)
 
     def change(name: str, key: str, act: str, delay: float) -> None:
@@ -195,14 +205,15 @@ def test_what_users_did_last_is_there_labelled_and_indexed(
         ACTS[act](user, key)
         time.sleep(0.15)  # so that no queue grows, and the next change meets the work again
 
+    moments = {len(tries) * number // (kills + 1) for number in range(1, kills + 1)}
     with ThreadPoolExecutor(USERS) as threads:
         changes = [threads.submit(change, *each, chance.uniform(0, 0.1)) for each in tries]
         for number, each in enumerate(changes, 1):
             each.result()
-            if kills and number % (len(changes) // kills) == 0:
+            if number in moments:
                 world.sites[1].kill()
                 world.sites[1].start()
-    wait_until_quiet(*world.sites)
+    wait_until_quiet(*world.sites, seconds=ACK_WAIT + 1 if kills else DURABLE)
     found = world.sites[0].found()
     faults: Counter[tuple[str, str, str]] = Counter()
     for name, key, act in tries:
