@@ -8,10 +8,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout
 from importlib.util import find_spec
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
@@ -76,6 +77,20 @@ class Site:
             )
         wait_until(lambda: until in self.events() or self.process.poll() is not None, 30)
         assert self.process.poll() is None, self.log.read_text()
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start the sidecar; whatever runs at the end of the context is killed."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Kill what runs."""
+        if self.process and self.process.poll() is None:
+            self.kill()
 
     def events(self) -> list[str]:
         return [line["event"] for line in self.lines()]
@@ -146,9 +161,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """A site; whatever it started is ended."""
     made = Site(tmp_path)
     yield made
-    if made.process and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.end()
 
 
 def uploader(minio: MinioServer) -> Minio:
@@ -171,10 +184,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byt
         watched.make_buckets(photographs["cat"])
         watched.connect(minio, nats)
         watched.site.run("setup", "--yes")
-        watched.site.start()
-        yield watched
-        if watched.site.process.poll() is None:
-            watched.site.kill()
+        with watched.site.running():
+            yield watched
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from secrets import token_hex
@@ -122,19 +122,8 @@ def running(folder, world):
     """One sidecar, set up."""
     site = world.configure(Site(folder))
     site.run("setup", "--yes")
-    with ending(site):
-        site.start()
+    with site.running():
         yield site
-
-
-@contextmanager
-def ending(site):
-    """Whatever it runs in the end is killed."""
-    try:
-        yield
-    finally:
-        if site.process and site.process.poll() is None:
-            site.kill()
 
 
 def etags_found(site, prefix) -> dict[str, str]:
@@ -237,8 +226,7 @@ def pair(running, world, folder):
     (plugins / "colours.py").write_text("from imgtag.testing.classifier import SPEC\n")
     (plugins / "colours.py").chmod(0o644)
     world.configure(other, f'[plugins]\ndir = "{plugins}"\n[classifier.colour]\n')
-    with ending(other):
-        other.start()
+    with other.running():
         yield running, other
 
 

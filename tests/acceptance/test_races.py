@@ -142,8 +142,7 @@ def world(folder: Path) -> Iterator[World]:
         world = World(minio, nats, index, client)
         yield world
         for site in world.sites:
-            if site.process.poll() is None:
-                site.kill()
+            site.end()
 
 
 def is_marked(bucket: Bucket, key: str) -> bool:

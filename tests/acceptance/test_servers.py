@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -52,9 +51,7 @@ def running(folder: Path, minio: MinioServer, nats: NatsServer, user: Minio) -> 
     site.connect(minio, nats, '[[rules]]\nbucket = "photos"')
     user.make_bucket("photos")
     site.run("setup", "--yes")
-    with ExitStack() as stack:
-        site.start()
-        stack.callback(site.kill)
+    with site.running():
         yield site
 
 

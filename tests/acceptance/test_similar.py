@@ -8,21 +8,23 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
+from acceptance.conftest import Site
 from acceptance_support import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture
-def album(site, photographs):
+@pytest.fixture(scope="module")
+def album(tmp_path_factory, photographs):
     """A labelled folder: some photographs, and of one of them a variant: cut, mirrored, darker, of lower quality."""
+    site = Site(tmp_path_factory.mktemp("album"))
     for name, content in photographs.items():
         (site.root / f"{name}.jpg").write_bytes(content)
     (site.root / "deep").mkdir()
     (site.root / "deep" / "variant.jpg").write_bytes(_variant(photographs["cat"]))
-    site.start()
-    wait_until(lambda: len(site.found("status:*")) == len(photographs) + 1, 60)
-    return site
+    with site.running():
+        wait_until(lambda: len(site.found("status:*")) == len(photographs) + 1, 60)
+        yield site
 
 
 def _variant(content: bytes) -> bytes:
