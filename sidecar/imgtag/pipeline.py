@@ -26,6 +26,7 @@ from imgtag.reconcile import Outcome, Poison, Reconciler
 from imgtag.stages.index import IndexUnavailable
 from imgtag.stages.receive import Recent, is_upload
 from imgtag.types.dead_letter import DeadLetter
+from imgtag.types.document import Problem
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag.types.result import Result
@@ -85,6 +86,9 @@ class Pipeline:
     metrics: Metrics
     limits: PipelineLimits
     health: Health
+    is_job: bool = False
+    """Whether it works off a list beside a sidecar, which gets the events: then other processes may always touch the
+    same keys, nothing is left for later, and what waiting cannot mend ends the job."""
 
     def __post_init__(self) -> None:
         self._places = Places(self.limits.concurrency)
@@ -168,7 +172,7 @@ class Pipeline:
                 self.health.beat(HEARTBEAT)
                 for ref in self.take_unconfirmed():
                     await looks.acquire()
-                    work.start_soon(self._process_until_done, Hint(ref=ref), looks)
+                    work.start_soon(self._process_one_of_many, Hint(ref=ref), looks)
             self.metrics.queue.set(pending)
             await anyio.sleep(WATCH_PERIOD)
 
@@ -269,53 +273,69 @@ class Pipeline:
                 async for hint in self.find_differences(scope):
                     count += 1
                     await pending.acquire()
-                    keys.start_soon(self._process_until_done, hint, pending)
+                    keys.start_soon(self._process_one_of_many, hint, pending)
         except* ImgtagError as errors:
             failure = _first(errors)
         if failure is not None:  # outside of `except*`, which would wrap it in a group again
             raise failure
         log.info("resync_finished", extra={"scope": str(scope), "keys": count})
 
-    async def _process_until_done(self, hint: Hint, pending: anyio.Semaphore) -> None:
-        attempt = 0
+    async def _process_one_of_many(self, hint: Hint, pending: anyio.Semaphore) -> None:
         try:
-            while True:
-                attempt += 1
-                await self._breaker.wait_until_closed()
-                try:
-                    async with self._resync_slots:
-                        return await self._process(hint, attempt)
-                except RetryLater as later:
-                    delay = later.delay
-                await anyio.sleep(delay)  # without a slot, so that other keys go on
+            await self.process_until_done(hint)
         finally:
             pending.release()
 
-    async def _process(self, hint: Hint, attempt: int, delivery: Delivery | None = None) -> None:
+    async def process_until_done(self, hint: Hint) -> Outcome:
+        """Work on a hint that no delivery brought, as often as it takes. Returns what it came to in the end.
+
+        A job raises the ImgtagError that ends it.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            await self._breaker.wait_until_closed()
+            try:
+                async with self._resync_slots:
+                    return await self._process(hint, attempt)
+            except RetryLater as later:
+                delay = later.delay
+            await anyio.sleep(delay)  # without a slot, so that other keys go on
+
+    async def confirm_writes(self) -> None:
+        """Look, until cancelled, at what a job wrote and concluded from the response alone: its events go elsewhere."""
+        while True:
+            for ref in self.take_unconfirmed():
+                await self.process_until_done(Hint(ref=ref))
+            await anyio.sleep(WATCH_PERIOD)
+
+    async def _process(self, hint: Hint, attempt: int, delivery: Delivery | None = None) -> Outcome:
         """Work on one hint until it is done; a resync's has no delivery. Raises RetryLater."""
         ref, traces = hint.ref, self.metrics.traces
         async with self._serial.hold(ref):
             # Not before: the same event may be in work, from the other lane.
             if self._is_answered(hint):
-                return
+                return Outcome(result=Result.ANSWERED)
             with traces.span("object", bucket=ref.bucket, key=ref.key, intent=hint.intent.value):
                 try:
                     outcome = await self.reconcile(hint, is_new=attempt == 1 and is_upload(hint))
                     self._report(hint, outcome)
-                    outcome = await self._look_again(hint, outcome, delivery)
+                    last = await self._look_again(hint, outcome, delivery)
                 except Poison as poison:
-                    self.metrics.count_object(Result(poison.problem.status or Result.FAILED))
+                    result = Result(poison.problem.status or Result.FAILED)
+                    self.metrics.count_object(result)
                     await self._bury_object(poison.ref, poison.problem.code, poison.problem.reason, attempt)
                     self._recent.remember(hint)
+                    return Outcome(result=result, not_written=poison.problem)
                 except IndexUnavailable as error:
-                    await self._park(hint, error, attempt)
+                    return await self._park(hint, error, attempt)
                 except ImgtagError as error:
-                    await self._act_on(hint, error, attempt)
+                    return await self._act_on(hint, error, attempt)
                 except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
-                    await self._handle_unexpected(hint, error, attempt)
+                    return await self._handle_unexpected(hint, error, attempt)
                 else:
-                    problem = outcome.failed_before
-                    if problem is None and outcome.result is not Result.REFUSED:
+                    problem = last.failed_before
+                    if problem is None and last.result is not Result.REFUSED:
                         with suppress(Unavailable):  # not worth a retry: `imgtag dlq drop` removes it as well
                             await self.source.dead.discard([ref])
                     if problem is not None and attempt > 1:
@@ -324,13 +344,14 @@ class Pipeline:
                     self._breaker.record_success()
                     self._recent.remember(hint)
                     self._unexpected.pop(ref, None)
+                    return outcome
 
     async def _look_again(self, hint: Hint, outcome: Outcome, delivery: Delivery | None) -> Outcome:
         """Look at a key until a look changes nothing, unless no other sidecar can have touched it meanwhile.
 
         A document that is indexed late must not stay over a newer one. docs/design/20261127-exclusive-deliveries.md
         """
-        looks = MAX_REPEATED_LOOKS if self.source.features.shared else 0
+        looks = MAX_REPEATED_LOOKS if self.source.features.shared or self.is_job else 0
         if looks and outcome.result not in _SETTLED and delivery and await delivery.is_exclusive():
             return outcome
         while looks and outcome.result not in _SETTLED:
@@ -359,21 +380,22 @@ class Pipeline:
         else:
             log.log(logging.INFO if result in _LOGGED else logging.DEBUG, "object_processed", extra=facts)
 
-    async def _park(self, hint: Hint, error: IndexUnavailable, attempt: int) -> None:
+    async def _park(self, hint: Hint, error: IndexUnavailable, attempt: int) -> Outcome:
         """The index is down: where the source keeps hints durably, labelling goes on without it."""
-        if not self.source.features.parks or hint.parked:
-            await self._act_on(hint, error, attempt)
-            return
+        if not self.source.features.parks or hint.parked or self.is_job:
+            return await self._act_on(hint, error, attempt)
         try:
             await self.source.publish([replace(hint, parked=True)])
         except Unavailable as unavailable:
-            await self._act_on(hint, unavailable, attempt)
+            return await self._act_on(hint, unavailable, attempt)
+        return Outcome(result=Result.PARKED)
 
-    async def _act_on(self, hint: Hint, error: ImgtagError, attempt: int) -> None:
-        """Bury what was dropped, retry everything else. Raises RetryLater."""
+    async def _act_on(self, hint: Hint, error: ImgtagError, attempt: int) -> Outcome:
+        """Bury what was dropped, retry everything else. Raises RetryLater; in a job, what waiting cannot mend."""
         if error.disposition is Disposition.DROP:
-            await self._bury_object(hint.ref, error.code, error.message, attempt)
-            return
+            return await self._give_up(hint, error.code, error.message, attempt)
+        if self.is_job and (error.disposition is Disposition.STOP or isinstance(error, BucketAbsent)):
+            raise error
         # STOP is for the start. At run time a key or a permission that a server takes away is waited for like a server
         # that is down: an admin mends it without a restart, and nothing is lost meanwhile.
         if not hint.parked and (error.disposition is Disposition.STOP or isinstance(error, Unavailable)):
@@ -394,14 +416,18 @@ class Pipeline:
         log.log(level, "retry_scheduled", extra={**facts, "delay": round(delay, 1)})
         return delay
 
-    async def _handle_unexpected(self, hint: Hint, error: Exception, attempt: int) -> None:
+    async def _handle_unexpected(self, hint: Hint, error: Exception, attempt: int) -> Outcome:
         log.error("unexpected_error", exc_info=error, extra={"bucket": hint.ref.bucket, "key": hint.ref.key})
         count = self._unexpected.get(hint.ref, 0) + 1
         if count < MAX_UNEXPECTED:
             self._unexpected[hint.ref] = count
             raise RetryLater(self.limits.backoff.delay(attempt)) from error
         self._unexpected.pop(hint.ref, None)
-        await self._bury_object(hint.ref, "internal", f"{type(error).__name__}: {error}", attempt)
+        return await self._give_up(hint, "internal", f"{type(error).__name__}: {error}", attempt)
+
+    async def _give_up(self, hint: Hint, code: str, reason: str, attempt: int) -> Outcome:
+        await self._bury_object(hint.ref, code, reason, attempt)
+        return Outcome(result=Result.FAILED, not_written=Problem(code=code, reason=reason))
 
     async def _bury_object(self, ref: ObjectRef, code: str, reason: str, attempt: int) -> None:
         await self._bury(DeadLetter(ref=ref, code=code, reason=reason, at=time.time()), attempt)

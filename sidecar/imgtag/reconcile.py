@@ -42,7 +42,7 @@ from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.event import Hint, Intent
 from imgtag.types.image_formats import is_image
 from imgtag.types.image_names import is_called_image
-from imgtag.types.labels import Raw
+from imgtag.types.labels import Label, Raw
 from imgtag.types.mark import content_digest, encode_digest, owner_digest
 from imgtag.types.metadata import MARK, Entries
 from imgtag.types.ref import ObjectRef, ObjectState
@@ -67,6 +67,8 @@ class Outcome:
     not_written: Problem | None = None
     failed_before: Problem | None = None
     """Why this content could not be labelled earlier; nothing was tried again."""
+    labels: tuple[Label, ...] = ()
+    """What was found on the object, where it was labelled now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +229,9 @@ class Look:
             if reserved < size:
                 held.close()  # never waits for memory while it holds some
             async with parts.budget.reserve(size, state.ref.uploader) if reserved < size else nullcontext():
+                if self._is_believed and (entries := self._relabel()):
+                    await opened.aclose()  # its labels follow from kept scores, so its bytes are not needed
+                    return await self._write(entries)
                 with parts.metrics.stage("fetch"), parts.health.calls("store"):
                     data = await fetch(body, policy.max_bytes)
                 parts.metrics.bytes_read.inc(len(data))
@@ -238,32 +243,34 @@ class Look:
                     # The event of this write needs no further read, however often it comes.
                     parts.own_writes.remember(replace(state, request=self.hint.request))
                     return await self._index_marked()
-                entries, inference = (self._relabel() if labelled_before else None), None
-                result = Result.RELABELLED
-                if entries is None:
-                    entries, inference = await self._classify(data)
-                    result = Result.LABELLED
-                digest = inference.digest if inference else None
-                with parts.metrics.stage("annotate"), parts.health.calls("store"):
-                    annotated = await parts.annotator.annotate(
-                        state, self.inspected.user, entries, policy, data, digest
-                    )
-                if annotated.written:
-                    parts.own_writes.remember(annotated.state)
-                await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
-                if inference is not None:
-                    await self._compare_with_shadow(inference.raw, data)
-                if result is Result.RELABELLED:
-                    reason = "new rules applied to kept scores; no inference, but `put` sends the bytes again"
-                    facts = {"bucket": state.ref.bucket, "key": state.ref.key, "bytes": len(data)}
-                    log.info("object_relabelled", extra={**facts, "reason": reason})
-                if result is Result.LABELLED and not annotated.entries.labels:
-                    result = Result.UNLABELLED
-                return Outcome(result=result, not_written=annotated.problem)
+                if labelled_before and (entries := self._relabel()):
+                    return await self._write(entries, data)
+                entries, inference = await self._classify(data)
+                outcome = await self._write(entries, data, inference)
+                await self._compare_with_shadow(inference.raw, data)
+                return outcome
         except (Unreadable, Undecodable) as error:
             problem = Problem.of(error, "refused" if isinstance(error, Unreadable) else "failed")
             await parts.upsert(self._document(state, Entries(), problem))
             raise Poison(state.ref, problem) from error
+
+    async def _write(self, entries: Entries, data: bytes | None = None, inference: Inference | None = None) -> Outcome:
+        """Write the entries back and index them. Without ``data``, a store that has to send the bytes reads them."""
+        parts, state = self.reconciler, self.inspected.state
+        digest = inference.digest if inference else None
+        with parts.metrics.stage("annotate"), parts.health.calls("store"):
+            annotated = await parts.annotator.annotate(state, self.inspected.user, entries, self.policy, data, digest)
+        if annotated.written:
+            parts.own_writes.remember(annotated.state)
+        await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
+        labels = annotated.entries.labels
+        if inference is None:
+            facts = {"bucket": state.ref.bucket, "key": state.ref.key}
+            log.info("object_relabelled", extra={**facts, "reason": "new rules applied to kept scores; no inference"})
+            result = Result.RELABELLED
+        else:
+            result = Result.LABELLED if labels else Result.UNLABELLED
+        return Outcome(result=result, not_written=annotated.problem, labels=labels)
 
     async def _index_marked(self) -> Outcome:
         """Bring the index in line with a labelled object: no body, no inference, no write.
@@ -305,7 +312,11 @@ class Look:
         return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference
 
     def _relabel(self) -> Entries | None:
-        """Entries by the present rules from the scores that this model gave; None where these were not kept."""
+        """Entries by the present rules from the scores that this model gave; None where these were not kept, or where
+        more than labels is missing.
+        """
+        if self.hint.intent is Intent.INCOMPLETE:
+            return None
         mark, raw = self.inspected.entries.mark, self.inspected.entries.raw
         if mark is None or raw is None or self.inspected.trust is not Trust.ALL or mark.model != self._vocabulary.model:
             return None
@@ -401,6 +412,8 @@ class Look:
 
     @property
     def _wants_relabel(self) -> bool:
+        if self.hint.intent is Intent.INCOMPLETE:
+            return self.inspected.entries.is_incomplete(self.policy.codec.keep)
         return self.hint.intent is Intent.STALE and bool(self._stale)
 
     @property

@@ -11,40 +11,25 @@ from typing import TypeVar
 
 import anyio
 
-from imgtag.assembly import make_indexer, make_pool, make_source, make_store, worker_count
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.configuration import Config
 from imgtag.config.label_rules import find_unknown_names
-from imgtag.config.policy import PolicyResolver
+from imgtag.engine import Services, make_backoff, make_pipeline
 from imgtag.errors import Unavailable
-from imgtag.flow.backoff import Backoff
-from imgtag.flow.budget import ByteBudget
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
-from imgtag.pipeline import Pipeline, PipelineLimits
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.service import Service
 from imgtag.plugin.source import Source
-from imgtag.plugin.store import Store
-from imgtag.reconcile import Reconciler
 from imgtag.service.index_watch import IndexWatch
 from imgtag.service.model_reloader import ModelReloader
-from imgtag.stages.annotate import Annotator, WriteLimit
-from imgtag.stages.classify import EntryBuilder
-from imgtag.stages.compare import find_differences
-from imgtag.stages.document import DocumentOptions
-from imgtag.stages.index import Index
-from imgtag.stages.receive import OwnWrites
-from imgtag.types.event import Hint
 from imgtag.workers.confinement import CONFINEMENT_HINT, WORKER_FEATURES, is_memory_hidden, missing_features
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
 log = logging.getLogger(__name__)
-
-IN_HAND = 4
-"""Images for each worker that are fetched, classified and written while others wait for the index."""
 
 _Part = TypeVar("_Part", bound=Service)
 _Answer = TypeVar("_Answer")
@@ -88,7 +73,8 @@ class Sidecar:
                 self.source, self.started = source, True
                 tasks.start_soon(reloader.run)
                 ready()
-                pipeline = self._make_pipeline(source, store, indexer, generations)
+                services = Services(source=source, store=store, indexer=indexer)
+                pipeline = make_pipeline(self.config, services, generations, metrics=self.metrics, health=self.health)
                 watch = IndexWatch(
                     indexer=indexer,
                     store=store,
@@ -136,7 +122,7 @@ class Sidecar:
 
     async def _retry(self, name: str, attempt: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Attempt until it succeeds; each wait says what for."""
-        backoff, failures = self._make_backoff(), 0
+        backoff, failures = make_backoff(self.config), 0
         while True:
             try:
                 return await attempt()
@@ -147,48 +133,3 @@ class Sidecar:
                 facts = {"part": name, "reason": error.message, "hint": error.hint, "delay": round(delay, 1)}
                 log.warning("waiting_for_dependency", extra=facts)
             await anyio.sleep(delay)
-
-    def _make_backoff(self) -> Backoff:
-        pipeline = self.config.pipeline
-        return Backoff(first=pipeline.retry_first, maximum=pipeline.retry_max)
-
-    def _make_pipeline(self, source: Source, store: Store, indexer: Indexer, generations: ModelGenerations) -> Pipeline:
-        site, settings, document = self.config.site.name, self.config.pipeline, self.config.document
-        resolver, own_writes = PolicyResolver(self.config), OwnWrites()
-        budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(self.config)
-
-        def is_own_write(hint: Hint) -> bool:
-            return hint.ref in own_writes and own_writes.reports(
-                hint, site, (resolver(hint.ref) or resolver.general).codec
-            )
-
-        return Pipeline(
-            source=source,
-            reconcile=Reconciler(
-                site=site,
-                entry_builder=EntryBuilder(site=site, gps=document.gps, exif=document.exif),
-                document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
-                policy_of=resolver,
-                models=lambda: generations.models,
-                store=store,
-                index=Index(
-                    indexer,
-                    self.health,
-                    settings.batch,
-                    settings.batch_wait,
-                    # The images that do not wait for the index are those that keep the workers busy.
-                    is_due=lambda waiting: budget.holders - waiting <= in_hand,
-                ),
-                annotator=Annotator(store=store, limit=WriteLimit(), metrics=self.metrics),
-                budget=budget,
-                metrics=self.metrics,
-                health=self.health,
-                own_writes=own_writes,
-            ),
-            find_differences=lambda scope: find_differences(store, indexer, site, scope),
-            is_own_write=is_own_write,
-            take_unconfirmed=own_writes.take_unconfirmed,
-            metrics=self.metrics,
-            limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=self._make_backoff()),
-            health=self.health,
-        )

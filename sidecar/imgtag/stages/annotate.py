@@ -77,10 +77,11 @@ class Annotator:
         user: Mapping[str, str],
         entries: Entries,
         policy: ObjectPolicy,
-        body: bytes,
+        body: bytes | None,
         digest: bytes | None,
     ) -> Annotated:
-        """Write, or say why not. ``user`` is the object's own metadata, ``body`` its bytes, ``digest`` their SHA-256.
+        """Write, or say why not. ``user`` is the object's own metadata, ``body`` its bytes where they were read,
+        ``digest`` their SHA-256 where it is known.
 
         Raises Conflict where the object is no longer what was read.
         """

@@ -20,6 +20,8 @@ class Intent(StrEnum):
     """Try again what failed before, also on the same ETag."""
     STALE = "stale"
     """Label again what another model or other rules labelled."""
+    INCOMPLETE = "incomplete"
+    """Label again what lacks an embedding or facts that are to be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

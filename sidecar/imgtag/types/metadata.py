@@ -37,6 +37,10 @@ class Entries:
     raw: Raw | None = None
     vec: Vector | None = None
 
+    def is_incomplete(self, keep: frozenset[str]) -> bool:
+        """Whether an optional entry is missing that ``keep`` names."""
+        return any(name in keep and getattr(self, name) is None for name in ("facts", "raw", "vec"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:

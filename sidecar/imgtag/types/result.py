@@ -17,6 +17,8 @@ class Result(StrEnum):
     CURRENT = "current"
     ANSWERED = "answered"
     """The event alone showed that there was nothing to do."""
+    PARKED = "parked"
+    """The index does not answer; a hint waits for it in the source."""
     DELETED = "deleted"
     ABSENT = "absent"
     SKIPPED = "skipped"

@@ -28,10 +28,7 @@ def anyio_backend() -> str:
 
 def count_objects() -> Counter[str]:
     gc.collect()
-    counts = Counter(f"{type(item).__module__}.{type(item).__qualname__}" for item in gc.get_objects())
-    # asyncio's debug mode keeps with each task and timer the stack that made it; a task that stays is counted itself.
-    del counts["traceback.FrameSummary"]
-    return counts
+    return Counter(f"{type(item).__module__}.{type(item).__qualname__}" for item in gc.get_objects())
 
 
 def forget(bench) -> None:

@@ -1,0 +1,148 @@
+"""The pipeline and the rule that it applies, over the parts of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from imgtag.assembly import make_indexer, make_pool, make_source, make_store, worker_count
+from imgtag.config.configuration import Config
+from imgtag.config.policy import PolicyResolver
+from imgtag.flow.backoff import Backoff
+from imgtag.flow.budget import ByteBudget
+from imgtag.models.resolver import ModelResolver
+from imgtag.models.spec import ModelSpec
+from imgtag.ops.health import Health
+from imgtag.ops.metrics import Metrics
+from imgtag.pipeline import Pipeline, PipelineLimits
+from imgtag.plugin.indexer import Indexer
+from imgtag.plugin.source import Source
+from imgtag.plugin.store import Store
+from imgtag.reconcile import Reconciler
+from imgtag.stages.annotate import Annotator, WriteLimit
+from imgtag.stages.classify import EntryBuilder
+from imgtag.stages.compare import find_differences
+from imgtag.stages.document import DocumentOptions
+from imgtag.stages.index import Index
+from imgtag.stages.receive import OwnWrites
+from imgtag.types.event import Hint
+from imgtag.workers.generations import ModelGenerations
+from imgtag.workers.pool import WorkerPool
+
+IN_HAND = 4
+"""Images for each worker that are fetched, classified and written while others wait for the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The servers of a sidecar, or what stands in for them, entered."""
+
+    source: Source
+    store: Store
+    indexer: Indexer
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobParts(Services):
+    """What a job over many objects works with."""
+
+    config: Config
+    pipeline: Pipeline
+    policy_of: PolicyResolver
+    metrics: Metrics
+    health: Health
+
+
+@asynccontextmanager
+async def open_job_parts(config: Config) -> AsyncIterator[JobParts]:
+    """The parts of a sidecar for one job beside it: same rule, same models, but nothing is taken from the source.
+
+    Raises Unavailable, ModelError, PluginError, InvalidConfig.
+    """
+    metrics, health = Metrics(), Health()
+
+    def make(models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
+        return make_pool(config, models=models, known=known)
+
+    async with (
+        make_indexer(config) as indexer,
+        make_store(config) as store,
+        make_source(config) as source,
+        ModelGenerations(make) as generations,
+    ):
+        resolver = ModelResolver(config)
+        models = await to_thread.run_sync(resolver.resolve_all)
+        await generations.replace(models, await to_thread.run_sync(resolver.resolve_installed))
+        await indexer.setup(apply=True)
+        await source.setup(apply=True)
+        services = Services(source=source, store=store, indexer=indexer)
+        pipeline = make_pipeline(config, services, generations, metrics=metrics, health=health, is_job=True)
+        yield JobParts(
+            config=config,
+            store=store,
+            indexer=indexer,
+            source=source,
+            pipeline=pipeline,
+            policy_of=PolicyResolver(config),
+            metrics=metrics,
+            health=health,
+        )
+
+
+def make_backoff(config: Config) -> Backoff:
+    """The configured pauses between tries."""
+    return Backoff(first=config.pipeline.retry_first, maximum=config.pipeline.retry_max)
+
+
+def make_pipeline(
+    config: Config,
+    services: Services,
+    generations: ModelGenerations,
+    *,
+    metrics: Metrics,
+    health: Health,
+    is_job: bool = False,
+) -> Pipeline:
+    """The pipeline over these services, and the rule that it applies; ``is_job`` as in `Pipeline`."""
+    store, indexer = services.store, services.indexer
+    site, settings, document = config.site.name, config.pipeline, config.document
+    resolver, own_writes = PolicyResolver(config), OwnWrites()
+    budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(config)
+
+    def is_own_write(hint: Hint) -> bool:
+        return hint.ref in own_writes and own_writes.reports(hint, site, (resolver(hint.ref) or resolver.general).codec)
+
+    return Pipeline(
+        source=services.source,
+        reconcile=Reconciler(
+            site=site,
+            entry_builder=EntryBuilder(site=site, gps=document.gps, exif=document.exif),
+            document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
+            policy_of=resolver,
+            models=lambda: generations.models,
+            store=store,
+            index=Index(
+                indexer,
+                health,
+                settings.batch,
+                settings.batch_wait,
+                # The images that do not wait for the index are those that keep the workers busy.
+                is_due=lambda waiting: budget.holders - waiting <= in_hand,
+            ),
+            annotator=Annotator(store=store, limit=WriteLimit(), metrics=metrics),
+            budget=budget,
+            metrics=metrics,
+            health=health,
+            own_writes=own_writes,
+        ),
+        find_differences=lambda scope: find_differences(store, indexer, site, scope),
+        is_own_write=is_own_write,
+        take_unconfirmed=own_writes.take_unconfirmed,
+        metrics=metrics,
+        limits=PipelineLimits(concurrency=settings.concurrency, drain=settings.drain, backoff=make_backoff(config)),
+        health=health,
+        is_job=is_job,
+    )
