@@ -109,8 +109,8 @@ class DirectoryStore(ServiceBase):
         """Write the metadata on the very file that ``change`` was made from."""
         return await self._run(lambda: self._objects.rewrite(change.state, change.metadata))
 
-    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
-        """The objects of ``scope`` in the order of their keys."""
+    async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:  # noqa: ARG002
+        """The objects of ``scope`` in the order of their keys; their revision tells as much as their metadata."""
         if scope.bucket != self._root.bucket:
             raise BucketAbsent(f"the only bucket is {self._root.bucket}, not {scope.bucket}")
         objects = Walk(self._root, self._objects.look).objects(scope.prefix, after)

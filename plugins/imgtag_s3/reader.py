@@ -11,14 +11,13 @@ from imgtag_s3 import xml
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_read_error, map_request_error, unreadable_code
+from imgtag_s3.listing import PAGE, list_with_metadata
 from imgtag_s3.state import CHECKSUM_MODE, TAG_COUNT, parse_state
 from imgtag_s3.tags import TagRights
 from imgtag_s3.versions import Versions
 
 _MAX_WITHDRAWALS = 5
 """How many misplaced versions of ours one look withdraws; every writer can have left one."""
-_PAGE = 1000
-"""Objects that a server lists in one response."""
 
 
 class Reader:
@@ -90,15 +89,24 @@ class Reader:
         self.tag_rights.note(ref)
         return {tag.findtext("Key") or "": tag.findtext("Value") or "" for tag in root.iter("Tag")}
 
-    async def list_objects(self, scope: Scope, after: str = "") -> AsyncIterator[Listed]:
-        """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page."""
+    async def list_objects(
+        self, scope: Scope, after: str = "", *, with_metadata: bool = False
+    ) -> AsyncIterator[Listed]:
+        """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page.
+
+        ``with_metadata``: with their user metadata, which only MinIO can do.
+        """
         # Garage lists nothing after a key that comes before the prefix.
         start = after if after.encode() >= scope.prefix.encode() else ""
         try:
+            if with_metadata:
+                async for listed in list_with_metadata(self._client, scope, start):
+                    yield listed
+                return
             objects = await self._client.call_minio(
                 lambda minio: minio.list_objects(scope.bucket, scope.prefix, recursive=True, start_after=start or None)
             )
-            while page := await self._client.call_minio(lambda _: list(islice(objects, _PAGE))):
+            while page := await self._client.call_minio(lambda _: list(islice(objects, PAGE))):
                 for item in page:
                     yield Listed(
                         ref=ObjectRef(item.bucket_name, item.object_name or ""),

@@ -99,9 +99,9 @@ class S3Store(ServiceBase):
         """Write the metadata, on exactly the object that ``change`` was made from."""
         return await self._writer.rewrite(change)
 
-    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
-        """The objects of ``scope`` in the order of their keys."""
-        async for listed in self._reader.list_objects(scope, after):
+    async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
+        """The objects of ``scope`` in the order of their keys, on MinIO with their metadata where these are wanted."""
+        async for listed in self._reader.list_objects(scope, after, with_metadata=with_metadata and self._is_minio):
             yield listed
 
     async def buckets(self) -> tuple[str, ...]:

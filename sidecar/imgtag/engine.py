@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from imgtag.assembly import make_indexer, make_pool, make_source, make_store, worker_count
 from imgtag.config.configuration import Config
-from imgtag.config.policy import PolicyResolver
+from imgtag.config.policy import ObjectPolicy, PolicyResolver
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
 from imgtag.models.resolver import ModelResolver
@@ -29,6 +29,7 @@ from imgtag.stages.document import DocumentOptions
 from imgtag.stages.index import Index
 from imgtag.stages.receive import OwnWrites
 from imgtag.types.event import Hint
+from imgtag.types.ref import ObjectRef
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
@@ -49,11 +50,10 @@ class Services:
 class JobParts(Services):
     """What a job over many objects works with."""
 
-    config: Config
+    site: str
     pipeline: Pipeline
-    policy_of: PolicyResolver
+    policy_of: Callable[[ObjectRef], ObjectPolicy | None]
     metrics: Metrics
-    health: Health
 
 
 @asynccontextmanager
@@ -81,14 +81,13 @@ async def open_job_parts(config: Config) -> AsyncIterator[JobParts]:
         services = Services(source=source, store=store, indexer=indexer)
         pipeline = make_pipeline(config, services, generations, metrics=metrics, health=health, is_job=True)
         yield JobParts(
-            config=config,
+            source=source,
             store=store,
             indexer=indexer,
-            source=source,
+            site=config.site.name,
             pipeline=pipeline,
             policy_of=PolicyResolver(config),
             metrics=metrics,
-            health=health,
         )
 
 

@@ -95,8 +95,11 @@ class Store(Service, Protocol):
         """
         ...
 
-    def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
-        """The objects of ``scope`` with keys behind ``after``, in the order of the keys' UTF-8 bytes."""
+    def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
+        """The objects of ``scope`` with keys behind ``after``, in the order of the keys' UTF-8 bytes.
+
+        ``with_metadata``: with their user metadata, where that needs no request for each object.
+        """
         ...
 
     async def buckets(self) -> tuple[str, ...]:

@@ -238,14 +238,16 @@ class MemoryStore(MemoryService):
         await self.faults.reach(_AFTER_WRITE)
         return written
 
-    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
+    async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys' UTF-8 bytes."""
         await self.faults.meet("list", scope)
         for key in self._bucket(scope.bucket).keys():  # noqa: SIM118 - no mapping
             version = self._bucket(scope.bucket).latest(key)
             if version and key.startswith(scope.prefix) and key > after:
                 state = _state(ObjectRef(scope.bucket, key), version)
-                yield Listed(ref=state.ref, etag=state.etag, size=state.size, modified=state.modified)
+                metadata = state.metadata if with_metadata else None
+                listed = Listed(ref=state.ref, etag=state.etag, size=state.size, modified=state.modified)
+                yield replace(listed, metadata=metadata)
 
     async def buckets(self) -> tuple[str, ...]:
         """The names of the buckets."""

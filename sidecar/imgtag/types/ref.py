@@ -84,10 +84,11 @@ class ObjectState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An object as a listing shows it. ``revision`` as in `ObjectState`, where listings have it."""
+    """An object as a listing shows it. ``revision`` and ``metadata`` as in `ObjectState`, where listings have them."""
 
     ref: ObjectRef
     etag: str
     size: int
     modified: float
     revision: str | None = None
+    metadata: Mapping[str, str] | None = field(default=None, repr=False)

@@ -173,9 +173,9 @@ class TestListsALostBucketAsEmpty(Broken):
     shows = ("test_lost_bucket_is_not_an_empty_bucket", "test_absent_bucket_is_not_an_absent_key")
 
     class Store(MemoryStore):
-        async def list(self, scope, *, after=""):
+        async def list(self, scope, *, after="", with_metadata=False):
             try:
-                async for listed in super().list(scope, after=after):
+                async for listed in super().list(scope, after=after, with_metadata=with_metadata):
                     yield listed
             except BucketAbsent:
                 return
@@ -184,8 +184,10 @@ class TestListsALostBucketAsEmpty(Broken):
 class Relisting(MemoryStore):
     """Lists in another way; all that is listed is at hand."""
 
-    async def list(self, scope, *, after=""):
-        for listed in self.relisted([listed async for listed in super().list(scope)], scope, after):
+    async def list(self, scope, *, after="", with_metadata=False):
+        for listed in self.relisted(
+            [listed async for listed in super().list(scope, with_metadata=with_metadata)], scope, after
+        ):
             yield listed
 
 
@@ -233,8 +235,8 @@ class TestTakesPrefixesForGlobs(Broken):
     shows = ("test_list_prefix",)
 
     class Store(MemoryStore):
-        async def list(self, scope, *, after=""):
-            async for listed in super().list(replace(scope, prefix=""), after=after):
+        async def list(self, scope, *, after="", with_metadata=False):
+            async for listed in super().list(replace(scope, prefix=""), after=after, with_metadata=with_metadata):
                 if fnmatchcase(listed.ref.key, f"{scope.prefix}*"):
                     yield listed
 

@@ -62,8 +62,8 @@ async def test_each_key_that_differs_is_found_once(objects: str, documents: str,
 class RevisionStore(MemoryStore):
     """Its listings have revisions, as those of a folder do."""
 
-    async def list(self, scope: Scope, *, after: str = "") -> AsyncIterator[Listed]:
-        async for listed in super().list(scope, after=after):
+    async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
+        async for listed in super().list(scope, after=after, with_metadata=with_metadata):
             yield replace(listed, revision="new")
 
 

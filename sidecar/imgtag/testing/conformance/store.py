@@ -228,7 +228,9 @@ class StoreConformance(ServiceConformance):
 
         for prefix, after in product(("", "a/"), (*KEYS, "a", "a/", "a/b/", "a/zzz", "0", "zzz", "\U0001f98b")):
             expected = [key for key in KEYS if key.startswith(prefix) and key.encode() > after.encode()]
-            assert await _keys(store, Scope(user.bucket, prefix), after) == expected, (prefix, after)
+            for with_metadata in (False, True):
+                keys = await _keys(store, Scope(user.bucket, prefix), after, with_metadata=with_metadata)
+                assert keys == expected, (prefix, after, with_metadata)
 
     async def test_list_pages(self, store: Store, user: StoreUser) -> None:
         """A listing longer than a page has every key once."""
@@ -236,15 +238,18 @@ class StoreConformance(ServiceConformance):
         await self._fill(user, *keys)
 
         assert await _keys(store, Scope(user.bucket, "many/")) == keys
+        assert await _keys(store, Scope(user.bucket, "many/"), with_metadata=True) == keys
 
     async def test_list_shows_what_stat_shows(self, store: Store, user: StoreUser) -> None:
-        """ETag and size in a listing are those of ``stat``, also after a rewrite."""
+        """ETag and size in a listing are those of ``stat``, also after a rewrite; so are metadata where it has them."""
         state = await _state(store, user, "first.jpg")
         await store.rewrite(Rewrite(state=state, metadata=OURS, body=OLD))
         state = await _state(store, user, "first.jpg")
         (listed,) = [listed async for listed in store.list(Scope(user.bucket))]
+        (with_metadata,) = [listed async for listed in store.list(Scope(user.bucket), with_metadata=True)]
 
         assert (listed.ref, listed.etag, listed.size) == (state.ref, state.etag, state.size)
+        assert with_metadata.metadata in (None, state.metadata)
 
     async def test_list_leaves_out_the_deleted(self, store: Store, user: StoreUser) -> None:
         """A deleted object is no longer listed."""
@@ -478,8 +483,8 @@ async def _read(store: Store, user: StoreUser, key: str, limit: int = 1_000_000)
         return await body.read(limit)
 
 
-async def _keys(store: Store, scope: Scope, after: str = "") -> list[str]:
-    return [listed.ref.key async for listed in store.list(scope, after=after)]
+async def _keys(store: Store, scope: Scope, after: str = "", *, with_metadata: bool = False) -> list[str]:
+    return [listed.ref.key async for listed in store.list(scope, after=after, with_metadata=with_metadata)]
 
 
 async def _raises_bucket_absent(store: Store, bucket: str) -> None:

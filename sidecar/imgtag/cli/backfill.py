@@ -1,0 +1,337 @@
+"""``imgtag backfill``: label what is in the store already."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+from anyio import to_thread
+
+from imgtag.cli.main import DONE, FAILED, INTERRUPTED, App, pass_app
+from imgtag.cli.progress import Reporter
+from imgtag.cli.prompts import confirm
+from imgtag.cli.terminal import escape, to_json
+from imgtag.config.check import require_run
+from imgtag.types.ref import Scope
+
+if TYPE_CHECKING:
+    from imgtag.config.configuration import Config
+    from imgtag.engine import JobParts
+    from imgtag.jobs.backfill import Backfill, Gate, Progress, Selection, Targets
+
+SURVEY_SECONDS = 20.0
+"""What the look at the store may take before the question is asked."""
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_PERIODS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
+_REASONS = {
+    "current": "current",
+    "unlabelled": "labelled before, with no label above the threshold",
+    "not_admitted": "named by no rule",
+    "no_image": "no image by the suffix",
+    "failed": "failed before (--failed tries them again)",
+    "refused": "refused before (--failed tries them again)",
+    "stale": "labelled by another model or other rules (--stale labels them again)",
+    "incomplete": "labelled, without embedding or facts (--incomplete adds them)",
+    "missing": "missing in the index, and not selected",
+    "differing": "changed since they were indexed, and not selected",
+    "not_selected": "outside of the chosen sizes and times",
+    "other_rule": "under another rule",
+    "skipped": "no image by the content",
+    "reindexed": "labelled before; the index has them now",
+    "absent": "gone before they were looked at",
+    "deleted": "gone or no longer admitted; the index has forgotten them",
+}
+"""Why objects were passed over, for people."""
+
+
+class Size(click.ParamType[float]):
+    """A number of bytes, such as 500k or 2M."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises BadParameter."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgt]?)b?", str(value).lower())
+        if match is None:
+            self.fail(f"{value!r} is not a size: write 500k, 2M or 1G", param, ctx)
+        return float(match[1]) * _SUFFIXES[match[2]]
+
+
+class Moment(click.ParamType[float]):
+    """A time: a date, or how long ago, such as 36h, 7d or 2w."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds since 1970. Raises BadParameter."""
+        text = str(value)
+        if match := re.fullmatch(r"(\d+)([hdw])", text):
+            return time.time() - int(match[1]) * _PERIODS[match[2]]
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a time: write 2026-03-01, 36h, 7d or 2w", param, ctx)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for."""
+
+    scopes: tuple[str, ...]
+    stale: bool
+    missing: bool
+    failed: bool
+    incomplete: bool
+    rule: int | None
+    newer: float | None
+    older: float | None
+    min_size: float
+    max_size: float | None
+    concurrency: int
+    dry_run: bool
+    report: Path | None
+    restart: bool
+    as_json: bool
+    yes: bool
+
+
+@click.command(name="backfill")
+@click.argument("scopes", metavar="[BUCKET[/PREFIX]]...", nargs=-1)
+@click.option("--missing", is_flag=True, help="Label what the index lacks or knows with another content (the default).")
+@click.option("--stale", is_flag=True, help="Label again what another model or other rules labelled.")
+@click.option("--failed", is_flag=True, help="Try again what failed or was refused.")
+@click.option("--incomplete", is_flag=True, help="Label again what lacks an embedding or facts.")
+@click.option("--rule", type=click.IntRange(min=1), metavar="N", help="Only objects under the Nth rule.")
+@click.option("--newer-than", "newer", type=Moment(), help="Only objects modified since: 2026-03-01, 36h, 7d, 2w.")
+@click.option("--older-than", "older", type=Moment(), help="Only objects modified before.")
+@click.option("--min-size", type=Size(), default="0", help="Only objects of at least this size, such as 50k.")
+@click.option("--max-size", type=Size(), help="Only objects of at most this size.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=16, show_default=True, help="Objects in work at once."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a line for each object: .csv or .jsonl.",
+)
+@click.option("--restart", is_flag=True, help="Begin at the beginning, though an earlier run left a checkpoint.")
+@click.option("--json", "as_json", is_flag=True, help="Print progress and the result as JSON, one object per line.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@pass_app
+def command(app: App, **options: Any) -> int:
+    """Label the objects that are in the store already: all that the rules admit, or parts of it.
+
+    What is labelled and indexed is passed over without a request of its own. A run that is stopped or killed goes on
+    where it was when the same command runs again. It works beside a running sidecar, which it lets go first.
+    """
+    asked = Options(**options)
+    config = app.load(as_owner=True)
+    require_run(config)
+    return Command(config, asked).run()
+
+
+class Command:
+    """One run of the command."""
+
+    def __init__(self, config: Config, options: Options) -> None:
+        self._config = config
+        self._options = options
+
+    def run(self) -> int:
+        """Look, ask, work; the exit code."""
+        total = None
+        if not (self._options.yes or self._options.dry_run):
+            survey, complete = anyio.run(self._survey)
+            total = survey.listed if complete else None
+            self._describe(survey, complete=complete)
+            if complete and not survey.labelled:
+                click.echo("nothing to do", err=True)
+                return DONE
+            confirm("label these?", yes=False)
+        return anyio.run(self._work, total)
+
+    async def _survey(self) -> tuple[Progress, bool]:
+        """What there is to do, as far as it is seen in SURVEY_SECONDS, and whether that is all."""
+        from imgtag.engine import open_job_parts  # noqa: PLC0415
+
+        async with open_job_parts(self._config) as parts:
+            survey = self._backfill(parts, _Slots(self._options.concurrency), dry_run=True)
+            with anyio.move_on_after(SURVEY_SECONDS) as looking:
+                await survey.run(await self._lists(parts))
+        return survey.progress, not looking.cancelled_caught
+
+    async def _work(self, total: int | None) -> int:
+        from imgtag.engine import open_job_parts  # noqa: PLC0415
+        from imgtag.jobs.checkpoint import CheckpointFile  # noqa: PLC0415
+        from imgtag.jobs.report import Report  # noqa: PLC0415
+        from imgtag.ops.recent_warnings import RecentWarnings  # noqa: PLC0415
+
+        options, warnings = self._options, RecentWarnings()
+        # Instead of lines on stderr: progress says what is waited for, and the end says what failed.
+        logging.getLogger().addHandler(warnings)
+        async with open_job_parts(self._config) as parts:
+            lists = await self._lists(parts)
+            file = CheckpointFile(self._config.state_dir / "backfill", self._identity(lists))
+            saved = None if options.restart or options.dry_run else await to_thread.run_sync(file.load)
+            report = Report(options.report, (saved or {}).get("report", 0)) if options.report else None
+            with report or nullcontext():
+                backfill = self._backfill(
+                    parts, _Slots(self._options.concurrency), dry_run=options.dry_run, report=report
+                )
+                if saved:
+                    backfill.progress = type(backfill.progress).from_dict(saved["progress"])
+                    click.echo(f"going on after {backfill.progress.listed:,} objects of an earlier run", err=True)
+                reporter = Reporter(
+                    backfill.progress.as_dict,
+                    as_json=options.as_json,
+                    total=total,
+                    why_slow=lambda: _describe_wait(warnings.newest()),
+                )
+                async with anyio.create_task_group() as beside:
+                    beside.start_soon(_stop_on_signal, backfill.stop)
+                    beside.start_soon(reporter.run)
+                    await backfill.run(lists, None if options.dry_run else file, saved["position"] if saved else "")
+                    beside.cancel_scope.cancel("done")
+        return self._conclude(backfill)
+
+    def _backfill(self, parts: JobParts, gate: Gate, *, dry_run: bool, report: Any = None) -> Backfill:
+        from imgtag.jobs.backfill import Backfill  # noqa: PLC0415
+        from imgtag.jobs.standing import make_judge  # noqa: PLC0415
+
+        return Backfill(
+            parts=parts,
+            judge=make_judge(parts),
+            selection=self._selection(),
+            gate=gate,
+            report=report,
+            dry_run=dry_run,
+        )
+
+    def _selection(self) -> Selection:
+        from imgtag.jobs.backfill import Selection  # noqa: PLC0415
+        from imgtag.jobs.standing import Standing  # noqa: PLC0415
+
+        options = self._options
+        chosen = {
+            "missing": {Standing.MISSING, Standing.DIFFERING},
+            "stale": {Standing.STALE},
+            "failed": {Standing.FAILED, Standing.REFUSED},
+            "incomplete": {Standing.INCOMPLETE},
+        }
+        names = [name for name in chosen if getattr(options, name)] or ["missing"]
+        return Selection(
+            standings=frozenset().union(*(chosen[name] for name in names)),
+            rule=None if options.rule is None else options.rule - 1,
+            min_size=int(options.min_size),
+            max_size=None if options.max_size is None else int(options.max_size),
+            modified_after=options.newer,
+            modified_before=options.older,
+        )
+
+    async def _lists(self, parts: JobParts) -> Sequence[Targets]:
+        """The buckets and parts of them that were named, else those of the rules. Raises UsageError."""
+        from imgtag.jobs.backfill import ListedScope  # noqa: PLC0415
+
+        named = [text.removeprefix("s3://").partition("/") for text in self._options.scopes]
+        if any(not bucket for bucket, _, _ in named):
+            raise click.UsageError("an object, a bucket or a part of one is BUCKET[/PREFIX]")
+        # Without rules a folder is labelled as a whole.
+        buckets = self._config.context().buckets or await parts.store.buckets()
+        scopes = [Scope(bucket, prefix) for bucket, _, prefix in named] or [Scope(bucket) for bucket in buckets]
+        for scope in scopes:
+            if scope.bucket not in buckets:
+                admitted = ", ".join(map(escape, buckets)) or "none"
+                raise click.UsageError(
+                    f"no rule names the bucket {escape(scope.bucket)}; those that rules name: {admitted}"
+                )
+        return [ListedScope(parts, scope) for scope in scopes]
+
+    def _identity(self, lists: Sequence[Targets]) -> dict[str, Any]:
+        """What a checkpoint holds for."""
+        options, store = self._options, self._config.require("store")
+        where = getattr(store.settings, "endpoint", None) or getattr(store.settings, "root", None)
+        # Ages move with the clock, so they are not compared: what is newer is seen by the next run.
+        selection = {name: getattr(options, name) for name in ("missing", "stale", "failed", "incomplete", "rule")}
+        sizes = {"min_size": options.min_size, "max_size": options.max_size}
+        return {
+            "store": f"{store.name} {where}",
+            "site": self._config.site.name,
+            "lists": [targets.name for targets in lists],
+            **selection,
+            **sizes,
+            "report": str(options.report or ""),
+        }
+
+    def _describe(self, survey: Progress, *, complete: bool) -> None:
+        """What the question is about."""
+        at_least = "" if complete else "at least "
+        click.echo(f"{at_least}{survey.listed:,} objects", err=True)
+        click.echo(f"  {at_least}{survey.labelled:,} to label, {survey.bytes / 1e6:,.0f} MB to read", err=True)
+        _list_reasons(survey)
+        if not complete:
+            click.echo(f"  (the rest was not looked at within {SURVEY_SECONDS:.0f} s)", err=True)
+
+    def _conclude(self, backfill: Backfill) -> int:
+        """Say what was done; the exit code."""
+        progress, stopped = backfill.progress, backfill.stop.is_set()
+        if self._options.as_json:
+            click.echo(to_json({"done": not stopped, **progress.as_dict()}))
+        else:
+            verb = "would be labelled" if backfill.dry_run else "labelled"
+            click.echo(f"{progress.listed:,} objects in {progress.seconds:,.0f} s: {progress.labelled:,} {verb}")
+            _list_reasons(progress, err=False)
+            for name in ("refused", "failed"):
+                if count := getattr(progress, name):
+                    click.echo(f"  {count:,} {name}: imgtag search status:{name}")
+            for code, count in progress.not_written.most_common():
+                click.echo(f"  {count:,} labelled and indexed, but nothing was written on them: {code}")
+            if progress.unfinished:
+                click.echo(f"  {progress.unfinished:,} given up after several tries: imgtag dlq list")
+        if stopped:
+            click.echo("stopped; the same command goes on from here", err=True)
+            return INTERRUPTED
+        return FAILED if progress.unfinished else DONE
+
+
+class _Slots:
+    def __init__(self, count: int) -> None:
+        self._slots = anyio.Semaphore(count)
+
+    @asynccontextmanager
+    async def admit(self, size: int = 0) -> AsyncIterator[None]:  # noqa: ARG002
+        async with self._slots:
+            yield
+
+
+def _describe_wait(warnings: Sequence[Mapping[str, Any]]) -> str:
+    """What is waited for now, by the log; empty for nothing."""
+    latest = warnings[-1] if warnings else {}
+    is_waiting = latest.get("event") == "retry_scheduled" and time.time() - latest["at"] < float(latest["delay"]) + 5
+    return f"waiting: {escape(latest['reason'])}" if is_waiting else ""
+
+
+def _list_reasons(progress: Progress, *, err: bool = True) -> None:
+    for reason, count in progress.skipped_as.most_common():
+        click.echo(f"  {count:,} {_REASONS.get(reason, escape(reason))}", err=err)
+
+
+async def _stop_on_signal(stop: anyio.Event) -> None:
+    """Finish what is in work on the first signal; end at once on the second."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            stop.set()

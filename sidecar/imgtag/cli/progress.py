@@ -1,0 +1,89 @@
+"""Progress of long work: a bar on a terminal, a line now and then in a log, or JSON for a program."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import click
+
+from imgtag.cli.terminal import to_json
+
+BAR_PERIOD, JSON_PERIOD, LINE_PERIOD = 0.25, 2.0, 30.0
+"""Seconds between two reports."""
+
+
+class Reporter:
+    """Reports what ``read`` gives: ``listed``, other counts, ``bytes``, ``seconds``. ``total`` is what is to be listed.
+
+    ``why_slow`` says what holds the work back; empty while nothing does.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[str, Any]],
+        *,
+        as_json: bool = False,
+        total: int | None = None,
+        why_slow: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._read = read
+        self._as_json = as_json
+        self._total = total
+        self._why_slow = why_slow
+        self._began = time.monotonic()
+        self._first = int(read()["listed"])
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        if self._as_json:
+            while True:
+                await anyio.sleep(JSON_PERIOD)
+                click.echo(to_json({**self._fields(), "held_back": self._why_slow() or None}))
+        elif sys.stderr.isatty():
+            with self._bar() as update:
+                while True:
+                    await anyio.sleep(BAR_PERIOD)
+                    update()
+        else:
+            while True:
+                await anyio.sleep(LINE_PERIOD)
+                click.echo(self._line(), err=True)
+
+    def _fields(self) -> dict[str, Any]:
+        """The counts, with the rate of this run in objects a second and the seconds that are left, if known."""
+        fields = dict(self._read())
+        done = fields["listed"] - self._first
+        rate = done / max(1e-3, time.monotonic() - self._began)
+        left = None if self._total is None or not done else max(0, self._total - fields["listed"]) / max(1e-9, rate)
+        return {**fields, "rate": round(rate, 1), "total": self._total, "eta": left and round(left)}
+
+    def _line(self) -> str:
+        fields = self._fields()
+        of = f" of {self._total:,}" if self._total else ""
+        counts = ", ".join(f"{name} {fields[name]:,}" for name in ("labelled", "skipped", "refused", "failed"))
+        left = f", about {_duration(fields['eta'])} left" if fields["eta"] else ""
+        slow = self._why_slow()
+        return (
+            f"{fields['listed']:,}{of} objects: {counts}; {fields['bytes'] / 1e6:,.0f} MB, "
+            f"{fields['rate']:,.1f} objects/s{left}{'; ' * bool(slow)}{slow}"
+        )
+
+    @contextmanager
+    def _bar(self) -> Iterator[Callable[[], None]]:
+        from rich.console import Console  # noqa: PLC0415  (only a terminal needs it)
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        columns = (BarColumn(bar_width=20), TextColumn("{task.fields[line]}", markup=False))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=self._total, line="")
+            yield lambda: progress.update(task, completed=self._read()["listed"], line=self._line())
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
