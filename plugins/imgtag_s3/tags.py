@@ -70,7 +70,9 @@ def merge_tags(change: Rewrite) -> dict[str, str]:
         if not (key.startswith(change.label_prefix) and parse_confidence(value) is not None)
     }
     ranked = sorted(change.labels.items(), key=lambda label: (-(parse_confidence(label[1]) or 0.0), label[0]))
-    fitting = (label for label in ranked if label[0] not in user and _ALLOWED.fullmatch(label[0]))
+    # A tag that is there is kept whatever its name is: the server accepted it once.
+    allowed = (label for label in ranked if label[0] in change.state.tags or _ALLOWED.fullmatch(label[0]))
+    fitting = (label for label in allowed if label[0] not in user)
     labels = dict(islice(fitting, max(0, MAX_TAGS - len(user))))
     if change.labels and not labels:
         raise WriteRefused(f"its {len(user)} tags leave no room for a label", code="tags_full")

@@ -71,6 +71,8 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "archived": "Archived and not restored, or on a remote tier.",
             "key": "A key with a segment `.` or `..`, which does not survive in a URL.",
             "absent": "The object no longer exists.",
+            "admitted": "`imgtag strip`: a rule still labels the object, so a running sidecar would undo it.",
+            "unproven": "`imgtag strip`: an entry has the form of imgtag's, and nothing proves that it is imgtag's.",
             "ref": "Commands: the argument is not BUCKET/KEY.",
             "no_file": "Commands: the argument is a folder, not a file.",
             "unreadable": "Any other reason.",

@@ -36,6 +36,7 @@ COMMANDS = {
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
     "policy": "Print the minimum permissions that the sidecar needs on its servers.",
+    "strip": "Remove what imgtag wrote, from objects and from the index.",
     "status": "Show the live status of a running sidecar.",
     "dlq": "List, retry or drop dead letters.",
     "config": "Check or show the configuration, or print an example.",

@@ -14,6 +14,7 @@ from imgtag.config.configuration import Config
 from imgtag.config.policy import ObjectPolicy, PolicyResolver
 from imgtag.errors import ImgtagError, Unavailable, Undecodable, Unreadable, WriteRefused
 from imgtag.flow.budget import ByteBudget
+from imgtag.jobs.store_codes import STORE_CODES
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.ops.health import Health
@@ -36,18 +37,6 @@ from imgtag.types.ref import ObjectRef
 from imgtag.types.signature import Trust
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
-
-CODES = {
-    "customer_key": "it is encrypted with a key of its uploader (SSE-C), so imgtag cannot read it",
-    "archived": "it is in an archive class or on a remote tier, so imgtag cannot read it",
-    "permission": "imgtag has no permission for it",
-    "retention": "it is under a retention, so imgtag does not write on it",
-    "legal_hold": "it is under a legal hold, so imgtag does not write on it",
-    "replica": "it is a replica, so imgtag does not write on it",
-    "read_only": "it is on a read-only file system, so imgtag cannot write on it",
-    "outside_root": "it is a link that leads out of the folder",
-}
-"""What the codes mean that a store itself gives an object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +175,7 @@ class Explainer:
         except Unreadable as error:
             index = IndexReport(document=None)
             return Explanation(
-                ref=ref, status="refused", index=index, because=CODES.get(error.code, error.message), rule=rule
+                ref=ref, status="refused", index=index, because=STORE_CODES.get(error.code, error.message), rule=rule
             )
 
     async def _explain_passed_over(self, ref: ObjectRef) -> Explanation:
@@ -264,7 +253,7 @@ class _Case:
         state, max_bytes = self.body.state, self.policy.max_bytes
         too_large = f"its {state.size:,} bytes are over the limit of {max_bytes:,}"
         if state.unreadable:
-            return "refused", CODES.get(state.unreadable, state.unreadable)
+            return "refused", STORE_CODES.get(state.unreadable, state.unreadable)
         if state.size > max_bytes and inspected.image:
             return "refused", too_large
         if state.size > max_bytes:
@@ -310,7 +299,7 @@ class _Case:
     def _explain_document(self, document: Document) -> Explanation:
         """Nothing could be, or was to be, written on the object: its document says what became of it."""
         status, code = document["status"], document.get("code")
-        problem = CODES.get(str(code), str(document.get("reason")))
+        problem = STORE_CODES.get(str(code), str(document.get("reason")))
         if status in {"refused", "failed"}:
             return self._report(status, problem)
         labels = tuple(Label(name, document["scores"][name]) for name in document["labels"])
@@ -349,7 +338,7 @@ class _Case:
         parts = list(because)
         differs: tuple[str, ...] = ()
         if self.body.state.readonly:
-            parts.append(CODES.get(self.body.state.readonly, self.body.state.readonly))
+            parts.append(STORE_CODES.get(self.body.state.readonly, self.body.state.readonly))
         if self.outage:
             parts.append("the index does not answer")
         elif status == "skipped" and self.indexed is not None:

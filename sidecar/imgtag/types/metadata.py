@@ -8,7 +8,7 @@ Both are read whatever the layout that is written.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, combinations
 from typing import TYPE_CHECKING, Literal
 
 from imgtag.errors import WriteRefused
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MARK, FACTS, RAW, VEC, LABELS = "imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels"
 RESERVED = frozenset({MARK, FACTS, RAW, VEC, LABELS})
+MAX_ADDED = 3
+"""Entries in the form of a label that a user may have added to those that were signed."""
 
 Layout = Literal["names", "single"]
 
@@ -93,6 +95,26 @@ class MetadataCodec:
             if name != MARK and (name in RESERVED or self._read_label(name, value) is not None)
         }
         return verify(entries.mark, entries.labels, written, self.keys)
+
+    def own_names(self, metadata: Mapping[str, str]) -> frozenset[str]:
+        """The names of the entries that a sidecar of this site wrote, by its mark; none where no mark proves it.
+
+        A signature tells them from entries of the same form that a user has added since, up to MAX_ADDED of them.
+        Without a key, every entry of that form beside a mark counts as written by a sidecar.
+        """
+        labels = [name for name, value in metadata.items() if name not in RESERVED and self._read_label(name, value)]
+        for count in range(min(MAX_ADDED, len(labels)) + 1):
+            for added in combinations(labels, count):
+                signed = {name: value for name, value in metadata.items() if name not in added}
+                entries, user = self.split(signed)
+                if self.verify(entries, signed) in {Trust.LABELS, Trust.ALL}:
+                    return frozenset(signed.keys() - user.keys())
+        return frozenset()
+
+    def names_in_form(self, metadata: Mapping[str, str]) -> frozenset[str]:
+        """The names of all entries that have the form of ours, if one is among them that nobody else would write."""
+        is_ours = bool(RESERVED & metadata.keys())
+        return frozenset(metadata.keys() - self.split(metadata)[1].keys()) if is_ours else frozenset()
 
     def pack(self, entries: Entries, user: Mapping[str, str], *, limit: int | None, overhead: int = 0) -> Packed:
         """What fits beside the user's entries: vec goes first, then facts, raw, the labels by priority, weakest first.

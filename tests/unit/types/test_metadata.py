@@ -13,7 +13,7 @@ from imgtag.errors import WriteRefused
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Label, Raw, label_to_name
 from imgtag.types.mark import Mark
-from imgtag.types.metadata import FACTS, LABELS, MARK, RAW, RESERVED, VEC, Entries, Layout, MetadataCodec
+from imgtag.types.metadata import FACTS, LABELS, MARK, MAX_ADDED, RAW, RESERVED, VEC, Entries, Layout, MetadataCodec
 from imgtag.types.signature import Trust
 from imgtag.types.vector import Vector
 
@@ -56,6 +56,27 @@ def test_entries_come_back(entries: Entries, layout: Layout, key: bytes | None) 
     assert replace(unpacked, mark=entries.mark) == entries
     assert user == {}
     assert codec.verify(unpacked, packed.metadata) is Trust.ALL
+
+
+ADDED = st.dictionaries(
+    some.identities.map(lambda text: f"imgtag_{label_to_name(text)}"), st.just("0.5"), max_size=MAX_ADDED
+)
+
+
+@given(some.entries, some.metadata, layouts, st.lists(st.binary(min_size=1), min_size=1, max_size=2), ADDED)
+def test_our_own_names(
+    entries: Entries, metadata: dict[str, str], layout: Layout, keys: list[bytes], added: dict[str, str]
+) -> None:
+    """They are what was packed, also where a user has added entries of the same form since; nothing without a key."""
+    _, user = MetadataCodec().split(metadata)
+    packed = MetadataCodec(layout=layout, keys=(keys[0],)).pack(entries, user, limit=None).metadata
+    added = {name: value for name, value in added.items() if name not in packed}
+
+    names = MetadataCodec(keys=(b"another", *keys)).own_names({**packed, **added})
+
+    assert packed.keys() - user.keys() == names
+    assert frozenset() == MetadataCodec(keys=(b"another",)).own_names(packed)
+    assert packed.keys() - user.keys() == MetadataCodec().own_names(packed)
 
 
 @given(some.entries, layouts)
