@@ -48,6 +48,10 @@ class Body:
             return self._data
         return await self._reader.read(self.state, limit)
 
+    async def read_range(self, start: int, size: int) -> bytes:
+        """A part of the bytes, in a request of its own. Raises Conflict, Unavailable."""
+        return await self._reader.read(self.state, size, start=start, size=size)
+
 
 class S3Store(ServiceBase):
     """`Reader` reads objects and `Writer` writes them."""

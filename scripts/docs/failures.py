@@ -112,6 +112,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "digest": "A downloaded model does not have the given SHA-256.",
             "unknown_model": "No such model is installed.",
             "too_few": "There are too few images to calibrate a model.",
+            "inventory": "A manifest or a data file of an S3 Inventory is missing, damaged, or not what was asked for.",
             "query": "The query is invalid.",
             "incomparable": "There is nothing to find similar images by.",
             "no_vector": "The document has no vector.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imgtag.plugin.service import Service
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
@@ -38,6 +38,15 @@ class Body(Protocol):
 
         Raises Unreadable(code="too_large") over ``limit``, Conflict when they are not those of ``state``.
         """
+        ...
+
+
+@runtime_checkable
+class RangedBody(Body, Protocol):
+    """A body that can also be read in parts, so that a file of any length takes little memory. Optional."""
+
+    async def read_range(self, start: int, size: int) -> bytes:
+        """Exactly ``size`` bytes from ``start`` on, unchanged. Raises Conflict when they are not those of ``state``."""
         ...
 
 
