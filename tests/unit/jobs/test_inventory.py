@@ -21,7 +21,7 @@ from imgtag.jobs.inventory import (
 from imgtag.testing.store import MemoryStore
 from imgtag.types.ref import ObjectRef, Scope
 
-from .inventories import ALL, manifest, row, to_csv, to_table
+from .inventories import ALL, manifest, require_pyarrow, row, to_csv, to_table
 
 pytestmark = pytest.mark.anyio
 
@@ -87,11 +87,8 @@ async def test_versions(write, shape):
     """Only the latest one of a key, unless that is a delete marker; the same in all three formats."""
     data = to_csv(VERSIONS)
     if shape != "CSV":
-        import pyarrow.orc  # noqa: PLC0415
-        import pyarrow.parquet  # noqa: PLC0415
-
         file = io.BytesIO()
-        writer = {"Parquet": pyarrow.parquet.write_table, "ORC": pyarrow.orc.write_table}[shape]
+        writer = require_pyarrow(f"pyarrow.{shape.lower()}").write_table
         writer(
             to_table([*VERSIONS, *(row(f"{number} %41.jpg") | {"Key": f"{number} %41.jpg"} for number in range(2500))]),
             file,
@@ -184,11 +181,9 @@ async def test_a_gzip_bomb(write, monkeypatch, bomb):
 
 
 async def test_a_row_group_that_would_fill_the_memory(write, monkeypatch):
-    import pyarrow.parquet  # noqa: PLC0415
-
     monkeypatch.setattr(module, "MAX_GROUP", 100)
     file = io.BytesIO()
-    pyarrow.parquet.write_table(to_table(VERSIONS * 100), file)
+    require_pyarrow("pyarrow.parquet").write_table(to_table(VERSIONS * 100), file)
 
     with pytest.raises(InventoryError, match=r"bytes in one row group exceed the limit of 100"):
         await read(write({"1": file.getvalue()}, fileFormat="Parquet"))
@@ -196,6 +191,7 @@ async def test_a_row_group_that_would_fill_the_memory(write, monkeypatch):
 
 @pytest.mark.parametrize("shape", ["Parquet", "ORC"])
 async def test_columns_that_are_damaged(write, shape):
+    require_pyarrow()
     with pytest.raises(InventoryError, match="1, after row 0: it breaks off or is damaged"):
         await read(write({"1": b"PAR1 nothing of the kind PAR1"}, fileFormat=shape))
 
