@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +28,11 @@ from imgtag.types.ref import Scope
 if TYPE_CHECKING:
     from imgtag.config.configuration import Config
     from imgtag.engine import JobParts
+    from imgtag.flow.daily_hours import DailyHours
+    from imgtag.flow.governor import Caps, GovernorState
     from imgtag.jobs.backfill import Backfill, Gate, Progress, Selection, Targets
 
+NICENESS = 10
 SURVEY_SECONDS = 20.0
 """What the look at the store may take before the question is asked."""
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -84,6 +88,21 @@ class Moment(click.ParamType[float]):
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+class Hours(click.ParamType["DailyHours"]):
+    """Hours of the day in local time."""
+
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> DailyHours:
+        """Raises BadParameter."""
+        from imgtag.flow.daily_hours import DailyHours  # noqa: PLC0415
+
+        try:
+            return DailyHours.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What was asked for."""
@@ -99,6 +118,9 @@ class Options:
     min_size: float
     max_size: float | None
     concurrency: int
+    rate: float | None
+    bandwidth: float | None
+    hours: DailyHours | None
     dry_run: bool
     report: Path | None
     restart: bool
@@ -120,6 +142,9 @@ class Options:
 @click.option(
     "--concurrency", type=click.IntRange(min=1), default=16, show_default=True, help="Objects in work at once."
 )
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N objects a second.")
+@click.option("--bandwidth", type=Size(), metavar="SIZE", help="At most this many bytes a second, such as 20M.")
+@click.option("--hours", type=Hours(), help="Begin objects only in these hours of the day, such as 22:00-06:00.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option(
     "--report",
@@ -137,6 +162,7 @@ def command(app: App, **options: Any) -> int:
     What is labelled and indexed is passed over without a request of its own. A run that is stopped or killed goes on
     where it was when the same command runs again. It works beside a running sidecar, which it lets go first.
     """
+    os.nice(NICENESS)  # workers inherit it: those of a running sidecar go first
     asked = Options(**options)
     config = app.load(as_owner=True)
     require_run(config)
@@ -166,9 +192,10 @@ class Command:
     async def _survey(self) -> tuple[Progress, bool]:
         """What there is to do, as far as it is seen in SURVEY_SECONDS, and whether that is all."""
         from imgtag.engine import open_job_parts  # noqa: PLC0415
+        from imgtag.flow.governor import Governor  # noqa: PLC0415
 
         async with open_job_parts(self._config) as parts:
-            survey = self._backfill(parts, _Slots(self._options.concurrency), dry_run=True)
+            survey = self._backfill(parts, Governor(self._caps()), dry_run=True)
             with anyio.move_on_after(SURVEY_SECONDS) as looking:
                 await survey.run(await self._lists(parts))
         return survey.progress, not looking.cancelled_caught
@@ -176,6 +203,7 @@ class Command:
     async def _work(self, total: int | None) -> int:
         from imgtag.engine import open_job_parts  # noqa: PLC0415
         from imgtag.jobs.checkpoint import CheckpointFile  # noqa: PLC0415
+        from imgtag.jobs.neighbour import govern  # noqa: PLC0415
         from imgtag.jobs.report import Report  # noqa: PLC0415
         from imgtag.ops.recent_warnings import RecentWarnings  # noqa: PLC0415
 
@@ -187,10 +215,10 @@ class Command:
             file = CheckpointFile(self._config.state_dir / "backfill", self._identity(lists))
             saved = None if options.restart or options.dry_run else await to_thread.run_sync(file.load)
             report = Report(options.report, (saved or {}).get("report", 0)) if options.report else None
-            with report or nullcontext():
-                backfill = self._backfill(
-                    parts, _Slots(self._options.concurrency), dry_run=options.dry_run, report=report
-                )
+            async with AsyncExitStack() as stack:
+                stack.enter_context(report or nullcontext())
+                governor = await stack.enter_async_context(govern(parts, self._caps()))
+                backfill = self._backfill(parts, governor, dry_run=options.dry_run, report=report)
                 if saved:
                     backfill.progress = type(backfill.progress).from_dict(saved["progress"])
                     click.echo(f"going on after {backfill.progress.listed:,} objects of an earlier run", err=True)
@@ -198,7 +226,7 @@ class Command:
                     backfill.progress.as_dict,
                     as_json=options.as_json,
                     total=total,
-                    why_slow=lambda: _describe_wait(warnings.newest()),
+                    why_slow=lambda: _describe_wait(warnings.newest(), governor.state),
                 )
                 async with anyio.create_task_group() as beside:
                     beside.start_soon(_stop_on_signal, backfill.stop)
@@ -219,6 +247,12 @@ class Command:
             report=report,
             dry_run=dry_run,
         )
+
+    def _caps(self) -> Caps:
+        from imgtag.flow.governor import Caps  # noqa: PLC0415
+
+        options = self._options
+        return Caps(concurrency=options.concurrency, objects=options.rate, bytes=options.bandwidth, hours=options.hours)
 
     def _selection(self) -> Selection:
         from imgtag.jobs.backfill import Selection  # noqa: PLC0415
@@ -306,21 +340,13 @@ class Command:
         return FAILED if progress.unfinished else DONE
 
 
-class _Slots:
-    def __init__(self, count: int) -> None:
-        self._slots = anyio.Semaphore(count)
-
-    @asynccontextmanager
-    async def admit(self, size: int = 0) -> AsyncIterator[None]:  # noqa: ARG002
-        async with self._slots:
-            yield
-
-
-def _describe_wait(warnings: Sequence[Mapping[str, Any]]) -> str:
-    """What is waited for now, by the log; empty for nothing."""
+def _describe_wait(warnings: Sequence[Mapping[str, Any]], state: GovernorState) -> str:
+    """What is waited for now, by the log and the governor; empty for nothing."""
     latest = warnings[-1] if warnings else {}
     is_waiting = latest.get("event") == "retry_scheduled" and time.time() - latest["at"] < float(latest["delay"]) + 5
-    return f"waiting: {escape(latest['reason'])}" if is_waiting else ""
+    if is_waiting:
+        return f"waiting: {escape(latest['reason'])}"
+    return state.message if state.held_back else ""
 
 
 def _list_reasons(progress: Progress, *, err: bool = True) -> None:

@@ -74,7 +74,7 @@ class WorkerDied(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTerms:
-    """How a worker lives: bytes that it may take beyond its models, its niceness, models that it may hold.
+    """How a worker lives: bytes that it may take beyond its models, its niceness beyond ours, models that it may hold.
 
     With ``require_confinement``, there is none where the kernel cannot confine it.
     """
@@ -288,7 +288,7 @@ def _spawn(terms: WorkerTerms, models: Sequence[ModelSpec]) -> tuple[subprocess.
     if process.stderr is not None:
         Thread(target=_show_output, args=(process,), daemon=True).start()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, terms.nice)
+        os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + terms.nice)
     return process, ours
 
 
