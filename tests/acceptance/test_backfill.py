@@ -1,0 +1,161 @@
+"""`imgtag backfill` on a real MinIO: what was there before is labelled once, however often the command is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from minio import Minio
+from minio.commonconfig import ENABLED
+from minio.versioningconfig import VersioningConfig
+from PIL import Image
+
+from acceptance.conftest import IMGTAG, Site, uploader
+from integration.conftest import binary
+from servers.minio import MinioServer, minio_binary
+from servers.nats import NatsServer
+
+OBJECTS, KILLS = int(os.environ.get("IMGTAG_BACKFILL", "300")), int(os.environ.get("IMGTAG_KILLS", "2"))
+"""20,000 and 10 take 15 minutes."""
+PAGE = 1_000
+PLAIN, VERSIONED = "plain", "versioned"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 + OBJECTS)]
+
+
+class Store:
+    """A MinIO whose buckets were filled before anybody asked it to notify."""
+
+    def __init__(self, site: Site, client: Minio, photographs: dict[str, bytes]) -> None:
+        self.site = site
+        self.client = client
+        self.photographs = list(photographs.values())
+        for bucket in (PLAIN, VERSIONED):
+            client.make_bucket(bucket)
+        client.set_bucket_versioning(VERSIONED, VersioningConfig(ENABLED))
+
+    def fill(self, bucket: str, count: int) -> None:
+        """Different bytes under each key; the first photographs, small, so that the work on them is ours."""
+
+        def put(number: int) -> None:
+            data = _tiny(self.photographs[number % len(self.photographs)]) + b"%d" % number
+            key = f"{number % 7}/{number:06}+ü.jpg"
+            self.client.put_object(bucket, key, BytesIO(data), len(data), "image/jpeg", metadata={"by": "me"})
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(put, range(count)))
+
+    def versions(self, bucket: str) -> Counter[str]:
+        return Counter(
+            item.object_name for item in self.client.list_objects(bucket, recursive=True, include_version=True)
+        )
+
+    def labels(self, bucket: str, key: str) -> list[str]:
+        metadata = self.client.stat_object(bucket, key).metadata
+        return [name for name in metadata if name.lower().startswith("x-amz-meta-imgtag_")]
+
+    def run(self, *arguments: str, code: int = 0) -> dict:
+        """The last object that the command prints."""
+        return json.loads(self.site.run("backfill", "--yes", "--json", *arguments, code=code).splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes]) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("backfill")
+    (folder / "site").mkdir()
+    with (
+        NatsServer(binary("nats-server"), folder / "nats") as nats,
+        MinioServer(minio_binary(), folder / "minio") as minio,
+    ):
+        site = Site(folder / "site")
+        site.connect(minio, nats, "".join(f'[[rules]]\nbucket = "{name}"\n' for name in (PLAIN, VERSIONED)))
+        yield Store(site, uploader(minio), photographs)
+
+
+def _tiny(photograph: bytes) -> bytes:
+    with Image.open(BytesIO(photograph)) as picture:
+        picture.thumbnail((160, 160))
+        buffer = BytesIO()
+        picture.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def test_each_object_is_written_once_however_often_it_is_killed(store, tmp_path):
+    """Every version of ours is counted; a run does at most a page again; the report has each object once."""
+    store.fill(VERSIONED, OBJECTS)
+    report, chance, done = tmp_path / "report.csv", random.Random(1), 0
+    command = [*IMGTAG, "--config", str(store.site.file), "backfill", VERSIONED, "--yes", "--report", str(report)]
+    state = Path(store.site.base, "state", "backfill")
+
+    def saved() -> int:
+        return max((json.loads(file.read_bytes())["progress"]["listed"] for file in state.glob("*.json")), default=0)
+
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        goal = done + chance.randint(1, OBJECTS // (KILLS + 1))
+        while process.poll() is None and sum(count > 1 for count in store.versions(VERSIONED).values()) < goal:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+        stderr = process.communicate()[1]
+        assert not done or "going on after" in stderr, stderr
+        done = sum(count > 1 for count in store.versions(VERSIONED).values())
+        assert done - saved() <= PAGE
+
+    result = store.run(VERSIONED, "--report", str(report))
+    assert (OBJECTS, OBJECTS) == (result["listed"], result["labelled"] + result["skipped"])
+    assert {2} == set(store.versions(VERSIONED).values())
+    with report.open(newline="") as file:
+        rows = Counter(row["key"] for row in csv.DictReader(file))
+    assert OBJECTS == len(rows) == sum(rows.values())
+    assert OBJECTS == len(store.site.found(f"bucket:{VERSIONED} status:labelled"))
+
+    again = store.run(VERSIONED)
+    assert (OBJECTS, 0) == (again["skipped_as"]["current"], again["bytes"])
+    assert {2} == set(store.versions(VERSIONED).values())
+
+
+def test_what_lost_its_labels_is_found_in_the_listing(store):
+    """No event told of it: somebody copied the object onto itself with other metadata."""
+    store.fill(PLAIN, 20)
+    assert 20 == store.run(PLAIN)["labelled"]
+    key = "3/000003+ü.jpg"
+    data = store.client.get_object(PLAIN, key).read()
+    store.client.put_object(PLAIN, key, BytesIO(data), len(data), "image/jpeg", metadata={"by": "her"})
+    assert [] == store.labels(PLAIN, key)
+
+    result = store.run(f"{PLAIN}/3/")
+    assert (3, 1, 2) == (result["listed"], result["labelled"], result["skipped"])
+    assert store.labels(PLAIN, key)
+
+
+def test_stale_labels_are_written_again_without_the_bytes(store):
+    """By new rules, from kept scores; the second time there is nothing left to do."""
+    store.fill(VERSIONED, 10)
+    store.run(VERSIONED)
+    settings = store.site.file.read_text()
+    store.site.file.write_text(settings + "[labels]\nthreshold = 0.05\n")
+    count = len(store.versions(VERSIONED))
+
+    assert count == store.run(VERSIONED, "--dry-run")["skipped_as"]["stale"]
+    result = store.run(VERSIONED, "--stale")
+    assert (count, 0) == (result["labelled"], result["failed"])
+    assert count == store.run(VERSIONED, "--stale")["skipped_as"]["current"]
+    store.site.file.write_text(settings)
+
+
+def test_bad_input_is_explained(store):
+    """Before anything is touched."""
+    assert "no rule names the bucket other" in store.site.fails("backfill", "other", "--yes", code=2)
+    store.client.put_object(PLAIN, "new.jpg", BytesIO(b"?"), 1)
+    assert "pass --yes" in store.site.fails("backfill", PLAIN, code=2)
+    assert "is not a size" in store.site.fails("backfill", PLAIN, "--min-size", "huge", code=2)
