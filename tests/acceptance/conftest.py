@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -138,13 +138,27 @@ class Site:
         assert (code, "") == (done.returncode, done.stdout), done.stdout + done.stderr
         return done.stderr
 
-    def ask(self, *arguments: str) -> str:
-        """What a command prints that is run in this process, because another one takes most of a second to start."""
-        output = TextIOWrapper(BytesIO(), encoding="utf-8")
-        with redirect_stdout(output):
-            assert 0 == main(["--config", str(self.file), *arguments])
-        output.flush()
-        return output.buffer.getvalue().decode()
+    def ask(self, *arguments: str, code: int = 0) -> str:
+        """As ``run``, in this process: another one takes most of a second to start."""
+        ended, output, complaint = self._call(arguments)
+        assert code == ended, output + complaint
+        return output
+
+    def ask_wrongly(self, *arguments: str, code: int) -> str:
+        """As ``fails``, in this process."""
+        ended, output, complaint = self._call(arguments)
+        assert (code, "") == (ended, output), output + complaint
+        return complaint
+
+    def _call(self, arguments: Sequence[str]) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command that is run in this process."""
+        files = [TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2)]
+        with redirect_stdout(files[0]), redirect_stderr(files[1]):
+            code = main(["--config", str(self.file), *arguments])
+        for file in files:
+            file.flush()
+        output, complaint = (file.buffer.getvalue().decode() for file in files)
+        return code, output, complaint
 
     def found(self, query: str = "") -> list[dict]:
         lines = self.ask("search", "--json", "--limit", "100000", *query.split()).splitlines()

@@ -46,7 +46,7 @@ def assert_all_marked(site, count):
     assert count == len(documents)
     assert site.marked() == {document["key"] for document in documents}
     assert all("cat" in str(document["labels"]) or document["labels"] for document in documents)
-    assert "" == site.run("dlq", "list")
+    assert "" == site.ask("dlq", "list")
 
 
 def test_very_many_at_once(site, photographs):
@@ -109,6 +109,6 @@ def test_a_picture_that_kills_its_worker_costs_only_itself(site, photographs):
 
     codes = {document["key"]: document["code"] for document in site.found("status:failed")}
     assert {"kills.png": "worker_died", "hangs.png": "worker_timeout", "fails.png": "classifier"} == codes
-    letters = site.run("dlq", "list")
+    letters = site.ask("dlq", "list")
     assert [1] * 3 == [letters.count(words) for words in (", 2 times", "longer than 3 s", "a bug in")]
     assert 3 == len(letters.splitlines())

@@ -192,7 +192,7 @@ def test_uploads_while_everything_is_restarted_slowed_and_cut(running, world, ph
     assert running.metric("imgtag_writes_total") <= 200  # a write whose answer is lost is found by the next look
     versions = [version.object_name for version in world.user.list_objects(VERSIONED, "faults/", include_version=True)]
     assert 200 == len(versions)  # of 100 objects: what was uploaded, and what we wrote
-    assert "" == running.run("dlq", "list")
+    assert "" == running.ask("dlq", "list")
 
 
 def test_the_index_is_down_for_the_whole_run(running, world, photographs):
@@ -210,7 +210,7 @@ def test_the_index_is_down_for_the_whole_run(running, world, photographs):
 
     assert 0 == inferred(running)
     assert 0 == running.metric("imgtag_writes_total")
-    assert "" == running.run("dlq", "list")
+    assert "" == running.ask("dlq", "list")
 
 
 # Two sidecars on one consumer, one of them with another model.
@@ -266,7 +266,7 @@ def test_no_older_document_stays_over_a_newer_one(pair, world, photographs):
     for (bucket, key), data in last.items():
         with world.user.get_object(bucket, key) as answer:
             assert data == answer.read(), key
-    assert "" == pair[0].run("dlq", "list")
+    assert "" == pair[0].ask("dlq", "list")
 
 
 def test_the_work_of_one_that_is_killed_is_done_by_the_other(pair, world, photographs):
@@ -278,4 +278,4 @@ def test_the_work_of_one_that_is_killed_is_done_by_the_other(pair, world, photog
     wait_until(lambda: len(etags_found(pair[0], "killed/")) == 40, 90, lambda: f"{etags_found(pair[0], 'killed/')}")
 
     assert set(world.etags("killed/")) == set(world.marks("killed/"))
-    assert "" == pair[0].run("dlq", "list")
+    assert "" == pair[0].ask("dlq", "list")

@@ -96,7 +96,7 @@ def test_label_rules_hold_for_new_pictures(site, photographs):
     assert ["coffee to go"] == list(site.found("espresso")[0]["labels"])
     assert ["a.jpg"] == names(site.found("category:drink coffee_to_go@0.5"))
     assert "Coffee to Go (" in site.run("label", "pictures/a.jpg")
-    assert "no label or ancestor of the model matches 'esspresso'; did you mean `espresso`?" in site.run("doctor")
+    assert "no label or ancestor of the model matches 'esspresso'; did you mean `espresso`?" in site.ask("doctor")
 
 
 def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
@@ -146,7 +146,7 @@ def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):
     site.start()
     wait_until(lambda: "root_unwatched" in site.events(), 30)
     assert ["cat.jpg"] == names(site.found())
-    assert "the store shows none" in site.run("doctor", code=1)
+    assert "the store shows none" in site.ask("doctor", code=1)
 
     site.root.rmdir()
     away.rename(site.root)
@@ -167,14 +167,14 @@ def test_what_was_forbidden_is_done_once_it_is_permitted(site, photographs):
         made.rename(site.root / made.name)
     wait_until(lambda: ["locked.jpg", "secret.jpg"] == names(site.found("code:permission status:*")), 30)
     assert ["locked.jpg"] == names(site.found("cat"))
-    assert "secret.jpg" in site.run("dlq", "list")
+    assert "secret.jpg" in site.ask("dlq", "list")
 
     (site.root / "album").chmod(0o700)
     for name in ("secret", "locked"):
         (site.root / f"{name}.jpg").chmod(0o644)
     wait_until(lambda: {"album/cat.jpg", "locked.jpg", "secret.jpg"} == site.marked(), 30)
     wait_until(lambda: ["album/cat.jpg", "locked.jpg", "secret.jpg"] == names(site.found("cat")), 30)
-    wait_until(lambda: "" == site.run("dlq", "list"), 30)
+    wait_until(lambda: "" == site.ask("dlq", "list"), 30)
     assert [] == site.found("code:permission status:*")
     (site.root / "album" / "cup.jpg").write_bytes(photographs["espresso"])
     wait_until(lambda: ["album/cup.jpg"] == names(site.found("espresso")), 30)
@@ -201,14 +201,14 @@ def test_a_sidecar_with_another_key_is_noticed(site, photographs):
     site.stop()
     file = site.base / "state" / "mark_key"
     first = file.read_text()
-    assert "FAIL" not in site.run("doctor")
+    assert "FAIL" not in site.ask("doctor")
 
     file.write_text("the key of another sidecar\n")
-    failed = site.run("doctor", code=1)
+    failed = site.ask("doctor", code=1)
     file.write_text(f"the key of another sidecar\n{first}")
 
     assert "2 of 2 marks have a signature of another key, such as that of pictures/" in failed
-    assert "FAIL" not in site.run("doctor")
+    assert "FAIL" not in site.ask("doctor")
 
 
 def test_other_bytes_whose_time_was_set_back_while_nobody_looked_are_labelled(site, photographs):
@@ -240,7 +240,7 @@ def test_damaged_pictures_are_set_aside_and_replayed(running, photographs):
         lambda: len(running.found("prefix:damaged/ status:failed")) == 2 and running.found("prefix:damaged/ cat"), 30
     )
 
-    listed = running.run("dlq", "list")
+    listed = running.ask("dlq", "list")
     assert "cut.jpg" in listed
     assert "is cut off" in listed
     assert "not_an_image" in listed
@@ -249,4 +249,4 @@ def test_damaged_pictures_are_set_aside_and_replayed(running, photographs):
     wait_until(lambda: "cut.jpg" in running.ask("dlq", "list"), 30)
     running.run("dlq", "drop", "--all", code=2, stdin="")
     running.run("dlq", "drop", "--all", "--yes")
-    assert "" == running.run("dlq", "list")
+    assert "" == running.ask("dlq", "list")

@@ -69,7 +69,7 @@ def test_a_model_is_added_shown_tried_and_removed(site, tinted, other):
         rows["tinted"]["bytes"],
         rows["bundled"]["used"],
     )
-    shown = json.loads(site.run("models", "show", "gems", "--json"))
+    shown = json.loads(site.ask("models", "show", "gems", "--json"))
     assert ["ruby", "emerald", "sapphire", "onyx"] == shown["labels"]
 
     tried = site.run("models", "try", "--json", "--model", "tinted", "--model", "gems", str(site.base / "red.jpg"))
@@ -77,9 +77,9 @@ def test_a_model_is_added_shown_tried_and_removed(site, tinted, other):
     assert 3 == site.run("models", "verify").count("ok ")
 
     site.run("models", "remove", "gems", "--yes")
-    assert "gems" not in site.run("models", "list")
-    site.run("models", "use", "tinted")
-    assert "tinted is in use: default" in site.fails("models", "remove", "tinted", "--yes", code=1)
+    assert "gems" not in site.ask("models", "list")
+    site.ask("models", "use", "tinted")
+    assert "tinted is in use: default" in site.ask_wrongly("models", "remove", "tinted", "--yes", code=1)
 
 
 def test_what_is_no_classifier_is_refused_and_nothing_is_added(site, tmp_path):
@@ -99,12 +99,12 @@ def test_what_is_no_classifier_is_refused_and_nothing_is_added(site, tmp_path):
         if labels:
             path.with_suffix(".txt").write_text(labels)
 
-        output = site.fails("models", "add", str(path), code=1)
+        output = site.ask_wrongly("models", "add", str(path), code=1)
 
         assert "nothing was added" in output
         assert reason in output, output
         assert "imgtag-model-" not in output
-    assert "detector" not in site.run("models", "list")
+    assert "detector" not in site.ask("models", "list")
 
 
 def test_a_download_is_pinned_resumed_and_refused(site, tinted):
@@ -113,11 +113,11 @@ def test_a_download_is_pinned_resumed_and_refused(site, tinted):
     digest, labels = sha256(content).hexdigest(), tiny.LABELS.encode()
     with FileServer({"/tinted.tflite": content, "/l.txt": labels}, cut=300_000).run() as server:
         url = f"{server.url}/tinted.tflite"
-        assert "needs --sha256" in site.fails("models", "add", url, code=2)
-        assert "to resume" in site.fails("models", "add", url, "--sha256", digest, code=1)
-        site.run("models", "add", url, "--sha256", digest, "--labels", str(tinted.with_suffix(".txt")))
+        assert "needs --sha256" in site.ask_wrongly("models", "add", url, code=2)
+        assert "to resume" in site.ask_wrongly("models", "add", url, "--sha256", digest, code=1)
+        site.ask("models", "add", url, "--sha256", digest, "--labels", str(tinted.with_suffix(".txt")))
         assert "bytes=262144-" in [asked for _, asked in server.asked]
-        assert "expected" in site.fails("models", "add", url, "--sha256", "0" * 64, "--name", "b", code=1)
+        assert "expected" in site.ask_wrongly("models", "add", url, "--sha256", "0" * 64, "--name", "b", code=1)
 
         own = site.base / "own.toml"
         own.write_text(
@@ -125,10 +125,10 @@ def test_a_download_is_pinned_resumed_and_refused(site, tinted):
             f'licence = "MIT"\nlabels_url = "{server.url}/l.txt"\nlabels_sha256 = "{sha256(labels).hexdigest()}"\n'
         )
         site.configure(f'[models]\ncatalogue = "{own}"')
-        assert site.run("models", "add", "ours").startswith("ours@")
+        assert site.ask("models", "add", "ours").startswith("ours@")
     assert ["ours", "tinted"] == sorted(
         row["name"]
-        for row in map(json.loads, site.run("models", "list", "--json").splitlines())
+        for row in map(json.loads, site.ask("models", "list", "--json").splitlines())
         if row["sha256"] == digest
     )
 
@@ -140,7 +140,7 @@ def test_a_model_comes_from_the_store_with_what_lies_beside_it(site, tinted):
     (site.root / "models" / "colours.txt").write_text(tiny.LABELS)
     (site.root / "models" / "tinted.toml").write_text('labels = "colours.txt"\nlicence = "MIT"\ntemperature = 2.0\n')
 
-    output = site.run("models", "add", "pictures/models/tinted.tflite", "--name", "colours")
+    output = site.ask("models", "add", "pictures/models/tinted.tflite", "--name", "colours")
 
     assert output.startswith("colours@")
     assert "~2: 3 classes, MIT" in output
@@ -148,9 +148,9 @@ def test_a_model_comes_from_the_store_with_what_lies_beside_it(site, tinted):
 
 def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, other):
     """Without a restart and without one failed picture; the old labels stay what they are."""
-    site.run("models", "add", str(tinted))
-    site.run("models", "add", str(other), "--name", "gems")
-    site.run("models", "use", "tinted")
+    site.ask("models", "add", str(tinted))
+    site.ask("models", "add", str(other), "--name", "gems")
+    site.ask("models", "use", "tinted")
     site.start()
 
     def drop(part: int) -> None:
@@ -159,7 +159,7 @@ def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, 
             (site.root / f"{part}-{number}-{colour}.jpg").write_bytes(jpeg(colour, part * 60 + number))
 
     drop(1)
-    site.run("models", "use", "gems")
+    site.ask("models", "use", "gems")
     drop(2)
     wait_until(lambda: events(site, "model_loaded"), 30)
     drop(3)
@@ -206,8 +206,8 @@ def test_a_model_file_put_there_by_hand_is_taken(site, tinted, other):
 
 def test_two_models_by_rule_and_one_in_the_shadow(site, tinted, other):
     """Each part by its own; the shadow is only counted."""
-    site.run("models", "add", str(tinted))
-    site.run("models", "add", str(other), "--name", "gems")
+    site.ask("models", "add", str(tinted))
+    site.ask("models", "add", str(other), "--name", "gems")
     site.configure(
         '[models]\nmax_models = 1\n[[rules]]\nbucket = "pictures"\ninclude = ["gems/**"]\nmodel = "gems"\n'
         '[[rules]]\nbucket = "pictures"\nmodel = "tinted"\nshadow = "gems"\n'
@@ -250,44 +250,44 @@ def test_a_model_is_calibrated_on_ones_own_pictures(site, tmp_path, shelf):
     path = tmp_path / "five.tflite"
     path.write_bytes(tiny.model(classes=5))
     path.with_suffix(".txt").write_text(f"{tiny.LABELS}grey\nblack\n")
-    site.run("models", "add", str(path))
-    assert "of 3 labels are too few" in site.fails("models", "calibrate", str(shelf), "--model", "five", code=1)
+    site.ask("models", "add", str(path))
+    assert "of 3 labels are too few" in site.ask_wrongly("models", "calibrate", str(shelf), "--model", "five", code=1)
     for colour, like in (("grey", "red"), ("black", "green")):
         (shelf / colour).mkdir()
         for number in range(5):
             (shelf / colour / f"{number}.jpg").write_bytes(jpeg(like, number))
     (shelf / "nothing like it").mkdir()
 
-    output = json.loads(site.run("models", "calibrate", str(shelf), "--model", "five", "--write", "--yes", "--json"))
+    output = json.loads(site.ask("models", "calibrate", str(shelf), "--model", "five", "--write", "--yes", "--json"))
 
     assert (190, 5) == (output["pictures"], output["labels"])
     assert output["after"]["error"] < output["before"]["error"]
     assert 1.0 < output["temperature"]
-    shown = json.loads(site.run("models", "show", "five", "--json"))
+    shown = json.loads(site.ask("models", "show", "five", "--json"))
     assert output["temperature"] == shown["temperature"]
     assert shown["model"].endswith(f"~{output['temperature']:.4g}")
 
 
 def test_two_models_are_compared_before_one_is_changed(site, tinted, other, shelf):
     """On a folder, and on what a query finds in the store; nothing is written."""
-    site.run("models", "add", str(tinted))
-    site.run("models", "add", str(other), "--name", "gems")
+    site.ask("models", "add", str(tinted))
+    site.ask("models", "add", str(other), "--name", "gems")
 
-    lines = site.run("models", "compare", "tinted", "gems", str(shelf), "--json", "--limit", "50").splitlines()
+    lines = site.ask("models", "compare", "tinted", "gems", str(shelf), "--json", "--limit", "50").splitlines()
 
     done = json.loads(lines[-1])
     assert (50, 0, 0) == (done["pictures"], done["same"], done["failed"])
     assert (50, 50) == (done["lost"], done["gained"])
     assert 51 == len(lines)
-    assert "have the same best label (100%)" in site.run("models", "compare", "tinted", "tinted", str(shelf))
+    assert "have the same best label (100%)" in site.ask("models", "compare", "tinted", "tinted", str(shelf))
 
-    site.run("models", "use", "tinted")
+    site.ask("models", "use", "tinted")
     site.start()
     (site.root / "one.jpg").write_bytes(jpeg("red"))
     wait_until(lambda: labels_of(site, "one.jpg") == ["red"], 30)
     (hit,) = [
         json.loads(line)
-        for line in site.run("models", "compare", "tinted", "gems", "red", "--json").splitlines()
+        for line in site.ask("models", "compare", "tinted", "gems", "red", "--json").splitlines()
         if "ref" in line
     ]
     assert ("pictures/one.jpg", ["red"], ["ruby"]) == (hit["ref"], hit["lost"], hit["gained"])

@@ -296,7 +296,7 @@ def test_what_an_object_calls_itself_is_tried_and_not_believed(watched, photogra
         before, after = watched.before_and_after("plain", key)
         assert before == after
         assert (expected.get(key) == "labelled") == (MARK in watched.metadata("plain", key)), key
-    letters = watched.site.run("dlq", "list")
+    letters = watched.site.ask("dlq", "list")
     assert all(key in letters for key, status in expected.items() if status == "failed")
 
 

@@ -183,7 +183,7 @@ def test_a_wrong_endpoint_empties_no_index(watched, photographs, elsewhere, hear
             for kind in ("plain", "versioned"):
                 watched.put(kind, key, photographs["daisy"])
         wait_until(lambda: {"plain", "versioned"} <= held_back(watched), 20, lambda: str(held_back(watched)))
-        output = watched.site.run("doctor", code=1)
+        output = watched.site.ask("doctor", code=1)
         assert before == watched.bodies()
     assert "objects of plain, but the store shows none" in output
     assert "FAIL  bucket versioned" in output

@@ -221,4 +221,4 @@ def test_what_users_did_last_is_there_labelled_and_indexed(
     record_property("faults", dict(faults))
 
     assert faults.keys() <= LOST_WITHIN_THE_WRITE
-    assert "" == world.sites[0].run("dlq", "list")
+    assert "" == world.sites[0].ask("dlq", "list")

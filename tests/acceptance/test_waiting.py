@@ -132,4 +132,4 @@ def test_a_key_that_the_index_no_longer_takes_ends_nothing(site, fake, photograp
     site.process.send_signal(signal.SIGHUP)
     wait_until(lambda: [document["key"] for document in site.found()] == ["cat.jpg"], 30, site.log.read_text)
     assert 1 == site.metric("imgtag_writes_total")
-    assert "" == site.run("dlq", "list")
+    assert "" == site.ask("dlq", "list")
