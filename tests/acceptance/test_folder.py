@@ -7,7 +7,7 @@ import os
 import pytest
 
 from acceptance.conftest import Site
-from acceptance_support import wait_until
+from acceptance_support import wait_until, wait_until_quiet
 
 pytestmark = pytest.mark.timeout(300)
 ORDINARY = (
@@ -117,6 +117,28 @@ def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
 
     assert ["changes.jpg", "comes.jpg", "moved.jpg", "stays.jpg"] == names(site.found("status:*"))
     assert 2 == site.metric("imgtag_writes_total")
+
+
+def test_a_part_of_a_folder_is_stripped_beside_the_sidecar(site, photographs):
+    """Its attributes and documents go, the rest stays labelled; the sidecar sees the changes and leaves them alone."""
+    for name in ("gone/cat.jpg", "kept/cup.jpg"):
+        (site.root / name).parent.mkdir()
+        (site.root / name).write_bytes(photographs["cat" if "cat" in name else "espresso"])
+    os.setxattr(site.root / "gone/cat.jpg", "user.imgtag_owner", b"me")
+    site.start()
+    wait_until(lambda: len(site.found()) == 2, 30)
+    assert 0 == site.stop()
+    site.configure('[[rules]]\nbucket = "pictures"\ninclude = ["kept/**"]')
+    site.start()
+
+    output = site.run("strip", "pictures", "--yes", code=1)
+    wait_until_quiet(site, seconds=1)
+
+    assert "1 stripped, 0 untouched, 1 refused (admitted 1), 0 failed; 1 documents" in output
+    assert ["user.imgtag_owner"] == os.listxattr(site.root / "gone/cat.jpg")
+    assert {"kept/cup.jpg"} == site.marked()
+    assert ["kept/cup.jpg"] == names(site.found("status:*"))
+    assert 0 == site.stop()
 
 
 def test_it_is_healthy_and_says_so(site, photographs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing, contextmanager
 
@@ -9,9 +10,10 @@ import pytest
 from minio.commonconfig import CopySource
 
 from acceptance.conftest import SUBJECT, uploader
-from acceptance.watched import OLDER
+from acceptance.watched import LEFT, OLDER
 from acceptance_support import wait_until, wait_until_quiet
 from integration.conftest import binary
+from integration.s3.bucket import without_made
 from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
 
@@ -207,3 +209,46 @@ def test_an_index_is_rebuilt_from_the_store_alone(watched, photographs, tmp_path
     assert {place: before[place] for place in marked} == {place: after[place] for place in marked}
     assert {("plain", "first.jpg"), ("versioned", "first.jpg")} <= marked
     assert (0, len(before) - len(marked)) == (written, classified)
+
+
+EVERYTHING = {
+    **JPEG,
+    "Cache-Control": "max-age=31536000, immutable",
+    "Content-Disposition": 'attachment; filename="a  b.jpg"',
+    "x-amz-tagging": "project=a%20b&imgtag_mine=0.5",
+    "x-amz-meta-imgtag_owner": "Zürich – Café",
+}
+
+
+@pytest.mark.parametrize("kind", ["plain", "versioned"])
+def test_what_is_stripped_is_what_nobody_labelled(watched, photographs, kind):
+    """Copied out of the reach of the rules and stripped beside the running sidecar, which has nothing to do with it."""
+    left = f"{LEFT}a.jpg"
+    watched.bucket(kind).put_with("stripped.jpg", photographs["cat"], EVERYTHING)
+    watched.twin(kind).put_with(left, photographs["cat"], EVERYTHING)
+    watched.labelled(kind, "stripped.jpg", "cat")
+    explained = json.loads(watched.site.run("explain", "--verify", "--json", f"{kind}/stripped.jpg"))
+    watched.user.copy_object(kind, left, CopySource(kind, "stripped.jpg"))
+    skipped = json.loads(watched.site.run("explain", "--json", f"{kind}/{left}"))
+    planned = watched.site.run("strip", "--dry-run", "--json", f"{kind}/{LEFT}")
+    watched.site.run("strip", f"{kind}/{LEFT}", code=2, stdin="")
+    assert MARK in watched.metadata(kind, left)
+    stripped = watched.site.run("strip", "--yes", "--json", f"{kind}/{LEFT}")
+    refused = watched.site.run("strip", "--yes", f"{kind}/stripped.jpg", code=1)
+    work = watched.work()
+    wait_until_quiet(watched.site)
+    before, after = watched.twin(kind).snapshot(left), watched.bucket(kind).snapshot(left)
+
+    assert before == without_made(after, before)
+    assert {"imgtag_owner"} == watched.metadata(kind, left).keys()
+    assert work == watched.work()
+    assert watched.document(kind, left) is None
+    assert MARK in watched.metadata(kind, "stripped.jpg")
+    assert "1 refused (admitted 1)" in refused
+    assert ("labelled", True, True) == (explained["status"], explained["verified"], explained["mark"]["genuine"])
+    assert ("skipped", "`imgtag strip` removes" in skipped["because"]) == (skipped["status"], True)
+    for output in (planned, stripped):
+        *objects, last = map(json.loads, output.splitlines())
+        assert [{"ref": f"{kind}/{left}", "result": "stripped"}] == objects
+        fates = [last[fate] for fate in ("stripped", "untouched", "refused", "failed")]
+        assert (1, [1, 0, 0, 0], True) == (last["listed"], fates, last["done"])

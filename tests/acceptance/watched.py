@@ -43,6 +43,8 @@ def make(client: S3Client, kind: str, name: str) -> Bucket:
     return bucket
 
 
+LEFT = "left/"
+"""The part of every bucket that the rules exclude."""
 OLDER = "older.jpg"
 """Was put into the bucket `suspended` while that made versions."""
 KINDS = ("plain", "versioned", "suspended", "excluded", "locked", "retaining", "strict")
@@ -69,7 +71,7 @@ class Watched:
 
     def connect(self, minio: MinioServer, nats: NatsServer) -> None:
         """Configure the sidecar for these servers."""
-        rules = "".join(f'[[rules]]\nbucket = "{kind}"\n' for kind in KINDS)
+        rules = "".join(f'[[rules]]\nbucket = "{kind}"\nexclude = ["{LEFT}**"]\n' for kind in KINDS)
         more = f'{rules}labels = {{ threshold = 0.5 }}\n[labels]\nmark_key = "nobody knows it"'
         self.site.connect(minio, nats, more, source="ack_wait = 5\npark = 1")
 

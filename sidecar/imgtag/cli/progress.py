@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,20 +18,22 @@ BAR_PERIOD, JSON_PERIOD, LINE_PERIOD = 0.25, 2.0, 30.0
 
 
 class Reporter:
-    """Reports what ``read`` gives: ``listed``, other counts, ``bytes``, ``seconds``. ``total`` is what is to be listed.
+    """Reports what ``read`` gives: ``listed``, the counts of ``names``, perhaps ``bytes``, and more for a program.
 
-    ``why_slow`` says what holds the work back; empty while nothing does.
+    ``total`` is what is to be listed. ``why_slow`` says what holds the work back; empty while nothing does.
     """
 
     def __init__(
         self,
         read: Callable[[], Mapping[str, Any]],
         *,
+        names: Sequence[str] = ("labelled", "skipped", "refused", "failed"),
         as_json: bool = False,
         total: int | None = None,
         why_slow: Callable[[], str] = lambda: "",
     ) -> None:
         self._read = read
+        self._names = names
         self._as_json = as_json
         self._total = total
         self._why_slow = why_slow
@@ -65,12 +67,13 @@ class Reporter:
     def _line(self) -> str:
         fields = self._fields()
         of = f" of {self._total:,}" if self._total else ""
-        counts = ", ".join(f"{name} {fields[name]:,}" for name in ("labelled", "skipped", "refused", "failed"))
+        counts = ", ".join(f"{name} {fields[name]:,}" for name in self._names)
+        size = f"; {fields['bytes'] / 1e6:,.0f} MB" if "bytes" in fields else ""
         left = f", about {_duration(fields['eta'])} left" if fields["eta"] else ""
         slow = self._why_slow()
         return (
-            f"{fields['listed']:,}{of} objects: {counts}; {fields['bytes'] / 1e6:,.0f} MB, "
-            f"{fields['rate']:,.1f} objects/s{left}{'; ' * bool(slow)}{slow}"
+            f"{fields['listed']:,}{of} objects: {counts}{size}, {fields['rate']:,.1f} objects/s{left}"
+            f"{'; ' * bool(slow)}{slow}"
         )
 
     @contextmanager

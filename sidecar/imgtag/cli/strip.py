@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import get_args
@@ -13,6 +14,7 @@ from anyio import to_thread
 
 from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.main import DONE, FAILED, App, pass_app
+from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
@@ -59,15 +61,20 @@ def command(
         _announce(config, parsed)
         confirm("remove these?", yes=yes)
     problems: list[Stripped] = []
+    seen: Counter[str] = Counter({fate.value: 0 for fate in Fate})
     start = time.monotonic()
 
     def report(stripped: Stripped) -> None:
+        seen[stripped.fate.value] += 1
         if as_json:
             click.echo(to_json(_to_fields(stripped)))
         elif stripped.fate in {Fate.REFUSED, Fate.FAILED} and len(problems) < MAX_NAMED:
             problems.append(stripped)
 
-    counts = anyio.run(partial(_strip, config, parsed, report, apply=not dry_run, force=frozenset(force)))
+    progress = None
+    if not as_json:  # which names each object, so that needs no progress
+        progress = Reporter(lambda: {"listed": seen.total(), **seen}, names=tuple(seen))
+    counts = anyio.run(partial(_strip, config, parsed, report, progress, apply=not dry_run, force=frozenset(force)))
     if as_json:
         fates = {fate.value: counts.fates[fate] for fate in Fate}
         seconds = round(time.monotonic() - start, 1)
@@ -124,6 +131,7 @@ async def _strip(
     config: Config,
     scopes: Sequence[Scope],
     report: Callable[[Stripped], None],
+    progress: Reporter | None,
     *,
     apply: bool,
     force: frozenset[Force],
@@ -132,7 +140,10 @@ async def _strip(
     async with (
         make_store(config, read_only=not apply) as store,
         make_indexer(config, read_only=not apply) as indexer,
+        anyio.create_task_group() as tasks,
     ):
+        if progress:
+            tasks.start_soon(progress.run)
         stripper = Stripper(
             site=config.site.name,
             policy_of=resolver,
@@ -143,7 +154,9 @@ async def _strip(
             force=force,
             apply=apply,
         )
-        return await stripper.strip(scopes, report)
+        counts = await stripper.strip(scopes, report)
+        tasks.cancel_scope.cancel("stripped")
+    return counts
 
 
 def _to_fields(stripped: Stripped) -> dict[str, object]:

@@ -172,8 +172,8 @@ class Stripper:
         state = await self.store.stat(ref)
         if state is None:
             return False
-        labels = self._own_tags(state, policy.codec, document)
         names = self._own_names(state, policy.codec)
+        labels = self._own_tags(state, policy.codec, names, document)
         obstacle = state.readonly or state.unreadable
         # An object whose headers may not be read may carry labels from a time when they could be read.
         if obstacle and (labels or names or state.unreadable == "permission"):
@@ -204,15 +204,21 @@ class Stripper:
             raise WriteRefused(message, code="unproven", hint=UNPROVEN_HINT)
         return names
 
-    def _own_tags(self, state: ObjectState, codec: MetadataCodec, document: Document | None) -> frozenset[str]:
-        """The names of the tags that we wrote: those with the labels of its document. Raises as `_own_names`."""
+    def _own_tags(
+        self, state: ObjectState, codec: MetadataCodec, names: frozenset[str], document: Document | None
+    ) -> frozenset[str]:
+        """The names of the tags that we wrote: labels that are in its document, or among its entries ``names`` as well.
+
+        Raises as `_own_names`.
+        """
         tags = _label_tags(state, codec.prefix)
         if "unproven" in self.force:
             return frozenset(tags)
-        if tags and document is None:
-            message = "it has tags in the form of ours, and no document in the index tells whether they are"
+        if tags and document is None and not names:
+            message = "it has tags in the form of ours, and neither a mark nor a document tells whether they are"
             raise WriteRefused(message, code="unproven", hint=UNPROVEN_HINT)
-        scores = (document or {}).get("scores", {})
+        entries, _ = codec.split({name: value for name, value in state.metadata.items() if name in names})
+        scores = {label.name: label.confidence for label in entries.labels} | (document or {}).get("scores", {})
         ours = {codec.prefix + label_to_name(label): score for label, score in scores.items()}
         return frozenset(
             name

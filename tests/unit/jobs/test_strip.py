@@ -236,7 +236,7 @@ async def test_tags(leaver: Leaver) -> None:
     assert "imgtag_red+fox" in labelled
     assert mine == leaver.bench.store.peek(FOX).tags
     assert (1, {"unproven": 1}) == (counts.fates[Fate.STRIPPED], dict(counts.refused))
-    assert "no document in the index" in stripped["alone.jpg"].reason
+    assert "neither a mark nor a document" in stripped["alone.jpg"].reason
 
 
 async def test_documents_without_objects_go_too(leaver: Leaver) -> None:
