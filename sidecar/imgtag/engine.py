@@ -96,6 +96,42 @@ def make_backoff(config: Config) -> Backoff:
     return Backoff(first=config.pipeline.retry_first, maximum=config.pipeline.retry_max)
 
 
+def make_reconciler(
+    config: Config,
+    policy_of: PolicyResolver,
+    store: Store,
+    indexer: Indexer,
+    generations: ModelGenerations,
+    *,
+    metrics: Metrics,
+    health: Health,
+) -> Reconciler:
+    """The rule over these parts."""
+    site, settings, document = config.site.name, config.pipeline, config.document
+    budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(config)
+    return Reconciler(
+        site=site,
+        entry_builder=EntryBuilder(site=site, gps=document.gps, exif=document.exif),
+        document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
+        policy_of=policy_of,
+        models=lambda: generations.models,
+        store=store,
+        index=Index(
+            indexer,
+            health,
+            settings.batch,
+            settings.batch_wait,
+            # The images that do not wait for the index are those that keep the workers busy.
+            is_due=lambda waiting: budget.holders - waiting <= in_hand,
+        ),
+        annotator=Annotator(store=store, limit=WriteLimit(), metrics=metrics),
+        budget=budget,
+        metrics=metrics,
+        health=health,
+        own_writes=OwnWrites(),
+    )
+
+
 def make_pipeline(
     config: Config,
     services: Services,
@@ -106,37 +142,19 @@ def make_pipeline(
     is_job: bool = False,
 ) -> Pipeline:
     """The pipeline over these services, and the rule that it applies; ``is_job`` as in `Pipeline`."""
-    store, indexer = services.store, services.indexer
-    site, settings, document = config.site.name, config.pipeline, config.document
-    resolver, own_writes = PolicyResolver(config), OwnWrites()
-    budget, in_hand = ByteBudget(settings.bytes_in_flight), IN_HAND * worker_count(config)
+    store, indexer, site, settings = services.store, services.indexer, config.site.name, config.pipeline
+    policy_of = PolicyResolver(config)
+    reconcile = make_reconciler(config, policy_of, store, indexer, generations, metrics=metrics, health=health)
+    own_writes = reconcile.own_writes
 
     def is_own_write(hint: Hint) -> bool:
-        return hint.ref in own_writes and own_writes.reports(hint, site, (resolver(hint.ref) or resolver.general).codec)
+        if hint.ref not in own_writes:
+            return False
+        return own_writes.reports(hint, site, (policy_of(hint.ref) or policy_of.general).codec)
 
     return Pipeline(
         source=services.source,
-        reconcile=Reconciler(
-            site=site,
-            entry_builder=EntryBuilder(site=site, gps=document.gps, exif=document.exif),
-            document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
-            policy_of=resolver,
-            models=lambda: generations.models,
-            store=store,
-            index=Index(
-                indexer,
-                health,
-                settings.batch,
-                settings.batch_wait,
-                # The images that do not wait for the index are those that keep the workers busy.
-                is_due=lambda waiting: budget.holders - waiting <= in_hand,
-            ),
-            annotator=Annotator(store=store, limit=WriteLimit(), metrics=metrics),
-            budget=budget,
-            metrics=metrics,
-            health=health,
-            own_writes=own_writes,
-        ),
+        reconcile=reconcile,
         find_differences=lambda scope: find_differences(store, indexer, site, scope),
         is_own_write=is_own_write,
         take_unconfirmed=own_writes.take_unconfirmed,

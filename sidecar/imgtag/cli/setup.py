@@ -19,7 +19,10 @@ from imgtag.jobs.setup import Setup, UndoResult
 from imgtag.jobs.setup_record import SetupEntry
 from imgtag.plugin.service import Change
 
-STOP_FIRST = "Stop `imgtag run` first: it creates stream, consumers and index again. Labels stay on the images."
+STOP_FIRST = (
+    "Stop `imgtag run` first: it creates stream, consumers and index again. Labels stay on the images; `imgtag strip` "
+    "removes them."
+)
 
 
 @click.command(name="setup")

@@ -12,8 +12,8 @@ from anyio import to_thread
 from imgtag.assembly import make_indexer, make_pool, make_source, make_store
 from imgtag.config.configuration import Config
 from imgtag.config.policy import ObjectPolicy, PolicyResolver
+from imgtag.engine import make_reconciler
 from imgtag.errors import ImgtagError, Unavailable, Undecodable, Unreadable, WriteRefused
-from imgtag.flow.budget import ByteBudget
 from imgtag.jobs.store_codes import STORE_CODES
 from imgtag.models.resolver import ModelResolver
 from imgtag.models.spec import ModelSpec
@@ -22,13 +22,8 @@ from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Body, Store
 from imgtag.reconcile import Judgement, Reconciler
-from imgtag.stages.annotate import Annotator, WriteLimit
-from imgtag.stages.classify import EntryBuilder
-from imgtag.stages.document import DocumentOptions
 from imgtag.stages.fetch import fetch
-from imgtag.stages.index import Index
 from imgtag.stages.inspect import Inspected
-from imgtag.stages.receive import OwnWrites
 from imgtag.types.document import Document, document_id
 from imgtag.types.image_formats import is_image
 from imgtag.types.labels import Label
@@ -127,25 +122,12 @@ class Explainer:
         generations: ModelGenerations,
         outage: Unavailable | None = None,
     ) -> None:
-        document, metrics, health = config.document, Metrics(), Health()
         self._config = config
-        self._store = store
-        self._generations = generations
-        self._outage = outage
         self._policy_of = policy_of
-        self._reconciler = Reconciler(
-            site=config.site.name,
-            entry_builder=EntryBuilder(site=config.site.name, gps=document.gps, exif=document.exif),
-            document_options=DocumentOptions(metadata=document.metadata, gps=document.gps, exif=document.exif),
-            policy_of=policy_of,
-            models=lambda: generations.models,
-            store=store,
-            index=Index(indexer, health),
-            annotator=Annotator(store=store, limit=WriteLimit(), metrics=metrics),
-            budget=ByteBudget(config.pipeline.bytes_in_flight),
-            metrics=metrics,
-            health=health,
-            own_writes=OwnWrites(),
+        self._store = store
+        self._outage = outage
+        self._reconciler = make_reconciler(
+            config, policy_of, store, indexer, generations, metrics=Metrics(), health=Health()
         )
 
     async def explain(self, ref: ObjectRef, *, verify: bool = False) -> Explanation:

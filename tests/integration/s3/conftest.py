@@ -52,8 +52,8 @@ def bucket(make_bucket):
 def connect(minio, tmp_path):
     """Makes stores: keyword arguments go to the settings."""
 
-    def make(buckets=(), **settings):
-        context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets)
+    def make(buckets=(), *, read_only=False, **settings):
+        context = PluginContext(site="home", state_dir=tmp_path, buckets=buckets, read_only=read_only)
         return SPEC.load()(SPEC.settings(**minio.settings | {"if_match": True} | settings), context)
 
     return make

@@ -7,7 +7,7 @@ import pytest
 
 from imgtag.types.metadata import MARK
 from imgtag_s3.client import copy_source
-from integration.s3.portal import LABELS, mark
+from integration.s3.portal import LABELS, PortalStore, mark
 
 OLD, NEW = b"\xff\xd8\xff old", b"\xff\xd8\xff new"
 
@@ -40,11 +40,13 @@ def _copy_up(bucket, version, headers=None):
     bucket.put_with("a.jpg", b"", {**copied, **directive})
 
 
-def test_newer_upload_comes_to_light(store, bucket, late):
-    """Ours above a newer upload goes at the next look."""
+def test_newer_upload_comes_to_light(store, bucket, late, portal, connect):
+    """Ours above a newer upload goes at the next look, but not for who may only look."""
     bucket.put("a.jpg", NEW)
     late()
 
+    with portal.wrap_async_context_manager(connect(read_only=True)) as looking:
+        assert MARK in PortalStore(portal, looking).stat(bucket, "a.jpg").metadata
     assert store.stat(bucket, "a.jpg").metadata == {}
     assert bucket.get("a.jpg") == NEW
 

@@ -40,8 +40,8 @@ def state_dir(tmp_path: Path) -> Path:
 def store(root: Path, state_dir: Path) -> Callable[..., DirectoryStore]:
     """Make the store; settings by name."""
 
-    def make(**settings: Any) -> DirectoryStore:
-        context = PluginContext(site="test", state_dir=state_dir)
+    def make(*, read_only: bool = False, **settings: Any) -> DirectoryStore:
+        context = PluginContext(site="test", state_dir=state_dir, read_only=read_only)
         return DirectoryStore(DirectoryStoreSettings(**{"root": root, **settings}), context)
 
     return make

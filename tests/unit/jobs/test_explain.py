@@ -44,7 +44,7 @@ class Site:
 
     def config(self, text: str = RULES + KEYS) -> Config:
         file = self.folder / "imgtag.toml"
-        file.write_text(f'[pipeline]\nmax_bytes = 1000\n[site]\nname = "{SITE}"\n{text}')
+        file.write_text(f'[pipeline]\nmax_bytes = 1000\nworkers = 1\n[site]\nname = "{SITE}"\n{text}')
         return load(file, env={"STATE_DIRECTORY": str(self.folder)})
 
     async def label(self, ref: ObjectRef = FOX) -> None:

@@ -17,10 +17,12 @@ import pytest
 
 from imgtag.errors import Disposition, PluginError, Unavailable
 from imgtag.plugin.indexer import Outcome, SearchRequest, Upsert
+from imgtag.plugin.spec import PluginContext
 from imgtag.query import parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import database
 from imgtag_sqlite.indexer import SqliteIndexer
+from imgtag_sqlite.settings import SqliteSettings
 from unit.sqlite.documents import documents
 
 Open = Callable[..., SqliteIndexer]
@@ -342,3 +344,15 @@ async def test_index_of_an_older_release_gets_an_id(open_index: Open, tmp_path: 
         assert 1 == await index.count("local", Scope("pets"))
     async with open_index() as index:
         assert first == await index.index_id() != ""
+
+
+@pytest.mark.anyio
+async def test_looking_creates_no_file(tmp_path: Path) -> None:
+    """Who may only look finds an index without documents where there is none."""
+    path = tmp_path / "none" / "index.sqlite3"
+    context = PluginContext(site="here", state_dir=tmp_path, read_only=True)
+    async with SqliteIndexer(SqliteSettings(path=path), context) as indexer:
+        assert {} == await indexer.get(["a"])
+        assert [] == [document async for document in indexer.scan("here", Scope("photos"))]
+        assert 0 == await indexer.count("here", Scope("photos"))
+    assert not path.parent.exists()
