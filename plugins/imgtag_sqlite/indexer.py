@@ -68,9 +68,7 @@ class SqliteIndexer(ServiceBase):
 
     async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
         """Return the whole documents of these ids; absent ones are left out."""
-        if self._database.is_missing():
-            return {}
-        return await self._read(partial(search.get, ids=ids))
+        return await self._read_existing(partial(search.get, ids=ids), {})
 
     async def search(self, request: SearchRequest) -> Page:
         """Return the documents that match."""
@@ -82,19 +80,18 @@ class SqliteIndexer(ServiceBase):
 
     async def scan(self, site: str, scope: Scope, *, fields: Sequence[str] = ()) -> AsyncIterator[Document]:
         """Yield the documents of a site and scope in the order of their keys' UTF-8 bytes."""
-        if self._database.is_missing():
-            return
         names, last = {*fields, "key"}, ""
-        while page := await self._read(partial(search.page, site=site, scope=scope, last=last, size=SCAN_PAGE)):
+        none: list[Document] = []
+        while page := await self._read_existing(
+            partial(search.page, site=site, scope=scope, last=last, size=SCAN_PAGE), none
+        ):
             for document in page:
                 yield {name: document[name] for name in document if name in names} if fields else document
             last = page[-1]["key"]
 
     async def count(self, site: str, scope: Scope) -> int:
         """Return how many documents `scan` would yield."""
-        if self._database.is_missing():
-            return 0
-        return await self._read(partial(search.count, site=site, scope=scope))
+        return await self._read_existing(partial(search.count, site=site, scope=scope), 0)
 
     async def known(self, words: Sequence[str]) -> frozenset[str]:
         """Return those of the words and labels that some document has among its terms and words."""
@@ -119,6 +116,14 @@ class SqliteIndexer(ServiceBase):
 
     async def _read(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         return await to_thread.run_sync(self._database.read, work, limiter=self._reading)
+
+    async def _read_existing(self, work: Callable[[sqlite3.Connection], Answer], otherwise: Answer) -> Answer:
+        """As `_read`; ``otherwise`` where there is no file and none may be created."""
+
+        def read() -> Answer:
+            return otherwise if self._database.is_missing() else self._database.read(work)
+
+        return await to_thread.run_sync(read, limiter=self._reading)
 
     def _apply(self, changes: Sequence[Upsert | Delete]) -> list[Outcome]:
         outcomes: list[Outcome] = []
