@@ -8,6 +8,7 @@ thing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -59,14 +60,14 @@ _MAX_PAYLOAD = 1 << 16
 class Priority:
     """Whether notifications wait on the server; hints yield to them."""
 
-    _idle: anyio.Event = field(default_factory=anyio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note_waiting(self, count: int) -> None:
         """So many notifications wait on the server."""
         if count == 0:
             self._idle.set()
         elif self._idle.is_set():
-            self._idle = anyio.Event()
+            self._idle = asyncio.Event()
 
     async def yield_to_notifications(self) -> None:
         """Wait until none wait, for some time at most."""
@@ -90,7 +91,7 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._line: deque[Fetched] = deque()
-        self._news = anyio.Event()
+        self._news = asyncio.Event()
 
     def __iter__(self) -> Iterator[Fetched]:
         return iter(tuple(self._line))
@@ -103,7 +104,7 @@ class WaitingLine:
     async def take(self) -> Fetched:
         """The next message, as soon as there is one."""
         while not self._line:
-            self._news = anyio.Event()
+            self._news = asyncio.Event()
             await self._news.wait()
         return self._line.popleft()
 
@@ -142,7 +143,7 @@ class Consumer:
     """Messages that the open pull may still bring."""
     _status: str = field(default="", init=False)
     """How the server ended the last pull, if not with the last message."""
-    _progress: anyio.Event = field(default_factory=anyio.Event, init=False)
+    _progress: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _created: str | None = field(default=None, init=False)
 
     async def pull(self, link: Link) -> None:
@@ -245,7 +246,7 @@ class Consumer:
         self._progress.set()
 
     async def _wait_for_progress(self) -> None:
-        self._progress = anyio.Event()
+        self._progress = asyncio.Event()
         await self._progress.wait()
 
     async def _look_at_consumer(self) -> Mapping[str, Any]:
@@ -277,7 +278,7 @@ class HintConsumer(Consumer):
 
     async def wait_for_turn(self) -> None:
         """Notifications first."""
-        while (pause := self._until - anyio.current_time()) > 0:  # noqa: ASYNC110 - the moment moves meanwhile
+        while (pause := self._until - time.monotonic()) > 0:  # noqa: ASYNC110 - the moment moves meanwhile
             await anyio.sleep(pause)
         await self.context.priority.yield_to_notifications()
 
@@ -286,7 +287,7 @@ class HintConsumer(Consumer):
         self._pause(min(delay, MIN_INTERVAL))
 
     def _pause(self, seconds: float) -> None:
-        self._until = max(self._until, anyio.current_time() + seconds)
+        self._until = max(self._until, time.monotonic() + seconds)
 
     def note_waiting(self, count: int) -> None:
         """Nothing yields to hints."""

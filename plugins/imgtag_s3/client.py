@@ -11,7 +11,6 @@ import hashlib
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,8 +35,10 @@ from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.settings import MAX_TRIES, S3StoreSettings
 from imgtag_s3.signing import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer
 
-_PIECE = 1 << 18
+_PIECE = 1 << 20
 """Bytes of a body that are handed to the socket at a time."""
+_READ_BUFFER = 4 << 20
+"""Bytes of a response that may arrive before somebody reads them: all of an image that a look brings."""
 _MAX_DIGEST = 4 << 20
 """Bytes of a body that are digested in the event loop; a larger one would hold it up for milliseconds."""
 _MAX_HEADER = 1 << 16
@@ -123,6 +124,7 @@ class Client:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=[_send_once],
+            read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
         )
@@ -178,21 +180,31 @@ class Client:
             raise _parse_error(raw, data)
         return Response(status=raw.status, headers=raw.headers, data=data)
 
-    @asynccontextmanager
-    async def open(
-        self, bucket: str, key: str, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str]
-    ) -> AsyncIterator[tuple[Mapping[str, str], aiohttp.StreamReader]]:
+    async def get(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str],
+        limit: int | None = None,
+    ) -> tuple[Mapping[str, str], bytes | None]:
         """GET an object: its headers, and its bytes as they are stored. Raises S3Error, NoResponse.
 
-        MinIO holds the key's lock until the bytes are read, so read them at once. Bytes that are not read cost the
-        connection.
+        With a ``limit``, None stands for more bytes than that, or for bytes whose number the server does not say.
+        Bytes that are not read cost the connection.
         """
         try:
             async with asyncio.timeout(self._settings.deadline):
                 async with await self._request("GET", bucket, key, query, headers) as raw:
                     if raw.status >= 300:
                         raise _parse_error(raw, await raw.read())
-                    yield raw.headers, raw.content
+                    size = int(raw.headers.get("Content-Length", "-1"))
+                    if limit is not None and not 0 <= size <= limit:
+                        return raw.headers, None
+                    if 0 <= size <= _READ_BUFFER:
+                        await raw.content.wait_eof()  # wakes once, not for each of its pieces
+                    return raw.headers, await raw.content.read()
         except (aiohttp.ClientError, OSError) as error:
             raise self._map(error) from error
 

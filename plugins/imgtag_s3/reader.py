@@ -66,13 +66,13 @@ class Reader:
             headers["Range"] = f"bytes={start}-{start + wanted - 1}"
         query = {"versionId": state.version} if state.version else {}
         try:
-            async with self._client.open(state.ref.bucket, state.ref.key, query=query, headers=headers) as (_, content):
-                data = await content.read()
+            _, data = await self._client.get(state.ref.bucket, state.ref.key, query=query, headers=headers)
         except S3Error as error:
             if not error.absent:
                 raise map_read_error(error, state.ref) from error
             await self._buckets.require(state.ref.bucket)
             raise Conflict(f"{state.ref} was deleted while it was being read") from error
+        assert data is not None, "there was no limit"
         if len(data) != wanted:
             raise Conflict(f"{state.ref}: {len(data):,} of {wanted:,} bytes arrived")
         return data
@@ -127,19 +127,16 @@ class Reader:
     async def _get(self, ref: ObjectRef, limit: int) -> tuple[ObjectState | None, bytes | None]:
         """One GET, whose headers are those of a HEAD. MinIO holds the key's lock while bytes are unread."""
         _require_path(ref)
-        data = None
         try:
-            opened = self._client.open(ref.bucket, ref.key, headers={CHECKSUM_MODE: "ENABLED"})
-            async with opened as (headers, content):
-                size = int(headers.get("content-length", "-1"))
-                if 0 <= size <= limit:
-                    data = await content.read()
+            wanted = {CHECKSUM_MODE: "ENABLED"}
+            headers, data = await self._client.get(ref.bucket, ref.key, headers=wanted, limit=limit)
         except S3Error as error:
             # A GET is refused for more reasons than a HEAD, which shows the headers of an archived object.
             if error.absent:
                 await self._buckets.require(ref.bucket)
                 return None, None
             return await self._head(ref), None
+        size = int(headers.get("content-length", "-1"))
         if size < 0:  # a proxy sends it in chunks
             return await self._head(ref), None
         if data is not None and len(data) != size:

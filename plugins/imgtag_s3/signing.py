@@ -41,15 +41,14 @@ class Signer:
         if self._session_token:
             signed["x-amz-security-token"] = self._session_token
         names = sorted(signed)
-        lines = "".join(f"{name}:{_trim(signed[name])}\n" for name in names)
-        request = f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload}"
+        listed, lines = ";".join(names), "".join([f"{name}:{_trim(signed[name])}\n" for name in names])
+        request = f"{method}\n{path}\n{query}\n{lines}\n{listed}\n{payload}"
         day = moment[:8]
         scope = f"{day}/{self._region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(day), text.encode(), "sha256").hex()
         signed["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={';'.join(names)}, "
-            f"Signature={signature}"
+            f"AWS4-HMAC-SHA256 Credential={self._access_key}/{scope}, SignedHeaders={listed}, Signature={signature}"
         )
         return signed
 

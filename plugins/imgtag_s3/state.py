@@ -70,7 +70,16 @@ def parse_state(
 ) -> ObjectState:
     """The object that a HEAD with checksums shows. ``write_on``: the locks that do not make it read-only."""
     # A value that is not UTF-8 has surrogates, and is refused when it is about to be signed.
-    plain = {name.lower(): value for name, value in headers.items()}
+    plain: dict[str, str] = {}
+    raw: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    for written, value in headers.items():
+        name = written.lower()
+        plain[name] = value
+        if name.startswith(META):
+            raw[name.removeprefix(META)] = value
+        elif name.startswith(CHECKSUM):
+            checksums[name] = value
     kept = {name: plain[name] for name in _KEPT if name in plain}
     until = kept.get(LOCK_UNTIL, "")
     if until and datetime.fromisoformat(until).timestamp() <= time.time():
@@ -78,8 +87,8 @@ def parse_state(
         kept = {name: value for name, value in kept.items() if name not in {LOCK_MODE, LOCK_UNTIL}}
     native = Native(
         headers=kept,
-        raw={name.removeprefix(META): value for name, value in plain.items() if name.startswith(META)},
-        checksums={name: value for name, value in plain.items() if name.startswith(CHECKSUM)},
+        raw=raw,
+        checksums=checksums,
         server=plain.get("server", ""),
         date=plain.get("date", ""),
     )

@@ -15,7 +15,7 @@ from imgtag.plugin.service import Service
 from imgtag.plugin.source import NotificationTarget, Source
 from imgtag.plugin.spec import Kind
 from imgtag.plugin.store import Store
-from imgtag.plugin_guard import GuardedPart, map_foreign_errors
+from imgtag.plugin_guard import ForeignErrors, GuardedPart
 from imgtag.plugin_loader import load_factory, require_members, require_worker
 from imgtag.workers.capacity import read_capacity
 from imgtag.workers.pool import WorkerPool
@@ -87,7 +87,7 @@ def make_pool(
 def _make(config: Config, plugin: SelectedPlugin, protocol: type, **context: Any) -> Any:
     """The plugin's part, guarded: what it raises without the core knowing it becomes PluginError with its name."""
     factory = load_factory(plugin.spec)
-    with map_foreign_errors(plugin.spec):
+    with ForeignErrors(plugin.spec):
         part = factory(plugin.settings, replace(config.context(), **context))
     require_members(plugin.spec, part, protocol)
     return GuardedPart(part, plugin.spec)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from functools import wraps
 from types import TracebackType
 from typing import Any, Self
@@ -16,17 +16,26 @@ from imgtag.plugin_loader import describe
 _HINT = "Run it again as `imgtag -v ...` for the traceback, and report that to the plugin's author."
 
 
-@contextmanager
-def map_foreign_errors(spec: PluginSpec) -> Iterator[None]:
-    """Turn what a plugin must not raise into PluginError; errors of our own tree pass, alone or in groups."""
-    try:
-        yield
-    except ImgtagError:
-        raise
-    except Exception as error:
+class ForeignErrors:
+    """A context that turns what a plugin must not raise into PluginError; may be entered any number of times.
+
+    Errors of our own tree pass, alone or in groups.
+    """
+
+    def __init__(self, spec: PluginSpec) -> None:
+        self._spec = spec
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, ImgtagError):
+            return
         if isinstance(error, ExceptionGroup) and error.split(ImgtagError)[1] is None:
-            raise
-        message = f"the {spec.kind} plugin {spec.name!r} failed: {describe(error)}"
+            return
+        message = f"the {self._spec.kind} plugin {self._spec.name!r} failed: {describe(error)}"
         raise PluginError(
             message, hint="Run it again as `imgtag -v ...` for the traceback, and report that."
         ) from error
@@ -37,10 +46,10 @@ class GuardedPart:
 
     def __init__(self, part: Any, spec: PluginSpec) -> None:
         self._part = part
-        self._spec = spec
+        self._mapping_errors = ForeignErrors(spec)
 
     async def __aenter__(self) -> Self:
-        with map_foreign_errors(self._spec):
+        with self._mapping_errors:
             await self._part.__aenter__()
         return self
 
@@ -51,7 +60,7 @@ class GuardedPart:
         if error is not None:  # which a context manager may raise again: that is not the plugin's own
             suppressed: bool | None = await leave(kind, error, trace)
             return suppressed
-        with map_foreign_errors(self._spec):
+        with self._mapping_errors:
             await leave(None, None, None)
         return None
 
@@ -62,23 +71,23 @@ class GuardedPart:
         return value
 
     def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        spec = self._spec
+        mapping_errors = self._mapping_errors
 
         @wraps(function)
         async def wait(*args: Any, **kwargs: Any) -> Any:
-            with map_foreign_errors(spec):
+            with mapping_errors:
                 return await function(*args, **kwargs)
 
         @wraps(function)
         async def iterate(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with map_foreign_errors(spec):
+            with mapping_errors:
                 async with aclosing(function(*args, **kwargs)) as items:
                     async for item in items:
                         yield item
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with map_foreign_errors(spec):
+            with mapping_errors:
                 return function(*args, **kwargs)
 
         if inspect.iscoroutinefunction(function):

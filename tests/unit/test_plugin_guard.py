@@ -11,7 +11,7 @@ import pytest
 from imgtag.errors import PluginError, Unavailable
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.spec import PluginSpec
-from imgtag.plugin_guard import GuardedPart, map_foreign_errors
+from imgtag.plugin_guard import ForeignErrors, GuardedPart
 from imgtag.plugin_loader import require_members
 from imgtag.testing.indexer import MemoryIndexer
 
@@ -102,7 +102,7 @@ async def test_attributes_are_those_of_the_part(part: Any) -> None:
 
 def test_making_is_guarded_too() -> None:
     """A constructor may fail like anything else."""
-    with pytest.raises(PluginError, match=f"{FAILED}ZeroDivisionError"), map_foreign_errors(SPEC):
+    with pytest.raises(PluginError, match=f"{FAILED}ZeroDivisionError"), ForeignErrors(SPEC):
         _ = 1 / 0
 
 

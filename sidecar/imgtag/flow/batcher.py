@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -38,7 +39,7 @@ class Batcher(Generic[Item, Answer]):
         self._linger = linger
         self._is_due = is_due
         self._waiting: list[_Waiting[Item, Answer]] = []
-        self._arrived = anyio.Event()
+        self._arrived = asyncio.Event()
         self._line = anyio.Lock(fast_acquire=True)
 
     async def __call__(self, item: Item) -> Answer:
@@ -51,7 +52,7 @@ class Batcher(Generic[Item, Answer]):
                 if self._linger:
                     with anyio.move_on_after(self._linger):
                         while len(self._waiting) < self._max_items and not self._is_due(len(self._waiting)):
-                            self._arrived = anyio.Event()
+                            self._arrived = asyncio.Event()
                             await self._arrived.wait()
                 batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
                 # The batch belongs to all of its callers: the one that runs it may be cancelled while the others wait.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import anyio
 
 from imgtag.flow.backoff import Backoff
@@ -17,7 +19,7 @@ class Breaker:
 
     def record_failure(self) -> None:
         """Something did not answer. Failures within one pause count once, or many tasks would multiply the pause."""
-        now = anyio.current_time()
+        now = monotonic()
         if now >= self._open_until:
             self._failures += 1
             self._open_until = now + self._backoff.delay(self._failures)
@@ -28,5 +30,5 @@ class Breaker:
 
     async def wait_until_closed(self) -> None:
         """Wait until trying makes sense again."""
-        while (pause := self._open_until - anyio.current_time()) > 0:  # noqa: ASYNC110  (it may move meanwhile)
+        while (pause := self._open_until - monotonic()) > 0:  # noqa: ASYNC110  (it may move meanwhile)
             await anyio.sleep(pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -24,7 +25,7 @@ class ByteBudget:
         self._holders = 0
         self._own_lines = Serial()
         self._line = anyio.Lock(fast_acquire=True)
-        self._freed = anyio.Event()
+        self._freed = asyncio.Event()
 
     @property
     def holders(self) -> int:
@@ -64,4 +65,4 @@ class ByteBudget:
         if not self._used[owner]:
             del self._used[owner]
         self._freed.set()
-        self._freed = anyio.Event()
+        self._freed = asyncio.Event()

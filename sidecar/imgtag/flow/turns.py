@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from time import monotonic
 
 import anyio
 
@@ -26,7 +28,7 @@ class Turns:
 
     def __init__(self, free: int = 0) -> None:
         self._free = free
-        self._lines: dict[str, deque[anyio.Event]] = {}
+        self._lines: dict[str, deque[asyncio.Event]] = {}
         self._used: dict[str, tuple[float, float]] = {}
         """Seconds used, and when that was counted; the owner charged longest ago first."""
 
@@ -40,7 +42,7 @@ class Turns:
         if self._free:
             self._free -= 1
             return
-        turn = anyio.Event()
+        turn = asyncio.Event()
         self._lines.setdefault(owner, deque()).append(turn)
         try:
             await turn.wait()
@@ -65,11 +67,11 @@ class Turns:
         """Count what a turn of this owner cost."""
         used = self._seconds_used(owner) + seconds
         self._used.pop(owner, None)
-        self._used[owner] = used, anyio.current_time()
+        self._used[owner] = used, monotonic()
         if len(self._used) > MAX_OWNERS:
             del self._used[next(iter(self._used))]
 
-    def _leave(self, owner: str, turn: anyio.Event) -> None:
+    def _leave(self, owner: str, turn: asyncio.Event) -> None:
         line = self._lines[owner]
         line.remove(turn)
         if not line:
@@ -77,7 +79,7 @@ class Turns:
 
     def _seconds_used(self, owner: str) -> float:
         used, at = self._used.get(owner, (0.0, 0.0))
-        return used * 0.5 ** ((anyio.current_time() - at) / HALF_LIFE) if used else 0.0
+        return used * 0.5 ** ((monotonic() - at) / HALF_LIFE) if used else 0.0
 
 
 class Places:
@@ -91,7 +93,7 @@ class Places:
         self._held: dict[str, deque[float]] = {}
         """When the places that each owner holds were taken; of places given back, the earliest is forgotten."""
         self._own_lines = Serial()
-        self._given: anyio.Event | None = None
+        self._given: asyncio.Event | None = None
         """Set when a place is given back; there is one only while somebody waits."""
 
     async def wait_until_free(self) -> None:
@@ -120,7 +122,7 @@ class Places:
         if len(self._held.get(owner, ())) >= SHARE * self._free:
             return False
         self._free -= 1
-        self._held.setdefault(owner, deque()).append(anyio.current_time())
+        self._held.setdefault(owner, deque()).append(monotonic())
         return True
 
     def give(self, owner: str) -> None:
@@ -137,9 +139,9 @@ class Places:
     def age(self, owner: str) -> float:
         """About the seconds in which all places of the owner come free, once it has been at its share for a while."""
         held = self._held.get(owner)
-        return anyio.current_time() - held[0] if held else 0.0
+        return monotonic() - held[0] if held else 0.0
 
     async def _wait_for_one(self) -> None:
         """Wait until a place is given back, which somebody else may take."""
-        self._given = self._given or anyio.Event()
+        self._given = self._given or asyncio.Event()
         await self._given.wait()

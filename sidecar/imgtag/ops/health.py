@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 from imgtag.errors import BucketAbsent, Disposition, ImgtagError, Unavailable
 
@@ -46,25 +47,12 @@ class Health:
         """Say that a component is ready."""
         self.component(name, "")
 
-    @contextmanager
-    def calls(self, name: str) -> Iterator[None]:
+    def calls(self, name: str) -> AbstractContextManager[None]:
         """Let a component's readiness follow what a call to it said.
 
         A bucket that is absent, a conflict or an object that is refused are answers: the component is up.
         """
-        try:
-            yield
-        except BucketAbsent:
-            self.up(name)
-            raise
-        except ImgtagError as error:
-            down = isinstance(error, Unavailable) or error.disposition is Disposition.STOP
-            self.component(name, error.message if down else "")
-            raise
-        except Exception as error:
-            self.component(name, f"{type(error).__name__}: {error}")
-            raise
-        self.up(name)
+        return _Call(self, name)
 
     def expect(self, name: str, *, within: float) -> None:
         """Wait for heartbeats of this name from now on, at most so many seconds apart."""
@@ -93,3 +81,25 @@ class Health:
     def ready(self) -> Report:
         """Whether every component is ready."""
         return Report(dict(self._components) or {"service": "not started"})
+
+
+class _Call:
+    """One call to a component. A call that was cancelled says nothing of it."""
+
+    def __init__(self, health: Health, name: str) -> None:
+        self._health = health
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, BucketAbsent):
+            self._health.up(self._name)
+        elif isinstance(error, ImgtagError):
+            down = isinstance(error, Unavailable) or error.disposition is Disposition.STOP
+            self._health.component(self._name, error.message if down else "")
+        elif isinstance(error, Exception):
+            self._health.component(self._name, f"{type(error).__name__}: {error}")

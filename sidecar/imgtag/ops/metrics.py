@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -115,9 +116,10 @@ class Metrics:
         self.build_info.labels(__version__, platform.python_version()).set(1)
         # Looked up once, because it costs more than to count. All of them now: a rate needs the zero before the first.
         self._objects = {result: self.objects.labels(result.value) for result in Result}
-        self._stages: dict[str, tuple[Gauge, Histogram]] = {}
+        self.stage_children: dict[str, tuple[Gauge, Histogram]] = {}
+        """Of each stage: how many objects are in it, and the seconds that they spent in it."""
+        self.stage_listeners: dict[str, list[Callable[[float], None]]] = {}
         self._bulk_admitted = 0
-        self._listeners: dict[str, list[Callable[[float], None]]] = {}
 
     def describe(self) -> list[MetricDescription]:
         """Every metric of the sidecar itself, in the order above."""
@@ -133,30 +135,13 @@ class Metrics:
             for metric, family in families
         ]
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Measure one object in a stage, and trace it."""
-        started = time.perf_counter()
-        if name not in self._stages:
-            self._stages[name] = self.stage_in_flight.labels(name), self.stage_seconds.labels(name)
-        in_flight, seconds = self._stages[name]
-        in_flight.inc()
-        try:
-            with self.traces.span(name):
-                yield
-        except Exception as error:
-            self.stage_errors.labels(name, error.code if isinstance(error, ImgtagError) else "internal").inc()
-            raise
-        else:
-            for listener in self._listeners.get(name, ()):
-                listener(time.perf_counter() - started)
-        finally:
-            in_flight.dec()
-            seconds.observe(time.perf_counter() - started)
+        return _Stage(self, name)
 
     def listen(self, stage: str, listener: Callable[[float], None]) -> None:
         """Tell ``listener`` the seconds of each object that went through a stage. What failed says little of speed."""
-        self._listeners.setdefault(stage, []).append(listener)
+        self.stage_listeners.setdefault(stage, []).append(listener)
 
     def show_bulk(self, state: GovernorState) -> None:
         """Show how a governor limits bulk work; one governor at a time."""
@@ -181,3 +166,34 @@ class Metrics:
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format; reads /proc, so call it in a thread."""
         return generate_latest(self.registry)
+
+
+class _Stage:
+    """One object in one stage. Not a generator: five of them for each image would cost more than what they measure."""
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._span = metrics.traces.span(name)
+        if name not in metrics.stage_children:
+            metrics.stage_children[name] = metrics.stage_in_flight.labels(name), metrics.stage_seconds.labels(name)
+        self._in_flight, self._seconds = metrics.stage_children[name]
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+        self._in_flight.inc()
+        self._span.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._span.__exit__(kind, error, trace)
+        seconds = time.perf_counter() - self._started
+        if error is None:
+            for listener in self._metrics.stage_listeners.get(self._name, ()):
+                listener(seconds)
+        elif isinstance(error, Exception):
+            code = error.code if isinstance(error, ImgtagError) else "internal"
+            self._metrics.stage_errors.labels(self._name, code).inc()
+        self._in_flight.dec()
+        self._seconds.observe(seconds)

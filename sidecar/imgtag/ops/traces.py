@@ -10,6 +10,7 @@ from typing import Any
 from imgtag import __version__
 from imgtag.errors import ConfigError
 
+_NO_SPAN: AbstractContextManager[Any] = nullcontext()
 _HINT = "Install the extra: pip install 'imgtag-sidecar[otel]', or leave `traces` under [ops] out."
 
 
@@ -46,7 +47,7 @@ class Traces:
     def span(self, name: str, **attributes: str) -> AbstractContextManager[Any]:
         """A span around what is done inside; a child of the one that it is in. An error is recorded in it."""
         if self._tracer is None:
-            return nullcontext()
+            return _NO_SPAN
         named = {f"imgtag.{key}": value for key, value in attributes.items()}
         span: AbstractContextManager[Any] = self._tracer.start_as_current_span(name, attributes=named)
         return span

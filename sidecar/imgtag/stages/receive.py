@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from imgtag.types.event import Hint, Intent
-from imgtag.types.mark import owner_digest
-from imgtag.types.metadata import MARK, MetadataCodec
+from imgtag.types.mark import Mark, owner_digest
+from imgtag.types.metadata import MARK, Entries, MetadataCodec
 from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag.types.signature import Trust
 
@@ -88,10 +88,11 @@ class OwnWrites:
         if write.event == event:
             return True  # it was verified when it came first
         metadata = hint.metadata or {}
-        entries, _ = codec.split(metadata)
-        if codec.verify(entries, metadata) is not Trust.ALL or entries.mark is None:
+        mark = Mark.decode(metadata.get(MARK, ""))
+        if mark is None or mark.owner != owner_digest(site, hint.ref):
             return False
-        if entries.mark.owner != owner_digest(site, hint.ref):
+        # The mark is enough of the entries: a signature that covers all of them is of what stands in the metadata.
+        if codec.verify(Entries(mark=mark), metadata) is not Trust.ALL:
             return False
         self._unconfirmed.pop(hint.ref, None)
         self._put(hint.ref, replace(write, event=event))

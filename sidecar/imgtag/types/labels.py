@@ -36,6 +36,7 @@ class Label:
     """What is dropped last where room is short; not written anywhere."""
 
 
+@lru_cache(maxsize=4096)  # a model has few labels, and every image has some of them
 def label_to_name(label: str) -> str:
     """Percent-encoded ASCII in lower case, space as ``+``: safe in a header name."""
     return quote_plus(label).lower()
@@ -61,12 +62,17 @@ class Raw:
 
     def encode(self) -> str:
         """``277:5852,278:2741``: probabilities in ten-thousandths."""
-        return ",".join(f"{number}:{round(probability * _SCALE)}" for number, probability in self.classes)
+        return _encode_classes(self.classes)
 
     @classmethod
     def decode(cls, text: str) -> Raw | None:
         """None where ``text`` was not written by ``encode``."""
         return _decode_raw(text)
+
+
+@lru_cache(maxsize=256)  # the scores of an image are encoded as they are written and as they will be read
+def _encode_classes(classes: tuple[tuple[int, float], ...]) -> str:
+    return ",".join([f"{number}:{round(probability * _SCALE)}" for number, probability in classes])
 
 
 @lru_cache(maxsize=256)  # the worker's answer, the entry written, and the entry read again are one text

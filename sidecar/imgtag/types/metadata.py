@@ -125,16 +125,16 @@ class MetadataCodec:
         rounded = (
             Label(label.name, round(label.confidence, self.decimals), label.priority) for label in entries.labels
         )
+        labels = _rank(label for label in rounded if label.confidence > 0)
+        if self.layout == "names":  # never over an entry that the user has for something else
+            labels = tuple(label for label in labels if self.prefix + label_to_name(label.name) not in user)
         wanted = replace(
             entries,
-            labels=_rank(label for label in rounded if label.confidence > 0),
+            labels=labels,
             facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
             raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
             vec=entries.vec if "vec" in self.keep else None,
         )
-        if self.layout == "names":  # never over an entry that the user has for something else
-            free = (label for label in wanted.labels if self.prefix + label_to_name(label.name) not in user)
-            wanted = replace(wanted, labels=tuple(free))
         for candidate in chain([wanted], _shorter(wanted)):
             metadata, sealed = {**user, **self._encode(candidate)}, candidate
             if candidate.mark:
@@ -172,8 +172,9 @@ class MetadataCodec:
 
     def _read_label(self, name: str, value: str) -> Label | None:
         """The label of an entry; None where the entry is not one of ours."""
-        confidence = parse_confidence(value)
-        encoded = name.removeprefix(self.prefix) if name.startswith(self.prefix) else ""
+        if not name.startswith(self.prefix):
+            return None
+        encoded, confidence = name.removeprefix(self.prefix), parse_confidence(value)
         if confidence is None or not encoded or not encoded.isascii():
             return None
         return Label(name_to_label(encoded), confidence)

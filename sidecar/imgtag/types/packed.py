@@ -5,6 +5,7 @@ Percent-escapes keep any text reversible and free of what headers or proxies tre
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _SAFE = '/@:,.-_~+"'
+_PLAIN = re.compile(rf"[a-zA-Z0-9{re.escape(_SAFE)}]*")
+"""What needs no escapes, as most values do."""
 
 
 def pack(fields: Mapping[str, str]) -> str:
     """Fields in their order; empty ones are left out, halves of surrogate pairs become ``?``."""
-    filled = (f"{name}={quote(value, safe=_SAFE, errors='replace')}" for name, value in fields.items() if value)
+    filled = [f"{name}={_escape(value)}" for name, value in fields.items() if value]
     return ";".join([VERSION, *filled])
 
 
@@ -27,3 +30,7 @@ def unpack(text: str) -> dict[str, str] | None:
     if version != VERSION or not all("=" in pair for pair in pairs):
         return None
     return {name: unquote(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _escape(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else quote(value, safe=_SAFE, errors="replace")

@@ -51,10 +51,13 @@ def verify(mark: Mark | None, labels: Sequence[Label], written: Mapping[str, str
     if not mark.signature:
         return Trust.UNSIGNED
     current = mark.signature.startswith(FORMAT)
-    if not current and any("\n" in label.name for label in labels):
+    if current:
+        signed = _signed_bytes(mark, written)
+    elif any("\n" in label.name for label in labels):
         return Trust.NONE  # a label with a line break could stand for two labels in the first format
-    first_format = [pack(mark.unsigned_fields()), *(f"{label.name}={label.confidence:.6f}" for label in labels)]
-    signed = _signed_bytes(mark, written) if current else "\n".join(first_format).encode(errors="replace")
+    else:
+        lines = [pack(mark.unsigned_fields()), *(f"{label.name}={label.confidence:.6f}" for label in labels)]
+        signed = "\n".join(lines).encode(errors="replace")
     # As bytes: compare_digest takes text only in ASCII, and a forged signature may hold anything.
     claimed = mark.signature.removeprefix(FORMAT).encode(errors="replace")
     genuine = any(hmac.compare_digest(claimed, _digest(signed, key).encode()) for key in keys)
@@ -70,4 +73,4 @@ def _digest(signed: bytes, key: bytes) -> str:
 def _signed_bytes(mark: Mark, written: Mapping[str, str]) -> bytes:
     entries = (text for entry in sorted(written.items()) for text in entry)
     parts = [text.encode(errors="replace") for text in ("imgtag-mark-2", pack(mark.unsigned_fields()), *entries)]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])

@@ -6,7 +6,9 @@ import logging
 import sys
 from collections import deque
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -21,7 +23,7 @@ from imgtag.workers.answers import Inference
 from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from imgtag.plugin.classifier import ModelInfo
@@ -147,7 +149,7 @@ class WorkerPool:
         Uses the first model unless another one is named. ``all_probabilities`` also returns those of all classes.
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
-        modest = replace(limits, memory=min(limits.memory, MODEST_MEMORY))
+        modest = _limit_memory(limits, MODEST_MEMORY)
         # The digest that the mark signs. A worker is not asked for it: it could name other content.
         small = len(data) <= MAX_HASHED
         digest = _digest(data) if small else await anyio.to_thread.run_sync(_digest, data)
@@ -166,11 +168,11 @@ class WorkerPool:
         # One large image at a time: memory hardly grows with the number of workers, and as large images are the slow
         # ones, all other workers are left to the rest.
         await self._large.take(uploader)
-        started = anyio.current_time()
+        started = monotonic()
         try:
             return await self._classify_with_retries(request, limits)
         finally:
-            self._large.charge(uploader, anyio.current_time() - started)
+            self._large.charge(uploader, monotonic() - started)
             self._large.give()
 
     async def _classify_with_retries(self, request: _Request, limits: PictureLimits) -> Inference:
@@ -189,11 +191,11 @@ class WorkerPool:
                     raise Undecodable(reason, code=error.code, hint=hint) from error
 
     async def _classify_once(self, request: _Request, limits: PictureLimits) -> Inference:
-        asked = anyio.current_time()
+        asked = monotonic()
         worker = await self._take_worker(request.model, request.uploader)
         await self._ensure_loaded(worker, request.model)
-        header = {"limits": asdict(limits), "all_probabilities": request.all_probabilities}
-        started = anyio.current_time()
+        header = {"limits": _encode_limits(limits), "all_probabilities": request.all_probabilities}
+        started = monotonic()
         try:
             inference = await worker.ask(request.model, header, request.data, request.digest, limits.seconds)
         except ImgtagError:
@@ -204,7 +206,7 @@ class WorkerPool:
             await self._replace(worker, error)
             raise
         finally:
-            self._free.charge(request.uploader, anyio.current_time() - started)
+            self._free.charge(request.uploader, monotonic() - started)
         self._release(worker)
         return replace(inference, waited=started - asked)
 
@@ -297,6 +299,16 @@ class WorkerPool:
         else:
             self.infos[model] = worker.held[model]
             await worker.end()
+
+
+@lru_cache  # rules name few different limits
+def _limit_memory(limits: PictureLimits, memory: int) -> PictureLimits:
+    return replace(limits, memory=min(limits.memory, memory))
+
+
+@lru_cache
+def _encode_limits(limits: PictureLimits) -> Mapping[str, float]:
+    return asdict(limits)
 
 
 def _digest(data: bytes) -> bytes:

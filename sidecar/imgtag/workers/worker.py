@@ -220,14 +220,14 @@ class Worker:
 
         While a busy machine gives it no core it does not work, which says nothing of the picture.
         """
-        last = anyio.current_time() + seconds * MAX_STARVED
+        last = time.monotonic() + seconds * MAX_STARVED
         end, wait = self._cpu_seconds() + seconds, seconds
         while True:
             with suppress(TimeoutError):
                 return await self._connection.receive(wait)
             left = end - self._cpu_seconds()
             wait = max(MIN_WAIT, left)
-            if left <= 0 or anyio.current_time() + wait > last or not await anyio.to_thread.run_sync(self._can_work):
+            if left <= 0 or time.monotonic() + wait > last or not await anyio.to_thread.run_sync(self._can_work):
                 break
         # One that has answered since the last look does not work either.
         return await self._connection.receive(MIN_WAIT)

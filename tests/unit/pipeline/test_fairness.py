@@ -34,11 +34,11 @@ def test_an_uploader_is_a_bucket_and_a_first_folder(key, uploader):
 
 
 class Clock:
-    """The time of the event loop, which stands still unless it is moved."""
+    """The time as turns see it, which stands still unless it is moved."""
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr(anyio, "current_time", lambda: self.now)
+        monkeypatch.setattr(turns, "monotonic", lambda: self.now)
 
 
 @pytest.fixture
