@@ -9,7 +9,7 @@ import anyio
 from imgtag_nats.client import FLUSH_TIMEOUT, Connection
 from imgtag_nats.errors import CONNECTION_ERRORS, describe
 
-LINGER = 0.01
+LINGER = 0.02
 """Seconds in which answers gather, because each write to the socket costs more than many answers in it."""
 CONFIRM_TIMEOUT = 5
 """Seconds for the server to confirm them; nats-py takes whole ones."""

@@ -17,7 +17,7 @@ from imgtag.errors import Unavailable
 from imgtag.flow.batcher import Batcher
 
 MAX_ASKERS = 1000
-LINGER = 0.005
+LINGER = 0.02
 """Seconds in which questions gather that one look at the consumers answers."""
 ARRIVAL = 0.02
 """Seconds in which a message arrives here that the server has counted already."""

@@ -43,6 +43,7 @@ IGNORED = ("ObjectAccessed:", "Scanner:", "BucketCreated:", "BucketRemoved:", "T
 """Events without a change of an object. Our own reads cause ObjectAccessed: reacting to it would never end."""
 REMOVED = ("ObjectRemoved:", "LifecycleExpiration:", "LifecycleDelMarkerExpiration:")
 SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON can name and UTF-8 cannot contain."""
 RAW = "ceph:s3"
 """The event source whose keys are not encoded."""
 
@@ -159,14 +160,9 @@ def require_bucket(name: str) -> None:
 
 def size(text: str) -> int:
     """Bytes of UTF-8. Raises EventError for half of a character, which would end whatever encodes it later."""
-    if not _is_whole(text):
+    if SURROGATE.search(text):
         raise EventError("a name contains half of a character")
     return len(text.encode())
-
-
-def _is_whole(text: str) -> bool:
-    """Whether it contains no half of a character, which JSON can name and UTF-8 cannot contain."""
-    return text.isascii() or not SURROGATE.search(text)
 
 
 def _mapping(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -181,7 +177,8 @@ def _text(value: Any) -> str | None:
 
     Halves of characters too: a hint that waits in a stream must be readable there.
     """
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _is_whole(value) else None
+    is_text = isinstance(value, str) and 0 < len(value) <= MAX_TEXT
+    return value if is_text and (value.isascii() or not SURROGATE.search(value)) else None
 
 
 def _size(value: Any) -> int | None:
@@ -192,10 +189,12 @@ def _metadata(value: Any) -> Mapping[str, str] | None:
     """User metadata; MinIO mixes it with headers such as ``content-type``, which are left out."""
     if not isinstance(value, dict):
         return None
-    texts = ((name.lower(), text) for name, text in value.items() if _text(name))
-    return {
-        name.removeprefix(META): text for name, text in texts if name.startswith(META) and (text == "" or _text(text))
-    }
+    metadata = {}
+    for name, text in value.items():
+        lower = name.lower()
+        if lower.startswith(META) and _text(name) and (text == "" or _text(text)):
+            metadata[lower.removeprefix(META)] = text
+    return metadata
 
 
 def _parse_time(value: Any) -> float | None:

@@ -68,7 +68,7 @@ class Probe:
         self._copy_makes_version: bool | None = None
         self._versions = Versions(client, "")
         self._path = state_dir / "s3-probe.json"
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self.leftovers: list[str] = []
         """Temporary buckets that could not be removed."""
 

@@ -42,5 +42,5 @@ def _stages() -> Iterator[str]:
 
 
 def _names_stage(call: ast.Call) -> bool:
-    """``metrics.stage("fetch")`` and ``metrics.stage_seconds.labels("decode")``."""
-    return called(call) == "stage" or ast.unparse(call.func).endswith("stage_seconds.labels")
+    """``metrics.stage("fetch")`` and ``metrics.observe_stage("decode", seconds)``."""
+    return called(call) in {"stage", "observe_stage"}

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 
 import anyio
 from anyio.abc import TaskGroup
@@ -143,7 +144,7 @@ class Pipeline:
             uploader = delivery.hints[0].ref.uploader if has_uploader else ""
             has_place = self._places.try_to_take(uploader)
             if not has_place:
-                async with self._holding(delivery):
+                async with _Holding(self._in_work, delivery):
                     has_place = await self._places.take_soon(uploader)
             if has_place:
                 work.start_soon(self._handle, delivery, uploader)
@@ -155,7 +156,7 @@ class Pipeline:
     async def _wait_for_place(self, work: TaskGroup, delivery: Delivery, uploader: str) -> None:
         """Keep a delivery of a slow uploader at hand."""
         try:
-            async with self._holding(delivery):
+            async with _Holding(self._in_work, delivery):
                 await self._places.take(uploader)
         finally:
             self._room.give(uploader)
@@ -192,7 +193,7 @@ class Pipeline:
         Where the source keeps hints durably, it becomes one: a stream stops giving out new messages when too many
         that it gave out are unanswered.
         """
-        async with self._answering(delivery):
+        async with _Answering(self._in_work, delivery):
             if all(self._is_answered(hint) for hint in delivery.hints):
                 return
             self.metrics.deferred.inc()
@@ -206,7 +207,7 @@ class Pipeline:
     async def _handle(self, delivery: Delivery, uploader: str) -> None:
         """Work on a delivery and give its place back."""
         try:
-            async with self._answering(delivery):
+            async with _Answering(self._in_work, delivery):
                 if delivery.problem is not None:
                     problem = delivery.problem
                     await self._bury(
@@ -223,37 +224,8 @@ class Pipeline:
         finally:
             self._places.give(uploader)
 
-    @asynccontextmanager
-    async def _holding(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Keep a delivery while it waits for its place; give it back at once if the wait is cancelled."""
-        self._in_work[id(delivery)] = delivery
-        try:
-            yield
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await delivery.nak(0.0)
-            raise
-        finally:
-            del self._in_work[id(delivery)]
-
-    @asynccontextmanager
-    async def _answering(self, delivery: Delivery) -> AsyncIterator[None]:
-        """Ack what went well, nak what must come again; also when the pipeline is stopped in between."""
-        self._in_work[id(delivery)] = delivery
-        delay: float | None = 0.0
-        try:
-            yield
-            delay = None
-        except RetryLater as later:
-            delay = later.delay
-        finally:
-            # Shielded: a delivery without an answer comes back only after ack_wait, to the next sidecar or start.
-            del self._in_work[id(delivery)]
-            with anyio.CancelScope(shield=True):
-                await (delivery.ack() if delay is None else delivery.nak(delay))
-
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
-        async with self._answering(delivery):
+        async with _Answering(self._in_work, delivery):
             try:
                 await self.compare(scope)
             except ImgtagError as error:  # also a key that a server takes no longer, as in _act_on
@@ -446,6 +418,50 @@ class Pipeline:
         self.metrics.dead_letters_dropped.inc(dropped - self._dropped_letters)
         self._dropped_letters = dropped
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
+
+
+class _Holding:
+    """Keeps a delivery while it waits for its place; gives it back at once if the wait is cancelled."""
+
+    def __init__(self, in_work: dict[int, Delivery], delivery: Delivery) -> None:
+        self._in_work = in_work
+        self._delivery = delivery
+
+    async def __aenter__(self) -> None:
+        self._in_work[id(self._delivery)] = self._delivery
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._delivery.nak(0.0)
+        finally:
+            del self._in_work[id(self._delivery)]
+
+
+class _Answering:
+    """Acks what went well, naks what must come again; also when the pipeline is stopped in between."""
+
+    def __init__(self, in_work: dict[int, Delivery], delivery: Delivery) -> None:
+        self._in_work = in_work
+        self._delivery = delivery
+
+    async def __aenter__(self) -> None:
+        self._in_work[id(self._delivery)] = self._delivery
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        del self._in_work[id(self._delivery)]
+        # Shielded: a delivery without an answer comes back only after ack_wait, to the next sidecar or start.
+        with anyio.CancelScope(shield=True):
+            if error is None:
+                await self._delivery.ack()
+            else:
+                await self._delivery.nak(error.delay if isinstance(error, RetryLater) else 0.0)
+        return isinstance(error, RetryLater)
 
 
 def _first(group: BaseExceptionGroup[ImgtagError]) -> ImgtagError:

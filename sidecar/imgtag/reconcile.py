@@ -305,9 +305,9 @@ class Look:
         metrics = self.reconciler.metrics
         with metrics.stage("classify"):
             inference = await self.model.classify(data, self.policy.limits, self.hint.ref.uploader)
-        metrics.stage_seconds.labels("wait").observe(inference.waited)
-        metrics.stage_seconds.labels("decode").observe(inference.decode)
-        metrics.stage_seconds.labels("infer").observe(inference.infer)
+        metrics.observe_stage("wait", inference.waited)
+        metrics.observe_stage("decode", inference.decode)
+        metrics.observe_stage("infer", inference.infer)
         builder = self.reconciler.entry_builder
         return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference
 

@@ -40,7 +40,7 @@ class Batcher(Generic[Item, Answer]):
         self._is_due = is_due
         self._waiting: list[_Waiting[Item, Answer]] = []
         self._arrived = asyncio.Event()
-        self._line = anyio.Lock(fast_acquire=True)
+        self._line = asyncio.Lock()
 
     async def __call__(self, item: Item) -> Answer:
         """The answer to ``item``; raises what its batch raised."""

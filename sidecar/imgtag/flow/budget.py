@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
-import anyio
-
 from imgtag.flow.serial import Serial
 
 
@@ -24,7 +22,7 @@ class ByteBudget:
         self._used: Counter[str] = Counter()
         self._holders = 0
         self._own_lines = Serial()
-        self._line = anyio.Lock(fast_acquire=True)
+        self._line = asyncio.Lock()
         self._freed = asyncio.Event()
 
     @property

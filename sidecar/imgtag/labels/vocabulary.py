@@ -14,7 +14,7 @@ from imgtag.types.folding import fold, words
 from imgtag.types.labels import Label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imgtag.labels.taxonomy import Taxonomy
     from imgtag.types.labels import Raw
@@ -62,7 +62,7 @@ class Vocabulary:
 
     def ancestors_of(self, raw: Raw, *, decimals: int = 2) -> tuple[Label, ...]:
         """The ancestors of ``raw``, best first; of two with equal confidence the more specific first."""
-        sums = ((name, total) for name, total in _sums(raw, self._ancestors_by_class) if self._reaches(name, total))
+        sums = self._sum_ancestors(raw)
         return self._ranked(Label(name, round(total, decimals), _ANCESTOR_PRIORITY) for name, total in sums)
 
     def labels_to_write(self, raw: Raw) -> tuple[Label, ...]:
@@ -146,6 +146,17 @@ class Vocabulary:
     def _ancestors_by_class(self) -> Mapping[int, Sequence[str]]:
         """The ancestors that a class counts for."""
         return _names_by_class(self.ancestors)
+
+    @cached_property
+    def _sum_ancestors(self) -> Callable[[Raw], Sequence[tuple[str, float]]]:
+        """The ancestors of raw scores that reach their thresholds. An object and its document ask for the same."""
+
+        @lru_cache(maxsize=256)
+        def sum_ancestors(raw: Raw) -> Sequence[tuple[str, float]]:
+            totals = _sums(raw, self._ancestors_by_class)
+            return [(name, total) for name, total in totals if self._reaches(name, total)]
+
+        return sum_ancestors
 
     def _ancestors_of_labels(self, labels: Iterable[Label]) -> tuple[Label, ...]:
         """The ancestors of labels whose raw scores were not kept, and the ancestors that are among the labels."""

@@ -116,8 +116,7 @@ class Metrics:
         self.build_info.labels(__version__, platform.python_version()).set(1)
         # Looked up once, because it costs more than to count. All of them now: a rate needs the zero before the first.
         self._objects = {result: self.objects.labels(result.value) for result in Result}
-        self.stage_children: dict[str, tuple[Gauge, Histogram]] = {}
-        """Of each stage: how many objects are in it, and the seconds that they spent in it."""
+        self._stages: dict[str, tuple[Gauge, Histogram]] = {}
         self.stage_listeners: dict[str, list[Callable[[float], None]]] = {}
         self._bulk_admitted = 0
 
@@ -138,6 +137,16 @@ class Metrics:
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Measure one object in a stage, and trace it."""
         return _Stage(self, name)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Count one object in a stage that was measured elsewhere."""
+        self.stage_metrics(stage)[1].observe(seconds)
+
+    def stage_metrics(self, stage: str) -> tuple[Gauge, Histogram]:
+        """How many objects are in the stage, and the seconds that they spent in it."""
+        if stage not in self._stages:
+            self._stages[stage] = self.stage_in_flight.labels(stage), self.stage_seconds.labels(stage)
+        return self._stages[stage]
 
     def listen(self, stage: str, listener: Callable[[float], None]) -> None:
         """Tell ``listener`` the seconds of each object that went through a stage. What failed says little of speed."""
@@ -175,9 +184,7 @@ class _Stage:
         self._metrics = metrics
         self._name = name
         self._span = metrics.traces.span(name)
-        if name not in metrics.stage_children:
-            metrics.stage_children[name] = metrics.stage_in_flight.labels(name), metrics.stage_seconds.labels(name)
-        self._in_flight, self._seconds = metrics.stage_children[name]
+        self._in_flight, self._seconds = metrics.stage_metrics(name)
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
