@@ -15,7 +15,7 @@ MIN_FREE = 100 * 2**20  # bytes on the disk of the index
 def check_file(database: Database) -> Check:
     """Whether the index can be written."""
     database.write(lambda _: None)
-    message = f"{database.path} is writable, with full-text search; SQLite {sqlite3.sqlite_version}"
+    message = f"{database.path} is writable; SQLite {sqlite3.sqlite_version}"
     return Check(check="index", ok=True, message=message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,14 +14,17 @@ from time import monotonic
 from typing import TypeVar
 
 from imgtag.errors import PluginError
+from imgtag_sqlite import upgrade
 from imgtag_sqlite.errors import map_error, rebuild_hint
 from imgtag_sqlite.filters import metres
 from imgtag_sqlite.schema import APPLICATION, VERSION, VERSIONS
 
 MAX_BUSY = 10.0  # seconds to wait for another process that writes
 MAX_SECONDS = 20.0  # for one transaction: less than the time that a stop may take
+REPORT_EVERY = 10_000  # documents of an older index
 CLOCK_STEPS = 100_000  # instructions of SQLite between two looks at the clock
 
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 FileId = tuple[int, int]
 CACHE = 8192
@@ -48,11 +52,13 @@ class Database:
         self._readers: deque[_Connection] = deque()
         self._writers: deque[_Connection] = deque()
 
-    def prepare(self) -> None:
-        """Create the file, or bring an older one up to date. Raises PluginError where it is not an index."""
+    def prepare(self) -> bool:
+        """Create the file, or bring some of an older one up to date; returns whether it is ready.
+
+        Raises PluginError where it is not an index.
+        """
         with map_error(self.path):
-            if not self.is_missing():
-                _prepare(self.path)
+            return self.is_missing() or _prepare(self.path)
 
     def is_missing(self) -> bool:
         """Tell whether there is no file, and none may be created."""
@@ -86,7 +92,8 @@ class Database:
                 connection.sqlite.close()
                 connection = pool.pop() if pool else None
             if connection is None:
-                _prepare(self.path)
+                while not _prepare(self.path):
+                    pass
                 file = _file_id(self.path)
                 if file is None:
                     raise FileNotFoundError("it was deleted while it was opened")
@@ -101,29 +108,31 @@ class Database:
         return answer
 
 
-def has_fts5(connection: sqlite3.Connection) -> bool:
-    """Tell whether this SQLite was built with full-text search."""
-    return connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchone() is not None
-
-
-def _prepare(path: Path) -> None:
+def _prepare(path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.is_dir():
         raise IsADirectoryError(EISDIR, "it is a directory")
     if path.exists():
         with closing(_connect(path, "ro")) as connection:
             if _pragma(connection, "user_version") == VERSION:
-                return
+                return True
     with (
-        closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL")) as connection,
+        closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL", f"PRAGMA cache_size = -{CACHE}")) as connection,
         _transaction(connection, "BEGIN IMMEDIATE"),
     ):
         _check(connection, path)
-        for statements in VERSIONS[_pragma(connection, "user_version") :]:  # none where another process was first
+        version = _pragma(connection, "user_version")
+        for statements in VERSIONS[version:]:  # none where an upgrade goes on, or another process was first
             for statement in statements:
                 connection.execute(statement)
+        left = upgrade.missing(connection)
+        if left and (version < len(VERSIONS) or left % REPORT_EVERY < upgrade.PART):
+            log.info("index_upgrading", extra={"file": str(path), "documents_left": left})
+        upgrade.index_part(connection)
+        is_ready = not upgrade.missing(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA user_version = {VERSION if is_ready else len(VERSIONS)}")
+        return is_ready
 
 
 def _open_reader(path: Path) -> sqlite3.Connection:
@@ -169,9 +178,6 @@ def _connect(path: Path, mode: str, *statements: str) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    if not has_fts5(connection):
-        hint = "Install a Python whose SQLite has it, or use another indexer."
-        raise PluginError(f"SQLite {sqlite3.sqlite_version} was built without full-text search (FTS5)", hint=hint)
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if application != APPLICATION and _pragma(connection, "schema_version"):
         hint = "Name another file in [indexer.sqlite] path."

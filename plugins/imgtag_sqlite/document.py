@@ -12,7 +12,6 @@ from typing import Any
 from imgtag.errors import DocumentError
 from imgtag.plugin import Document, fold, normalise, vector_of
 from imgtag.types.vector import LENGTH
-from imgtag_sqlite import tokens
 from imgtag_sqlite.schema import FACETS, NUMBERS
 
 NAMES = ("id", "site", "bucket", "key")
@@ -20,15 +19,17 @@ NAMES = ("id", "site", "bucket", "key")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one document; `facets` maps (field, normalised value) to the value as it is shown."""
+    """The rows of one document.
+
+    `counted` maps (field, normalised value) to the value as it is shown; `others`, which are found but not counted in
+    the answer to a search, (field, value) to the confidence of a label, or to None.
+    """
 
     id: str
     columns: tuple[str | float | None, ...]
     body: str
-    terms: str
-    words: str
-    facets: dict[tuple[str, str], str]
-    scores: dict[str, float]
+    counted: dict[tuple[str, str], str]
+    others: dict[tuple[str, str], float | None]
     vector: bytes | None
 
 
@@ -43,11 +44,6 @@ def split_document(document: Document) -> Rows:
         id_, site, bucket, key = identity
         title, status = (normalise(_text(document, name)) for name in ("title", "status"))
         numbers = (_number(document.get(name), name) for name in NUMBERS)
-        scores = {
-            label: round(number, 2)
-            for label, score in (document.get("scores") or {}).items()
-            if (number := _number(score, f"scores.{label}")) is not None
-        }
         vector = vector_of(document)
         if vector is not None and len(vector) != LENGTH:
             raise ValueError(f"its vector has {len(vector)} numbers, not {LENGTH}")
@@ -55,10 +51,8 @@ def split_document(document: Document) -> Rows:
             id=id_,
             columns=(id_, site, bucket, key, normalise(key), title, status, *numbers, *_position(document)),
             body=body,
-            terms=tokens.join(fold(term) for term in _texts(document.get("terms"), "terms")),
-            words=tokens.join(fold(word) for word in _texts(document.get("words"), "words")),
-            facets=dict(_facets(document)),
-            scores=scores,
+            counted=dict(_counted(document)),
+            others=dict(_others(document)),
             vector=None if vector is None else array("b", vector).tobytes(),
         )
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
@@ -98,10 +92,20 @@ def _position(document: Document) -> tuple[float | None, float | None]:
     return latitude, longitude
 
 
-def _facets(document: Document) -> Iterator[tuple[tuple[str, str], str]]:
+def _counted(document: Document) -> Iterator[tuple[tuple[str, str], str]]:
     fields = {name: document.get(name) for name in FACETS}
     fields |= {f"meta.{name}": value for name, value in (document.get("meta") or {}).items()}
     for field, values in fields.items():
         for text in _texts(values, field):
             if value := normalise(text):
                 yield (field, value), text
+
+
+def _others(document: Document) -> Iterator[tuple[tuple[str, str], float | None]]:
+    for field in ("terms", "words"):
+        for text in _texts(document.get(field), field):
+            if value := fold(text):
+                yield (field, value), None
+    for label, score in (document.get("scores") or {}).items():
+        if (number := _number(score, f"scores.{label}")) is not None:
+            yield ("scores", label), round(number, 2)

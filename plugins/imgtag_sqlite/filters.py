@@ -14,11 +14,9 @@ from math import asin, cos, degrees, hypot, radians, sin, sqrt
 from typing import assert_never
 
 from imgtag.plugin import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
-from imgtag_sqlite import tokens
 from imgtag_sqlite.schema import NUMBERS
 
 COLUMNS = {"key": "compared_key", "title": "title", "status": "status"}
-TEXTS = {"terms", "words"}
 ORDERS = {">": ">", ">=": ">=", "<": "<", "<=": "<=", "=": "="}
 EARTH_RADIUS = 6_371_000.0  # metres
 
@@ -64,27 +62,17 @@ def _is(field: str, values: tuple[str, ...]) -> Sql:
     marks = ", ".join("?" * len(values))
     if not values:
         return Sql("0")
-    if field in TEXTS:
-        return _match(tokens.match_any(field, values))
     if column := COLUMNS.get(field):
         return Sql(f"documents.{column} IN ({marks})", values)
-    return _among(f"SELECT row FROM postings WHERE facet IN ({_FACETS} AND value IN ({marks}))", field, *values)
+    return _among(f"field = ? AND value IN ({marks})", field, *values)
 
 
 def _starts_with(field: str, prefix: str) -> Sql:
-    if field in TEXTS:
-        return (
-            _match(tokens.match_prefix(field, prefix))
-            if prefix
-            else _among(f"SELECT rowid FROM texts WHERE {field} != ''")
-        )
     end = after(prefix)
     bounds, values = (">= ? AND {0} < ?", (prefix, end)) if end else (">= ? AND {0} > ''", (prefix,))
     if column := COLUMNS.get(field):
         return Sql(f"(documents.{column} {bounds.format(f'documents.{column}')})", values)
-    return _among(
-        f"SELECT row FROM postings WHERE facet IN ({_FACETS} AND value {bounds.format('value')})", field, *values
-    )
+    return _among(f"field = ? AND value {bounds.format('value')}", field, *values)
 
 
 def _measure(node: Compare | Score | Near) -> Sql:
@@ -95,7 +83,7 @@ def _measure(node: Compare | Score | Near) -> Sql:
         case Compare():
             return Sql("0")
         case Score(label, order, confidence):
-            return _among(f"SELECT row FROM scores WHERE label = ? AND score {ORDERS[order]} ?", label, confidence)
+            return _among(f"field = 'scores' AND value = ? AND score {ORDERS[order]} ?", label, confidence)
         case Near(latitude, longitude, distance):
             # The band of latitude is found by an index; the distance is then computed for what lies in it.
             reach = degrees(distance / EARTH_RADIUS) + 1e-6
@@ -106,12 +94,8 @@ def _measure(node: Compare | Score | Near) -> Sql:
             return Sql(text, (latitude - reach, latitude + reach, latitude, longitude, distance))
 
 
-def _match(expression: str) -> Sql:
-    return _among("SELECT rowid FROM texts WHERE texts MATCH ?", expression)
-
-
-def _among(rows: str, *parameters: str | float) -> Sql:
-    return Sql(f"documents.row IN ({rows})", parameters)
+def _among(posted: str, *parameters: str | float) -> Sql:
+    return Sql(f"documents.row IN (SELECT row FROM posted WHERE {posted})", parameters)
 
 
 def after(prefix: str) -> str:
@@ -130,6 +114,3 @@ def metres(latitude: float | None, longitude: float | None, to_latitude: float, 
     north, east = radians(to_latitude - latitude) / 2, radians(to_longitude - longitude) / 2
     chord = hypot(sin(north), sin(east) * sqrt(cos(radians(latitude)) * cos(radians(to_latitude))))
     return 2 * EARTH_RADIUS * asin(min(1.0, chord))
-
-
-_FACETS = "SELECT id FROM facets WHERE field = ?"

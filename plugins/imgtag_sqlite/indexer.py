@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio.lowlevel import checkpoint
 
 from imgtag.errors import DocumentError, ImgtagError
 from imgtag.plugin import (
@@ -30,7 +31,7 @@ from imgtag_sqlite.checks import check_file, check_health, check_space
 from imgtag_sqlite.database import Database
 from imgtag_sqlite.document import Rows, split_document
 from imgtag_sqlite.settings import SqliteSettings
-from imgtag_sqlite.writer import Batch
+from imgtag_sqlite.writer import Writer
 
 MAX_READERS = 4
 SCAN_PAGE = 500  # documents read at a time
@@ -46,10 +47,12 @@ class SqliteIndexer(ServiceBase):
 
     def __init__(self, settings: SqliteSettings, context: PluginContext) -> None:
         self._database = Database(settings.path or context.state_dir / "index.sqlite3", read_only=context.read_only)
+        self._writer = Writer()
 
     async def __aenter__(self) -> Self:
         self._reading, self._writing = CapacityLimiter(MAX_READERS), CapacityLimiter(1)
-        await to_thread.run_sync(self._database.prepare, limiter=self._writing)
+        while not await to_thread.run_sync(self._database.prepare, limiter=self._writing):
+            await checkpoint()  # a stop need not wait for the upgrade of a large index, which goes on at the next start
         return self
 
     async def __aexit__(
@@ -134,5 +137,5 @@ class SqliteIndexer(ServiceBase):
                 outcomes.append(Outcome(change.id))
             except DocumentError as error:
                 outcomes.append(Outcome(str(change.id), error))
-        self._database.write(lambda connection: Batch(connection).write(ready))
+        self._database.write(partial(self._writer.write, changes=ready))
         return outcomes

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ from imgtag.plugin import (
     SimilarRequest,
     vector_of,
 )
-from imgtag_sqlite import tokens
 from imgtag_sqlite.filters import after, condition
+from imgtag_sqlite.schema import SEGMENT_BITS, unpack_ids
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +30,14 @@ if TYPE_CHECKING:
 
 MAX_PARAMETERS = 500  # of one statement
 MAX_FACET_VALUES = 2000  # of one field, the most frequent
+FACET_BATCH = 500
 VECTOR_BATCH = 10_000
 
+SCORE = f"""
+    SELECT score FROM postings WHERE segment = hits.row >> {SEGMENT_BITS} AND row = hits.row
+    AND facet = (SELECT id FROM facets WHERE field = 'scores' AND value = ?)
+"""
 IN_SCOPE = "site = ?1 AND bucket = ?2 AND key >= ?3 AND (?4 = '' OR key < ?4)"
-# CROSS JOIN keeps the order of the tables, which the planner would otherwise choose without knowing how many hits there
-# are: https://www.sqlite.org/optoverview.html#crossjoin
-FROM_HITS = "temp.hits AS hits CROSS JOIN postings ON postings.row = hits.row CROSS JOIN facets ON facets.id = facet"
-FROM_FACETS = "facets CROSS JOIN postings ON facet = facets.id CROSS JOIN temp.hits AS hits ON hits.row = postings.row"
 
 
 def index_id(connection: sqlite3.Connection) -> str:
@@ -47,7 +49,7 @@ def search(connection: sqlite3.Connection, request: SearchRequest) -> Page:
     """Return the hits of a search."""
     total = _collect_hits(connection, request.query.condition)
     rows = _order(connection, request.query, request.limit, request.offset)
-    return Page(hits=_bodies(connection, rows), total=total, facets=_count_values(connection, request.facets, total))
+    return Page(hits=_bodies(connection, rows), total=total, facets=_count_values(connection, request.facets))
 
 
 def similar(connection: sqlite3.Connection, request: SimilarRequest) -> list[Similar]:
@@ -91,19 +93,17 @@ def count(connection: sqlite3.Connection, site: str, scope: Scope) -> int:
 
 def known(connection: sqlite3.Connection, texts: Sequence[str]) -> frozenset[str]:
     """Return those of the texts that are a term or a word of some document."""
-    statement = "SELECT 1 FROM vocabulary WHERE term = ? LIMIT 1"
-    return frozenset(text for text in texts if connection.execute(statement, (tokens.to_token(text),)).fetchone())
+    statement = "SELECT 1 FROM facets WHERE field IN ('terms', 'words') AND value = ?"
+    return frozenset(text for text in texts if connection.execute(statement, (text,)).fetchone())
 
 
 def suggest(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """Return the terms with this prefix, those of most documents first."""
-    start = tokens.to_token(prefix)
     statement = """
-        SELECT term FROM vocabulary WHERE term >= ? AND (? = '' OR term < ?) AND col = 'terms'
-        ORDER BY doc DESC, term LIMIT ?
+        SELECT value FROM facets WHERE field = 'terms' AND value >= ?1 AND (?2 = '' OR value < ?2)
+        ORDER BY documents DESC, value LIMIT ?3
     """
-    rows = connection.execute(statement, (start, after(start), after(start), max(limit, 0)))
-    return [tokens.from_token(term) for (term,) in rows]
+    return [value for (value,) in connection.execute(statement, (prefix, after(prefix), max(limit, 0)))]
 
 
 def _collect_hits(connection: sqlite3.Connection, wanted: Condition) -> int:
@@ -132,12 +132,11 @@ def _cosines(connection: sqlite3.Connection, vector: NDArray[np.float32]) -> tup
 
 
 def _order(connection: sqlite3.Connection, query: Query, limit: int, offset: int) -> list[int]:
-    ranked = [f"score_{place}" for place in range(len(query.ranking))]
-    joins = " ".join(f"LEFT JOIN scores AS {name} ON {name}.label = ? AND {name}.row = hits.row" for name in ranked)
-    orders = ", ".join([f"{name}.score DESC" for name in ranked] + ['"when" DESC', "key", "bucket", "site"])
+    # CROSS JOIN keeps the order of the tables, which the planner would otherwise choose without knowing how many hits
+    # there are: https://www.sqlite.org/optoverview.html#crossjoin
     statement = f"""
-        SELECT hits.row FROM temp.hits AS hits CROSS JOIN documents ON documents.row = hits.row {joins}
-        ORDER BY {orders} LIMIT ? OFFSET ?
+        SELECT hits.row FROM temp.hits AS hits CROSS JOIN documents ON documents.row = hits.row
+        ORDER BY {f"({SCORE}) DESC, " * len(query.ranking)}"when" DESC, key, bucket, site LIMIT ? OFFSET ?
     """
     return [row for (row,) in connection.execute(statement, (*query.ranking, max(limit, 0), max(offset, 0)))]
 
@@ -151,17 +150,23 @@ def _bodies(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Documen
     return [documents[row] for row in rows]
 
 
-def _count_values(connection: sqlite3.Connection, fields: Sequence[str], total: int) -> dict[str, dict[str, int]]:
+def _count_values(connection: sqlite3.Connection, fields: Sequence[str]) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {field: {} for field in fields}
-    # About as many documents as there are: count(*) would read all of them.
-    rows = connection.execute("SELECT max(row) FROM documents").fetchone()[0] or 0
-    statement = f"""
-        SELECT field, shown, count(*) AS documents_with FROM {FROM_HITS if 2 * total < rows else FROM_FACETS}
-        WHERE field IN ({_marks(fields)}) GROUP BY facet ORDER BY documents_with DESC, value
-    """
-    for field, shown, count in connection.execute(statement, fields) if fields else ():
-        if len(counts[field]) < MAX_FACET_VALUES:
-            counts[field][shown] = count
+    if fields:
+        hits: Counter[int] = Counter()
+        statement = "SELECT counted FROM temp.hits AS hits CROSS JOIN document_facets ON document_facets.row = hits.row"
+        cursor = connection.execute(statement)
+        while part := cursor.fetchmany(FACET_BATCH):
+            hits.update(unpack_ids(b"".join(blob for (blob,) in part)))
+        statement = f"SELECT id, field, value, shown FROM facets WHERE field IN ({_marks(fields)})"
+        values = [
+            (-hits[id_], value, field, shown)
+            for id_, field, value, shown in connection.execute(statement, fields)
+            if id_ in hits
+        ]
+        for count, _, field, shown in sorted(values):
+            if len(counts[field]) < MAX_FACET_VALUES:
+                counts[field][shown] = -count
     return counts
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from imgtag.plugin.indexer import Upsert
+from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.spec import PluginContext
 from imgtag_sqlite.indexer import SqliteIndexer
 from imgtag_sqlite.settings import SqliteSettings
@@ -44,13 +44,17 @@ def world() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def filled_file(world: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an index of these documents, each of them put twice."""
+    """The file of an index of these documents, each of them put twice, in the first and in the third segment."""
     folder = tmp_path_factory.mktemp("filled")
 
     async def fill() -> None:
         async with SqliteIndexer(SqliteSettings(), PluginContext(site="local", state_dir=folder)) as indexer:
-            for start in (0, 150, 0):
+            await indexer.apply([Upsert(document) for document in world[:150]])
+            others = documents(2_000, seed=2, site="other")
+            await indexer.apply([Upsert(document) for document in others])
+            for start in (150, 0):
                 await indexer.apply([Upsert(document) for document in world[start:]])
+            await indexer.apply([Delete(document["id"]) for document in others])
 
     anyio.run(fill)
     [file] = folder.iterdir()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -73,8 +76,10 @@ async def test_changes_are_made_in_order(index: SqliteIndexer) -> None:
 
 
 @pytest.mark.anyio
-async def test_nothing_stays_of_deleted_documents(filled: SqliteIndexer, world: list[dict[str, Any]]) -> None:
-    """Not in hits, not in counts, not in suggestions."""
+async def test_nothing_stays_of_deleted_documents(
+    filled: SqliteIndexer, world: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Not in hits, not in counts, not in suggestions, and not in any table."""
     await filled.apply([Delete(document["id"]) for document in world])
     page = await filled.search(SearchRequest(query=EVERYTHING, facets=("labels", "prefixes")))
 
@@ -82,6 +87,10 @@ async def test_nothing_stays_of_deleted_documents(filled: SqliteIndexer, world: 
     assert [] == await filled.suggest("")
     assert frozenset() == await filled.known(["fox", "animal"])
     assert 0 == await filled.count("local", Scope("pets"))
+    with closing(sqlite3.connect(tmp_path / "index.sqlite3")) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        filled_tables = {name for name in tables if connection.execute(f'SELECT 1 FROM "{name}"').fetchone()}
+    assert {"index_id"} == filled_tables
 
 
 @pytest.mark.anyio

@@ -16,6 +16,7 @@ from imgtag.query import parse
 from imgtag_sqlite import search
 from imgtag_sqlite.indexer import SqliteIndexer
 from unit.sqlite.documents import documents
+from unit.sqlite.formats import write_index
 
 Open = Callable[..., SqliteIndexer]
 EVERY = parse("status:*")
@@ -87,10 +88,7 @@ async def test_vectors_of_nothing_but_zero(index: SqliteIndexer) -> None:
 async def test_an_older_index_is_brought_up_to_date(open_index: Open, tmp_path: Path) -> None:
     """What is in it stays; vectors come with what is written from then on."""
     old, *new = album(3)
-    async with open_index() as index:
-        await index.apply([Upsert({**old, "_vectors": {"img": None}})])
-    with closing(sqlite3.connect(tmp_path / "index.sqlite3")) as connection:
-        connection.executescript("DROP TABLE vectors; DROP TABLE index_id; PRAGMA user_version = 1")
+    write_index(tmp_path / "index.sqlite3", [{**old, "_vectors": {"img": None}}], version=1)
     async with open_index() as index:
         await index.apply([Upsert(document) for document in new])
 
