@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from imgtag.errors import BucketAbsent, Conflict, ImgtagError
-from imgtag.plugin import ServiceBase, StoreFeatures
+from imgtag.errors import BucketAbsent, Conflict, ImgtagError, WriteRefused
+from imgtag.plugin import Forecast, ServiceBase, StoreFeatures
 from imgtag.types.metadata import MARK
 from imgtag_directory.attributes import Attributes
 from imgtag_directory.checks import store_checks
@@ -108,6 +108,11 @@ class DirectoryStore(ServiceBase):
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """Write the metadata on the very file that ``change`` was made from."""
         return await self._run(lambda: self._objects.rewrite(change.state, change.metadata))
+
+    async def forecast(self, change: Rewrite) -> Forecast:
+        """Labels go beside the bytes of the file: neither these nor its time change."""
+        code = change.state.readonly or change.state.unreadable
+        return Forecast(refusal=WriteRefused(code=code) if code else None, strategy="attributes", changes_time=False)
 
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:  # noqa: ARG002
         """The objects of ``scope`` in the order of their keys; their revision tells as much as their metadata."""

@@ -79,7 +79,7 @@ class Buckets:
         return await self._read_versioning(bucket)
 
     async def _read_versioning(self, bucket: str) -> Versioning:
-        root = await self._read_setting(bucket, "versioning", "s3:GetBucketVersioning")
+        root = await self.read_setting(bucket, "versioning", "s3:GetBucketVersioning")
         return Versioning() if root is None else Versioning.parse(root)
 
     async def locks_by_default(self, bucket: str) -> bool:
@@ -92,13 +92,16 @@ class Buckets:
 
     async def _has_rule(self, bucket: str, setting: str, action: str) -> bool:
         async def read() -> bool:
-            root = await self._read_setting(bucket, setting, action)
+            root = await self.read_setting(bucket, setting, action)
             return root is not None and root.find("Rule") is not None
 
         return await self._cached(setting, bucket, read)
 
-    async def _read_setting(self, bucket: str, setting: str, action: str) -> xml.Element | None:
-        """A setting of the bucket; None where it has none, or the server does not know the setting."""
+    async def read_setting(self, bucket: str, setting: str, action: str) -> xml.Element | None:
+        """A setting of the bucket; None where it has none, or the server does not know the setting.
+
+        ``action`` is the permission that it needs. Raises WriteRefused where it may not be read.
+        """
         try:
             return xml.parse((await self._client.send("GET", bucket, query={setting: ""})).data)
         except S3Error as error:

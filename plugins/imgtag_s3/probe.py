@@ -66,6 +66,8 @@ class Probe:
         self._prefix = settings.probe_prefix
         self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
         self._copy_makes_version: bool | None = None
+        self._kept: dict[str, Mapping[str, Any] | None] = {}
+        """What `recall_if_match` and `recall_copy_makes_version` found in the state folder."""
         self._versions = Versions(client, "")
         self._path = state_dir / "s3-probe.json"
         self._lock = anyio.Lock(fast_acquire=True)
@@ -99,6 +101,18 @@ class Probe:
                     )
             return self._copy_makes_version
 
+    async def recall_if_match(self) -> IfMatch | None:
+        """As `if_match`, from an earlier test or the settings; None where it was never tested. Creates nothing."""
+        if self._if_match is not None:
+            return self._if_match
+        kept = await self._recall("if_match")
+        return None if kept is None else _parse_if_match(kept)
+
+    async def recall_copy_makes_version(self) -> bool | None:
+        """As `copy_makes_version`, from an earlier test; None where there was none. Creates nothing."""
+        kept = await self._recall("copy_makes_version")
+        return self._copy_makes_version if kept is None else bool(kept["value"])
+
     async def lost_names(self) -> tuple[str, ...]:
         """Names of user metadata that do not come back as they were sent. Raises S3Error, NoResponse."""
         async with self._temporary_bucket() as bucket:
@@ -129,8 +143,7 @@ class Probe:
         try:
             server = await self._server()
             if kept := self._read("if_match", server):
-                races = RaceResult(**kept["races"])
-                return IfMatch(honoured=kept["honoured"], races=races, at=kept["at"])
+                return _parse_if_match(kept)
             async with self._temporary_bucket() as bucket:
                 await self._client.send("PUT", bucket, _KEY, body=b"old")
                 honoured = await self._tells_etags_apart(bucket)
@@ -161,6 +174,12 @@ class Probe:
             if error.denied or error.unsupported:
                 return True
             raise map_request_error(error) from error
+
+    async def _recall(self, what: str) -> Mapping[str, Any] | None:
+        async with self._lock:
+            if what not in self._kept:
+                self._kept[what] = self._read(what, await self._server())
+            return self._kept[what]
 
     async def _server(self) -> str:
         """The server, with its version where it reports one."""
@@ -241,3 +260,7 @@ class Probe:
                 await self._client.send("DELETE", bucket)
         except (S3Error, NoResponse):
             self.leftovers.append(bucket)
+
+
+def _parse_if_match(kept: Mapping[str, Any]) -> IfMatch:
+    return IfMatch(honoured=kept["honoured"], races=RaceResult(**kept["races"]), at=kept["at"])

@@ -10,7 +10,7 @@ from typing import Any, Self
 from imgtag.errors import Conflict
 from imgtag.plugin.service import Change, Check, ServiceBase
 from imgtag.plugin.spec import PluginContext
-from imgtag.plugin.store import Rewrite, StoreFeatures
+from imgtag.plugin.store import Forecast, Rewrite, StoreFeatures
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.checks import StoreChecks
@@ -102,6 +102,10 @@ class S3Store(ServiceBase):
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """Write the metadata, on exactly the object that ``change`` was made from."""
         return await self._writer.rewrite(change)
+
+    async def forecast(self, change: Rewrite) -> Forecast:
+        """What `rewrite` would do, by the same decisions; nothing is written or created."""
+        return await self._writer.forecast(change)
 
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys, on MinIO with their metadata where these are wanted."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from imgtag.errors import BucketAbsent, Conflict, ImgtagError, Overwritten, WriteRefused
-from imgtag.plugin.store import Rewrite
+from imgtag.plugin.store import Forecast, Rewrite
 from imgtag.types.ref import ObjectState
 from imgtag_s3 import multipart
 from imgtag_s3.acl import read_grants
+from imgtag_s3.bucket_rules import BucketRules
 from imgtag_s3.buckets import Buckets, Versioning
 from imgtag_s3.client import Client
 from imgtag_s3.errors import NoResponse, S3Error, map_write_error
@@ -92,6 +93,24 @@ def build_headers(state: ObjectState, metadata: Mapping[str, str]) -> dict[str, 
     return {**native.headers, **entries}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How an object is written, with all that is read for it."""
+
+    strategy: Strategy
+    makes_version: bool
+    headers: Mapping[str, str]
+    parts: tuple[Part, ...]
+
+    @property
+    def sends_bytes(self) -> bool:
+        """Whether its bytes are sent again.
+
+        Parts with checksums are, even for "copy": MinIO keeps no checksum of a part that it copies.
+        """
+        return self.strategy == "put" or any(part.checksums for part in self.parts)
+
+
 class Writer:
     """Writes. No request that writes is repeated: after a lost response the object is looked at."""
 
@@ -101,48 +120,99 @@ class Writer:
         self._versions = versions
         self._reader = reader
         self._probe = probe
+        self._rules = BucketRules(buckets)
         self._kept: Counter[str] = Counter()
         """By bucket, how many writes in a row were looked at and found as their responses said."""
 
     async def rewrite(self, change: Rewrite) -> ObjectState:
         """See `imgtag.plugin.store.Store.rewrite`. Raises Conflict, WriteRefused, Unavailable."""
         state = change.state
-        code = state.readonly or state.unreadable
-        if code:
-            raise WriteRefused(f"it may not be written ({code})", code=code)
+        _require_writable(state)
         try:
             if change.strategy == "tags":
                 return await self._rewrite_tags(change)
-            now, written = await self._write(change, await self._strategy(change))
+            preparation = await self._prepare(change, self._probe.if_match, self._probe.copy_makes_version)
+            now, written = await self._write(change, preparation)
             return await self._conclude(change, now, written)
         except S3Error as error:
             raise map_write_error(error, state.ref) from error
 
-    async def _strategy(self, change: Rewrite) -> Strategy:
+    async def forecast(self, change: Rewrite) -> Forecast:
+        """What `rewrite` would do: the same decisions, up to the first request that writes. Raises Unavailable.
+
+        What If-Match is worth is not tested for that, as a test needs a bucket; it is assumed to be atomic.
+        """
+        state, untested = change.state, set[str]()
+
+        async def recall_if_match() -> IfMatch:
+            kept = await self._probe.recall_if_match()
+            untested.update(() if kept else ("if_match",))
+            return kept or IfMatch(honoured=True)
+
+        async def recall_copy_makes_version() -> bool:
+            return await self._probe.recall_copy_makes_version() is not False
+
+        try:
+            _require_writable(state)
+            if change.strategy == "tags":
+                merge_tags(change)
+                await self._tags(state)
+                return Forecast(strategy="tags", changes_time=False)
+            preparation = await self._prepare(change, recall_if_match, recall_copy_makes_version)
+            await self._tags(state)
+        except WriteRefused as error:
+            return Forecast(refusal=error)
+        except S3Error as error:
+            failure = map_write_error(error, state.ref)
+            if not isinstance(failure, WriteRefused):
+                raise failure from error
+            return Forecast(refusal=failure)
+        rules = await self._rules.read(state.ref.bucket)
+        restarted = [rule for rule in rules.lifecycle if rule.filter.matches(state)]
+        targets = {rule.target for rule in rules.replication if rule.filter.matches(state)}
+        return Forecast(
+            strategy=preparation.strategy,
+            makes_version=preparation.makes_version,
+            bytes_sent=state.size if preparation.sends_bytes else 0,
+            replicas=len(targets) if preparation.makes_version else 0,
+            restarts=tuple(f"{state.ref.bucket}: {rule.name}" for rule in restarted),
+            unknown=rules.unknown | untested,
+        )
+
+    async def _prepare(
+        self,
+        change: Rewrite,
+        if_match: Callable[[], Awaitable[IfMatch]],
+        copy_makes_version: Callable[[], Awaitable[bool]],
+    ) -> Preparation:
+        """Decide how to write. Raises WriteRefused, S3Error."""
         state = change.state
         bucket = state.ref.bucket
+        versioning = await self._buckets.versioning(bucket, plain=state.version is None)
         strategy = await choose_strategy(
             change.strategy,
             state,
-            await self._buckets.versioning(bucket, plain=state.version is None),
+            versioning,
             versions=lambda: self._versions.list_versions(state.ref),
-            if_match=self._probe.if_match,
-            copy_makes_version=self._probe.copy_makes_version,
+            if_match=if_match,
+            copy_makes_version=copy_makes_version,
         )
         if LOCK_MODE not in state.native.headers and await self._buckets.locks_by_default(bucket):
             raise WriteRefused("the bucket would put it under a retention that it does not have", code="retention")
         if SSE not in state.native.headers and await self._buckets.encrypts_by_default(bucket):
             raise WriteRefused("the bucket would encrypt it, and it is not encrypted", code="encryption")
-        return strategy
+        return Preparation(
+            strategy=strategy,
+            makes_version=versioning.makes_version(state.ref.key),
+            headers={**build_headers(state, change.metadata), **await read_grants(self._client, state)},
+            parts=await multipart.read_parts(self._client, state),
+        )
 
-    async def _write(self, change: Rewrite, strategy: Strategy) -> tuple[ObjectState, Written]:
+    async def _write(self, change: Rewrite, preparation: Preparation) -> tuple[ObjectState, Written]:
         """The object just before the write, and what was written."""
-        state = change.state
-        headers = {**build_headers(state, change.metadata), **await read_grants(self._client, state)}
-        parts = await multipart.read_parts(self._client, state)
+        state, headers, parts = change.state, preparation.headers, preparation.parts
         write: Callable[[], Awaitable[Written]]
-        # Parts with checksums are sent even for "copy": MinIO keeps no checksum of a part that it copies.
-        if strategy == "put" or (parts and state.native.checksums):
+        if preparation.sends_bytes:
             write = await self._sending(change, headers, parts)
         elif parts:
             send = multipart.send_by_copy(self._client, state)
@@ -246,3 +316,9 @@ class Writer:
         if after is None:
             raise Overwritten(f"{state.ref} was deleted right after the write")
         return after
+
+
+def _require_writable(state: ObjectState) -> None:
+    """Raise WriteRefused where the object itself says that it may not be written."""
+    if code := state.readonly or state.unreadable:
+        raise WriteRefused(f"it may not be written ({code})", code=code)

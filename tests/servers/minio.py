@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
+import subprocess
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from hashlib import md5
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,13 @@ from servers.process import ServerProcess, free_port
 
 KMS_KEY = "imgtag:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 """For `MINIO_KMS_SECRET_KEY`: makes SSE-S3 and SSE-KMS work, with one fixed key."""
+_KEY = bytes(range(32))
+CUSTOMER_KEY = {
+    "x-amz-server-side-encryption-customer-algorithm": "AES256",
+    "x-amz-server-side-encryption-customer-key": b64encode(_KEY).decode(),
+    "x-amz-server-side-encryption-customer-key-md5": b64encode(md5(_KEY).digest()).decode(),
+}
+"""Headers of an object that is encrypted with a key of its uploader, which needs TLS."""
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "servers.py"
 
 
@@ -33,6 +44,17 @@ def lanes(nats: NatsServer, subject: str, queue: Path) -> dict[str, str]:
     target = {"ENABLE": "on", "ADDRESS": f"127.0.0.1:{nats.port}", "SUBJECT": subject, "JETSTREAM": "on"}
     both = {"FAST": target, "SAFE": target | {"QUEUE_DIR": str(queue)}}
     return {f"MINIO_NOTIFY_NATS_{key}_{name}": value for name, lane in both.items() for key, value in lane.items()}
+
+
+def make_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 in the folder, as ``certs`` of `MinioServer`; returns the folder."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    kind = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    named = ["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "private.key"), "-out", str(folder / "public.crt")]
+    subprocess.run([*kind, *named, *files], check=True, capture_output=True, timeout=30)
+    return folder
 
 
 class MinioServer(ServerProcess):

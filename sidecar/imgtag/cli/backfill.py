@@ -21,9 +21,9 @@ from anyio import to_thread
 from imgtag.cli.main import DONE, FAILED, INTERRUPTED, App, pass_app
 from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
+from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
-from imgtag.types.ref import Scope
 
 if TYPE_CHECKING:
     from imgtag.config.configuration import Config
@@ -279,18 +279,7 @@ class Command:
         """The buckets and parts of them that were named, else those of the rules. Raises UsageError."""
         from imgtag.jobs.backfill import ListedScope  # noqa: PLC0415
 
-        named = [text.removeprefix("s3://").partition("/") for text in self._options.scopes]
-        if any(not bucket for bucket, _, _ in named):
-            raise click.UsageError("an object, a bucket or a part of one is BUCKET[/PREFIX]")
-        # Without rules a folder is labelled as a whole.
-        buckets = self._config.context().buckets or await parts.store.buckets()
-        scopes = [Scope(bucket, prefix) for bucket, _, prefix in named] or [Scope(bucket) for bucket in buckets]
-        for scope in scopes:
-            if scope.bucket not in buckets:
-                admitted = ", ".join(map(escape, buckets)) or "none"
-                raise click.UsageError(
-                    f"no rule names the bucket {escape(scope.bucket)}; those that rules name: {admitted}"
-                )
+        scopes = await find_scopes(self._config, parts.store, self._options.scopes)
         return [ListedScope(parts, scope) for scope in scopes]
 
     def _identity(self, lists: Sequence[Targets]) -> dict[str, Any]:

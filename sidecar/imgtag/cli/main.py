@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": "Label sample images in a temporary folder and search them.",
     "explain": "Say why an object is labelled as it is, or is not labelled.",
     "backfill": "Label what is in the store already.",
+    "plan": "Say what a backfill would do, before anything is touched.",
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
     "policy": "Print the minimum permissions that the sidecar needs on its servers.",

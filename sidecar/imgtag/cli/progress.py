@@ -69,7 +69,7 @@ class Reporter:
         of = f" of {self._total:,}" if self._total else ""
         counts = ", ".join(f"{name} {fields[name]:,}" for name in self._names)
         size = f"; {fields['bytes'] / 1e6:,.0f} MB" if "bytes" in fields else ""
-        left = f", about {_duration(fields['eta'])} left" if fields["eta"] else ""
+        left = f", about {duration(fields['eta'])} left" if fields["eta"] else ""
         slow = self._why_slow()
         return (
             f"{fields['listed']:,}{of} objects: {counts}{size}, {fields['rate']:,.1f} objects/s{left}"
@@ -87,6 +87,7 @@ class Reporter:
             yield lambda: progress.update(task, completed=self._read()["listed"], line=self._line())
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Roughly, for people."""
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from imgtag.config.policy import ObjectPolicy
 from imgtag.engine import JobParts
+from imgtag.reconcile import Reconciler
 from imgtag.types.document import Document
 from imgtag.types.image_names import is_called_image
 from imgtag.types.mark import Mark
@@ -99,7 +100,11 @@ class Judge:
 
 def make_judge(parts: JobParts) -> Judge:
     """A judge by the present configuration and models, which do not change while a job runs."""
-    reconcile = parts.pipeline.reconcile
+    return judge_by(parts.pipeline.reconcile)
+
+
+def judge_by(reconcile: Reconciler) -> Judge:
+    """A judge by the rule and the models that are in use now."""
     labellings: dict[int | None, Labelling] = {}
 
     def find_labelling(policy: ObjectPolicy) -> Labelling:
@@ -109,4 +114,4 @@ def make_judge(parts: JobParts) -> Judge:
             labellings[policy.rule] = Labelling(vocabulary.model, vocabulary.digest, info.projection is not None)
         return labellings[policy.rule]
 
-    return Judge(policy_of=parts.policy_of, labelling_of=find_labelling)
+    return Judge(policy_of=reconcile.policy_of, labelling_of=find_labelling)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from imgtag.errors import WriteRefused
 from imgtag.plugin.service import Service
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
@@ -69,6 +70,39 @@ class Rewrite:
     strategy: str = "auto"
     labels: Mapping[str, str] = field(default_factory=dict)
     label_prefix: str = "imgtag_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a rewrite of an object would do, as far as it shows without a write.
+
+    ``refusal``: why nothing would be written; the rest does not matter then. ``strategy``: how it would be written, in
+    the store's words. ``makes_version``: the old version would stay beside the new one. ``changes_time``: the object
+    would look modified. ``bytes_sent``: bytes of the object that would be sent to the store again. ``replicas``: other
+    stores that the object would be sent to again. ``restarts``: rules of the bucket that count days since the last
+    change, and would count from the write, as a person reads them. ``unknown``: what could not be found out, such as
+    a setting of the bucket that may not be read.
+    """
+
+    refusal: WriteRefused | None = None
+    strategy: str = ""
+    makes_version: bool = False
+    changes_time: bool = True
+    bytes_sent: int = 0
+    replicas: int = 0
+    restarts: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
+
+
+class Forecaster(Protocol):
+    """What a store may have besides: `imgtag plan` asks it. A store without it is planned for by `Store.stat` alone."""
+
+    async def forecast(self, change: Rewrite) -> Forecast:
+        """What ``rewrite`` of this change would do now. Nothing is changed or created anywhere. Raises Unavailable.
+
+        It decides by the code that ``rewrite`` decides by, so that the two cannot disagree.
+        """
+        ...
 
 
 class Store(Service, Protocol):

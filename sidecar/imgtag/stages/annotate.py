@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 
 from imgtag.config.policy import ObjectPolicy
 from imgtag.errors import ImgtagError, Overwritten, WriteRefused
 from imgtag.ops.metrics import Metrics
-from imgtag.plugin.store import Rewrite, Store
+from imgtag.plugin.store import Rewrite, Store, StoreFeatures
 from imgtag.types.document import Problem
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectRef, ObjectState
@@ -85,31 +85,13 @@ class Annotator:
 
         Raises Conflict where the object is no longer what was read.
         """
-        features = self.store.features
         if policy.settle:
             await anyio.sleep(policy.settle)
         if policy.strategy == "none":
             return Annotated(state=state, entries=policy.codec.kept(entries))
         try:
-            if state.readonly:
-                raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
-            if policy.strategy == "tags":
-                readable = policy.codec.kept(entries)
-                # Labels become tags; the metadata stay as they are, so their limit does not matter.
-                change = Rewrite(
-                    state=state,
-                    metadata=state.metadata,
-                    strategy="tags",
-                    labels=policy.codec.label_tags(readable),
-                    label_prefix=policy.codec.prefix,
-                )
-            else:
-                limit, overhead = features.metadata_limit, features.metadata_overhead
-                packed = policy.codec.pack(entries, user, limit=limit, overhead=overhead)
-                change = Rewrite(
-                    state=state, metadata=packed.metadata, body=body, digest=digest, strategy=policy.strategy
-                )
-                readable = packed.entries
+            change, readable = prepare_change(state, user, entries, policy, self.store.features)
+            change = replace(change, body=body, digest=digest)
             content = entries.mark.content if entries.mark else ""
             self.limit.take(state.ref, content)
             try:
@@ -125,3 +107,24 @@ class Annotator:
             return Annotated(state=state, entries=policy.codec.kept(entries), problem=Problem.of(error))
         self.metrics.writes.inc()
         return Annotated(state=written, entries=readable, written=True)
+
+
+def prepare_change(
+    state: ObjectState, user: Mapping[str, str], entries: Entries, policy: ObjectPolicy, features: StoreFeatures
+) -> tuple[Rewrite, Entries]:
+    """The change that writes the entries, and those of them that it has room for. ``user`` as in `Annotator.annotate`.
+
+    Raises WriteRefused where nothing may be written, or nothing fits.
+    """
+    if state.readonly:
+        raise WriteRefused(f"writing on it is forbidden ({state.readonly})", code=state.readonly)
+    if policy.strategy == "tags":
+        readable = policy.codec.kept(entries)
+        # Labels become tags; the metadata stay as they are, so their limit does not matter.
+        labels = policy.codec.label_tags(readable)
+        prefix = policy.codec.prefix
+        change = Rewrite(state=state, metadata=state.metadata, strategy="tags", labels=labels, label_prefix=prefix)
+        return change, readable
+    limit, overhead = features.metadata_limit, features.metadata_overhead
+    packed = policy.codec.pack(entries, user, limit=limit, overhead=overhead)
+    return Rewrite(state=state, metadata=packed.metadata, strategy=policy.strategy), packed.entries

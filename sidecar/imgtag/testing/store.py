@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from imgtag.errors import BucketAbsent, Conflict, Unreadable, WriteRefused
-from imgtag.plugin.store import Rewrite, StoreFeatures
+from imgtag.plugin.store import Forecast, Rewrite, StoreFeatures
 from imgtag.testing.bucket import Bucket, Version, Versioning
 from imgtag.testing.faults import Act, Faults
 from imgtag.testing.service import MemoryService
@@ -237,6 +237,19 @@ class MemoryStore(MemoryService):
         written = replace(_state(ref, latest), metadata=metadata, request=latest.request, is_assumed=self._assumes)
         await self.faults.reach(_AFTER_WRITE)
         return written
+
+    async def forecast(self, change: Rewrite) -> Forecast:
+        """As `rewrite`, without the write."""
+        state = change.state
+        await self.faults.meet("forecast", state.ref)
+        if state.readonly:
+            return Forecast(refusal=WriteRefused(f"it is under {state.readonly}", code=state.readonly))
+        has_versions = self._bucket(state.ref.bucket).versioning == "enabled"
+        return Forecast(
+            strategy="copy" if has_versions else "put",
+            makes_version=has_versions,
+            bytes_sent=0 if has_versions else state.size,
+        )
 
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys' UTF-8 bytes."""

@@ -1,10 +1,6 @@
 """Over TLS, with a CA of one's own; and objects whose key is with the client, which exist only there."""
 
 import os
-import shutil
-import subprocess
-from base64 import b64encode
-from hashlib import md5
 
 import pytest
 
@@ -13,38 +9,15 @@ from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC
 from integration.s3.bucket import Bucket
 from integration.s3.portal import LABELS, PortalStore
-from servers.minio import MinioServer, minio_binary
+from servers.minio import CUSTOMER_KEY, MinioServer, make_certificate, minio_binary
 from servers.s3_client import S3Client
 
 JPEG = b"\xff\xd8\xff" + os.urandom(1_000)
-KEY = bytes(range(32))
-CUSTOMER_KEY = {
-    "x-amz-server-side-encryption-customer-algorithm": "AES256",
-    "x-amz-server-side-encryption-customer-key": b64encode(KEY).decode(),
-    "x-amz-server-side-encryption-customer-key-md5": b64encode(md5(KEY).digest()).decode(),
-}
 
 
 @pytest.fixture(scope="module")
 def minio(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    certs = tmp_path_factory.mktemp("certs")
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    named = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", certs / "private.key", "-out", certs / "public.crt"]
-    subprocess.run([*made, *named, *files], check=True, capture_output=True, timeout=30)
+    certs = make_certificate(tmp_path_factory.mktemp("certs"))
     with MinioServer(minio_binary(), tmp_path_factory.mktemp("tls"), certs=certs) as server:
         yield server
 

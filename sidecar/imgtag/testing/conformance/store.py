@@ -305,6 +305,25 @@ class StoreConformance(ServiceConformance):
 
         assert dict(second.metadata) == USERS
 
+    async def test_forecast_changes_nothing_and_comes_true(self, store: Store, user: StoreUser) -> None:
+        """A store that forecasts writes nothing meanwhile, and then refuses exactly what it said that it would."""
+        forecast = getattr(store, "forecast", None)
+        if forecast is None:
+            pytest.skip("the store does not forecast")
+        await user.put("locked.jpg", OLD)
+        keys = ["first.jpg", *(["locked.jpg"] if await user.lock("locked.jpg") else [])]
+        for key in keys:
+            state = await _state(store, user, key)
+            change = Rewrite(state=state, metadata={**state.metadata, **OURS}, body=OLD)
+            forecasted = await forecast(change)
+            assert state == await _state(store, user, key)
+            code = ""
+            try:
+                await store.rewrite(change)
+            except WriteRefused as error:
+                code = error.code
+            assert code == (forecasted.refusal.code if forecasted.refusal else "")
+
     async def test_rewrite_conflict_newer_bytes(self, store: Store, user: StoreUser) -> None:
         """Where the object has other bytes by now, nothing is written: Conflict."""
         state = await _state(store, user, "first.jpg")
