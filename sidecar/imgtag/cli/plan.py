@@ -13,6 +13,7 @@ from imgtag.cli.progress import duration
 from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
+from imgtag.jobs.store_codes import STORE_CODES
 
 if TYPE_CHECKING:
     from imgtag.jobs.plan import Finding, Plan, Planner
@@ -118,7 +119,7 @@ def _finding_line(finding: Finding) -> str:
     count = f"{finding.objects:,}" if finding.kind.name != "unknown" else ""
     bounds = f" ({finding.low:,} to {finding.high:,})" if finding.low != finding.high else ""
     code = finding.kind.code
-    detail = _CODES.get(code) or finding.reason or code
+    detail = _CODES.get(code) or finding.reason or STORE_CODES.get(code) or code
     text = _TEXTS[finding.kind.name] + (f": {escape(detail)}" if detail else "")
     return f"{count:>14}{bounds}  {text}{f', {_size(finding.bytes)}' if finding.bytes else ''}"
 
