@@ -67,9 +67,12 @@ def test_it_has_what_the_project_asks_for(python):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", [PYTHONS[0], PYTHONS[-1]])
 def test_pip_can_install_it(tmp_path, python, machine):
-    """With hashes required, and nothing compiled: whatever it depends on is in it, for this Python and processor."""
+    """With hashes required, and nothing compiled: whatever it depends on is in it, for this Python and processor.
+
+    What the oldest and the newest Python have wheels for, those between them have as well.
+    """
     wheels = [f"--platform=manylinux_{version}_{machine}" for version in GLIBC]
     command = [
         sys.executable,
