@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fuzz.__main__ import fuzz
+from fuzz.process import fuzz
 from fuzz.targets import TARGETS
 
 INPUTS = 2_000
