@@ -146,12 +146,12 @@ def test_the_pod_of_a_single_site_does_its_work(site, tmp_path):
 
 
 def test_models_come_from_the_store(site, tmp_path):
-    """Those that bring them find them there, a second time too; the sidecar then names its model as it was called."""
+    """Those that bring them find them there, one a second time too; the sidecar names its model as it was called."""
     digests = {f"model.bucket[{n}].sha256": sha256(MODEL.read_bytes()).hexdigest() for n in (0, 1)}
     pod = site.pod("model-bucket", tmp_path, **digests)
     *bring, check = pod.template["initContainers"]
 
-    for container in (*bring, *bring):
+    for container in (*bring, bring[0]):
         assert "1,000 classes" in pod.run(container)
 
     assert pod.run(check).splitlines()[0].endswith(": ok")
