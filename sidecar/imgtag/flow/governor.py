@@ -33,12 +33,13 @@ MIN_CUT, MAX_CUT = 0.8, 0.3
 """Factors of one adjustment, for little and for much pressure."""
 CALM = 0.8
 """Part of the limit of a strain below which bulk work may grow again; in between it stays as it is."""
-SLOWDOWN = 3.0
+SLOWDOWN = 2.0
 """Times its baseline that the latency of the store may have."""
-SLACK = 0.005
-"""Seconds that it may have above its baseline in any case: of a store that answers within a millisecond, a busy
-interpreter looks like three times as slow."""
+SLACK = 0.003
+"""Seconds that it may have above its baseline in any case: a millisecond and two of them differ by chance."""
 PERCENTILE = 0.99
+LAG_STEP = 0.05
+"""Seconds between two measurements of how late the event loop is."""
 WINDOW = 2.0
 """Seconds after which few measurements must do."""
 MIN_SAMPLES = 10
@@ -180,10 +181,19 @@ class Governor:
 
     async def run(self) -> None:
         """Adjust the limit every second, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_loop)
+            while True:
+                self.adjust(await self._pressure())
+                self._report(self.state)
+                await anyio.sleep(STEP)
+
+    async def _watch_loop(self) -> None:
+        """Measure how late the event loop is: our own work makes requests look slow, which the store answered fast."""
         while True:
-            self.adjust(await self._pressure())
-            self._report(self.state)
-            await anyio.sleep(STEP)
+            due = self._clock() + LAG_STEP
+            await anyio.sleep(LAG_STEP)
+            self._latency.observe_lag(self._clock() - due)
 
     def adjust(self, pressure: Sequence[Strain]) -> None:
         """One step, by what the machine shows now and by what was observed since the last step."""
@@ -273,6 +283,7 @@ class _StoreLatency:
         self.is_blind = False
         """Whether there was too little to measure since the last step."""
         self._samples: list[float] = []
+        self._lags: list[float] = []
         self._since = now
         self._baseline: float | None = None
         self._is_alone = True
@@ -282,6 +293,10 @@ class _StoreLatency:
     def observe(self, seconds: float) -> None:
         if len(self._samples) < MAX_SAMPLES:
             self._samples.append(seconds)
+
+    def observe_lag(self, seconds: float) -> None:
+        if len(self._lags) < MAX_SAMPLES:
+            self._lags.append(max(0.0, seconds))
 
     def evaluate(self, now: float, in_work: int, admitted: int) -> Strain | None:
         """The strain since the last evaluation; None where there is none, or where it is not known."""
@@ -306,7 +321,7 @@ class _StoreLatency:
         if latency < baseline:
             self._baseline += BASELINE_FALL * (latency - baseline)
         self._start_over(now)
-        times = f"store latency {latency / baseline:.1f} x its baseline of {baseline * 1000:.1f} ms"
+        times = f"store latency {latency / max(baseline, 1e-6):.1f} x its baseline of {baseline * 1000:.1f} ms"
         return Strain(
             reason="store_latency", level=latency / max(SLOWDOWN * baseline, baseline + SLACK), text=times, lag=STEP
         )
@@ -315,6 +330,7 @@ class _StoreLatency:
         if not self._is_alone:
             # What was begun before the measurement is still in work, and would be measured.
             self._samples.clear()
+            self._lags.clear()
             self._is_alone = in_work <= 1
             self._since = now if self._is_alone else self._since
         if len(self._samples) < BASELINE_SAMPLES and now - self._since < BASELINE_TIME:
@@ -328,8 +344,14 @@ class _StoreLatency:
 
     def _start_over(self, now: float) -> None:
         self._samples.clear()
+        self._lags.clear()
         self._since = now
 
     def _quantile(self) -> float:
-        """Without the slowest one of up to a hundred: a single request may be slow on any store."""
-        return sorted(self._samples)[int(PERCENTILE * (len(self._samples) - 1))]
+        """Of the requests, less that of the event loop's lag, which is a part of what was measured."""
+        return max(0.0, _percentile(self._samples) - _percentile(self._lags))
+
+
+def _percentile(values: Sequence[float]) -> float:
+    """Without the greatest one of up to a hundred: a single request may be slow on any store."""
+    return sorted(values)[int(PERCENTILE * (len(values) - 1))] if values else 0.0

@@ -31,6 +31,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self._jumping.waited
 
+    def block(self, seconds):
+        """As a call that computes for so long."""
+        self._jumping.waited += seconds
+
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:

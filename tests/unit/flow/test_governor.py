@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter
 from datetime import datetime, timedelta
@@ -50,8 +51,9 @@ class Bench:
                 self.bytes[second] += size
                 self._in_work += 1
                 self.peak = max(self.peak, self._in_work)
+                started = anyio.current_time()
                 await anyio.sleep(self.latency)
-                self.governor.observe(self.latency)
+                self.governor.observe(anyio.current_time() - started)
                 await anyio.sleep(self.latency)
                 self._in_work -= 1
 
@@ -108,14 +110,32 @@ async def test_a_store_ten_times_as_slow_is_relieved_within_five_seconds_and_use
 
 
 async def test_a_store_that_answers_within_milliseconds_is_no_reason():
-    """A few milliseconds more may be the interpreter's own."""
+    """Two milliseconds more may be chance."""
     bench = Bench(concurrency=1)
-    bench.latency = 0.002
+    bench.latency = 0.001
 
     def slower():
-        bench.latency = 0.006
+        bench.latency = 0.0035
 
     await bench.run((5, slower), (5, nothing), workers=1)
+
+    assert {None} == {state.held_back for state in bench.states}
+
+
+async def test_a_busy_event_loop_is_not_a_slow_store():
+    """What was measured contains its lag, which is measured as well."""
+    bench = Bench(concurrency=4)
+
+    async def compute():
+        await anyio.sleep(10)
+        while True:
+            await anyio.sleep(0.03)
+            asyncio.get_running_loop().block(0.1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(compute)
+        await bench.run((30, nothing), workers=4)
+        tasks.cancel_scope.cancel()
 
     assert {None} == {state.held_back for state in bench.states}
 
@@ -291,7 +311,7 @@ async def test_hours_are_kept():
 
     await bench.run((2400, nothing), workers=2)
 
-    assert 600 <= min(bench.begun) <= 660
+    assert 599 <= min(bench.begun) <= 660
     assert 1790 <= max(bench.begun) < 1800
     assert ("hours", 0) == (bench.states[10].held_back, bench.states[10].limit)
     assert "waiting until 22:00: bulk work runs 22:00-22:20" == str(bench.states[10])
