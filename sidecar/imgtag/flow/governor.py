@@ -33,11 +33,6 @@ MIN_CUT, MAX_CUT = 0.8, 0.3
 """Factors of one adjustment, for little and for much pressure."""
 CALM = 0.8
 """Part of the limit of a strain below which bulk work may grow again; in between it stays as it is."""
-SLOWDOWN = 2.0
-"""Times its baseline that the latency of the store may have."""
-SLACK = 0.003
-"""Seconds that it may have above its baseline in any case: a millisecond and two of them differ by chance."""
-PERCENTILE = 0.99
 LAG_STEP = 0.05
 """Seconds between two measurements of how late the event loop is."""
 WINDOW = 2.0
@@ -58,6 +53,20 @@ _LIVE_LOOK = 0.1
 """Seconds between two looks at whether live work still waits."""
 _HOURS_LOOK = 60.0
 """Seconds, at most, between two looks at the clock outside of the hours: somebody may set it."""
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """How much longer than its baseline a quantile of the store's latency may be: so many times, or so many seconds."""
+
+    quantile: float
+    times: float
+    seconds: float
+    """For a store that answers within a millisecond, of which two differ by chance."""
+
+
+BOUNDS = (_Bound(0.5, 1.5, 0.001), _Bound(0.99, 2.0, 0.003))
+"""The median as well, because the 99th percentile of a busy store is high, and differs much, without any bulk work."""
 
 Reason: TypeAlias = Literal[
     "hours", "live_work", "store_latency", "cpu_pressure", "io_pressure", "memory_pressure", "load", "temperature"
@@ -130,6 +139,7 @@ class Governor:
         is_live_waiting: Callable[[], bool] = lambda: False,
         report: Callable[[GovernorState], None] = lambda _state: None,
         clock: Callable[[], float] = anyio.current_time,
+        cpu_clock: Callable[[], float] = time.thread_time,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._caps = caps
@@ -137,6 +147,7 @@ class Governor:
         self._is_live_waiting = is_live_waiting
         self._report = report
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._wall_clock = wall_clock
         self._latency = _StoreLatency(clock())
         self._limit = self._plateau = min(1.0, caps.concurrency)
@@ -189,11 +200,14 @@ class Governor:
                 await anyio.sleep(STEP)
 
     async def _watch_loop(self) -> None:
-        """Measure how late the event loop is: our own work makes requests look slow, which the store answered fast."""
+        """Measure how late the event loop is by its own work, which makes requests look slow that the store answered.
+
+        When it is late because others use the processor, that is no excuse: they include the store.
+        """
         while True:
-            due = self._clock() + LAG_STEP
+            due, used = self._clock() + LAG_STEP, self._cpu_clock()
             await anyio.sleep(LAG_STEP)
-            self._latency.observe_lag(self._clock() - due)
+            self._latency.observe_lag(min(self._clock() - due, self._cpu_clock() - used))
 
     def adjust(self, pressure: Sequence[Strain]) -> None:
         """One step, by what the machine shows now and by what was observed since the last step."""
@@ -275,7 +289,7 @@ class Governor:
 
 
 class _StoreLatency:
-    """The 99th percentile of the last seconds, against that of the store while hardly any bulk work runs."""
+    """Median and 99th percentile of the last seconds, against those of the store while hardly any bulk work runs."""
 
     def __init__(self, now: float) -> None:
         self.is_measuring = True
@@ -285,7 +299,7 @@ class _StoreLatency:
         self._samples: list[float] = []
         self._lags: list[float] = []
         self._since = now
-        self._baseline: float | None = None
+        self._baseline: tuple[float, ...] | None = None
         self._is_alone = True
         self._admitted = 0
         self._measured_at: float | None = None
@@ -317,14 +331,15 @@ class _StoreLatency:
             # A store whose requests nobody times is no reason for anything.
             self.is_blind = self.is_blind and self._baseline is not None
             return None
-        latency, baseline = self._quantile(), self._baseline
-        if latency < baseline:
-            self._baseline += BASELINE_FALL * (latency - baseline)
+        latencies = list(zip(BOUNDS, self._quantiles(), self._baseline, strict=True))
+        self._baseline = tuple(base + BASELINE_FALL * min(0.0, latest - base) for _, latest, base in latencies)
         self._start_over(now)
-        times = f"store latency {latency / max(baseline, 1e-6):.1f} x its baseline of {baseline * 1000:.1f} ms"
-        return Strain(
-            reason="store_latency", level=latency / max(SLOWDOWN * baseline, baseline + SLACK), text=times, lag=STEP
+        level, latency, baseline = max(
+            (latency / max(bound.times * baseline, baseline + bound.seconds), latency, baseline)
+            for bound, latency, baseline in latencies
         )
+        text = f"store latency {latency / max(baseline, 1e-6):.1f} x its baseline of {baseline * 1000:.1f} ms"
+        return Strain(reason="store_latency", level=level, text=text, lag=STEP)
 
     def _measure(self, now: float, in_work: int) -> None:
         if not self._is_alone:
@@ -336,9 +351,9 @@ class _StoreLatency:
         if len(self._samples) < BASELINE_SAMPLES and now - self._since < BASELINE_TIME:
             return
         if self._samples:
-            measured = self._quantile()
-            known = self._baseline or math.inf
-            self._baseline = min(measured, MAX_BASELINE_RISE * known)
+            measured = self._quantiles()
+            known = self._baseline or (math.inf,) * len(BOUNDS)
+            self._baseline = tuple(min(new, MAX_BASELINE_RISE * old) for new, old in zip(measured, known, strict=True))
         self.is_measuring, self._measured_at = False, now
         self._start_over(now)
 
@@ -347,11 +362,13 @@ class _StoreLatency:
         self._lags.clear()
         self._since = now
 
-    def _quantile(self) -> float:
-        """Of the requests, less that of the event loop's lag, which is a part of what was measured."""
-        return max(0.0, _percentile(self._samples) - _percentile(self._lags))
+    def _quantiles(self) -> list[float]:
+        """Of the requests, less those of the event loop's lag, which is a part of what was measured.
 
-
-def _percentile(values: Sequence[float]) -> float:
-    """Without the greatest one of up to a hundred: a single request may be slow on any store."""
-    return sorted(values)[int(PERCENTILE * (len(values) - 1))] if values else 0.0
+        The greatest one of up to a hundred does not count: a single request may be slow on any store.
+        """
+        samples, lags = sorted(self._samples), sorted(self._lags) or [0.0]
+        shares = [bound.quantile for bound in BOUNDS]
+        return [
+            max(0.0, samples[int(share * (len(samples) - 1))] - lags[int(share * (len(lags) - 1))]) for share in shares
+        ]
