@@ -134,7 +134,7 @@ def test_a_part_of_a_folder_is_stripped_beside_the_sidecar(site, photographs):
     output = site.run("strip", "pictures", "--yes", code=1)
     wait_until_quiet(site, seconds=1)
 
-    assert "1 stripped, 0 untouched, 1 refused (admitted 1), 0 failed; 1 documents" in output
+    assert "1 stripped, 0 untouched, 1 refused (admitted 1), 0 failed; 1 document " in output
     assert ["user.imgtag_owner"] == os.listxattr(site.root / "gone/cat.jpg")
     assert {"kept/cup.jpg"} == site.marked()
     assert ["kept/cup.jpg"] == names(site.found("status:*"))

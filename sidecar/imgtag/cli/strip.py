@@ -95,20 +95,17 @@ def command(
 
 def _parse(texts: Sequence[str]) -> list[Scope]:
     """The scopes, without those that lie within another. Raises UsageError."""
-    scopes = []
-    for text in dict.fromkeys(texts):
+    scopes: dict[Scope, None] = {}
+    for text in texts:
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
         if not bucket:
             raise click.UsageError(f"{text!r} is not BUCKET or BUCKET/PREFIX")
-        scopes.append(Scope(bucket, prefix))
-    return [
-        scope
-        for scope in scopes
-        if not any(
-            scope != other and scope.bucket == other.bucket and scope.prefix.startswith(other.prefix)
-            for other in scopes
-        )
-    ]
+        scopes[Scope(bucket, prefix)] = None
+    return [scope for scope in scopes if not any(_is_within(scope, other) for other in scopes)]
+
+
+def _is_within(scope: Scope, other: Scope) -> bool:
+    return scope != other and scope.bucket == other.bucket and scope.prefix.startswith(other.prefix)
 
 
 def _announce(config: Config, scopes: Sequence[Scope]) -> None:
@@ -119,7 +116,7 @@ def _announce(config: Config, scopes: Sequence[Scope]) -> None:
                 rule.writeback.strategy if "strategy" in rule.writeback.model_fields_set else config.writeback.strategy
             )
             if rule.bucket == scope.bucket and strategy != "none":
-                click.echo(escape(f"rules[{place}] labels objects in {rule.bucket}: these are refused"), err=True)
+                click.echo(escape(f"rules[{place}] labels objects in {rule.bucket}: those will be refused"), err=True)
     click.echo(
         "Each write changes Last-Modified, and makes another version on a versioned bucket. A sidecar that runs with "
         "other rules labels the objects again: restart it first.",
@@ -171,7 +168,8 @@ def _summarise(counts: StripCounts, problems: Sequence[Stripped], *, dry_run: bo
     parts = [f"{counts.fates[fate]:,} {fate.value}" for fate in Fate]
     parts[-2] += f" ({codes})" if codes else ""
     would = "would be: " if dry_run else ""
-    click.echo(f"{would}{', '.join(parts)}; {counts.documents:,} documents removed from the index")
+    documents = f"{counts.documents:,} document{'s' * (counts.documents != 1)} removed from the index"
+    click.echo(f"{would}{', '.join(parts)}; {documents}")
     for problem in problems:
         click.echo(escape(f"{problem.fate}: {problem.ref}: {problem.reason} ({problem.code})"))
     rest = counts.fates[Fate.REFUSED] + counts.fates[Fate.FAILED] - len(problems)

@@ -316,11 +316,15 @@ class _Case:
         labels: tuple[Label, ...] = (),
         expected: Document | None = None,
     ) -> Explanation:
-        """``expected`` is the document that the object ought to have, where that follows from its headers."""
+        """``because``: the reasons, which are said once each; what the store or the index adds is appended.
+
+        ``expected`` is the document that the object ought to have, where that follows from its headers.
+        """
         parts = list(because)
         differs: tuple[str, ...] = ()
-        if self.body.state.readonly:
-            parts.append(STORE_CODES.get(self.body.state.readonly, self.body.state.readonly))
+        obstacles = filter(None, (self.body.state.readonly, self.body.state.unreadable))
+        said = " ".join(because)
+        parts += [text for code in obstacles if (text := STORE_CODES.get(code, code)) not in said]
         if self.outage:
             parts.append("the index does not answer")
         elif status == "skipped" and self.indexed is not None:
@@ -362,7 +366,7 @@ class _Case:
         entries = self.reconciler.entry_builder.build(self.body.state, inference, model.info, vocabulary)
         if mark is None:
             now = vocabulary.document_labels(self.policy.codec.kept(entries)).labels
-            return _with_differences(explanation, now)
+            return _with_differences(explanation, now, decimals=2)  # as documents have them
         is_same = mark.mark.content == encode_digest(inference.digest)
         mark = replace(mark, holds=is_same if mark.holds is None else mark.holds)
         user = self.policy.codec.split(self.body.state.metadata)[1]
@@ -372,15 +376,15 @@ class _Case:
         with suppress(WriteRefused):  # today not even a mark would fit
             now = self.policy.codec.pack(entries, user, limit=limit, overhead=overhead).entries.labels
         first = () if is_same else ("its bytes are not those that were labelled",)
-        return _with_differences(replace(explanation, mark=mark, differs=first), now)
+        return _with_differences(replace(explanation, mark=mark, differs=first), now, self.policy.codec.decimals)
 
 
-def _with_differences(explanation: Explanation, now: tuple[Label, ...]) -> Explanation:
-    """``now``: what would be in the place of the labels that are explained."""
+def _with_differences(explanation: Explanation, now: tuple[Label, ...], decimals: int) -> Explanation:
+    """``now``: what would be in the place of the labels that are explained, which have so many ``decimals``."""
     places: dict[str, list[str]] = {}
     for place, labels in enumerate((explanation.labels, now)):
         for label in labels:
-            places.setdefault(label.name, ["none", "none"])[place] = f"{label.confidence:.2f}"
+            places.setdefault(label.name, ["none", "none"])[place] = f"{label.confidence:.{decimals}f}"
     differs = [*explanation.differs]
     differs += [f"{name}: {before} then, {after} now" for name, (before, after) in places.items() if before != after]
     return replace(explanation, verified=not differs, differs=tuple(differs))
