@@ -195,5 +195,5 @@ class Reader:
 
 def _require_path(ref: ObjectRef) -> None:
     """Raise Unreadable for a path that clients and proxies shorten, so that it would arrive as that of another key."""
-    if any(part in {".", ".."} for part in ref.key.split("/")):
+    if not {".", ".."}.isdisjoint(ref.key.split("/")):
         raise Unreadable(f"{ref} cannot be requested: `.` and `..` do not survive in a URL", code="key")

@@ -80,10 +80,10 @@ class MetadataCodec:
                 labels.append(Label(name_to_label(name), confidence))
         entries = Entries(
             labels=_rank({label.name: label for label in labels}.values()),
-            mark=Mark.decode(metadata.get(MARK, "")),
-            facts=Facts.decode(metadata.get(FACTS, "")),
+            mark=Mark.decode(metadata[MARK]) if MARK in metadata else None,
+            facts=Facts.decode(metadata[FACTS]) if FACTS in metadata else None,
             raw=Raw.decode(metadata[RAW]) if RAW in metadata else None,
-            vec=Vector.decode(metadata.get(VEC, "")),
+            vec=Vector.decode(metadata[VEC]) if VEC in metadata else None,
         )
         return entries, user
 
