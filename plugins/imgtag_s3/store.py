@@ -63,7 +63,8 @@ class S3Store(ServiceBase):
         self._context = context
         self._client = Client(settings)
         self._is_minio = True
-        buckets, versions = Buckets(self._client), Versions(self._client, context.site)
+        self._buckets = buckets = Buckets(self._client)
+        self._versions = versions = Versions(self._client, context.site)
         probe = Probe(self._client, settings, context.state_dir)
         self._reader = Reader(self._client, buckets, versions, write_on=settings.write_on, read_only=context.read_only)
         self._writer = Writer(self._client, buckets, versions, self._reader, probe)
@@ -111,6 +112,15 @@ class S3Store(ServiceBase):
         """The objects of ``scope`` in the order of their keys, on MinIO with their metadata where these are wanted."""
         async for listed in self._reader.list_objects(scope, after, with_metadata=with_metadata and self._is_minio):
             yield listed
+
+    async def list_misplaced(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        """The objects that a version of ours hides, in order; no version is listed where the bucket has none."""
+        try:
+            if (await self._buckets.versioning(scope.bucket)).status:
+                async for ref in self._versions.list_misplaced(scope):
+                    yield ref
+        except S3Error as error:
+            raise map_request_error(error) from error
 
     async def buckets(self) -> tuple[str, ...]:
         """The buckets that our user may list."""

@@ -8,22 +8,22 @@ lacks, and is withdrawn. An upload may carry a mark that claims it as ours: its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from imgtag.types.mark import Mark, owner_digest
 from imgtag.types.metadata import MARK
-from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.ref import ObjectRef, ObjectState, Scope
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_request_error
-from imgtag_s3.state import META
+from imgtag_s3.state import META, parse_state
 
 NULL = "null"
 """The id of a version that was written while the bucket kept none."""
 
-_PAGE = 100
+_PAGE, _SCAN_PAGE = 100, 1_000
 _MAX_WRITE_SECONDS, _MAX_SKEW = 600.0, 60.0
 """How much later than its mark a version of ours can be, and how far clocks may differ."""
 _MAX_REMEMBERED = 10_000
@@ -63,24 +63,62 @@ class Versions:
     async def list_versions(self, ref: ObjectRef) -> list[Version]:
         """All versions and delete markers of the key, the newest first. Raises S3Error."""
         versions: list[Version] = []
-        query = {"versions": "", "prefix": ref.key, "max-keys": str(_PAGE), "encoding-type": "url"}
+        async for key, version in self._entries(Scope(ref.bucket, ref.key), _PAGE):
+            if key != ref.key:  # the prefix also matches longer keys, which come after this one
+                break
+            versions.append(version)
+        return versions
+
+    async def list_misplaced(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        """The objects that are shown as a misplaced version of ours, in order. Raises S3Error.
+
+        One request a page. A version of ours has the ETag of its source, so that few others are worth a HEAD.
+        """
+        key, versions = "", list[Version]()
+        async for entry_key, version in self._entries(scope, _SCAN_PAGE):
+            if entry_key != key:
+                if await self._is_misplaced(ref := ObjectRef(scope.bucket, key), versions):
+                    yield ref
+                key, versions = entry_key, []
+            versions.append(version)
+        if await self._is_misplaced(ref := ObjectRef(scope.bucket, key), versions):
+            yield ref
+
+    async def _is_misplaced(self, ref: ObjectRef, versions: Sequence[Version]) -> bool:
+        if not versions or versions[0].deleted or all(each.etag != versions[0].etag for each in versions[2:]):
+            return False
+        ours = versions[0]
+        query = {"versionId": ours.id}
+        try:
+            head = await self._client.send("HEAD", ref.bucket, ref.key, query=query)
+            state = parse_state(ref, head.headers, {}, size=0, write_on=frozenset())
+            source = self._marked_source(state)
+            hidden = hidden_versions(versions, ours.id, source) if source else ()
+            return bool(source and hidden) and not await self._is_users(state, source or "", versions, hidden)
+        except S3Error as error:
+            if error.absent or error.status in {400, 403}:  # deleted meanwhile, or not ours to read
+                return False
+            raise
+
+    async def _entries(self, scope: Scope, size: int) -> AsyncIterator[tuple[str, Version]]:
+        """Versions and delete markers with their keys, those of one key the newest first, ``size`` in a request."""
+        query = {"versions": "", "prefix": scope.prefix, "max-keys": str(size), "encoding-type": "url"}
         while True:
-            root = xml.parse((await self._client.send("GET", ref.bucket, query=query)).data)
-            entries = [entry for entry in root if entry.tag in {"Version", "DeleteMarker"}]
-            same = [entry for entry in entries if xml.decode_url(entry, "Key") == ref.key]
-            versions += [
-                Version(
-                    id=xml.text(entry, "VersionId") or NULL,
-                    latest=xml.text(entry, "IsLatest") == "true",
-                    modified=datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp(),
-                    deleted=entry.tag == "DeleteMarker",
-                    etag=xml.text(entry, "ETag").strip('"'),
-                )
-                for entry in same
-            ]
-            # The prefix also matches longer keys, which come after this one.
-            if xml.text(root, "IsTruncated") != "true" or len(same) < len(entries):
-                return versions
+            root = xml.parse((await self._client.send("GET", scope.bucket, query=query)).data)
+            for entry in root:
+                if entry.tag in {"Version", "DeleteMarker"}:
+                    yield (
+                        xml.decode_url(entry, "Key"),
+                        Version(
+                            id=xml.text(entry, "VersionId") or NULL,
+                            latest=xml.text(entry, "IsLatest") == "true",
+                            modified=datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp(),
+                            deleted=entry.tag == "DeleteMarker",
+                            etag=xml.text(entry, "ETag").strip('"'),
+                        ),
+                    )
+            if xml.text(root, "IsTruncated") != "true":
+                return
             query |= {
                 "key-marker": xml.decode_url(root, "NextKeyMarker"),
                 "version-id-marker": xml.text(root, "NextVersionIdMarker"),

@@ -57,27 +57,30 @@ class JobParts(Services):
 
 
 @asynccontextmanager
-async def open_job_parts(config: Config) -> AsyncIterator[JobParts]:
+async def open_job_parts(config: Config, *, read_only: bool = False) -> AsyncIterator[JobParts]:
     """The parts of a sidecar for one job beside it: same rule, same models, but nothing is taken from the source.
+
+    With ``read_only`` nothing is created or changed anywhere, and the pipeline is not to be used.
 
     Raises Unavailable, ModelError, PluginError, InvalidConfig.
     """
     metrics, health = Metrics(), Health()
 
     def make(models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
-        return make_pool(config, models=models, known=known)
+        return make_pool(config, 1 if read_only else None, models, known)
 
     async with (
-        make_indexer(config) as indexer,
-        make_store(config) as store,
-        make_source(config) as source,
+        make_indexer(config, read_only=read_only) as indexer,
+        make_store(config, read_only=read_only) as store,
+        make_source(config, read_only=read_only) as source,
         ModelGenerations(make) as generations,
     ):
         resolver = ModelResolver(config)
         models = await to_thread.run_sync(resolver.resolve_all)
         await generations.replace(models, await to_thread.run_sync(resolver.resolve_installed))
-        await indexer.setup(apply=True)
-        await source.setup(apply=True)
+        if not read_only:
+            await indexer.setup(apply=True)
+            await source.setup(apply=True)
         services = Services(source=source, store=store, indexer=indexer)
         pipeline = make_pipeline(config, services, generations, metrics=metrics, health=health, is_job=True)
         yield JobParts(

@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": "Say why an object is labelled as it is, or is not labelled.",
     "backfill": "Label what is in the store already.",
     "plan": "Say what a backfill would do, before anything is touched.",
+    "audit": "Compare objects, labels and index, and mend what differs.",
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
     "policy": "Print the minimum permissions that the sidecar needs on its servers.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,8 +11,7 @@ from imgtag.engine import JobParts
 from imgtag.reconcile import Reconciler
 from imgtag.types.document import Document
 from imgtag.types.image_names import is_called_image
-from imgtag.types.mark import Mark
-from imgtag.types.metadata import MARK
+from imgtag.types.labels import Label
 from imgtag.types.ref import Listed, ObjectRef
 from imgtag.types.signature import Trust
 
@@ -66,11 +65,36 @@ class Judge:
             return Standing.NOT_ADMITTED
         if document is None:
             return Standing.NO_IMAGE if is_called_image(listed.ref.key, "") is False else Standing.MISSING
-        if not listed.etag or not self._agrees(listed, document, policy):
-            return Standing.DIFFERING
-        return self._judge_labels(document, policy)
+        standing, difference = self.compare(listed, document, policy)
+        return Standing.DIFFERING if difference else standing
 
-    def _judge_labels(self, document: Document, policy: ObjectPolicy) -> Standing:
+    def compare(self, listed: Listed, document: Document, policy: ObjectPolicy) -> tuple[Standing, str]:
+        """How an object stands by its document, and in what the document differs from what is listed, if it does.
+
+        The difference is ``etag``, ``mark``, ``signature``, ``labels`` or ``revision``; empty where there is none. Mark
+        and labels are compared where the listing has metadata.
+        """
+        standing, difference = self._judge_document(document, policy), ""
+        if not listed.etag or document["etag"] != listed.etag:
+            return standing, "etag"
+        if listed.metadata is not None and carries_mark(document, policy):
+            entries, _ = policy.codec.split(listed.metadata)
+            trust, mark = policy.codec.verify(entries, listed.metadata), entries.mark
+            made_from = tuple(document.get(name) for name in ("model", "rules", "labelled"))
+            if mark is None or (mark.model, mark.rules, mark.at) != made_from:
+                difference = "mark"
+            elif trust is Trust.NONE:
+                difference = "signature"
+            elif not _has_labels_of(document, entries.labels):
+                difference = "labels"
+            elif trust is Trust.UNSIGNED:
+                # From before there was a key: believed for its document, and signed when it is labelled again.
+                standing = Standing.STALE
+        if listed.revision is not None and document.get("revision", listed.revision) != listed.revision:
+            difference = difference or "revision"
+        return standing, difference
+
+    def _judge_document(self, document: Document, policy: ObjectPolicy) -> Standing:
         if document["status"] in {"refused", "failed"}:
             return Standing(document["status"])
         labelling, keep = self.labelling_of(policy), policy.codec.keep
@@ -81,21 +105,20 @@ class Judge:
             return Standing.INCOMPLETE
         return Standing.UNLABELLED if document["status"] == "unlabelled" else Standing.CURRENT
 
-    def _agrees(self, listed: Listed, document: Document, policy: ObjectPolicy) -> bool:
-        """Whether the document was made from what is listed."""
-        if document["etag"] != listed.etag or (
-            listed.revision is not None and document.get("revision", listed.revision) != listed.revision
-        ):
-            return False
-        if listed.metadata is None or policy.strategy in _MARKLESS or "code" in document:
-            return True
-        mark = Mark.decode(listed.metadata.get(MARK, ""))
-        if mark is None or (mark.at, mark.rules) != (document.get("labelled"), document.get("rules")):
-            return False
-        if not policy.codec.keys:
-            return True
-        entries, _ = policy.codec.split(listed.metadata)
-        return policy.codec.verify(entries, listed.metadata) in {Trust.ALL, Trust.LABELS}
+
+def carries_mark(document: Document, policy: ObjectPolicy) -> bool:
+    """Whether labels and a mark should be on the object that has this document."""
+    return policy.strategy not in _MARKLESS and "code" not in document
+
+
+def _has_labels_of(document: Document, labels: Sequence[Label]) -> bool:
+    """Whether the labels of the document are on the object, with the same confidence.
+
+    The object may have more: an ancestor, or a label that no model here knows.
+    """
+    written = {label.name: round(label.confidence, 2) for label in labels}
+    scores = document.get("scores", {})
+    return all(name in written and written[name] == scores.get(name) for name in document.get("labels", ()))
 
 
 def make_judge(parts: JobParts) -> Judge:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         PluginSpec,
         Settings,
     )
-    from imgtag.plugin.store import Body, Forecast, Forecaster, RangedBody, Rewrite, Store, StoreFeatures
+    from imgtag.plugin.store import Body, Forecast, Forecaster, RangedBody, Rewrite, Store, StoreFeatures, VersionLister
     from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
     from imgtag.types.dead_letter import DeadLetter
     from imgtag.types.document import Document
@@ -61,7 +61,7 @@ _HOMES = {
     "imgtag.plugin.spec": (
         "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
-    "imgtag.plugin.store": ("Body", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures"),
+    "imgtag.plugin.store": ("Body", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures", "VersionLister"),
     "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith"),
     "imgtag.types.dead_letter": ("DeadLetter",),
     "imgtag.types.document": ("Document",),
@@ -131,6 +131,7 @@ __all__ = [
     "StoreFeatures",
     "Taxonomy",
     "Upsert",
+    "VersionLister",
     "cosine",
     "count_values",
     "field_values",

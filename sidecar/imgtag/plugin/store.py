@@ -163,3 +163,16 @@ class Store(Service, Protocol):
         For ``doctor --send`` alone, on its own object. Nothing happens where there is none. Raises WriteRefused.
         """
         ...
+
+
+@runtime_checkable
+class VersionLister(Protocol):
+    """What a store with versions may offer beside `Store`, so that `imgtag audit` sees what the sidecar hides."""
+
+    def list_misplaced(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        """The objects that are shown as a version of the sidecar's that hides a newer upload or delete marker.
+
+        In the order of the keys' UTF-8 bytes; nothing is changed. A look at such an object through ``open`` withdraws
+        that version. Raises Unavailable, BucketAbsent, Unreadable.
+        """
+        ...
