@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def audit(site: Site, *options: str, code: int) -> tuple[list[tuple[str, str, str]], dict]:
     """The findings as (kind, key, reason), and the last line."""
-    *findings, last = map(json.loads, site.run("audit", "--json", *options, code=code).splitlines())
+    *findings, last = map(json.loads, site.ask("audit", "--json", *options, code=code).splitlines())
     assert last.pop("done")
     parts = ("current", "stale", "unlabelled", "refused", "failed", "missing")
     assert last["objects"] == sum(last[name] for name in parts)
@@ -71,5 +71,5 @@ def test_many_deletions_need_a_yes(site, photographs):
     assert "1 of 2 documents have no object that a rule admits" in done.stderr
     assert 2 == len(site.found())
 
-    assert "1 keys were worked off" in site.run("audit", "--repair", "--yes")
+    assert "1 keys were worked off" in site.ask("audit", "--repair", "--yes")
     assert ["b.jpg"] == [document["key"] for document in site.found()]

@@ -311,8 +311,7 @@ class Audit:
     async def _read_head(self, pair: _Pair) -> None:
         """Put what a look at the object shows in the place of what the listing did."""
         with suppress(Unreadable, Conflict):
-            async with self.gate.admit():
-                state = await _until_answered(lambda: self.parts.store.stat(pair.ref))
+            state = await self._stat(pair.ref)
             pair.listed = _listed(state) if state else None
 
     def _judge(self, pair: _Pair) -> Verdict:
@@ -341,8 +340,7 @@ class Audit:
 
         async def read(pair: _Pair) -> None:
             try:
-                async with self.gate.admit():
-                    states[pair.ref] = await _until_answered(lambda: self.parts.store.stat(pair.ref))
+                states[pair.ref] = await self._stat(pair.ref)
             except Unreadable as error:
                 states[pair.ref] = error
 
@@ -362,6 +360,11 @@ class Audit:
 
         await self._for_each(pairs, judge)
         return [verdicts[pair.ref] for pair in pairs]
+
+    async def _stat(self, ref: ObjectRef) -> ObjectState | None:
+        async with self.gate.admit():
+            with self.parts.metrics.stage("inspect"):  # from which a governor learns how fast the store answers
+                return await _until_answered(lambda: self.parts.store.stat(ref))
 
     async def _is_image(self, state: ObjectState) -> bool:
         """Whether an object that the index lacks should be in it: if nothing else tells, its first bytes do."""

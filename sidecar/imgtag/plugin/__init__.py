@@ -61,7 +61,9 @@ _HOMES = {
     "imgtag.plugin.spec": (
         "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
-    "imgtag.plugin.store": ("Body", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures", "VersionLister"),
+    "imgtag.plugin.store": (
+        "Body", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures", "VersionLister",
+    ),
     "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith"),
     "imgtag.types.dead_letter": ("DeadLetter",),
     "imgtag.types.document": ("Document",),
