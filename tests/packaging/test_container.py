@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from acceptance_support import wait_until
 from attack.report import Report
 from fake_meilisearch.server import FakeMeilisearch
 from integration.conftest import binary
-from servers.container import Engine, engine
+from servers.container import Engine, Running, engine
 from servers.minio import MinioServer, lanes, minio_binary
 from servers.nats import NatsServer
 from servers.process import free_port
@@ -34,6 +35,14 @@ def made(tmp_path_factory) -> Engine:
     made.build()
     yield made
     shutil.rmtree(folder / "graph", ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def idle(made: Engine) -> Iterator[Running]:
+    """A container without a configuration that does nothing: each container is a copy of all that is in the image."""
+    running = made.start("--entrypoint", "sleep", arguments=("infinity",))
+    yield running
+    running.remove()
 
 
 def test_a_worker_that_is_taken_over_reaches_nothing(made):
@@ -83,19 +92,21 @@ def test_a_picture_goes_through_the_container(made, servers, tmp_path):
     options = configured(tmp_path, servers, free_port())
     user = Minio(f"127.0.0.1:{minio.port}", minio.access_key, minio.secret_key, secure=False, region="us-east-1")
     user.make_bucket("photos")
-    made.run("setup", "--yes", options=options)
     running = made.start(*options)
     try:
         wait_until(lambda: '"ready"' in running.logs(), 60, running.logs)
+        running.exec("imgtag", "setup", "--yes")
         user.fput_object("photos", "cat.png", str(CAT), content_type="image/png")
-        wait_until(lambda: "photos/cat.png" in running.exec("imgtag", "search", "--keys", "cat"), 60, running.logs)
+        wait_until(
+            lambda: "photos/cat.png" in running.exec("imgtag", "search", "--keys", "cat").stdout, 60, running.logs
+        )
 
         assert "x-amz-meta-imgtag_tiger+cat" in user.stat_object("photos", "cat.png").metadata
-        assert running.exec("imgtag", "doctor", "--json").count('"ok": true') > 10
+        assert running.exec("imgtag", "doctor", "--json").stdout.count('"ok": true') > 10
         running.exec("imgtag", "status", "--check")
-        owners = running.exec("sh", "-c", "for p in /proc/[0-9]*; do grep -h ^Uid: $p/status; done")
+        owners = running.exec("sh", "-c", "for p in /proc/[0-9]*; do grep -h ^Uid: $p/status; done").stdout
         assert {"65532"} == set(re.findall(r"Uid:\s+(\d+)", owners))
-        status = running.exec("sh", "-c", "cat /proc/1/status")
+        status = running.exec("sh", "-c", "cat /proc/1/status").stdout
         assert re.search(r"CapEff:\s+0+$", status, re.MULTILINE)
         assert re.search(r"NoNewPrivs:\s+1", status)
         assert 0 == running.stop()
@@ -107,25 +118,25 @@ def test_a_picture_goes_through_the_container(made, servers, tmp_path):
         running.remove()
 
 
-def test_without_a_configuration_it_says_what_to_write(made):
+def test_without_a_configuration_it_says_what_to_write(idle):
     """Exit 78, so that no orchestrator takes it for a crash of ours."""
-    done = made.run(code=78)
+    done = idle.exec("imgtag", "run", code=78)
 
     assert "no store is configured" in done.stderr
 
 
-def test_the_image_holds_no_more_than_it_needs(made):
+def test_the_image_holds_no_more_than_it_needs(idle):
     """No compiler, no pip of ours, no cache; a user without a name to log in by; nothing to be written."""
     script = (
         "command -v gcc cc make git; ls /root/.cache /opt/imgtag/bin/pip* /build 2>/dev/null; touch /x /opt/x /etc/x"
     )
-    done = made.run("-c", f"{script}; id -u; true", options=("--entrypoint", "sh"))
+    done = idle.exec("sh", "-c", f"{script}; id -u; true")
 
     assert "65532" == done.stdout.strip()
     assert 3 == done.stderr.count("Read-only file system")
 
 
-def test_the_image_says_what_it_is(made):
+def test_the_image_says_what_it_is(made, idle):
     """Labels, health check, user, entry point; its bill of materials names every library with its version."""
     image = made.image()
     labels, config = image["Config"]["Labels"], image["Config"]
@@ -135,7 +146,7 @@ def test_the_image_says_what_it_is(made):
     )
     assert (["imgtag"], ["run"], "65532:65532") == (config["Entrypoint"], config["Cmd"], config["User"])
     assert ["CMD", "imgtag", "status", "--check"] == (config.get("Healthcheck") or image["Healthcheck"])["Test"]
-    sbom = json.loads(made.run(labels["imgtag.sbom"], options=("--entrypoint", "cat")).stdout)
+    sbom = json.loads(idle.exec("cat", labels["imgtag.sbom"]).stdout)
     there = {(component["name"].lower().replace("_", "-"), component["version"]) for component in sbom["components"]}
     locked = re.findall(r"^([\w.-]+)==([^ ;\\]+)", (ROOT / "packaging/requirements.lock").read_text(), re.MULTILINE)
     assert "CycloneDX" == sbom["bomFormat"]

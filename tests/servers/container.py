@@ -83,8 +83,9 @@ class Running:
         self._engine = engine
         self.name = name
 
-    def exec(self, *command: str, code: int = 0) -> str:
-        return self._engine.podman("exec", self.name, *command, code=code).stdout
+    def exec(self, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command beside what runs, to its end."""
+        return self._engine.podman("exec", self.name, *command, code=code)
 
     def logs(self) -> str:
         done = self._engine.podman("logs", self.name)
@@ -102,7 +103,7 @@ class Running:
         return [line.split(" ", 1)[1] for line in lines]
 
     def remove(self) -> None:
-        self._engine.podman("rm", "--force", self.name)
+        self._engine.podman("rm", "--force", "--time", "0", self.name)
 
 
 def engine(folder: Path) -> Engine:
