@@ -7,7 +7,7 @@ which values a row has. `vectors` are int8 values, all of which a similarity sea
 
 A document has some fifty postings. If they were ordered by value alone, each would lie on a page of its own in a large
 index, and the transaction would write all these pages. So the rows are divided into segments of a thousand, and only
-the pages of the last one change: the cost of a document does not depend on how many there are. A search looks for a
+the pages of the last one change: the cost of a document hardly depends on how many there are. A search looks for a
 value in each segment between the first and the last that have it.
 """
 
