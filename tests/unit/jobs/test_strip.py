@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from imgtag.errors import Unavailable
-from imgtag.jobs.strip import MAX_ATTEMPTS, Fate, Force, StripCounts, Stripped
+from imgtag.jobs.strip import MAX_ATTEMPTS, MAX_CONCURRENT, Fate, Force, StripCounts, Stripped
 from imgtag.plugin.source import SourceFeatures
 from imgtag.testing.bucket import Versioning
 from imgtag.testing.indexer import MemoryIndexer
@@ -237,6 +238,33 @@ async def test_tags(leaver: Leaver) -> None:
     assert mine == leaver.bench.store.peek(FOX).tags
     assert (1, {"unproven": 1}) == (counts.fates[Fate.STRIPPED], dict(counts.refused))
     assert "neither a mark nor a document" in stripped["alone.jpg"].reason
+
+
+async def test_few_are_in_work_at_once(leaver: Leaver) -> None:
+    """However many there are: the listing waits for those that were taken from it."""
+    store = leaver.bench.store
+    for number in range(4 * MAX_CONCURRENT):
+        store.put(f"{BUCKET}/{number:03}.jpg", picture("red fox"))
+    taken, most, listing, stat = 0, 0, store.list, store.stat
+
+    async def counted(scope, *, after=""):
+        nonlocal taken, most
+        async for listed in listing(scope, after=after):
+            taken += 1
+            most = max(most, taken)
+            yield listed
+
+    async def slow(ref):
+        nonlocal taken
+        await anyio.sleep(0.02)
+        taken -= 1
+        return await stat(ref)
+
+    store.list, store.stat = counted, slow
+    counts, _ = await leaver.strip()
+
+    assert 4 * MAX_CONCURRENT == counts.fates[Fate.UNTOUCHED]
+    assert 1 < most <= MAX_CONCURRENT + 1
 
 
 async def test_documents_without_objects_go_too(leaver: Leaver) -> None:
