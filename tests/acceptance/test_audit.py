@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import random
 import subprocess
+from contextlib import closing
+from urllib.parse import quote
 
+import nats
 import pytest
 
-from acceptance.conftest import IMGTAG, Site
-from acceptance_support import wait_until
+from acceptance.conftest import IMGTAG, SUBJECT, Site
+from acceptance_support import wait_until, wait_until_quiet
+from imgtag_s3 import SPEC
+from integration.conftest import binary
+from integration.s3.bucket import Bucket
+from servers.minio import MinioServer, minio_binary
+from servers.nats import NatsServer
+from servers.s3_client import S3Client
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -73,3 +84,90 @@ def test_many_deletions_need_a_yes(site, photographs):
 
     assert "1 keys were worked off" in site.ask("audit", "--repair", "--yes")
     assert ["b.jpg"] == [document["key"] for document in site.found()]
+
+
+class Shop:
+    """Buckets whose users' events pass through the hands of a test; those of the sidecar's writes are all lost."""
+
+    def __init__(self, site: Site, minio: MinioServer, nats: NatsServer, client: S3Client) -> None:
+        self.site = site
+        self.nats = nats
+        self.buckets = {name: Bucket(client, name) for name in ("plain", "versioned")}
+        for bucket in self.buckets.values():
+            bucket.make()
+        self.buckets["versioned"].set_versioning("Enabled")
+        rules = "".join(f'[[rules]]\nbucket = "{name}"\n' for name in self.buckets)
+        site.connect(minio, nats, f'{rules}[labels]\nmark_key = "key"')
+
+    def act(self, bucket: str, key: str, data: bytes | None) -> bytes:
+        """Upload, or delete where there are no bytes; returns the event."""
+        if data is None:
+            self.buckets[bucket].delete(key)
+        else:
+            self.buckets[bucket].put_with(key, data, {"content-type": "image/jpeg"})
+        kind = "s3:ObjectCreated:Put" if data else "s3:ObjectRemoved:Delete"
+        content = {"bucket": {"name": bucket}, "object": {"key": quote(key)}}
+        return json.dumps({"EventName": kind, "Records": [{"eventName": kind, "s3": content}]}).encode()
+
+    def publish(self, events: list[bytes]) -> None:
+        async def send() -> None:
+            connection = await nats.connect(self.nats.url)
+            for event in events:
+                await connection.jetstream().publish(SUBJECT, event)
+            await connection.close()
+
+        asyncio.run(send())
+
+    def hide(self, key: str, newer: bytes | None) -> None:
+        """Put ours over something newer, as two writers at the same moment can."""
+        bucket = self.buckets["versioned"]
+        ours = bucket.versions(key)[0].id
+        self.act("versioned", key, newer)
+        bucket.put_with(key, b"", {"x-amz-copy-source": f"/versioned/{key}?versionId={ours}"})
+        bucket.delete(key, ours)
+
+
+@pytest.mark.slow
+def test_lost_doubled_and_reordered_events(site, tmp_path, photographs):
+    """A tenth is lost, a tenth doubled, and versions of ours hide two changes: exactly that is found, and mended."""
+    chance = random.Random(7)
+    with (
+        NatsServer(binary("nats-server"), tmp_path / "nats") as nats_server,
+        MinioServer(minio_binary(), tmp_path / "minio") as minio,
+        closing(S3Client(SPEC.settings(**minio.settings))) as client,
+    ):
+        shop = Shop(site, minio, nats_server, client)
+        keys = [(bucket, f"{number:02}.jpg") for bucket in shop.buckets for number in range(30)]
+        with site.running():
+            shop.publish([shop.act(*place, photographs["cat"] + "".join(place).encode()) for place in keys])
+            wait_until(lambda: len(site.found()) == len(keys), 90)
+
+            events, lost = [], {}
+            for number, (bucket, key) in enumerate(keys):
+                change = ("missing", "differing", "orphaned")[number % 3]
+                place = (bucket, f"new-{key}") if change == "missing" else (bucket, key)
+                data = None if change == "orphaned" else photographs["daisy"] + "".join(place).encode()
+                event = shop.act(*place, data)
+                if chance.random() < 0.1:
+                    lost[place] = change
+                else:
+                    events += [event] * (2 if chance.random() < 0.1 else 1)
+            chance.shuffle(events)
+            shop.publish(events)
+            wait_until_quiet(site)
+        # Two of those that were labelled and then left alone.
+        hidden = [place for place in keys[::3] if place[0] == "versioned"][:2]
+        shop.hide(hidden[0][1], photographs["espresso"])
+        shop.hide(hidden[1][1], None)
+
+        assert lost
+        assert len(set(lost.values())) > 1
+        output = site.ask("audit", "--json", code=1).splitlines()
+        found = {(finding["bucket"], finding["key"]): finding for finding in map(json.loads, output[:-1])}
+        assert lost | dict.fromkeys(hidden, "differing") == {place: item["finding"] for place, item in found.items()}
+        assert ["hides_newer"] * 2 == [found[place]["reason"] for place in hidden]
+
+        audit(site, "--repair", "--yes", code=0)
+        assert [] == audit(site, code=0)[0]
+        assert not shop.buckets["versioned"].exists(hidden[1][1])
+        assert photographs["espresso"] == shop.buckets["versioned"].get(hidden[0][1])
