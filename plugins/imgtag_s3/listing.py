@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from email.utils import formatdate
+from functools import partial
 from html import unescape
 
 from anyio import to_thread
@@ -24,35 +26,42 @@ _METADATA = re.compile(rb"<UserMetadata>(.*?)</UserMetadata>", re.DOTALL)
 _ENTRY = re.compile(r"<([^<>/]+)>([^<]*)</\1>")
 
 
-async def list_with_metadata(client: Client, scope: Scope, start: str) -> AsyncIterator[Listed]:
-    """The objects of ``scope`` after the key ``start``; one request a page. Raises S3Error, NoResponse."""
+async def list_with_metadata(client: Client, scope: Scope, start: str, *, is_plain: bool) -> AsyncIterator[Listed]:
+    """The objects of ``scope`` after the key ``start``; one request a page. Raises S3Error, NoResponse.
+
+    ``is_plain``: the bucket never had versions, so that the time of an object is its revision.
+    """
     query = {"list-type": "2", "metadata": "true", "encoding-type": "url", "max-keys": str(PAGE)}
     query |= {"prefix": scope.prefix, "start-after": start}
     while True:
         data = (await client.send("GET", scope.bucket, query={k: v for k, v in query.items() if v})).data
-        page, query["continuation-token"] = await to_thread.run_sync(_parse_page, scope.bucket, data)
+        page, query["continuation-token"] = await to_thread.run_sync(
+            partial(_parse_page, scope.bucket, data, is_plain=is_plain)
+        )
         for listed in page:
             yield listed
         if not query["continuation-token"]:
             return
 
 
-def _parse_page(bucket: str, data: bytes) -> tuple[list[Listed], str]:
+def _parse_page(bucket: str, data: bytes, *, is_plain: bool) -> tuple[list[Listed], str]:
     """The objects of a page, and the token of the next one."""
     sections = [_parse_entries(match[1].decode("utf-8", "surrogateescape")) for match in _METADATA.finditer(data)]
     numbers = iter(range(len(sections)))
     root = xml.parse(_METADATA.sub(lambda _: b"<UserMetadata>%d</UserMetadata>" % next(numbers), data))
-    return list(_read_page(bucket, root, sections)), xml.text(root, "NextContinuationToken")
+    return list(_read_page(bucket, root, sections, is_plain=is_plain)), xml.text(root, "NextContinuationToken")
 
 
-def _read_page(bucket: str, root: xml.Element, sections: list[dict[str, str]]) -> Iterator[Listed]:
+def _read_page(bucket: str, root: xml.Element, sections: list[dict[str, str]], *, is_plain: bool) -> Iterator[Listed]:
     for entry in root.iter("Contents"):
         number = xml.text(entry, "UserMetadata")
+        modified = datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp()
         yield Listed(
             ref=ObjectRef(bucket, xml.decode_url(entry, "Key")),
             etag=xml.text(entry, "ETag").strip('"'),
             size=int(xml.text(entry, "Size") or 0),
-            modified=datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp(),
+            modified=modified,
+            revision=formatdate(modified, usegmt=True) if is_plain else None,  # as Last-Modified has it
             metadata=sections[int(number)] if number else None,
         )
 

@@ -100,7 +100,8 @@ class Reader:
         start = after if after.encode() >= scope.prefix.encode() else ""
         try:
             if with_metadata:
-                async for listed in list_with_metadata(self._client, scope, start):
+                is_plain = not (await self._buckets.versioning(scope.bucket)).status
+                async for listed in list_with_metadata(self._client, scope, start, is_plain=is_plain):
                     yield listed
                 return
             objects = await self._client.call_minio(

@@ -153,6 +153,27 @@ def test_stale_labels_are_written_again_without_the_bytes(store):
     store.site.file.write_text(settings)
 
 
+def test_a_list_of_keys_is_worked_off(store, tmp_path):
+    """As `imgtag search --keys -0` prints it; a line that names nothing is said, and the rest is done."""
+    store.fill(PLAIN, 4)
+    store.run(PLAIN)
+    store.client.put_object(PLAIN, "a b.jpg", BytesIO(store.photographs[0]), len(store.photographs[0]), "image/jpeg")
+    keys = tmp_path / "keys"
+    keys.write_bytes(b"plain/a b.jpg\0plain/gone.jpg\0nothing\0plain/0/000000+\xc3\xbc.jpg")
+    result = store.run("--keys", str(keys), "-0", code=1)
+    assert (3, 1, 2) == (result["listed"], result["labelled"], result["skipped"])
+    assert store.labels(PLAIN, "a b.jpg")
+
+
+def test_setup_offers_it(store):
+    """What was there before is counted."""
+    done = subprocess.run(
+        [*IMGTAG, "--config", str(store.site.file), "setup", "--yes"], capture_output=True, text=True, timeout=60
+    )
+    assert "objects are there already" in done.stderr
+    assert "imgtag backfill" in done.stderr
+
+
 def test_bad_input_is_explained(store):
     """Before anything is touched."""
     assert "no rule names the bucket other" in store.site.fails("backfill", "other", "--yes", code=2)

@@ -6,8 +6,9 @@ import logging
 import os
 import re
 import signal
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from imgtag.cli.prompts import confirm
 from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
+from imgtag.types.ref import ObjectRef
 
 if TYPE_CHECKING:
     from imgtag.config.configuration import Config
@@ -31,8 +33,11 @@ if TYPE_CHECKING:
     from imgtag.flow.daily_hours import DailyHours
     from imgtag.flow.governor import Caps, GovernorState
     from imgtag.jobs.backfill import Backfill, Gate, Progress, Selection, Targets
+    from imgtag.jobs.candidates import Candidate, Rejection
 
 NICENESS = 10
+MAX_REJECTIONS = 20
+"""Lines that name no object and are shown."""
 SURVEY_SECONDS = 20.0
 """What the look at the store may take before the question is asked."""
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -108,6 +113,11 @@ class Options:
     """What was asked for."""
 
     scopes: tuple[str, ...]
+    keys: str | None
+    zero: bool
+    url_encoded: bool
+    from_mc: bool
+    inventory: str | None
     stale: bool
     missing: bool
     failed: bool
@@ -130,6 +140,13 @@ class Options:
 
 @click.command(name="backfill")
 @click.argument("scopes", metavar="[BUCKET[/PREFIX]]...", nargs=-1)
+@click.option("--keys", metavar="FILE", type=click.Path(allow_dash=True), help="Only what FILE names; - is stdin.")
+@click.option(
+    "-0", "zero", is_flag=True, help="Names in --keys end with a NUL byte, as `search --keys -0` prints them."
+)
+@click.option("--url-encoded", is_flag=True, help="Names in --keys are URL-encoded.")
+@click.option("--mc", "from_mc", is_flag=True, help="--keys is what `mc ls --json` or `mc find --json` prints.")
+@click.option("--inventory", metavar="MANIFEST", help="Only the objects of an S3 Inventory: BUCKET/KEY or a file.")
 @click.option("--missing", is_flag=True, help="Label what the index lacks or knows with another content (the default).")
 @click.option("--stale", is_flag=True, help="Label again what another model or other rules labelled.")
 @click.option("--failed", is_flag=True, help="Try again what failed or was refused.")
@@ -175,10 +192,13 @@ class Command:
     def __init__(self, config: Config, options: Options) -> None:
         self._config = config
         self._options = options
+        self._rejected = 0
 
     def run(self) -> int:
         """Look, ask, work; the exit code."""
         total = None
+        if self._options.keys == "-" and not self._options.yes:
+            raise click.UsageError("with --keys - there is no terminal to ask on, so pass --yes")
         if not (self._options.yes or self._options.dry_run):
             survey, complete = anyio.run(self._survey)
             total = survey.listed if complete else None
@@ -208,12 +228,14 @@ class Command:
         from imgtag.ops.recent_warnings import RecentWarnings  # noqa: PLC0415
 
         options, warnings = self._options, RecentWarnings()
+        self._rejected = 0  # by the survey, which read the same list
         # Instead of lines on stderr: progress says what is waited for, and the end says what failed.
         logging.getLogger().addHandler(warnings)
         async with open_job_parts(self._config) as parts:
             lists = await self._lists(parts)
             file = CheckpointFile(self._config.state_dir / "backfill", self._identity(lists))
-            saved = None if options.restart or options.dry_run else await to_thread.run_sync(file.load)
+            begins_anew = options.restart or options.dry_run or options.keys == "-"
+            saved = None if begins_anew else await to_thread.run_sync(file.load)
             report = Report(options.report, (saved or {}).get("report", 0)) if options.report else None
             async with AsyncExitStack() as stack:
                 stack.enter_context(report or nullcontext())
@@ -231,7 +253,11 @@ class Command:
                 async with anyio.create_task_group() as beside:
                     beside.start_soon(_stop_on_signal, backfill.stop)
                     beside.start_soon(reporter.run)
-                    await backfill.run(lists, None if options.dry_run else file, saved["position"] if saved else "")
+                    await backfill.run(
+                        lists,
+                        None if options.dry_run or options.keys == "-" else file,
+                        saved["position"] if saved else "",
+                    )
                     beside.cancel_scope.cancel("done")
         return self._conclude(backfill)
 
@@ -279,8 +305,65 @@ class Command:
         """The buckets and parts of them that were named, else those of the rules. Raises UsageError."""
         from imgtag.jobs.backfill import ListedScope  # noqa: PLC0415
 
-        scopes = await find_scopes(self._config, parts.store, self._options.scopes)
+        options = self._options
+        if options.keys and options.inventory:
+            raise click.UsageError("--keys and --inventory cannot be combined")
+        if options.keys:
+            return [self._key_list(options.keys)]
+        if options.inventory:
+            return [await self._inventory(parts, options.inventory)]
+        scopes = await find_scopes(self._config, parts.store, options.scopes)
         return [ListedScope(parts, scope) for scope in scopes]
+
+    def _key_list(self, path: str) -> Targets:
+        """The objects that a file or stdin names. Raises UsageError."""
+        from imgtag.jobs.backfill import NamedObjects  # noqa: PLC0415
+        from imgtag.jobs.key_list import KeyListFormat, read_keys  # noqa: PLC0415
+
+        options = self._options
+        if len(options.scopes) > 1 or any("/" in scope for scope in options.scopes):
+            raise click.UsageError("with --keys, name at most one BUCKET, which the keys are in")
+        form = KeyListFormat(
+            end=b"\0" if options.zero else b"\n",
+            bucket=options.scopes[0] if options.scopes else None,
+            url_encoded=options.url_encoded,
+            shape="mc" if options.from_mc else "names",
+        )
+        if path == "-":
+            return NamedObjects("-", lambda: read_keys(sys.stdin.buffer, "stdin", form, self._reject))
+        try:
+            stat = Path(path).stat()
+        except OSError as error:
+            raise click.UsageError(f"--keys {escape(path)}: {error.strerror}") from error
+
+        async def read() -> AsyncIterator[Candidate]:
+            with await to_thread.run_sync(lambda: Path(path).open("rb")) as file:
+                async for candidate in read_keys(file, path, form, self._reject):
+                    yield candidate
+
+        return NamedObjects(f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns}", read)
+
+    async def _inventory(self, parts: JobParts, manifest: str) -> Targets:
+        """The objects of an S3 Inventory. Raises InventoryError, Unavailable, UsageError."""
+        from imgtag.jobs.backfill import NamedObjects  # noqa: PLC0415
+        from imgtag.jobs.inventory import open_inventory, open_local_inventory  # noqa: PLC0415
+
+        buckets = self._config.context().buckets
+        if await anyio.Path(manifest).is_file():
+            inventory = await open_local_inventory(Path(manifest), buckets=buckets)
+        else:
+            try:
+                ref = ObjectRef.parse(manifest)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+            inventory = await open_inventory(parts.store, ref, buckets=buckets, spool=self._config.state_dir)
+        return NamedObjects(f"{inventory.source} {inventory.created}", lambda: inventory.read(self._reject))
+
+    def _reject(self, rejection: Rejection) -> None:
+        """Say what named no object; the rest of the list goes on."""
+        self._rejected += 1
+        if self._rejected <= MAX_REJECTIONS:
+            click.echo(escape(str(rejection)), err=True)
 
     def _identity(self, lists: Sequence[Targets]) -> dict[str, Any]:
         """What a checkpoint holds for."""
@@ -323,10 +406,12 @@ class Command:
                 click.echo(f"  {count:,} labelled and indexed, but nothing was written on them: {code}")
             if progress.unfinished:
                 click.echo(f"  {progress.unfinished:,} given up after several tries: imgtag dlq list")
+        if self._rejected > MAX_REJECTIONS:
+            click.echo(f"{self._rejected:,} lines named no object", err=True)
         if stopped:
             click.echo("stopped; the same command goes on from here", err=True)
             return INTERRUPTED
-        return FAILED if progress.unfinished else DONE
+        return FAILED if progress.unfinished or self._rejected else DONE
 
 
 def _describe_wait(warnings: Sequence[Mapping[str, Any]], state: GovernorState) -> str:

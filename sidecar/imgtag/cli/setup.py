@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 import anyio
 import click
 
+from imgtag.assembly import make_store
 from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.prompts import confirm
 from imgtag.cli.terminal import escape, escape_lines
@@ -18,7 +21,10 @@ from imgtag.errors import ImgtagError
 from imgtag.jobs.setup import Setup, UndoResult
 from imgtag.jobs.setup_record import SetupEntry
 from imgtag.plugin.service import Change
+from imgtag.types.ref import Scope
 
+COUNT_SECONDS = 5.0
+"""What counting objects may take at the end."""
 STOP_FIRST = (
     "Stop `imgtag run` first: it creates stream, consumers and index again. Labels stay on the images; `imgtag strip` "
     "removes them."
@@ -54,6 +60,7 @@ def _create(config: Config, *, yes: bool) -> int:
     missing = anyio.run(setup.plan)
     if not missing:
         click.echo("nothing is missing", err=True)
+        anyio.run(_offer_backfill, config)
         return DONE
     for change in missing:
         click.echo(escape(f"missing: {change.what}"))
@@ -76,7 +83,22 @@ def _create(config: Config, *, yes: bool) -> int:
     confirm("create these?", yes=yes)
     changes = anyio.run(_create_all, setup)
     _advise(changes, advised)
+    anyio.run(_offer_backfill, config)
     return DONE if all(change.done for change in changes) else FAILED
+
+
+async def _offer_backfill(config: Config) -> None:
+    """Say how many objects were there before, of which no event tells."""
+    counts: Counter[str] = Counter()
+    with anyio.move_on_after(COUNT_SECONDS) as counting, suppress(ImgtagError):
+        async with make_store(config) as store:
+            for bucket in config.context().buckets:
+                async for _ in store.list(Scope(bucket)):
+                    counts[bucket] += 1
+    if counts:
+        more = "more than " if counting.cancelled_caught else ""
+        total = f"{more}{counts.total():,} objects are there already; no event tells of them."
+        click.echo(f"{total} To label them: imgtag backfill", err=True)
 
 
 async def _create_all(setup: Setup) -> list[Change]:

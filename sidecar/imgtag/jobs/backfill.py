@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from imgtag.engine import JobParts
 from imgtag.errors import BucketAbsent, Unavailable
 from imgtag.flow.backoff import Backoff
+from imgtag.jobs.candidates import Candidate
 from imgtag.jobs.checkpoint import CheckpointFile, Watermark
 from imgtag.jobs.report import Report, Row
 from imgtag.jobs.standing import Judge, Standing
@@ -122,6 +123,30 @@ class ListedScope:
                 await anyio.sleep(backoff.delay(failures))
             else:
                 return
+
+
+@dataclass(frozen=True)
+class NamedObjects:
+    """Objects that a list or an inventory names; a position is their number. ``read`` begins at the beginning."""
+
+    name: str
+    read: Callable[[], AsyncIterator[Candidate]]
+
+    async def objects(self, after: str) -> AsyncIterator[tuple[str, Listed]]:
+        """The objects after the first ``after``; what is not known of them is empty."""
+        number = 0
+        async for candidate in self.read():
+            number += 1
+            if number > int(after or 0):
+                yield (
+                    str(number),
+                    Listed(
+                        ref=candidate.ref,
+                        etag=candidate.etag or "",
+                        size=candidate.size or 0,
+                        modified=candidate.modified or 0.0,
+                    ),
+                )
 
 
 @dataclass(kw_only=True)
@@ -245,6 +270,13 @@ class Backfill:
         if not self.selection.includes(listed):
             return "not_selected"
         standing = self.judge(listed, document)
+        if (
+            not listed.etag
+            and standing not in self.selection.standings
+            and Standing.DIFFERING in self.selection.standings
+        ):
+            is_settled = standing in {Standing.CURRENT, Standing.UNLABELLED}
+            return Intent.NORMAL if is_settled else standing.value  # only a look shows whether the content changed
         return _INTENTS[standing] if standing in self.selection.standings else standing.value
 
     async def _process(self, listed: Listed, intent: Intent, end: Callable[[_Done], None]) -> None:

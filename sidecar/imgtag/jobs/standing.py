@@ -12,6 +12,8 @@ from imgtag.reconcile import Reconciler
 from imgtag.types.document import Document
 from imgtag.types.image_names import is_called_image
 from imgtag.types.labels import Label
+from imgtag.types.mark import Mark
+from imgtag.types.metadata import MARK
 from imgtag.types.ref import Listed, ObjectRef
 from imgtag.types.signature import Trust
 
@@ -59,12 +61,14 @@ class Judge:
     labelling_of: Callable[[ObjectPolicy], Labelling]
 
     def __call__(self, listed: Listed, document: Document | None) -> Standing:
-        """``document`` is that of the index; the listing may lack an ETag, which is then not compared."""
+        """``document`` is that of the index. Where the listing has no ETag, the document is taken at its word."""
         policy = self.policy_of(listed.ref)
         if policy is None:
             return Standing.NOT_ADMITTED
         if document is None:
             return Standing.NO_IMAGE if is_called_image(listed.ref.key, "") is False else Standing.MISSING
+        if not listed.etag or self._is_untouched(listed, document, policy):
+            return self._judge_document(document, policy)
         standing, difference = self.compare(listed, document, policy)
         return Standing.DIFFERING if difference else standing
 
@@ -93,6 +97,15 @@ class Judge:
         if listed.revision is not None and document.get("revision", listed.revision) != listed.revision:
             difference = difference or "revision"
         return standing, difference
+
+    def _is_untouched(self, listed: Listed, document: Document, policy: ObjectPolicy) -> bool:
+        """Whether nobody wrote on the object since it was indexed, so that its entries need not be decoded."""
+        if listed.revision is None or document.get("revision") != listed.revision or document["etag"] != listed.etag:
+            return False
+        if listed.metadata is None or not policy.codec.keys or not carries_mark(document, policy):
+            return True
+        mark = Mark.decode(listed.metadata.get(MARK, ""))
+        return mark is not None and mark.signature != ""
 
     def _judge_document(self, document: Document, policy: ObjectPolicy) -> Standing:
         if document["status"] in {"refused", "failed"}:
