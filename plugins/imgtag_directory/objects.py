@@ -184,16 +184,7 @@ class Objects:
             with self._root.folder(_folder(ref.key), empty=True) as folder:
                 if _stat(folder, ref.key) is not None:
                     raise Conflict(f"{ref} already exists")
-                name = _leaf(ref.key)
-                unfinished = f".{name}"  # hidden, so it does not count as an object
-                try:
-                    with os.fdopen(os.open(unfinished, CREATING, 0o666, dir_fd=folder), "wb") as file:
-                        file.write(data)
-                    os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
-                except BaseException:
-                    with suppress(FileNotFoundError):
-                        os.unlink(unfinished, dir_fd=folder)
-                    raise
+                _place(folder, _leaf(ref.key), data)
         except OSError as error:
             if error.errno in GONE:
                 raise WriteRefused(f"the folder of {ref} does not exist", code="absent") from error
@@ -202,6 +193,35 @@ class Objects:
         if state is None:
             raise Conflict(f"{ref} is gone")
         return state
+
+    def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+        """Copy the bytes and the time of a file. Raises Conflict, Unreadable, WriteRefused, Unavailable.
+
+        Attributes stay behind: a copy is another object. One with the same size and time was copied before.
+        """
+        self._require_bucket(target)
+        if not is_key(target.key):
+            raise WriteRefused(f"{target} would not count as an object", code="key")
+        opened = self.open(source.ref)
+        if opened is None or opened.state.etag != source.etag:
+            raise Conflict(f"{source.ref} has changed")
+        try:
+            data = opened.read(source.size)
+            times = (os.fstat(opened.file).st_mtime_ns,) * 2 if opened.file is not None else None
+        finally:
+            opened.close()
+        try:
+            self._root.make_folders(_folder(target.key))
+            with self._root.folder(_folder(target.key)) as folder:
+                there = _stat(folder, target.key)
+                if there is not None:
+                    if times is None or (there.st_size, there.st_mtime_ns) != (source.size, times[0]):
+                        raise Conflict(f"another file is at {target}", code="exists")
+                    return False
+                _place(folder, _leaf(target.key), data, times)
+        except OSError as error:
+            raise map_write_error(target, error) from error
+        return True
 
     def erase(self, ref: ObjectRef) -> None:
         """Remove the file and its record, if they exist. Raises WriteRefused, Unavailable."""
@@ -297,6 +317,22 @@ def _stat(folder: int, key: str) -> os.stat_result | None:
     except OSError as error:
         if error.errno in GONE:
             return None
+        raise
+
+
+def _place(folder: int, name: str, data: bytes, times: tuple[int, int] | None = None) -> None:
+    """Create a file, which gets its name once it is complete; ``times``: of access and change, ns. Raises OSError."""
+    unfinished = f".{name}"  # hidden, so it does not count as an object
+    try:
+        with os.fdopen(os.open(unfinished, CREATING, 0o666, dir_fd=folder), "wb") as file:
+            file.write(data)
+            file.flush()
+            if times:
+                os.utime(file.fileno(), ns=times)
+        os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished, dir_fd=folder)
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -64,6 +64,14 @@ class Root:
                 yield folder
             finally:
                 os.close(folder)
+
+    def make_folders(self, path: str) -> None:
+        """Create a folder below, given as ``a/b/``, and those above it, where they are missing. Raises OSError."""
+        done = ""
+        for name in path.split("/")[:-1]:
+            with self.folder(done) as folder, suppress(FileExistsError):
+                os.mkdir(name, dir_fd=folder)
+            done += f"{name}/"
 
     def identity(self) -> Identity | None:
         """Which folder the root is now; None if there is none."""

@@ -114,6 +114,10 @@ class DirectoryStore(ServiceBase):
         code = change.state.readonly or change.state.unreadable
         return Forecast(refusal=WriteRefused(code=code) if code else None, strategy="attributes", changes_time=False)
 
+    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+        """Copy a file with its time, without attributes; whether it was not there already."""
+        return await self._run(lambda: self._objects.copy(source, target))
+
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:  # noqa: ARG002
         """The objects of ``scope`` in the order of their keys; their revision tells as much as their metadata."""
         if scope.bucket != self._root.bucket:

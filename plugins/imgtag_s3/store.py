@@ -108,6 +108,10 @@ class S3Store(ServiceBase):
         """What `rewrite` would do, by the same decisions; nothing is written or created."""
         return await self._writer.forecast(change)
 
+    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+        """Copy within the server, with metadata, tags and type; whether it was not there already."""
+        return await self._writer.copy(source, target)
+
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys, on MinIO with their metadata where these are wanted."""
         async for listed in self._reader.list_objects(scope, after, with_metadata=with_metadata and self._is_minio):

@@ -15,7 +15,7 @@ from typing import Literal
 
 from imgtag.errors import BucketAbsent, Conflict, ImgtagError, Overwritten, WriteRefused
 from imgtag.plugin.store import Forecast, Rewrite
-from imgtag.types.ref import ObjectState
+from imgtag.types.ref import ObjectRef, ObjectState
 from imgtag_s3 import multipart
 from imgtag_s3.acl import read_grants
 from imgtag_s3.bucket_rules import BucketRules
@@ -28,7 +28,7 @@ from imgtag_s3.reader import Reader
 from imgtag_s3.state import LOCK_MODE, META, SSE, Native, parse_time
 from imgtag_s3.tags import merge_tags, write_tags
 from imgtag_s3.versions import NULL, Version, Versions
-from imgtag_s3.write_requests import Written, copy_object, put_object, verify_body
+from imgtag_s3.write_requests import Written, copy_object, copy_source_headers, put_object, verify_body
 
 MAX_METADATA, METADATA_OVERHEAD = 2048, len(META)
 """Bytes of user metadata, and what each entry takes of them besides its name and value.
@@ -178,6 +178,21 @@ class Writer:
             restarts=tuple(f"{state.ref.bucket}: {rule.name}" for rule in restarted),
             unknown=rules.unknown | untested,
         )
+
+    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+        """See `imgtag.plugin.store.Copier.copy`. Raises Conflict, WriteRefused, Unavailable."""
+        there = await self._reader.stat(target)
+        if there is not None:
+            # A copy is written whole, so a source that was uploaded in parts has another ETag than its copy.
+            in_parts = "-" in source.etag
+            if there.size != source.size or (there.etag != source.etag and not in_parts):
+                raise Conflict(f"another object is at {target}", code="exists")
+            return False
+        try:
+            await self._client.send("PUT", target.bucket, target.key, headers=copy_source_headers(source))
+        except S3Error as error:
+            raise map_write_error(error, source.ref) from error
+        return True
 
     async def _prepare(
         self,

@@ -71,6 +71,7 @@ _GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "archived": "Archived and not restored, or on a remote tier.",
             "key": "A key with a segment `.` or `..`, which does not survive in a URL.",
             "absent": "The object no longer exists.",
+            "exists": "`imgtag dataset copy`: another object has the name of the copy; it was kept.",
             "admitted": "`imgtag strip`: a rule still labels the object, so a running sidecar would undo it.",
             "unproven": "`imgtag strip`: an entry has the form of imgtag's, and nothing proves that it is imgtag's.",
             "ref": "Commands: the argument is not BUCKET/KEY.",

@@ -35,6 +35,7 @@ COMMANDS = {
     "backfill": "Label what is in the store already.",
     "plan": "Say what a backfill would do, before anything is touched.",
     "audit": "Compare objects, labels and index, and mend what differs.",
+    "dataset": "Copy images into folders by label, or list them in a file, for training.",
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
     "policy": "Print the minimum permissions that the sidecar needs on its servers.",

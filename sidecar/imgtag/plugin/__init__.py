@@ -39,7 +39,17 @@ if TYPE_CHECKING:
         PluginSpec,
         Settings,
     )
-    from imgtag.plugin.store import Body, Forecast, Forecaster, RangedBody, Rewrite, Store, StoreFeatures, VersionLister
+    from imgtag.plugin.store import (
+        Body,
+        Copier,
+        Forecast,
+        Forecaster,
+        RangedBody,
+        Rewrite,
+        Store,
+        StoreFeatures,
+        VersionLister,
+    )
     from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
     from imgtag.types.dead_letter import DeadLetter
     from imgtag.types.document import Document
@@ -62,7 +72,7 @@ _HOMES = {
         "API_VERSION", "FROM_FILE", "Kind", "ModelSettings", "NoSettings", "PluginContext", "PluginSpec", "Settings",
     ),
     "imgtag.plugin.store": (
-        "Body", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures", "VersionLister",
+        "Body", "Copier", "Forecast", "Forecaster", "RangedBody", "Rewrite", "Store", "StoreFeatures", "VersionLister",
     ),
     "imgtag.query": ("And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith"),
     "imgtag.types.dead_letter": ("DeadLetter",),
@@ -85,6 +95,7 @@ __all__ = [
     "Classifier",
     "Compare",
     "Condition",
+    "Copier",
     "DeadLetter",
     "DeadLetters",
     "Delete",

@@ -105,6 +105,18 @@ class Forecaster(Protocol):
         ...
 
 
+class Copier(Protocol):
+    """What a store may have besides: `imgtag dataset copy` needs it."""
+
+    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+        """Copy an object, without its bytes leaving the store; whether it was copied, or was copied before.
+
+        Nothing is overwritten. Raises Conflict where ``source`` is no longer that, or another object has the name,
+        WriteRefused where it may not be written, BucketAbsent, Unavailable.
+        """
+        ...
+
+
 class Store(Service, Protocol):
     """Reads objects and writes their metadata; never their bytes, but for the one picture that ``doctor`` sends."""
 

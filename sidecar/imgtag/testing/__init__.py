@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from imgtag.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from imgtag.plugin.matching import matches, metres, rank_documents
     from imgtag.query import parse
     from imgtag.registry import discover
     from imgtag.testing.broker import MemoryBroker
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         StoreUser,
     )
     from imgtag.testing.conformance.corpus import document
-    from imgtag.testing.evaluate import matches, metres, rank_documents
     from imgtag.testing.faults import Faults
     from imgtag.testing.indexer import MemoryIndexer
     from imgtag.testing.service import MemoryService
@@ -49,7 +49,7 @@ _HOMES = {
         "StoreUser",
     ),
     "imgtag.testing.conformance.corpus": ("document",),
-    "imgtag.testing.evaluate": ("matches", "metres", "rank_documents"),
+    "imgtag.plugin.matching": ("matches", "metres", "rank_documents"),
     "imgtag.testing.faults": ("Faults",),
     "imgtag.testing.indexer": ("MemoryIndexer",),
     "imgtag.testing.service": ("MemoryService",),

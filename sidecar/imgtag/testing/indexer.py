@@ -18,7 +18,7 @@ from imgtag.plugin.indexer import (
     count_values,
     vector_of,
 )
-from imgtag.testing.evaluate import matches, rank_documents
+from imgtag.plugin.matching import matches, rank_documents
 from imgtag.testing.service import MemoryService
 from imgtag.types.document import Document
 from imgtag.types.ref import ObjectRef, Scope

@@ -10,8 +10,8 @@ import pytest
 from imgtag.errors import QueryError
 from imgtag.plugin import count_values
 from imgtag.plugin.indexer import SearchRequest
+from imgtag.plugin.matching import rank_documents
 from imgtag.query import And, Compare, Is, Near, Not, Or, Query, Score, StartsWith, parse
-from imgtag.testing.evaluate import rank_documents
 from imgtag.types.document import document_id
 from imgtag.types.folding import fold, normalise
 from imgtag.types.ref import ObjectRef

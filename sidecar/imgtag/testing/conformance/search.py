@@ -9,11 +9,11 @@ import pytest
 
 from imgtag.errors import Disposition, Incomparable
 from imgtag.plugin.indexer import Indexer, Page, SearchRequest, Similar, SimilarRequest, Upsert
+from imgtag.plugin.matching import rank_documents
 from imgtag.query import And, Compare, Condition, Is, Near, Not, Or, Query, Score, StartsWith, parse
 from imgtag.testing.conformance.conditions import queries
 from imgtag.testing.conformance.corpus import ATTIC, BERNARD, CORPUS, DOG, KIT, LOCKED, direction, document
 from imgtag.testing.conformance.service import ServiceConformance
-from imgtag.testing.evaluate import rank_documents
 from imgtag.types.document import Document
 from imgtag.types.folding import normalise
 
@@ -173,7 +173,7 @@ class SearchConformance(ServiceConformance):
         assert await _found(filled, Query(name, condition)) == sorted(found.split())
 
     async def test_random_queries(self, filled: Indexer) -> None:
-        """Whatever is combined, hits and order are those of the reference in ``imgtag.testing.evaluate``."""
+        """Whatever is combined, hits and order are those of the reference in ``imgtag.plugin.matching``."""
         for query in queries(seed=1, count=RANDOM):
             page = await filled.search(SearchRequest(query=query, limit=100))
             assert _names(page.hits) == _names(rank_documents(query, CORPUS.values())), query
