@@ -114,7 +114,7 @@ class DirectoryStore(ServiceBase):
         code = change.state.readonly or change.state.unreadable
         return Forecast(refusal=WriteRefused(code=code) if code else None, strategy="attributes", changes_time=False)
 
-    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+    async def copy_object(self, source: ObjectState, target: ObjectRef) -> bool:
         """Copy a file with its time, without attributes; whether it was not there already."""
         return await self._run(lambda: self._objects.copy(source, target))
 

@@ -108,9 +108,9 @@ class S3Store(ServiceBase):
         """What `rewrite` would do, by the same decisions; nothing is written or created."""
         return await self._writer.forecast(change)
 
-    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+    async def copy_object(self, source: ObjectState, target: ObjectRef) -> bool:
         """Copy within the server, with metadata, tags and type; whether it was not there already."""
-        return await self._writer.copy(source, target)
+        return await self._writer.copy_object(source, target)
 
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys, on MinIO with their metadata where these are wanted."""

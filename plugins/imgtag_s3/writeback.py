@@ -179,8 +179,8 @@ class Writer:
             unknown=rules.unknown | untested,
         )
 
-    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
-        """See `imgtag.plugin.store.Copier.copy`. Raises Conflict, WriteRefused, Unavailable."""
+    async def copy_object(self, source: ObjectState, target: ObjectRef) -> bool:
+        """See `imgtag.plugin.store.Copier.copy_object`. Raises Conflict, WriteRefused, Unavailable."""
         there = await self._reader.stat(target)
         if there is not None:
             # A copy is written whole, so a source that was uploaded in parts has another ETag than its copy.

@@ -183,7 +183,7 @@ def _make_job(store: Store, target: Scope, asked: Options) -> CopyJob:
     """The copy, which prints each object where nothing is copied, or a program asks. Raises ConfigError."""
     from imgtag.jobs.dataset import CopyJob  # noqa: PLC0415
 
-    if not hasattr(store, "copy"):
+    if not hasattr(store, "copy_object"):
         raise ConfigError("this store cannot copy objects", hint="Use the stores s3 or directory.")
 
     def print_line(member: Member, to: ObjectRef, outcome: str) -> None:

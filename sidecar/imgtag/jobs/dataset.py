@@ -192,7 +192,7 @@ class CopyJob:
         if state.unreadable:
             raise Unreadable(f"its bytes cannot be read ({state.unreadable})", code=state.unreadable)
         copier: Any = self.store
-        return "copied" if await copier.copy(state, target) else "present"
+        return "copied" if await copier.copy_object(state, target) else "present"
 
 
 @dataclass(kw_only=True)

@@ -108,7 +108,7 @@ class Forecaster(Protocol):
 class Copier(Protocol):
     """What a store may have besides: `imgtag dataset copy` needs it."""
 
-    async def copy(self, source: ObjectState, target: ObjectRef) -> bool:
+    async def copy_object(self, source: ObjectState, target: ObjectRef) -> bool:
         """Copy an object, without its bytes leaving the store; whether it was copied, or was copied before.
 
         Nothing is overwritten. Raises Conflict where ``source`` is no longer that, or another object has the name,

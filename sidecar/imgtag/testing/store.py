@@ -251,6 +251,18 @@ class MemoryStore(MemoryService):
             bytes_sent=0 if has_versions else state.size,
         )
 
+    async def copy_object(self, source: ObjectState, target: ObjectRef) -> bool:
+        """Copy within the store, where nothing else has the name."""
+        await self.faults.meet("copy_object", target)
+        if self.peek(source.ref) != source:
+            raise Conflict
+        there = self.peek(target)
+        if there is not None and there.etag != source.etag:
+            raise Conflict(f"another object is at {target}", code="exists")
+        if there is None:
+            self.copy(source.ref, target)
+        return there is None
+
     async def list(self, scope: Scope, *, after: str = "", with_metadata: bool = False) -> AsyncIterator[Listed]:
         """The objects of ``scope`` in the order of their keys' UTF-8 bytes."""
         await self.faults.meet("list", scope)

@@ -45,6 +45,15 @@ class TestIgnoresConflicts(Broken):
             return await super().rewrite(replace(change, state=now or change.state))
 
 
+class TestCopiesOverOthers(Broken):
+    shows = ("test_copy_object_overwrites_nothing",)
+
+    class Store(MemoryStore):
+        async def copy_object(self, source, target):
+            self.copy(source.ref, target)
+            return True
+
+
 class TestForecastsByWriting(Broken):
     shows = ("test_forecast_changes_nothing_and_comes_true",)
 

@@ -6,9 +6,13 @@ import json
 
 import pytest
 
-from imgtag.jobs.dataset import MAX_NAME, Misses, member_of, target_key
+from imgtag.jobs.dataset import MAX_NAME, CopyJob, Misses, member_of, target_key
 from imgtag.jobs.manifest import FORMATS
 from imgtag.query import parse
+from imgtag.testing.store import MemoryStore
+from imgtag.types.ref import Scope
+
+from .inventories import require_pyarrow
 
 DOCUMENT = {
     "id": "1", "bucket": "zoo", "key": "a/b.jpg", "labels": ["kit fox", "red fox"], "status": "labelled",
@@ -71,7 +75,7 @@ def test_lines_and_tables():
     assert [("a/b.jpg", "kit_fox=0.60", "40"), ('a,"b"\n.jpg', "red_fox=0.60", "40")] == [
         (row["key"], row["labels"], row["width"]) for row in rows
     ]
-    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet = require_pyarrow("pyarrow.parquet")
     table = parquet.read_table(io.BytesIO(render("parquet", member(), odd))).to_pylist()
     assert [first["key"], second["key"]] == [row["key"] for row in table]
     assert [40, 0.6] == [table[0]["width"], table[0]["confidence"]]
@@ -93,3 +97,25 @@ def test_rekognition():
     metadata = line["imgtag_0-metadata"]
     assert {"confidence", "job-name", "class-name", "human-annotated", "creation-date", "type"} == metadata.keys()
     assert ("red fox", "groundtruth/image-classification") == (metadata["class-name"], metadata["type"])
+
+
+@pytest.mark.anyio
+async def test_copies_up_to_the_limits():
+    """At most so many of a label and in all, copies of earlier runs counted; what cannot be read is refused."""
+    store, outcomes = MemoryStore("zoo", "sets"), []
+    for key in "abcdef":
+        store.put(f"zoo/{key}.jpg", key.encode(), unreadable="archived" if key == "a" else None)
+    members = [member(f"{key}.jpg", "fox" if key in "abcd" else "dog") for key in "abcdef"]
+
+    def make():
+        report = lambda _member, _target, outcome: outcomes.append(outcome)  # noqa: E731
+        return CopyJob(store=store, target=Scope("sets", "x"), limit=3, limit_per_label=2, report=report)
+
+    for copied, present in ((3, 0), (0, 3)):
+        job = make()
+        for each in members:
+            await job.copy(each)
+        assert (copied, present, 2) == (job.done.copied, job.done.present, job.done.over_limit)
+        assert ({"archived": 1}, {"fox": 2, "dog": 1}) == (job.done.refused, job.done.labels)
+    assert ["copied"] * 3 + ["present"] * 3 == [outcome for outcome in outcomes if "archived" not in outcome]
+    assert b"e" == store.data("sets/x/dog/zoo~1e.jpg")

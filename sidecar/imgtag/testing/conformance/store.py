@@ -305,6 +305,24 @@ class StoreConformance(ServiceConformance):
 
         assert dict(second.metadata) == USERS
 
+    async def test_copy_object_overwrites_nothing(self, store: Store, user: StoreUser) -> None:
+        """A store that copies makes an object with the same bytes; a second copy is none; what is there stays."""
+        copy_object = getattr(store, "copy_object", None)
+        if copy_object is None:
+            pytest.skip("the store does not copy")
+        state, target = await _state(store, user, "first.jpg"), ObjectRef(user.bucket, "sets/fox/copy.jpg")
+        assert await copy_object(state, target)
+        async with store.open(target) as body:
+            assert body is not None
+            assert await body.read(1_000) == OLD
+        assert not await copy_object(state, target)
+        await user.put("sets/fox/other.jpg", NEW + NEW)
+        with pytest.raises(Conflict):
+            await copy_object(state, ObjectRef(user.bucket, "sets/fox/other.jpg"))
+        async with store.open(ObjectRef(user.bucket, "sets/fox/other.jpg")) as body:
+            assert body is not None
+            assert await body.read(1_000) == NEW + NEW
+
     async def test_forecast_changes_nothing_and_comes_true(self, store: Store, user: StoreUser) -> None:
         """A store that forecasts writes nothing meanwhile, and then refuses exactly what it said that it would."""
         forecast = getattr(store, "forecast", None)
