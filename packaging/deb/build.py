@@ -95,7 +95,7 @@ class Package:
         """Write all files except those of dpkg."""
         self._environment()
         self._compile()
-        for unit in ("imgtag.service", "imgtag@.service"):
+        for unit in ("imgtag.service", "imgtag@.service", "imgtag-audit.service", "imgtag-audit.timer"):
             self.write(f"/usr/lib/systemd/system/{unit}", (ROOT / "systemd" / unit).read_bytes())
         self.path("/etc/imgtag").mkdir(parents=True)  # otherwise systemd creates it for the service's user
         self.write("/etc/default/imgtag", (HERE / "default").read_bytes())

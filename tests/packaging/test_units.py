@@ -17,7 +17,7 @@ from imgtag.config.load import load
 from imgtag.config.schema import PipelineSettings
 
 UNITS = Path(__file__).parents[2] / "systemd"
-NAMES = ("imgtag.service", "imgtag@.service")
+NAMES = ("imgtag.service", "imgtag@.service", "imgtag-audit.service")
 EXPOSURE = 12
 """Tenths, as systemd-analyze counts them from 0 to 100."""
 
@@ -106,7 +106,7 @@ def test_secrets_of_the_readme_are_those_of_the_unit():
 
 def test_the_units_differ_in_names_alone():
     """What is mended in one is mended in the other."""
-    one, several = ((UNITS / name).read_text() for name in NAMES)
+    one, several = ((UNITS / name).read_text() for name in NAMES[:2])
     names = {
         "one store: /etc/imgtag/imgtag.toml": "one of several stores: /etc/imgtag/%i.toml",
         "edit imgtag.service`": "edit imgtag@%i`",
@@ -124,6 +124,22 @@ def test_the_units_differ_in_names_alone():
     one = re.sub(r":/etc/imgtag/(\w+)$", r":/etc/imgtag/%i.\1", one, flags=re.MULTILINE)
 
     assert one == several
+
+
+def test_the_audit_has_the_sandbox_of_the_sidecar():
+    """Its unit differs in what a command that ends needs, and in nothing that confines it."""
+    sidecar, audit = ((UNITS / name).read_text().split("DynamicUser=yes\n")[1] for name in (NAMES[0], NAMES[2]))
+
+    assert sidecar.split("\n[Install]")[0] == audit.split("User=imgtag\n")[1]
+
+
+def test_the_timer_starts_the_audit(analyze, alone):
+    """It is understood beside the unit of its name."""
+    timer = alone / "imgtag-audit.timer"
+    timer.write_bytes((UNITS / timer.name).read_bytes())
+    done = subprocess.run([analyze, "verify", "--man=no", timer], capture_output=True, text=True)
+
+    assert (0, "") == (done.returncode, done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (UNITS / "imgtag.service.d").iterdir()))
