@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import anyio
 import click
 
 from imgtag.cli.main import DONE, FAILED, App, pass_app
+from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
 from imgtag.cli.search import parse_query
 from imgtag.cli.terminal import escape, to_json
@@ -140,8 +142,8 @@ async def _copy_hits(config: Config, asked: Options, target: Scope) -> int:
         if not asked.dry_run:
             confirm("copy these?", yes=asked.yes)
         job = _make_job(store, target, asked)
-        for member in members:
-            await job.copy(member)
+        async with _reporting(job, total=len(members)):
+            await job.copy_all(members)
     return _conclude(job, as_json=asked.as_json)
 
 
@@ -159,8 +161,23 @@ async def _copy_from(config: Config, asked: Options, target: Scope) -> int:
     query = parse_query(asked.words)
     async with open_index_and_store(config) as (indexer, store), open_finder(config, store, indexer) as finder:
         job = _make_job(store, target, asked)
-        await copy_found(job, finder, source, query, asked.threshold, stop)
+        async with _reporting(job):
+            await copy_found(job, finder, source, query, asked.threshold, stop)
     return _conclude(job, as_json=asked.as_json)
+
+
+@asynccontextmanager
+async def _reporting(job: CopyJob, total: int | None = None) -> AsyncIterator[None]:
+    """Show how far the copy is, on stderr."""
+    reporter = Reporter(
+        lambda: {**job.done.as_dict(), "listed": job.done.looked_at, "refused": job.done.refused.total()},
+        names=("copied", "present", "refused"),
+        total=total,
+    )
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(reporter.run)
+        yield
+        beside.cancel_scope.cancel("done")
 
 
 def _parse_scope(text: str, option: str) -> Scope:
@@ -224,7 +241,7 @@ def _conclude(job: CopyJob, *, as_json: bool) -> int:
         click.echo(to_json({"done": True, **done.as_dict()}))
     else:
         verb = "would be copied" if job.dry_run else "copied"
-        looked = f"{done.looked_at:,} images looked at; " if done.looked_at else ""
+        looked = f"{done.looked_at:,} images looked at; "
         there = f", {done.present:,} were there already" if done.present else ""
         over = f", {done.over_limit:,} over a limit" if done.over_limit else ""
         click.echo(f"{looked}{done.copied:,} {verb}{there}{over}")

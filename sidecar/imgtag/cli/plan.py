@@ -9,17 +9,15 @@ import anyio
 import click
 
 from imgtag.cli.main import App, pass_app
-from imgtag.cli.progress import duration
+from imgtag.cli.progress import Reporter, duration
 from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
 from imgtag.jobs.store_codes import STORE_CODES
 
 if TYPE_CHECKING:
-    from imgtag.jobs.plan import Finding, Plan, Planner
+    from imgtag.jobs.plan import Finding, Plan
 
-REPORT_PERIOD = 10.0
-"""Seconds between two lines of progress."""
 _TEXTS = {
     "to_label": "to be labelled",
     "type_unknown": "of these, images or not: only their bytes will tell",
@@ -74,7 +72,10 @@ async def command(app: App, scopes: tuple[str, ...], *, sample: int, seed: int, 
     async with open_planner(config, sample=sample, seed=seed) as planner:
         parts = await find_scopes(config, planner.reconcile.store, scopes)
         async with anyio.create_task_group() as beside:
-            beside.start_soon(_report, planner)
+            reporter = Reporter(
+                lambda: {"listed": planner.listed, "looked at": planner.looked_at}, names=("looked at",)
+            )
+            beside.start_soon(reporter.run)
             plan = await planner.plan(parts)
             beside.cancel_scope.cancel("done")
     for line in _json_lines(plan) if as_json else describe(plan):
@@ -155,12 +156,6 @@ def _json_lines(plan: Plan) -> Iterator[str]:
             "calibrated": plan.calibrated,
         }
     )
-
-
-async def _report(planner: Planner) -> None:
-    while True:
-        await anyio.sleep(REPORT_PERIOD)
-        click.echo(f"{planner.listed:,} objects listed, {planner.looked_at:,} looked at", err=True)
 
 
 def _size(count: int) -> str:

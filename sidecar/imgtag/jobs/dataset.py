@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -38,6 +38,8 @@ from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
 
 PAGE = 1_000
+COPIES = 8
+"""Objects that are copied at once."""
 MAX_NAME = 200
 """Bytes of the last part of a copy's key: file systems take 255."""
 
@@ -134,6 +136,7 @@ class Copied:
     """What a copy came to; all but ``looked_at`` are disjoint."""
 
     looked_at: int = 0
+    """Images, whether they match or not."""
     copied: int = 0
     present: int = 0
     """Copied before."""
@@ -173,17 +176,34 @@ class CopyJob:
         if self.is_full or is_over:
             done.over_limit += 1
             return
+        done.labels[member.label] += 1  # at once, as others are copied meanwhile
         target = ObjectRef(self.target.bucket, target_key(self.target.prefix, member))
         try:
             outcome = "would_copy" if self.dry_run else await self._copy(member, target)
         except (Conflict, Unreadable, WriteRefused) as error:
             done.refused[error.code] += 1
+            done.labels -= Counter([member.label])
             self.report(member, target, f"{error.code}: {error.message}")
             return
-        done.labels[member.label] += 1
         done.present += outcome == "present"
         done.copied += outcome != "present"
         self.report(member, target, outcome)
+
+    async def copy_all(self, members: Iterable[Member]) -> None:
+        """Copy these, several at once."""
+        slots = anyio.Semaphore(COPIES)
+
+        async def copy(member: Member) -> None:
+            try:
+                await self.copy(member)
+            finally:
+                slots.release()
+
+        async with anyio.create_task_group() as tasks:
+            for member in members:
+                await slots.acquire()
+                self.done.looked_at += 1
+                tasks.start_soon(copy, member)
 
     async def _copy(self, member: Member, target: ObjectRef) -> str:
         state = await self.store.stat(member.ref)

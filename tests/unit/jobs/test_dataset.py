@@ -113,8 +113,7 @@ async def test_copies_up_to_the_limits():
 
     for copied, present in ((3, 0), (0, 3)):
         job = make()
-        for each in members:
-            await job.copy(each)
+        await job.copy_all(members)
         assert (copied, present, 2) == (job.done.copied, job.done.present, job.done.over_limit)
         assert ({"archived": 1}, {"fox": 2, "dog": 1}) == (job.done.refused, job.done.labels)
     assert ["copied"] * 3 + ["present"] * 3 == [outcome for outcome in outcomes if "archived" not in outcome]
