@@ -35,6 +35,8 @@ CALM = 0.8
 """Part of the limit of a strain below which bulk work may grow again; in between it stays as it is."""
 LAG_STEP = 0.05
 """Seconds between two measurements of how late the event loop is."""
+TIMER = 0.001
+"""Seconds by which a timer is late on an idle machine: those of epoll are in whole milliseconds."""
 WINDOW = 2.0
 """Seconds after which few measurements must do."""
 MIN_SAMPLES = 10
@@ -42,9 +44,11 @@ MIN_SAMPLES = 10
 MAX_SAMPLES = 5_000
 BASELINE_SAMPLES = 20
 BASELINE_PERIOD = 600.0
-"""Seconds between two measurements of the baseline, for which bulk work is reduced to one object at a time."""
-BASELINE_TIME = 4.0
-"""Seconds, at most, for such a measurement."""
+"""Seconds between two measurements of the baseline."""
+BASELINE_LIMIT = 0.5
+"""Objects in work at once during a measurement: with pauses, because a store answers more slowly after one."""
+BASELINE_TIME, MAX_BASELINE_TIME = 4.0, 30.0
+"""Seconds for a measurement that yields little, and for one that yields nothing."""
 MAX_BASELINE_RISE = 2.0
 """Factor by which one measurement may raise the baseline: others' peak load does not become normal at once."""
 BASELINE_FALL = 0.05
@@ -65,7 +69,7 @@ class _Bound:
     """For a store that answers within a millisecond, of which two differ by chance."""
 
 
-BOUNDS = (_Bound(0.5, 1.5, 0.001), _Bound(0.99, 2.0, 0.003))
+BOUNDS = (_Bound(0.5, 1.5, 0.002), _Bound(0.99, 2.0, 0.003))
 """The median as well, because the 99th percentile of a busy store is high, and differs much, without any bulk work."""
 
 Reason: TypeAlias = Literal[
@@ -149,7 +153,7 @@ class Governor:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._wall_clock = wall_clock
-        self._latency = _StoreLatency(clock())
+        self._latency = _StoreLatency()
         self._limit = self._plateau = min(1.0, caps.concurrency)
         self._held_back: Strain | None = None
         self._last_cut = -math.inf
@@ -207,7 +211,7 @@ class Governor:
         while True:
             due, used = self._clock() + LAG_STEP, self._cpu_clock()
             await anyio.sleep(LAG_STEP)
-            self._latency.observe_lag(min(self._clock() - due, self._cpu_clock() - used))
+            self._latency.observe_lag(min(self._clock() - due - TIMER, self._cpu_clock() - used))
 
     def adjust(self, pressure: Sequence[Strain]) -> None:
         """One step, by what the machine shows now and by what was observed since the last step."""
@@ -271,7 +275,7 @@ class Governor:
         if self._caps.hours and (opens := self._caps.hours.next_start(wall := self._wall_clock())):
             return min(_HOURS_LOOK, opens - wall)
         is_live = self._is_live_waiting()
-        limit = MIN_LIMIT if is_live else min(self._limit, 1.0 if self._latency.is_measuring else math.inf)
+        limit = MIN_LIMIT if is_live else min(self._limit, BASELINE_LIMIT if self._latency.is_measuring else math.inf)
         if self._in_work >= max(1, int(limit)):
             self._is_limit_reached = True
             return _LIVE_LOOK if is_live else math.inf
@@ -291,14 +295,14 @@ class Governor:
 class _StoreLatency:
     """Median and 99th percentile of the last seconds, against those of the store while hardly any bulk work runs."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self) -> None:
         self.is_measuring = True
-        """Whether the baseline is being measured, for which one object may be in work at once."""
+        """Whether the baseline is being measured, for which bulk work is reduced to one object at a time."""
         self.is_blind = False
         """Whether there was too little to measure since the last step."""
         self._samples: list[float] = []
         self._lags: list[float] = []
-        self._since = now
+        self._since = math.inf
         self._baseline: tuple[float, ...] | None = None
         self._is_alone = True
         self._admitted = 0
@@ -316,13 +320,15 @@ class _StoreLatency:
         """The strain since the last evaluation; None where there is none, or where it is not known."""
         if self.is_measuring:
             self.is_blind = False
+            self._since = min(self._since, now)
             if in_work or self._samples or admitted != self._admitted:
                 self._measure(now, in_work)
             else:
                 self._since = now  # nothing is at work yet, as outside of the hours
             self._admitted = admitted
             return None
-        if self._measured_at is not None and now - self._measured_at >= BASELINE_PERIOD:
+        is_old = self._measured_at is not None and now - self._measured_at >= BASELINE_PERIOD
+        if is_old or (self._baseline is None and self._samples):
             self._start_over(now)
             self.is_measuring, self._is_alone = True, False
             return None
@@ -348,7 +354,8 @@ class _StoreLatency:
             self._lags.clear()
             self._is_alone = in_work <= 1
             self._since = now if self._is_alone else self._since
-        if len(self._samples) < BASELINE_SAMPLES and now - self._since < BASELINE_TIME:
+        patience = BASELINE_TIME if self._samples else MAX_BASELINE_TIME
+        if len(self._samples) < BASELINE_SAMPLES and now - self._since < patience:
             return
         if self._samples:
             measured = self._quantiles()

@@ -123,6 +123,19 @@ async def test_a_store_that_answers_within_milliseconds_is_no_reason():
     assert {None} == {state.held_back for state in bench.states}
 
 
+async def test_a_governor_that_waited_long_before_its_work():
+    """The baseline is measured when there is something to measure, however late that is."""
+    bench = Bench(concurrency=4)
+    await anyio.sleep(100)
+
+    def slow():
+        bench.latency = 0.5
+
+    await bench.run((20, slow), (10, nothing), workers=4)
+
+    assert "store_latency" == bench.states[-1].held_back
+
+
 async def test_a_busy_event_loop_is_not_a_slow_store():
     """What was measured contains its lag, which is measured as well."""
     bench = Bench(concurrency=4)
@@ -257,7 +270,7 @@ async def test_a_cap_of_bytes():
     await large.run((40, nothing), size=5_000_000)
 
     for bench in (small, large):
-        assert sum(bench.bytes.values()) == pytest.approx(40_000_000, rel=0.13)
+        assert 33_000_000 <= sum(bench.bytes.values()) <= 45_000_000
 
 
 async def test_objects_begin_in_their_order():
@@ -283,7 +296,7 @@ async def test_an_object_that_is_cancelled_while_it_waits_takes_no_place():
             async with governor.admit():
                 raise AssertionError
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(2):
         async with governor.admit():
             assert 1 == governor.state.in_work
     assert (0, 2) == (governor.state.in_work, governor.state.admitted)
