@@ -155,6 +155,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             about="1 while the store, the machine or live work goes first.",
         ),
     ),
+    "Audit": (
+        Panel("Findings", ((f"max by (kind) (imgtag_audit_findings{{{CHOSEN}}})", "{{kind}}"),)),
+        Panel(
+            "Time since the last audit",
+            ((f"time() - (imgtag_audit_last_success_timestamp_seconds{{{CHOSEN}}} > 0)", "{{instance}}"),),
+            "s",
+        ),
+    ),
     "Shadow model": (
         Panel(
             "Images, by best label",

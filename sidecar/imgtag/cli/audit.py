@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
+from anyio import to_thread
 
 from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.progress import Reporter
@@ -115,8 +117,8 @@ async def _audit(config: Config, options: Options, scopes: Sequence[Scope]) -> i
             spool=Spool(config.state_dir) if options.repair else None,
         )
         with audit.report or nullcontext(), audit.spool or nullcontext():
-            scopes = scopes or await find_scopes(parts, buckets, has_rules=bool(config.rules))
-            await _report_beside(audit, audit.compare(scopes))
+            everything = await find_scopes(parts, buckets, has_rules=bool(config.rules))
+            await _report_beside(audit, audit.compare(scopes or everything))
             if options.repair and not audit.counts.is_clean:
                 try:
                     _confirm_deletions(audit, yes=options.yes)
@@ -124,6 +126,8 @@ async def _audit(config: Config, options: Options, scopes: Sequence[Scope]) -> i
                     await _report_beside(audit, audit.repair())
                 except (click.UsageError, click.Abort) as error:
                     refusal = error  # not raised here, where it would come out in a group
+    if not scopes:
+        await to_thread.run_sync(_record, config, audit)
     _conclude(audit, as_json=options.as_json)
     if refusal:
         raise refusal
@@ -156,6 +160,18 @@ def _format(finding: Finding, *, as_json: bool) -> str:
     if as_json:
         return to_json({"finding": finding.kind, "bucket": ref.bucket, "key": ref.key, "reason": finding.reason})
     return f"{finding.kind:<9} {escape(str(ref))}: {REASONS[finding.reason]}"
+
+
+def _record(config: Config, audit: Audit) -> None:
+    """Keep what was found in everything, for the metrics of a running sidecar. Blocking."""
+    from imgtag.jobs.audit_record import AuditRecord  # noqa: PLC0415
+
+    counts = audit.counts
+    findings = {"missing": counts.missing, "orphaned": counts.orphaned, "differing": counts.differing}
+    try:
+        AuditRecord(at=time.time(), findings=findings).save(config.state_dir)
+    except OSError as error:
+        click.echo(f"the result is not kept for the metrics: {error}", err=True)
 
 
 def _conclude(audit: Audit, *, as_json: bool) -> None:

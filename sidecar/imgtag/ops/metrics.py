@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -107,6 +107,11 @@ class Metrics:
         self.bulk_held_back = gauge(
             "imgtag_bulk_held_back", "1 while bulk work is held back for this reason, else 0.", "reason"
         )
+        self.audit_findings = gauge("imgtag_audit_findings", "Findings of the last audit of everything.", "kind")
+        self.audit_last_success = gauge(
+            "imgtag_audit_last_success_timestamp_seconds",
+            "When the last audit of everything came to its end, seconds since 1970; 0 before the first.",
+        )
         self.bytes_read = counter("imgtag_bytes_read_total", "Bytes of objects read.")
         self.last_success = gauge(
             "imgtag_last_success_timestamp_seconds", "When an object was last processed, seconds since 1970."
@@ -151,6 +156,12 @@ class Metrics:
     def listen(self, stage: str, listener: Callable[[float], None]) -> None:
         """Tell ``listener`` the seconds of each object that went through a stage. What failed says little of speed."""
         self.stage_listeners.setdefault(stage, []).append(listener)
+
+    def show_audit(self, at: float, findings: Mapping[str, int]) -> None:
+        """Show how an audit ended: when, and how much it found of each kind."""
+        self.audit_last_success.set(at)
+        for kind, count in findings.items():
+            self.audit_findings.labels(kind).set(count)
 
     def show_bulk(self, state: GovernorState) -> None:
         """Show how a governor limits bulk work; one governor at a time."""

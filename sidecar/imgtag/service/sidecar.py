@@ -23,6 +23,7 @@ from imgtag.ops.metrics import Metrics
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.service import Service
 from imgtag.plugin.source import Source
+from imgtag.service.audit_watch import show_audits
 from imgtag.service.index_watch import IndexWatch
 from imgtag.service.model_reloader import ModelReloader
 from imgtag.workers.confinement import CONFINEMENT_HINT, WORKER_FEATURES, is_memory_hidden, missing_features
@@ -83,6 +84,7 @@ class Sidecar:
                     file=self.config.state_dir / "index_id",
                 )
                 tasks.start_soon(watch.run)
+                tasks.start_soon(show_audits, self.config.state_dir, self.metrics)
                 await pipeline.run(stop)
                 tasks.cancel_scope.cancel("drained")
 
