@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 NICENESS = 10
 MAX_REJECTIONS = 20
 """Lines that name no object and are shown."""
-SURVEY_SECONDS = 20.0
+SURVEY_SECONDS = 60.0
 """What the look at the store may take before the question is asked."""
+SAMPLE = 200
+"""Objects that are looked at before the question is asked."""
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _PERIODS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 _REASONS = {
@@ -200,17 +202,36 @@ class Command:
         if self._options.keys == "-" and not self._options.yes:
             raise click.UsageError("with --keys - there is no terminal to ask on, so pass --yes")
         if not (self._options.yes or self._options.dry_run):
-            survey, complete = anyio.run(self._survey)
-            total = survey.listed if complete else None
-            self._describe(survey, complete=complete)
-            if complete and not survey.labelled:
+            is_list = self._options.keys or self._options.inventory
+            total, is_nothing_to_do = anyio.run(self._survey if is_list else self._plan)
+            if is_nothing_to_do:
                 click.echo("nothing to do", err=True)
                 return DONE
             confirm("label these?", yes=False)
         return anyio.run(self._work, total)
 
-    async def _survey(self) -> tuple[Progress, bool]:
-        """What there is to do, as far as it is seen in SURVEY_SECONDS, and whether that is all."""
+    async def _plan(self) -> tuple[int | None, bool]:
+        """Say in short what `imgtag plan` says at length; how many objects there are, and whether none is to do."""
+        from imgtag.cli.plan import describe_briefly  # noqa: PLC0415
+        from imgtag.jobs.plan import open_planner  # noqa: PLC0415
+
+        plan = None
+        async with open_planner(self._config, sample=SAMPLE) as planner:
+            planner.selection = self._selection()
+            scopes = await find_scopes(self._config, planner.reconcile.store, self._options.scopes)
+            with anyio.move_on_after(SURVEY_SECONDS):
+                plan = await planner.plan(scopes)
+        if plan is None:
+            click.echo(
+                f"{planner.listed:,} objects were listed in {SURVEY_SECONDS:.0f} s, and there are more", err=True
+            )
+            return None, False
+        for line in describe_briefly(plan):
+            click.echo(line, err=True)
+        return plan.objects, not plan.candidates
+
+    async def _survey(self) -> tuple[int | None, bool]:
+        """As `_plan`, for a list, which may be in no order: from the index alone."""
         from imgtag.engine import open_job_parts  # noqa: PLC0415
         from imgtag.flow.governor import Governor  # noqa: PLC0415
 
@@ -218,7 +239,12 @@ class Command:
             survey = self._backfill(parts, Governor(self._caps()), dry_run=True)
             with anyio.move_on_after(SURVEY_SECONDS) as looking:
                 await survey.run(await self._lists(parts))
-        return survey.progress, not looking.cancelled_caught
+        progress, is_all = survey.progress, not looking.cancelled_caught
+        at_least = "" if is_all else "at least "
+        to_do = f"{progress.labelled:,} to look at, {progress.bytes / 1e6:,.0f} MB"
+        click.echo(f"{at_least}{progress.listed:,} objects: {at_least}{to_do}", err=True)
+        _list_reasons(progress)
+        return progress.listed if is_all else None, is_all and not progress.labelled
 
     async def _work(self, total: int | None) -> int:
         from imgtag.engine import open_job_parts  # noqa: PLC0415
@@ -380,15 +406,6 @@ class Command:
             **sizes,
             "report": str(options.report or ""),
         }
-
-    def _describe(self, survey: Progress, *, complete: bool) -> None:
-        """What the question is about."""
-        at_least = "" if complete else "at least "
-        click.echo(f"{at_least}{survey.listed:,} objects", err=True)
-        click.echo(f"  {at_least}{survey.labelled:,} to label, {survey.bytes / 1e6:,.0f} MB to read", err=True)
-        _list_reasons(survey)
-        if not complete:
-            click.echo(f"  (the rest was not looked at within {SURVEY_SECONDS:.0f} s)", err=True)
 
     def _conclude(self, backfill: Backfill) -> int:
         """Say what was done; the exit code."""

@@ -67,21 +67,18 @@ class Reporter:
     def _line(self) -> str:
         fields = self._fields()
         of = f" of {self._total:,}" if self._total else ""
-        counts = ", ".join(f"{name} {fields[name]:,}" for name in self._names)
+        counts = ", ".join(f"{name} {fields[name]:,}" for name in self._names if fields[name]) or "nothing done yet"
         size = f"; {fields['bytes'] / 1e6:,.0f} MB" if "bytes" in fields else ""
-        left = f", about {duration(fields['eta'])} left" if fields["eta"] else ""
+        left = f", {duration(fields['eta'])} left" if fields["eta"] else ""
         slow = self._why_slow()
-        return (
-            f"{fields['listed']:,}{of} objects: {counts}{size}, {fields['rate']:,.1f} objects/s{left}"
-            f"{'; ' * bool(slow)}{slow}"
-        )
+        return f"{fields['listed']:,}{of}: {counts}{size}, {fields['rate']:,.1f}/s{left}{'; ' * bool(slow)}{slow}"
 
     @contextmanager
     def _bar(self) -> Iterator[Callable[[], None]]:
         from rich.console import Console  # noqa: PLC0415  (only a terminal needs it)
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-        columns = (BarColumn(bar_width=20), TextColumn("{task.fields[line]}", markup=False))
+        columns = (BarColumn(bar_width=10), TextColumn("{task.fields[line]}", markup=False))
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("", total=self._total, line="")
             yield lambda: progress.update(task, completed=self._read()["listed"], line=self._line())
