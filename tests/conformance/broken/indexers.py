@@ -11,9 +11,10 @@ import pytest
 from anyio import to_thread
 
 from imgtag.errors import Incomparable, PluginError, Unavailable
+from imgtag.plugin import matching
 from imgtag.plugin.indexer import Delete, Outcome, Similar, Upsert
 from imgtag.query import Compare, Is, Not, Score, StartsWith, parse
-from imgtag.testing import evaluate, indexer
+from imgtag.testing import indexer
 from imgtag.testing.conformance import IndexerConformance
 from imgtag.testing.indexer import MemoryIndexer
 
@@ -29,8 +30,8 @@ class Broken(IndexerConformance):
         if self.matches:
             # The evaluator calls itself by name, so this reaches nested conditions; the suite compares with
             # explicit results besides.
-            sound, broken = evaluate.matches, self.matches
-            monkeypatch.setattr(evaluate, "matches", lambda part, document: broken(sound, part, document))
+            sound, broken = matching.matches, self.matches
+            monkeypatch.setattr(matching, "matches", lambda part, document: broken(sound, part, document))
         documents = {}
         return self.made_of(documents)
 
