@@ -91,7 +91,8 @@ class Annotator:
             return Annotated(state=state, entries=policy.codec.kept(entries))
         try:
             change, readable = prepare_change(state, user, entries, policy, self.store.features)
-            change = replace(change, body=body, digest=digest)
+            if policy.strategy != "tags":  # which sends no bytes
+                change = replace(change, body=body, digest=digest)
             content = entries.mark.content if entries.mark else ""
             self.limit.take(state.ref, content)
             try:
