@@ -463,6 +463,7 @@ def test_the_schema_refuses(case, bad, message):
         ("s3", "config.pipeline.drain=60", "Make it at least 10 more"),
         ("node-service", "state.kind=claim", "use emptyDir or hostPath"),
         ("s3", "state.kind=hostPath", "name the folder on the node in state.hostPath"),
+        ("directory", "audit.enabled=true,state.kind=emptyDir", "which the pod of the audit cannot see"),
         ("directory", "replicas=2", "each pod would have its own"),
         ("tuned", "replicas=2", "each pod would have its own"),
         ("s3", "replicas=2,state.kind=claim", "the state belongs to one sidecar"),

@@ -109,6 +109,9 @@
 {{- if and $daemons (eq .Values.state.kind "claim") }}
 {{- fail "\n\nstate.kind is claim, but the pods of a DaemonSet cannot share one claim: use emptyDir or hostPath." }}
 {{- end }}
+{{- if and .Values.audit.enabled (eq .Values.state.kind "emptyDir") (include "imgtag.embeddedIndex" .) }}
+{{- fail "\n\naudit.enabled is true, but the index is a file in an emptyDir, which the pod of the audit cannot see: use state.kind claim, or config.indexer.meilisearch." }}
+{{- end }}
 {{- if and (eq .Values.state.kind "hostPath") (not .Values.state.hostPath) }}
 {{- fail "\n\nstate.kind is hostPath: name the folder on the node in state.hostPath." }}
 {{- end }}
