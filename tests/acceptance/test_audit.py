@@ -76,6 +76,7 @@ def test_many_deletions_need_a_yes(site, photographs):
         wait_until(lambda: len(site.found()) == 2, 60)
     (site.root / "a.jpg").unlink()
 
+    assert "no rule names the bucket picture," in site.ask_wrongly("audit", "picture", code=78)
     command = [*IMGTAG, "--config", str(site.file), "audit", "--repair"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert 2 == done.returncode

@@ -18,6 +18,7 @@ from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
+from imgtag.errors import ConfigError
 from imgtag.types.ref import Scope
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ async def _audit(config: Config, options: Options, scopes: Sequence[Scope]) -> i
     refusal: click.ClickException | click.Abort | None = None
     async with open_job_parts(config, read_only=not options.repair) as parts, AsyncExitStack() as stack:
         buckets = config.context().buckets or await parts.store.buckets()
+        for bucket in {scope.bucket for scope in scopes} - set(buckets):
+            if not await parts.indexer.count(parts.site, Scope(bucket)):
+                raise ConfigError(
+                    f"no rule names the bucket {bucket}, and the index has no document of it",
+                    hint=f"Those that rules name: {', '.join(buckets) or 'none'}.",
+                )
         governor = await stack.enter_async_context(govern(parts, Caps(concurrency=options.concurrency)))
         audit = Audit(
             parts=parts,
