@@ -63,7 +63,18 @@ def put(client: Minio, bucket: str, objects: dict[str, bytes]) -> None:
 
 def backfill(config: Path, *scopes: str) -> tuple[dict, float, float, float]:
     """The last line of the command; the CPU of the main process and of its workers; its peak memory in MB."""
-    command = [sys.executable, "-m", "imgtag", "--config", str(config), "backfill", *scopes, "--yes", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "imgtag",
+        "--config",
+        str(config),
+        "backfill",
+        *scopes,
+        "--yes",
+        "--json",
+        "--full-speed",
+    ]
     process = subprocess.Popen([*command, "--concurrency", "48"], stdout=subprocess.PIPE, text=True)
     watched, main, workers, peak = psutil.Process(process.pid), 0.0, 0.0, 0
     while process.poll() is None:

@@ -133,6 +133,7 @@ class Options:
     rate: float | None
     bandwidth: float | None
     hours: DailyHours | None
+    full_speed: bool
     dry_run: bool
     report: Path | None
     restart: bool
@@ -164,6 +165,7 @@ class Options:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N objects a second.")
 @click.option("--bandwidth", type=Size(), metavar="SIZE", help="At most this many bytes a second, such as 20M.")
 @click.option("--hours", type=Hours(), help="Begin objects only in these hours of the day, such as 22:00-06:00.")
+@click.option("--full-speed", is_flag=True, help="Do not slow down for the store, the machine or live work.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option(
     "--report",
@@ -199,6 +201,8 @@ class Command:
     def run(self) -> int:
         """Look, ask, work; the exit code."""
         total = None
+        if self._options.full_speed and (self._options.rate or self._options.bandwidth or self._options.hours):
+            raise click.UsageError("--full-speed cannot be combined with --rate, --bandwidth or --hours")
         if self._options.keys == "-" and not self._options.yes:
             raise click.UsageError("with --keys - there is no terminal to ask on, so pass --yes")
         if not (self._options.yes or self._options.dry_run):
@@ -249,7 +253,7 @@ class Command:
     async def _work(self, total: int | None) -> int:
         from imgtag.engine import open_job_parts  # noqa: PLC0415
         from imgtag.jobs.checkpoint import CheckpointFile  # noqa: PLC0415
-        from imgtag.jobs.neighbour import govern  # noqa: PLC0415
+        from imgtag.jobs.neighbour import FullSpeed, govern  # noqa: PLC0415
         from imgtag.jobs.report import Report  # noqa: PLC0415
         from imgtag.ops.recent_warnings import RecentWarnings  # noqa: PLC0415
 
@@ -265,8 +269,10 @@ class Command:
             report = Report(options.report, (saved or {}).get("report", 0)) if options.report else None
             async with AsyncExitStack() as stack:
                 stack.enter_context(report or nullcontext())
-                governor = await stack.enter_async_context(govern(parts, self._caps()))
-                backfill = self._backfill(parts, governor, dry_run=options.dry_run, report=report)
+                gate: Gate = FullSpeed(options.concurrency)
+                if not options.full_speed:
+                    gate = await stack.enter_async_context(govern(parts, self._caps()))
+                backfill = self._backfill(parts, gate, dry_run=options.dry_run, report=report)
                 if saved:
                     backfill.progress = type(backfill.progress).from_dict(saved["progress"])
                     click.echo(f"going on after {backfill.progress.listed:,} objects of an earlier run", err=True)
@@ -274,7 +280,7 @@ class Command:
                     backfill.progress.as_dict,
                     as_json=options.as_json,
                     total=total,
-                    why_slow=lambda: _describe_wait(warnings.newest(), governor.state),
+                    why_slow=lambda: _describe_wait(warnings.newest(), gate),
                 )
                 async with anyio.create_task_group() as beside:
                     beside.start_soon(_stop_on_signal, backfill.stop)
@@ -431,13 +437,14 @@ class Command:
         return FAILED if progress.unfinished or self._rejected else DONE
 
 
-def _describe_wait(warnings: Sequence[Mapping[str, Any]], state: GovernorState) -> str:
+def _describe_wait(warnings: Sequence[Mapping[str, Any]], gate: Gate) -> str:
     """What is waited for now, by the log and the governor; empty for nothing."""
     latest = warnings[-1] if warnings else {}
     is_waiting = latest.get("event") == "retry_scheduled" and time.time() - latest["at"] < float(latest["delay"]) + 5
     if is_waiting:
         return f"waiting: {escape(latest['reason'])}"
-    return state.message if state.held_back else ""
+    state: GovernorState | None = getattr(gate, "state", None)
+    return state.message if state and state.held_back else ""
 
 
 def _list_reasons(progress: Progress, *, err: bool = True) -> None:

@@ -63,3 +63,16 @@ async def govern(parts: JobParts, caps: Caps) -> AsyncIterator[Governor]:
         beside.start_soon(governor.run)
         yield governor
         beside.cancel_scope.cancel("done")
+
+
+class FullSpeed:
+    """A gate that gives way to nobody: ``count`` objects at once."""
+
+    def __init__(self, count: int) -> None:
+        self._slots = anyio.Semaphore(count, fast_acquire=True)
+
+    @asynccontextmanager
+    async def admit(self, size: int = 0) -> AsyncIterator[None]:  # noqa: ARG002
+        """Wait for a slot; the block is the work."""
+        async with self._slots:
+            yield

@@ -17,6 +17,8 @@ from imgtag.types.metadata import MARK
 from imgtag.types.ref import Listed, ObjectRef
 from imgtag.types.signature import Trust
 
+_MADE_FROM = ("model", "rules", "labelled")
+"""What a document repeats of the mark: its model, its rules, its time."""
 _MARKLESS = frozenset({"none", "tags"})
 
 
@@ -84,7 +86,7 @@ class Judge:
         if listed.metadata is not None and carries_mark(document, policy):
             entries, _ = policy.codec.split(listed.metadata)
             trust, mark = policy.codec.verify(entries, listed.metadata), entries.mark
-            made_from = tuple(document.get(name) for name in ("model", "rules", "labelled"))
+            made_from = tuple(document.get(name) for name in _MADE_FROM)
             if mark is None or (mark.model, mark.rules, mark.at) != made_from:
                 difference = "mark"
             elif trust is Trust.NONE:
@@ -102,10 +104,15 @@ class Judge:
         """Whether nobody wrote on the object since it was indexed, so that its entries need not be decoded."""
         if listed.revision is None or document.get("revision") != listed.revision or document["etag"] != listed.etag:
             return False
-        if listed.metadata is None or not policy.codec.keys or not carries_mark(document, policy):
+        if listed.metadata is None or not carries_mark(document, policy):
             return True
+        # A revision may be a time in seconds: a second upload within the second of our write has no mark.
         mark = Mark.decode(listed.metadata.get(MARK, ""))
-        return mark is not None and mark.signature != ""
+        return (
+            mark is not None
+            and (mark.model, mark.rules, mark.at) == tuple(document.get(name) for name in _MADE_FROM)
+            and (mark.signature != "" or not policy.codec.keys)
+        )
 
     def _judge_document(self, document: Document, policy: ObjectPolicy) -> Standing:
         if document["status"] in {"refused", "failed"}:
