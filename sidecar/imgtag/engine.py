@@ -89,7 +89,7 @@ async def open_job_parts(config: Config, *, read_only: bool = False) -> AsyncIte
             indexer=indexer,
             site=config.site.name,
             pipeline=pipeline,
-            policy_of=PolicyResolver(config),
+            policy_of=pipeline.reconcile.policy_of,
             metrics=metrics,
         )
 

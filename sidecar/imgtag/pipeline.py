@@ -420,8 +420,8 @@ class Pipeline:
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
 
 
-class _Holding:
-    """Keeps a delivery while it waits for its place; gives it back at once if the wait is cancelled."""
+class _InWork:
+    """Lists a delivery among those that the source must not give to anybody else yet."""
 
     def __init__(self, in_work: dict[int, Delivery], delivery: Delivery) -> None:
         self._in_work = in_work
@@ -429,6 +429,10 @@ class _Holding:
 
     async def __aenter__(self) -> None:
         self._in_work[id(self._delivery)] = self._delivery
+
+
+class _Holding(_InWork):
+    """Keeps a delivery while it waits for its place; gives it back at once if the wait is cancelled."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -441,15 +445,8 @@ class _Holding:
             del self._in_work[id(self._delivery)]
 
 
-class _Answering:
+class _Answering(_InWork):
     """Acks what went well, naks what must come again; also when the pipeline is stopped in between."""
-
-    def __init__(self, in_work: dict[int, Delivery], delivery: Delivery) -> None:
-        self._in_work = in_work
-        self._delivery = delivery
-
-    async def __aenter__(self) -> None:
-        self._in_work[id(self._delivery)] = self._delivery
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

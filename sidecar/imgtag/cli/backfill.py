@@ -237,10 +237,10 @@ class Command:
     async def _survey(self) -> tuple[int | None, bool]:
         """As `_plan`, for a list, which may be in no order: from the index alone."""
         from imgtag.engine import open_job_parts  # noqa: PLC0415
-        from imgtag.flow.governor import Governor  # noqa: PLC0415
+        from imgtag.jobs.neighbour import FullSpeed  # noqa: PLC0415
 
         async with open_job_parts(self._config) as parts:
-            survey = self._backfill(parts, Governor(self._caps()), dry_run=True)
+            survey = self._backfill(parts, FullSpeed(self._options.concurrency), dry_run=True)
             with anyio.move_on_after(SURVEY_SECONDS) as looking:
                 await survey.run(await self._lists(parts))
         progress, is_all = survey.progress, not looking.cancelled_caught

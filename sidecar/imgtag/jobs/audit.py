@@ -8,21 +8,21 @@ another look at its object and its document.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias
 
 import anyio
 from anyio import to_thread
 
 from imgtag.engine import JobParts
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable
-from imgtag.flow.backoff import Backoff
+from imgtag.flow.backoff import until_answered
 from imgtag.jobs.backfill import Gate, ListedScope
 from imgtag.jobs.report import Report, Row
 from imgtag.jobs.standing import Judge, Standing, carries_mark
@@ -54,7 +54,6 @@ _COUNTS: Mapping[Standing, Count] = {
     Standing.REFUSED: "refused",
     Standing.FAILED: "failed",
 }
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,7 +344,7 @@ class Audit:
                 states[pair.ref] = error
 
         await self._for_each([pair for pair in pairs if pair.ref.bucket in self.buckets], read)
-        documents = await _until_answered(lambda: self.parts.indexer.get(ids))
+        documents = await until_answered(lambda: self.parts.indexer.get(ids))
 
         async def judge(pair: _Pair) -> None:
             state, document = states.get(pair.ref), documents.get(document_id(self.parts.site, pair.ref))
@@ -364,7 +363,7 @@ class Audit:
     async def _stat(self, ref: ObjectRef) -> ObjectState | None:
         async with self.gate.admit():
             with self.parts.metrics.stage("inspect"):  # from which a governor learns how fast the store answers
-                return await _until_answered(lambda: self.parts.store.stat(ref))
+                return await until_answered(lambda: self.parts.store.stat(ref))
 
     async def _is_image(self, state: ObjectState) -> bool:
         """Whether an object that the index lacks should be in it: if nothing else tells, its first bytes do."""
@@ -443,16 +442,3 @@ def _listed(state: ObjectState) -> Listed:
 async def _nothing() -> AsyncIterator[Any]:
     return
     yield
-
-
-async def _until_answered(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """The answer of a server; while it does not answer, it is waited for. Raises BucketAbsent at once."""
-    failures, backoff = 0, Backoff()
-    while True:
-        try:
-            return await ask()
-        except BucketAbsent:
-            raise
-        except Unavailable:
-            failures += 1
-            await anyio.sleep(backoff.delay(failures))

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from imgtag.engine import JobParts
 from imgtag.errors import BucketAbsent, Unavailable
-from imgtag.flow.backoff import Backoff
+from imgtag.flow.backoff import Backoff, until_answered
 from imgtag.jobs.candidates import Candidate
 from imgtag.jobs.checkpoint import CheckpointFile, Watermark
 from imgtag.jobs.report import Report, Row
@@ -319,13 +319,8 @@ class Backfill:
 
     async def _read_documents(self, page: Sequence[Listed]) -> Mapping[str, Document]:
         """The documents of a page of objects; while the index does not answer, it is waited for."""
-        ids, failures, backoff = [document_id(self.parts.site, listed.ref) for listed in page], 0, Backoff()
-        while True:
-            try:
-                return await self.parts.indexer.get(ids)
-            except Unavailable:
-                failures += 1
-                await anyio.sleep(backoff.delay(failures))
+        ids = [document_id(self.parts.site, listed.ref) for listed in page]
+        return await until_answered(lambda: self.parts.indexer.get(ids))
 
 
 def _row(listed: Listed, outcome: str, reason: str) -> Row:
