@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imgtag.labels.policy import LabelPolicy
-    from imgtag.labels.taxonomy import ClassTerms, Taxonomy
+    from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 
 MIN_ANCESTOR_CONFIDENCE = 0.30
 """The least confidence of an ancestor for which no rule sets a threshold."""
@@ -46,14 +46,25 @@ def define_labels(
         allowed = not policy.allow or any(matches(name, policy.allow) for name in names)
         if allowed and not any(matches(name, policy.deny) for name in names):
             admitted.append(number)
-    class_rules = [(number, rule_for(labels[number], policy.rules)) for number in admitted]
+    themselves = {number for ancestor in taxonomy.ancestors for number in ancestor.classes}
+    class_rules = [(number, rule_for(labels[number], policy.rules)) for number in admitted if number not in themselves]
     of_labels = _merge(
         (_name(rule), _define_class(number, rule, display[number], taxonomy.class_terms(number), policy.threshold))
         for number, rule in class_rules
     )
-    rules = {ancestor.name: rule_for(ancestor.name, policy.rules) for ancestor in taxonomy.ancestors}
-    new_names = {old: _name(rule) for old, rule in rules.items() if _name(rule) not in of_labels}
-    of_ancestors = _merge((new_names[old], _define_ancestor(rules[old], taxonomy, admitted)) for old in new_names)
+    rules = {ancestor: rule_for(ancestor.name, policy.rules) for ancestor in taxonomy.ancestors}
+    new_names = {old.name: _name(rule) for old, rule in rules.items() if _name(rule) not in of_labels}
+    classes = defaultdict(list)  # by the names of their ancestors
+    for number in admitted:
+        for name in taxonomy.class_terms(number).ancestors:
+            classes[name].append(number)
+    for ancestor in taxonomy.ancestors:
+        classes[ancestor.name].extend(number for number in admitted if number in ancestor.classes)
+    of_ancestors = _merge(
+        (new_names[old.name], _define_ancestor(old, rule, taxonomy, classes[old.name]))
+        for old, rule in rules.items()
+        if old.name in new_names
+    )
     return dict(_rename_ancestors(of_labels, new_names)), dict(_rename_ancestors(of_ancestors, new_names))
 
 
@@ -74,18 +85,18 @@ def _define_class(number: int, rule: LabelRule, display: str, terms: ClassTerms,
     )
 
 
-def _define_ancestor(rule: LabelRule, taxonomy: Taxonomy, admitted: Iterable[int]) -> LabelDefinition:
-    (name,) = rule.labels
-    classes = [number for number in admitted if name in taxonomy.class_terms(number).ancestors]
-    lines = [taxonomy.class_terms(number).ancestors for number in classes]
+def _define_ancestor(
+    ancestor: AncestorTerms, rule: LabelRule, taxonomy: Taxonomy, classes: Sequence[int]
+) -> LabelDefinition:
+    name, lines = ancestor.name, [taxonomy.class_terms(number).ancestors for number in classes]
     # Above an ancestor stands only what stands above it in every class: a line may branch.
-    counts = Counter(ancestor for line in lines for ancestor in line[line.index(name) + 1 :])
+    counts = Counter(above for line in lines for above in (line[line.index(name) + 1 :] if name in line else line))
     return LabelDefinition(
-        display=rule.merge or rule.rename or name,
+        display=rule.merge or rule.rename or ancestor.name,
         threshold=MIN_ANCESTOR_CONFIDENCE if rule.threshold is None else rule.threshold,
         dropped=bool(rule.drop),
-        ancestors=tuple(ancestor for ancestor, count in counts.items() if count == len(classes)),
-        synonyms=next(ancestor.synonyms for ancestor in taxonomy.ancestors if ancestor.name == name) + rule.labels,
+        ancestors=tuple(above for above, count in counts.items() if count == len(classes)),
+        synonyms=ancestor.synonyms + rule.labels,
         classes=frozenset(classes),
     )
 

@@ -35,6 +35,8 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 def rule_for(name: str, rules: Iterable[LabelRule]) -> LabelRule:
     """All rules for a name as one: each value is that of the first matching rule that sets it."""
     matching = [rule for rule in rules if matches(name, rule.labels)]
+    if not matching:  # as for most of a model's thousands of names
+        return LabelRule(labels=(name,))
     values = {
         field.name: next((value for rule in matching if (value := getattr(rule, field.name)) is not None), None)
         for field in fields(LabelRule)

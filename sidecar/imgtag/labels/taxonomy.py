@@ -19,10 +19,14 @@ class ClassTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AncestorTerms:
-    """The name of an ancestor and what else it is called."""
+    """The name of an ancestor and what else it is called.
+
+    ``classes`` are the classes that are this ancestor itself, which only a model of an open vocabulary has.
+    """
 
     name: str
     synonyms: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from imgtag.labels.definitions import LabelDefinition, define_labels
 from imgtag.labels.policy import LabelPolicy
 from imgtag.types.folding import fold, words
-from imgtag.types.labels import Label
+from imgtag.types.labels import Label, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imgtag.labels.taxonomy import Taxonomy
+    from imgtag.types.detections import Box
     from imgtag.types.labels import Raw
     from imgtag.types.metadata import Entries
 
@@ -34,13 +35,16 @@ class DocumentLabels:
     ancestors: tuple[Label, ...]
     category: str | None
     terms: frozenset[str]
+    boxes: tuple[tuple[str, Box], ...] = ()
+    """Where labels and ancestors are on the image, where the model says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     """Labels and ancestors by name. ``model`` is the id of the model; an empty vocabulary leaves labels as they are.
 
-    ``digest`` changes with the policy and with the ancestors of the classes.
+    ``digest`` changes with the policy and with the ancestors of the classes. Where classes exclude one another
+    (``exclusive``), what several of them make of one name adds up; elsewhere the surest of them counts.
     """
 
     model: str = ""
@@ -48,17 +52,22 @@ class Vocabulary:
     policy: LabelPolicy = field(default_factory=LabelPolicy)
     labels: Mapping[str, LabelDefinition] = field(default_factory=dict)
     ancestors: Mapping[str, LabelDefinition] = field(default_factory=dict)
+    exclusive: bool = True
     _terms: dict[str, frozenset[str]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def select_labels(self, raw: Raw, *, decimals: int | None = None) -> tuple[Label, ...]:
         """The labels of ``raw``, best first, without those whose confidence rounds to zero."""
         places = self.policy.decimals if decimals is None else decimals
-        totals = _sums(raw, self._labels_by_class)
+        totals = self._totals(raw, self._labels_by_class)
         sums = [(name, total) for name, total in totals if total >= self.labels[name].threshold]
         selected = sorted(sums, key=lambda item: (-self.labels[item[0]].priority, -item[1]))[: self.policy.top_k]
         by_confidence = sorted(selected, key=lambda item: -item[1])
         labels = (Label(name, round(total, places), self.labels[name].priority) for name, total in by_confidence)
         return tuple(label for label in labels if label.confidence > 0)
+
+    def of(self, raw: Raw) -> Vocabulary:  # noqa: ARG002
+        """The labels and ancestors by which these scores are understood."""
+        return self
 
     def ancestors_of(self, raw: Raw, *, decimals: int = 2) -> tuple[Label, ...]:
         """The ancestors of ``raw``, best first; of two with equal confidence the more specific first."""
@@ -94,6 +103,7 @@ class Vocabulary:
             ancestors=ancestors,
             category=best.category if best else None,
             terms=frozenset(term for name in names for term in self.terms(name)),
+            boxes=tuple(self._places(entries.raw, names)) if entries.raw else (),
         )
 
     def terms(self, name: str) -> frozenset[str]:
@@ -120,6 +130,16 @@ class Vocabulary:
             if not definition.dropped
             for text in (name, *definition.synonyms)
         )
+
+    def _places(self, raw: Raw, names: Sequence[str]) -> Iterator[tuple[str, Box]]:
+        """Where these labels and ancestors are, by the detections that they are made of."""
+        definitions = {name: (self.ancestors.get(name) or self._definition(name)) for name in names}
+        for detection in raw.detections:
+            own = identity(detection.name)
+            for name, definition in definitions.items():
+                if own == name or (definition is not None and own in definition.synonyms):
+                    yield from ((name, box) for box in detection.boxes)
+                    break
 
     def _definition(self, name: str) -> LabelDefinition | None:
         """The definition of a label by its name, or by a name that it had under earlier rules."""
@@ -153,7 +173,7 @@ class Vocabulary:
 
         @lru_cache(maxsize=256)
         def sum_ancestors(raw: Raw) -> Sequence[tuple[str, float]]:
-            totals = _sums(raw, self._ancestors_by_class)
+            totals = self._totals(raw, self._ancestors_by_class)
             return [(name, total) for name, total in totals if self._reaches(name, total)]
 
         return sum_ancestors
@@ -164,11 +184,22 @@ class Vocabulary:
         for label in labels:
             definition = self._definition(label.name)
             for name in definition.ancestors if definition else ():
-                sums[name] += label.confidence
+                sums[name] = self._join(sums[name], label.confidence)
         totals = {name: min(1.0, round(total, 4)) for name, total in sums.items()}
         ancestors = {name: total for name, total in totals.items() if self._reaches(name, total)}
         ancestors |= {label.name: label.confidence for label in labels if label.name in self.ancestors}
         return self._ranked(Label(name, round(total, 2), _ANCESTOR_PRIORITY) for name, total in ancestors.items())
+
+    def _totals(self, raw: Raw, names_by_class: Mapping[int, Sequence[str]]) -> list[tuple[str, float]]:
+        """How sure the classes of each name are together."""
+        sums: dict[str, float] = defaultdict(float)
+        for number, probability in raw.classes:
+            for name in names_by_class.get(number, ()):
+                sums[name] = self._join(sums[name], probability)
+        return [(name, min(1.0, round(total, 4))) for name, total in sums.items()]
+
+    def _join(self, first: float, second: float) -> float:
+        return first + second if self.exclusive else max(first, second)
 
     def _reaches(self, name: str, total: float) -> bool:
         return not self.ancestors[name].dropped and total >= self.ancestors[name].threshold
@@ -191,15 +222,6 @@ def _names_by_class(definitions: Mapping[str, LabelDefinition]) -> dict[int, lis
         for number in () if definition.dropped else definition.classes:
             names[number].append(name)
     return dict(names)
-
-
-def _sums(raw: Raw, names_by_class: Mapping[int, Sequence[str]]) -> list[tuple[str, float]]:
-    """What the classes of each name add up to."""
-    sums: dict[str, float] = defaultdict(float)
-    for number, probability in raw.classes:
-        for name in names_by_class.get(number, ()):
-            sums[name] += probability
-    return [(name, min(1.0, round(total, 4))) for name, total in sums.items()]
 
 
 @lru_cache(maxsize=4096)  # a model has few labels, and every image has some of them

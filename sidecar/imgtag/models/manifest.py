@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -19,6 +20,7 @@ LABELS_SUFFIX = ".txt"
 _MAX_BYTES = 1 << 20
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=128)]
 """Of a file in the same folder."""
+Side = Annotated[int, Field(ge=1, le=4096)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0.05, le=20)]
@@ -31,13 +33,19 @@ class InputManifest(Settings):
     mean: Number | tuple[Number, Number, Number] | None = None
     std: Positive | tuple[Positive, Positive, Positive] | None = None
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
+    layout: Literal["NHWC", "NCHW"] | None = None
+    """Whether the colours come last or first; by default, where the model has three channels."""
+    size: Side | tuple[Side, Side] | None = None
+    """Side, or width and height, in pixels, for a model that takes pictures of any size."""
 
 
 class OutputManifest(Settings):
-    """Which output is which, by tensor name."""
+    """Which output is which, by tensor name, and what its numbers are."""
 
     probabilities: str | None = None
     embedding: str | None = None
+    activation: Literal["none", "softmax", "sigmoid"] | None = None
+    """What makes probabilities of the output; by default, what its values look like."""
 
 
 class Manifest(Settings):
@@ -76,6 +84,11 @@ class ModelFiles:
     manifest: Manifest = field(default_factory=Manifest)
     manifest_file: Path | None = None
     labels: Path | None = None
+
+    @property
+    def slug(self) -> str:
+        """The name as marks and documents carry it: lower case, without spaces or `@`."""
+        return re.sub(r"[^a-z0-9._-]+", "-", self.name.lower()).strip("-") or "model"
 
     @property
     def all(self) -> tuple[Path, ...]:

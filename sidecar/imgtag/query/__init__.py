@@ -2,5 +2,21 @@
 
 from imgtag.query.ast import And, Compare, Condition, Is, Near, Not, Or, Order, Query, Score, StartsWith
 from imgtag.query.parser import parse
+from imgtag.query.parts import Part, split
 
-__all__ = ["And", "Compare", "Condition", "Is", "Near", "Not", "Or", "Order", "Query", "Score", "StartsWith", "parse"]
+__all__ = [
+    "And",
+    "Compare",
+    "Condition",
+    "Is",
+    "Near",
+    "Not",
+    "Or",
+    "Order",
+    "Part",
+    "Query",
+    "Score",
+    "StartsWith",
+    "parse",
+    "split",
+]

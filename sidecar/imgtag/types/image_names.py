@@ -27,7 +27,7 @@ _DATA_SUFFIXES = frozenset({
 def is_called_image(key: str, content_type: str) -> bool | None:
     """True or False by content type or suffix; None where only its first bytes can tell."""
     content_type = content_type.partition(";")[0].strip().lower()
-    suffix = _suffix(key)
+    suffix = split_name(key)[1].lower()
     if content_type.startswith("image/") or suffix in SUFFIXES:
         return True
     if not _is_generic(content_type):
@@ -35,9 +35,11 @@ def is_called_image(key: str, content_type: str) -> bool | None:
     return None if _is_generic(_SUFFIX_TYPES.get(suffix, "")) and suffix not in _DATA_SUFFIXES else False
 
 
-@lru_cache(maxsize=1_024)  # an object is looked at more than once
-def _suffix(key: str) -> str:
-    return PurePosixPath(key).suffix.lower()
+@lru_cache(maxsize=1_024)  # an object is looked at more than once, and has its name in its document
+def split_name(key: str) -> tuple[str, str]:
+    """The last part of a key, divided into what comes before its suffix and the suffix."""
+    path = PurePosixPath(key)
+    return path.stem, path.suffix
 
 
 def _is_generic(content_type: str) -> bool:

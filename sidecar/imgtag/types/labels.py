@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote_plus, unquote_plus
+
+from imgtag.types.detections import Detection, decode_detections, encode_detections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,9 +51,13 @@ def name_to_label(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """The model's best classes: class number and probability, best first."""
+    """The model's best classes: class number and probability, best first.
+
+    An open vocabulary has no class numbers: there, class n is ``detections[n]``.
+    """
 
     classes: tuple[tuple[int, float], ...]
+    detections: tuple[Detection, ...] = ()
 
     @classmethod
     def best(cls, classes: Iterable[tuple[int, float]]) -> Raw:
@@ -60,9 +66,21 @@ class Raw:
         ranked = sorted(rounded, key=lambda item: (-item[1], item[0]))[:RAW_CLASSES]
         return cls(tuple(item for item in ranked if item[1] > 0))
 
+    @classmethod
+    def of_detections(cls, detections: Iterable[Detection]) -> Raw:
+        """What an open vocabulary's model said, best first."""
+        rounded = (replace(detection, confidence=round(detection.confidence, 4)) for detection in detections)
+        ranked = sorted(rounded, key=lambda detection: (-detection.confidence, detection.name))
+        kept = tuple(detection for detection in ranked[:RAW_CLASSES] if detection.confidence > 0)
+        return cls(tuple((place, detection.confidence) for place, detection in enumerate(kept)), kept)
+
+    def without_boxes(self) -> Raw:
+        """The same without places on the image."""
+        return replace(self, detections=tuple(replace(detection, boxes=()) for detection in self.detections))
+
     def encode(self) -> str:
-        """``277:5852,278:2741``: probabilities in ten-thousandths."""
-        return _encode_classes(self.classes)
+        """``277:5852,278:2741``: probabilities in ten-thousandths; or `encode_detections`."""
+        return encode_detections(self.detections) if self.detections else _encode_classes(self.classes)
 
     @classmethod
     def decode(cls, text: str) -> Raw | None:
@@ -77,6 +95,8 @@ def _encode_classes(classes: tuple[tuple[int, float], ...]) -> str:
 
 @lru_cache(maxsize=256)  # the worker's answer, the entry written, and the entry read again are one text
 def _decode_raw(text: str) -> Raw | None:
+    if detections := decode_detections(text):
+        return Raw.of_detections(detections)
     if not _PAIRS.fullmatch(text):
         return None
     classes = []

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from imgtag.types.facts import LATEST
 from imgtag.types.packed import pack, unpack
@@ -37,7 +38,8 @@ class Mark:
     """Says that the labels beside it were made from ``content``.
 
     ``etag`` is the one seen, ``etag_after`` the one expected after the write; ``version`` the source version where
-    there is one; ``at`` seconds since 1970. ``signature`` is made by `imgtag.types.signature` over everything that the
+    there is one; ``at`` seconds since 1970. ``foreign`` names the user's own entries that look like labels of ours, in
+    order. ``signature`` is made by `imgtag.types.signature` over everything that the
     sidecar wrote on the object.
     """
 
@@ -49,6 +51,7 @@ class Mark:
     owner: str
     at: int
     version: str | None = None
+    foreign: tuple[str, ...] = ()
     signature: str = ""
 
     def encode(self) -> str:
@@ -66,25 +69,29 @@ class Mark:
             "o": self.owner,
             "t": str(self.at),
             "v": self.version or "",
+            "u": ",".join(quote(name, safe="") for name in self.foreign),
         }
 
     @classmethod
     def decode(cls, text: str) -> Mark | None:
         """None where ``text`` is not a mark."""
         fields = unpack(text)
-        if fields is None or not all(fields.get(name) for name in "mrceot"):
+        if fields is None:
             return None
-        at = fields["t"]
+        model, rules, content, etag, owner, at = map(fields.get, "mrceot")
+        if not (model and rules and content and etag and owner and at):
+            return None
         if not (at.isascii() and at.isdigit() and len(at) <= 12 and int(at) <= LATEST):
             return None
         return cls(
-            model=fields["m"],
-            rules=fields["r"],
-            content=fields["c"],
-            etag=fields["e"],
-            etag_after=fields.get("x") or fields["e"],
-            owner=fields["o"],
+            model=model,
+            rules=rules,
+            content=content,
+            etag=etag,
+            etag_after=fields.get("x") or etag,
+            owner=owner,
             at=int(at),
             version=fields.get("v") or None,
+            foreign=tuple(map(unquote, filter(None, fields.get("u", "").split(",")))),
             signature=fields.get("s", ""),
         )

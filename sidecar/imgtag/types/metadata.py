@@ -66,10 +66,16 @@ class MetadataCodec:
     keys: tuple[bytes, ...] = ()
 
     def split(self, metadata: Mapping[str, str]) -> tuple[Entries, dict[str, str]]:
-        """Our entries and the user's. What we cannot read of ours is as if absent; it is never the user's."""
+        """Our entries and the user's. What we cannot read of ours is as if absent; it is never the user's.
+
+        An entry in the form of a label is the user's where the mark names it, or where nothing else shows that a
+        sidecar was here: every sidecar leaves a mark.
+        """
+        mark = Mark.decode(metadata[MARK]) if MARK in metadata else None
+        was_here, foreign = bool(RESERVED & metadata.keys()), mark.foreign if mark else ()
         labels, user = [], {}
         for name, value in metadata.items():
-            if (label := self._read_label(name, value)) is not None:
+            if was_here and name not in foreign and (label := self._read_label(name, value)) is not None:
                 labels.append(label)
             elif name not in RESERVED:
                 user[name] = value
@@ -80,7 +86,7 @@ class MetadataCodec:
                 labels.append(Label(name_to_label(name), confidence))
         entries = Entries(
             labels=_rank({label.name: label for label in labels}.values()),
-            mark=Mark.decode(metadata[MARK]) if MARK in metadata else None,
+            mark=mark,
             facts=Facts.decode(metadata[FACTS]) if FACTS in metadata else None,
             raw=Raw.decode(metadata[RAW]) if RAW in metadata else None,
             vec=Vector.decode(metadata[VEC]) if VEC in metadata else None,
@@ -89,10 +95,12 @@ class MetadataCodec:
 
     def verify(self, entries: Entries, metadata: Mapping[str, str]) -> Trust:
         """How far ``entries``, which were read from ``metadata``, can be believed."""
+        foreign = entries.mark.foreign if entries.mark else ()
         written = {
             name: value
             for name, value in metadata.items()
-            if name != MARK and (name in RESERVED or self._read_label(name, value) is not None)
+            if name != MARK
+            and (name in RESERVED or (name not in foreign and self._read_label(name, value) is not None))
         }
         return verify(entries.mark, entries.labels, written, self.keys)
 
@@ -102,6 +110,8 @@ class MetadataCodec:
         A signature tells them from entries of the same form that a user has added since, up to MAX_ADDED of them.
         Without a key, every entry of that form beside a mark counts as written by a sidecar.
         """
+        if MARK not in metadata:
+            return frozenset()
         labels = [name for name, value in metadata.items() if name not in RESERVED and self._read_label(name, value)]
         for count in range(min(MAX_ADDED, len(labels)) + 1):
             for added in combinations(labels, count):
@@ -117,7 +127,10 @@ class MetadataCodec:
         return frozenset(metadata.keys() - self.split(metadata)[1].keys()) if is_ours else frozenset()
 
     def pack(self, entries: Entries, user: Mapping[str, str], *, limit: int | None, overhead: int = 0) -> Packed:
-        """What fits beside the user's entries: vec goes first, then facts, raw, the labels by priority, weakest first.
+        """What fits beside the user's entries: vec goes first, then boxes, facts, raw, and the labels by priority,
+        weakest first.
+
+        The mark names those of the user's entries that have the form of a label, so that they stay the user's.
 
         Raises WriteRefused(code="metadata_full") where not even the mark fits.
         """
@@ -128,9 +141,11 @@ class MetadataCodec:
         labels = _rank(label for label in rounded if label.confidence > 0)
         if self.layout == "names":  # never over an entry that the user has for something else
             labels = tuple(label for label in labels if self.prefix + label_to_name(label.name) not in user)
+        foreign = tuple(sorted(name for name, value in user.items() if self._read_label(name, value) is not None))
         wanted = replace(
             entries,
             labels=labels,
+            mark=replace(entries.mark, foreign=foreign) if entries.mark else None,
             facts=Facts.decode(entries.facts.encode()) if entries.facts and "facts" in self.keep else None,
             raw=Raw.decode(entries.raw.encode()) if entries.raw and "raw" in self.keep else None,
             vec=entries.vec if "vec" in self.keep else None,
@@ -187,6 +202,9 @@ def _rank(labels: Iterable[Label]) -> tuple[Label, ...]:
 def _shorter(entries: Entries) -> Iterator[Entries]:
     """What is given up for room, step by step."""
     yield replace(entries, vec=None)
+    if entries.raw and entries.raw.detections:
+        entries = replace(entries, raw=entries.raw.without_boxes())
+        yield replace(entries, vec=None)
     yield replace(entries, vec=None, facts=None)
     bare = replace(entries, vec=None, facts=None, raw=None)
     by_priority = sorted(bare.labels, key=lambda label: -label.priority)

@@ -27,9 +27,13 @@ def pack(fields: Mapping[str, str]) -> str:
 def unpack(text: str) -> dict[str, str] | None:
     """Fields of ``text``; None if it is not a record of this version."""
     version, *pairs = text.split(";")
-    if version != VERSION or not all("=" in pair for pair in pairs):
+    if version != VERSION:
         return None
-    return {name: unquote(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    try:
+        fields: dict[str, str] = dict([pair.split("=", 1) for pair in pairs])
+    except ValueError:  # a pair without =
+        return None
+    return {name: unquote(value) for name, value in fields.items()} if "%" in text else fields
 
 
 def _escape(value: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,11 +41,29 @@ class Scope:
     bucket: str
     prefix: str = ""
 
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Read ``BUCKET[/PREFIX]``; a leading ``s3://`` is optional. Raises ValueError."""
+        bucket, _, prefix = text.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise ValueError("an object, a bucket or a part of one is BUCKET[/PREFIX]")
+        return cls(bucket, prefix)
+
     def __contains__(self, ref: ObjectRef) -> bool:
         return ref.bucket == self.bucket and ref.key.startswith(self.prefix)
 
     def __str__(self) -> str:
         return f"{self.bucket}/{self.prefix}"
+
+
+def outermost(scopes: Iterable[Scope]) -> list[Scope]:
+    """Those that lie in no other one, each once."""
+    distinct = list(dict.fromkeys(scopes))
+    return [
+        scope
+        for scope in distinct
+        if not any(scope != other and ObjectRef(scope.bucket, scope.prefix) in other for other in distinct)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+COUNTS = ("labelled", "skipped", "refused", "failed")
+"""As what an object counts in bulk work; each object as one of them."""
+
 
 class Result(StrEnum):
     """As metrics, logs and reports name it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtag.cli.search import describe_labels
+from imgtag.cli.hits import describe_labels
 from imgtag.models.display_names import DisplayNames
 
 CAT = {"status": "labelled", "model": "m@1", "labels": ["egyptian cat"], "scores": {"egyptian cat": 0.351}}

@@ -34,6 +34,7 @@ marks = st.builds(
     owner=words,
     at=st.integers(0, LATEST),
     version=st.none() | words,
+    foreign=st.lists(words, max_size=2).map(tuple),
 )
 raws = st.lists(
     st.tuples(st.integers(0, 9_999_999), st.integers(1, 10_000).map(lambda value: value / 10_000)),

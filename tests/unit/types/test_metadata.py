@@ -165,6 +165,34 @@ def test_a_users_entry_that_has_a_labels_name_stays(layout: Layout) -> None:
     assert (Label("kit fox", 0.61) in unpacked.labels) == (layout == "single")
 
 
+@given(some.entries, ADDED, layouts, st.sampled_from([(), (KEY,)]))
+def test_a_users_entry_in_the_form_of_a_label_stays_the_users(
+    entries: Entries, user: dict[str, str], layout: Layout, keys: tuple[bytes, ...]
+) -> None:
+    """Before we were here it is no label, and afterwards the mark says whose it is."""
+    codec = MetadataCodec(layout=layout, keys=keys)
+    assert codec.split(user) == (Entries(), user)
+
+    packed = codec.pack(entries, user, limit=None)
+    unpacked, left = codec.split(packed.metadata)
+
+    assert left == user
+    assert unpacked == packed.entries
+    assert not keys or codec.verify(unpacked, packed.metadata) is Trust.ALL
+    assert packed.metadata.keys() - user.keys() == codec.own_names(packed.metadata)
+    assert packed.metadata.keys() - user.keys() == codec.names_in_form(packed.metadata)
+
+
+def test_a_mark_that_calls_our_labels_the_users_is_no_mark_of_ours() -> None:
+    """Its signature covers that, too."""
+    codec = MetadataCodec(keys=(KEY,))
+    packed = codec.pack(TYPICAL, {}, limit=None)
+    assert packed.entries.mark is not None
+    forged = {**packed.metadata, MARK: replace(packed.entries.mark, foreign=("imgtag_kit+fox",)).encode()}
+
+    assert codec.verify(codec.split(forged)[0], forged) is Trust.NONE
+
+
 def test_a_number_under_a_name_without_the_prefix_is_the_users() -> None:
     user = {"quality": "0.50", "x-imgtag_fox": "0.50"}
 
