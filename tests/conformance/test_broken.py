@@ -7,11 +7,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from conformance.broken import classifiers, indexers, services, sources, stores
+from conformance.broken import classifiers, indexers, remotes, services, sources, stores
 
 pytestmark = pytest.mark.timeout(600)  # hundreds of tests run in one process of their own
 
-KINDS = (services, stores, sources, classifiers, indexers)
+KINDS = (services, stores, sources, classifiers, remotes, indexers)
 BROKEN = [
     pytest.param(kind, name, id=f"{kind.__name__.rpartition('.')[2]}-{name.removeprefix('Test')}")
     for kind in KINDS

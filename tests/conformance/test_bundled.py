@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from conformance.users import FolderUser
+from conformance.users import FolderUser, PushingUser, SilentUser
 from imgtag.plugin.spec import PluginContext
 from imgtag.testing.conformance import (
     ClassifierConformance,
@@ -13,8 +13,11 @@ from imgtag.testing.conformance import (
     StoreConformance,
 )
 from imgtag_directory import SOURCE, STORE
+from imgtag_poll import SPEC as POLL
 from imgtag_sqlite import SPEC as SQLITE
 from imgtag_tflite import SPEC as TFLITE
+from imgtag_webhook import SPEC as WEBHOOK
+from servers.process import free_port
 
 
 @pytest.fixture
@@ -64,9 +67,43 @@ class TestDirectorySource(SourceConformance):
 
     @pytest.fixture
     def connect(self, root, context, watch, monkeypatch):
-        monkeypatch.setattr("imgtag_directory.source.INBOX_INTERVAL", 0.1)
+        monkeypatch.setattr("imgtag.flow.inbox.INTERVAL", 0.1)
         settings = SOURCE.settings(root=root, settle=0.1, poll=0.2, recheck=0.2, watch=watch)
         return lambda: SOURCE.load()(settings, context)
+
+
+class TestWebhookSource(SourceConformance):
+    patience = 20.0
+
+    @pytest.fixture
+    def port(self):
+        return free_port()
+
+    @pytest.fixture
+    def user(self, port):
+        return PushingUser(f"http://127.0.0.1:{port}/")
+
+    @pytest.fixture
+    def connect(self, port, context, monkeypatch):
+        monkeypatch.setattr("imgtag.flow.inbox.INTERVAL", 0.1)
+        monkeypatch.setattr("imgtag_webhook.source.LISTEN_PAUSE", 0.05)
+        settings = WEBHOOK.settings(listen=f"127.0.0.1:{port}")
+        return lambda: WEBHOOK.load()(settings, context)
+
+
+class TestPollSource(SourceConformance):
+    resync_first = only_resyncs = True
+
+    @pytest.fixture
+    def user(self):
+        """Changes nothing: this source would not notice it."""
+        return SilentUser()
+
+    @pytest.fixture
+    def connect(self, context, monkeypatch):
+        monkeypatch.setattr("imgtag.flow.inbox.INTERVAL", 0.1)
+        settings = POLL.settings(every=600, parts=("photos",))
+        return lambda: POLL.load()(settings, context)
 
 
 class TestSqliteIndexer(IndexerConformance):

@@ -1,12 +1,19 @@
 """Who works in the stores and behind the sources that the suites are run on."""
 
+import json
 import os
+from urllib.parse import quote_plus
 
+import anyio
+import urllib3
 from anyio import to_thread
 
 from imgtag.testing.conformance import SourceUser, StoreUser
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
+
+PATIENCE = 20.0
+"""Seconds until somebody must take what is pushed."""
 
 
 class MemoryStoreUser(StoreUser):
@@ -55,6 +62,46 @@ class MemorySourceUser(SourceUser):
     async def remove(self, key):
         self._source.send(Hint(ref=ObjectRef(self.bucket, key), removed=True))
         return True
+
+
+class SilentUser(SourceUser):
+    """Works where nothing reports it."""
+
+    bucket = "photos"
+
+    async def change(self, key):
+        pass
+
+
+class PushingUser(SourceUser):
+    """Pushes what a store would, until somebody takes it: from the first push on that somebody listens at all."""
+
+    bucket = "photos"
+
+    def __init__(self, url):
+        self._url = url
+
+    async def change(self, key):
+        await self._push(key, "s3:ObjectCreated:Put")
+
+    async def remove(self, key):
+        await self._push(key, "s3:ObjectRemoved:Delete")
+        return True
+
+    async def _push(self, key, name):
+        thing = {"bucket": {"name": self.bucket}, "object": {"key": quote_plus(key)}}
+        body = json.dumps({"Records": [{"eventName": name, "s3": thing}]})
+        if key == "first.jpg" and name.endswith("Put"):
+            return  # before the source is entered, a store would keep it
+        with anyio.fail_after(PATIENCE):
+            while not await to_thread.run_sync(self._send, body):
+                await anyio.sleep(0.05)
+
+    def _send(self, body):
+        try:
+            return urllib3.request("POST", self._url, body=body, retries=False, timeout=PATIENCE).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
 
 
 class FolderUser(StoreUser, SourceUser):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self
 
 import pytest
@@ -54,10 +55,37 @@ class Broken:
     def policy(self) -> str:
         raise TypeError("no beak")
 
+    def scan_elsewhere(self) -> AsyncIterator[int]:
+        return self.scan()
+
+    def count(self) -> Any:
+        return self.apply("the pond")
+
+    @asynccontextmanager
+    async def open(self, fails: str) -> AsyncIterator[str]:
+        if fails == "entering":
+            raise KeyError("lid")
+        yield "water"
+        raise OSError("leak")
+
+    @property
+    def trouble(self) -> str:
+        raise LookupError("no voice")
+
+    @property
+    def backfills(self) -> Broken:
+        return Broken()
+
 
 @pytest.fixture
 def part() -> Any:
     return GuardedPart(Broken(), SPEC)
+
+
+def test_what_a_plugin_may_have_besides_is_seen(part: Any) -> None:
+    """Also by isinstance with a protocol, which from Python 3.12 on looks with getattr_static."""
+    assert callable(inspect.getattr_static(part, "policy"))
+    assert not hasattr(part, "policy_with")
 
 
 async def test_foreign_exceptions_have_the_name_of_the_plugin(part: Any) -> None:
@@ -74,6 +102,30 @@ async def test_foreign_exceptions_have_the_name_of_the_plugin(part: Any) -> None
     with pytest.raises(PluginError, match=f"{FAILED}OSError: feathers"):
         async for _ in part.scan():
             pass
+
+
+async def test_what_a_plain_function_gives_is_guarded(part: Any) -> None:
+    """A coroutine, an iterator, a context: they fail after the call that made them. So does a property."""
+    with pytest.raises(PluginError, match=f"{FAILED}ValueError: two lines of the pond"):
+        await part.count()
+    with pytest.raises(PluginError, match=f"{FAILED}OSError: feathers"):
+        async for _ in part.scan_elsewhere():
+            pass
+    with pytest.raises(PluginError, match=f"{FAILED}KeyError: 'lid'"):
+        async with part.open("entering"):
+            pass
+    with pytest.raises(PluginError, match=f"{FAILED}OSError: leak"):
+        async with part.open("leaving") as content:
+            assert "water" == content
+    with pytest.raises(PluginError, match=f"{FAILED}LookupError: no voice"):
+        _ = part.trouble
+
+
+async def test_what_is_raised_within_a_context_is_not_its_own(part: Any) -> None:
+    """The core's own errors are never blamed on a plugin."""
+    with pytest.raises(ZeroDivisionError):
+        async with part.open("nothing"):
+            _ = 1 / 0
 
 
 async def test_our_own_errors_pass(part: Any) -> None:
@@ -98,6 +150,12 @@ async def test_attributes_are_those_of_the_part(part: Any) -> None:
     assert 42 == part.answer
     with pytest.raises(AttributeError):
         _ = part.wings
+
+
+async def test_the_queue_of_a_source_is_guarded_too(part: Any) -> None:
+    """It is an attribute with methods of its own."""
+    with pytest.raises(PluginError, match=f"{FAILED}ValueError"):
+        await part.backfills.apply([])
 
 
 def test_making_is_guarded_too() -> None:

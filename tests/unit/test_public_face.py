@@ -14,8 +14,15 @@ from imgtag import errors, plugin, testing
 FACES = {"imgtag.plugin": plugin, "imgtag.testing": testing}
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 PUBLIC = {"imgtag.plugin": set(plugin.__all__), "imgtag.testing": set(testing.__all__), "imgtag.errors": ERRORS}
+BLOCKS = {
+    "imgtag.plugin.notifications": {"Content", "parse"},
+    "imgtag.plugin.hint_messages": {"encode", "decode"},
+    "imgtag.models.image_model": {"ImageModel"},
+}
+PUBLIC |= BLOCKS
 CODE = {str(block): block.text for block in blocks(SITE / "plugins.md") if block.kind == "python"}
-CODE |= {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "examples").rglob("*.py")}
+PLUGINS = [project.parent for project in (ROOT / "examples").glob("*/pyproject.toml")]
+CODE |= {str(path.relative_to(ROOT)): path.read_text() for folder in PLUGINS for path in folder.rglob("*.py")}
 
 
 @pytest.mark.parametrize("face", FACES.values(), ids=FACES)
@@ -41,7 +48,7 @@ def test_every_name_is_documented():
     before, _, after = page.partition("## `imgtag.testing`")
     headings = set(re.findall(r"^### `(\w+)`", before.partition("## `imgtag.errors`")[0], re.MULTILINE))
     constants = set(re.findall(r"^- `(\w+)(?:: [^=`]+)? = ", before, re.MULTILINE)) & PUBLIC["imgtag.plugin"]
-    assert PUBLIC["imgtag.plugin"] == headings | constants
+    assert PUBLIC["imgtag.plugin"] | {name for names in BLOCKS.values() for name in names} == headings | constants
     assert PUBLIC["imgtag.testing"] == set(re.findall(r"^- `(\w+)`: ", after, re.MULTILINE))
 
 

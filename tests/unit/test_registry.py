@@ -165,16 +165,12 @@ def test_a_factory_that_cannot_be_used_is_found_when_asked_for(install: Install,
 @pytest.mark.parametrize(
     ("runs", "classify", "reason"),
     [
-        (
-            "main",
-            "def classify(self, images): ...",
-            'has runs="main", but this version',
-        ),
+        ("main", "def classify(self, image): ...", "would block the sidecar"),
         ("worker", "async def classify(self, images): ...", "is a coroutine, but workers call plain functions"),
     ],
 )
-def test_a_classifier_that_is_not_for_workers(install: Install, runs: str, classify: str, reason: str) -> None:
-    """Which is not supported yet, and told before a picture fails over it."""
+def test_a_classifier_that_runs_in_the_wrong_process(install: Install, runs: str, classify: str, reason: str) -> None:
+    """Which is told before a picture fails over it."""
     source = good(kind="classifier").replace("summary=", f'runs="{runs}", summary=').partition("def make")[0]
     install(f"{source}class make:\n    {classify}\n", group="imgtag.classifiers")
 

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from imgtag.labels.open_vocabulary import open_vocabulary
 from imgtag.labels.taxonomy import Taxonomy
 from imgtag.labels.vocabulary import Vocabulary, build_vocabulary
+from imgtag.plugin.service import Service
+from imgtag.types.detections import Detection
+from imgtag.types.prepared_image import ImageOrder
+from imgtag.types.ref import ObjectState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,11 +29,11 @@ class ModelInfo:
 
     name: str
     digest: str
-    """SHA-256 of the model file, hex."""
+    """SHA-256 of the model file, hex; of a remote model, of its name, its version and whatever changes its labels."""
     labels: tuple[str, ...]
     display: tuple[str, ...]
-    size: tuple[int, int]
-    """Width and height of the input, pixels."""
+    size: tuple[int, int] = (1, 1)
+    """Width and height of the input, pixels; of a remote model it has no meaning."""
     embedding: int = 0
     """Length of the embedding; 0 where the model has none."""
     projection: str = ""
@@ -40,6 +45,9 @@ class ModelInfo:
     """The divisor of the logits: more than 1 makes the model less sure."""
     taxonomy: Taxonomy = field(default_factory=Taxonomy)
     """The ancestors and synonyms of the classes; empty where they are not known."""
+    open: bool = False
+    """Whether labels come with each image (`Detection`), as from every remote model. Then ``labels`` are those that are
+    known in advance, perhaps none."""
 
     @property
     def id(self) -> str:
@@ -61,6 +69,8 @@ class ModelInfo:
 
     def vocabulary(self, policy: LabelPolicy) -> Vocabulary:
         """The labels and ancestors under a policy."""
+        if self.open:
+            return open_vocabulary(self.id, policy)
         return build_vocabulary(self.id, self.labels, self.display, self.taxonomy, policy)
 
 
@@ -88,11 +98,67 @@ class Classifier(Protocol):
         ...
 
 
-class RemoteClassifier(Protocol):
-    """Runs in the main process and asks a server."""
+@dataclass(frozen=True, kw_only=True)
+class RemoteImage:
+    """An image for a remote classifier.
+
+    ``data`` is what its `ImageOrder` asks for, made by a worker: upright, without any metadata; ``width`` and
+    ``height`` are its size in pixels. It is empty where ``by_reference`` was True for ``state``, the object in the
+    store; ``state`` is None for a file, and for an image that somebody sends.
+    """
+
+    data: bytes
+    width: int
+    height: int
+    state: ObjectState | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What it costs to classify so many images, in US dollars, and the seconds that the server's limits make of it.
+
+    ``note``: what a person should know of it besides, such as what is left of a budget.
+    """
+
+    dollars: float
+    seconds: float
+    note: str = ""
+
+
+class RemoteClassifier(Service, Protocol):
+    """Runs in the main process and asks a server. Its factory is called as ``factory(settings, context)``.
+
+    Entering raises Unavailable where the server does not answer; a sidecar then waits for it. Calls overlap, at most
+    ``concurrency`` of them; more images wait without being held in memory a second time.
+    """
 
     info: ModelInfo
+    """With ``open=True``. It may change while the classifier is entered, when the server has a new version of its
+    model; what labelled an image is what stands here when its call returns."""
+    concurrency: int
+    """Images that the server is asked about at once."""
+    order: ImageOrder
+    """In what form, and how large, images are sent."""
 
-    async def classify(self, images: Sequence[bytes]) -> Sequence[Scores]:
-        """The scores of each encoded image. Raises Unavailable, Unreadable, Undecodable."""
+    def by_reference(self, state: ObjectState, image_format: str) -> bool:
+        """Whether the server reads this object from the store itself. ``image_format`` is that of its bytes: JPEG.
+
+        Where it then refuses the object, it gets the image after all.
+        """
+        ...
+
+    async def classify(self, image: RemoteImage) -> Sequence[Detection]:
+        """What is on an image; the first 20 count.
+
+        Raises Unavailable where the server does not answer, or not as it should: the image is tried again, for as long
+        as it takes. Raises Unreadable or Undecodable where it refuses this image: that is a failure of the object.
+        """
+        ...
+
+
+class Priced(Protocol):
+    """What a remote classifier may have besides, where each image costs money: `imgtag plan` asks it."""
+
+    async def cost(self, images: int) -> Cost:
+        """What these would cost now. Nothing is bought."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -174,8 +175,11 @@ class Indexer(Service, Protocol):
         """
         ...
 
-    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        """The whole documents of these ids, as they were put; absent ones are left out. An id may occur twice."""
+    async def get(self, ids: Sequence[str], *, fields: Sequence[str] = ()) -> Mapping[str, Document]:
+        """The documents of these ids, as they were put; absent ones are left out. An id may occur twice.
+
+        With ``fields``, only those of each document: bulk work asks for a few fields of every object.
+        """
         ...
 
     async def search(self, request: SearchRequest) -> Page:
@@ -206,4 +210,55 @@ class Indexer(Service, Protocol):
 
     async def count(self, site: str, scope: Scope) -> int:
         """How many documents ``scan`` would yield."""
+        ...
+
+
+class Rebuilder(Protocol):
+    """What an indexer may have besides: `imgtag reindex` needs it. It is asked for only where the index is open.
+
+    Beside the index in use there is at most one other, the spare: nobody searches it, and only a rebuild writes to it.
+    It outlives the process that fills it, so that a rebuild that was killed goes on. ``spare`` says what it is called,
+    for the person who looks for it on the server or on the disk.
+    """
+
+    spare: str
+
+    async def check_rebuild(self) -> None:
+        """Raise ImgtagError where a rebuild would fail later on, for want of rights or of room. Nothing is changed."""
+        ...
+
+    async def has_spare(self) -> bool:
+        """Whether there is a spare: one that a rebuild left, or the index that was in use before a swap."""
+        ...
+
+    def open_spare(self) -> AbstractAsyncContextManager[Indexer]:
+        """The spare; where there is none, an empty one is created, which is set up as the index in use is.
+
+        What was in use before a swap need only be read (`get`, `scan`, `count`, `index_id`).
+        """
+        ...
+
+    async def swap(self) -> None:
+        """Exchange the index in use and the spare, whole and at one moment, together with their ids; then return.
+
+        A search sees either of them, never a part. Other processes have the index open, search it and write to it: what
+        they confirmed as done is in the one or in the other afterwards. Nothing is written to the spare meanwhile, and
+        what was opened by `open_spare` is closed. Raises ImgtagError: whether they were exchanged, `index_id` tells.
+        """
+        ...
+
+    async def drop_spare(self) -> None:
+        """Delete the spare, whatever it is, if there is one."""
+        ...
+
+
+class TokenSigner(Protocol):
+    """What an indexer may have besides: `imgtag search-token` needs it. It is asked for where the index is not open."""
+
+    def sign_search_token(self, key: str, condition: Condition, expires: int) -> str:
+        """A token that the engine's own search interface accepts; with it, only documents that meet a condition exist.
+
+        ``key`` is the content of the file that a person names, in the form of the engine; ``expires`` counts seconds
+        since 1970. Nothing is sent. Raises ConfigError for a key that cannot sign tokens.
+        """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -70,6 +70,14 @@ class Service(Protocol):
 
     def policy(self) -> str | None:
         """The least privilege that the plugin needs, in the form that its server reads; None where there is none."""
+        ...
+
+
+class PolicyExtender(Protocol):
+    """What a plugin may have besides, where some commands need more permissions than a sidecar does."""
+
+    def policy_with(self, commands: Collection[str]) -> str | None:
+        """As ``policy``, with what these commands need: `plan`, `reindex`, `setup`."""
         ...
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imgtag.errors import EventError
 from imgtag.plugin.service import Service
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.shared_record import SharedRecord
 
 
 class Delivery(Protocol):
@@ -81,15 +82,18 @@ class DeadLetters(Protocol):
 class NotificationTarget:
     """Where a store must publish its notifications for this source to receive them. It never holds a secret.
 
-    ``kind`` is the protocol, such as "nats"; ``address`` is HOST:PORT and ``subject`` the subject or topic to publish
-    to, without wildcards. ``jetstream``: publishers can wait for an acknowledgement of JetStream. ``tls``: connections
-    must be encrypted. ``needs`` names the settings that the sidecar itself needs to be admitted there, because a store
-    needs their counterparts: user, token, nkey_seed, creds, tls_ca, tls_cert, tls_first.
+    ``kind`` is the protocol: "nats", "sqs", "webhook". For NATS, ``address`` is HOST:PORT and ``subject`` the subject
+    to publish to, without wildcards; for SQS they are the service and the name of the queue; for a webhook the first is
+    its URL. ``arn`` is the target's name in the notifications of a bucket, where it has one of its own that is known.
+    ``jetstream``: publishers can wait for an acknowledgement of JetStream. ``tls``: connections must be encrypted.
+    ``needs`` names the settings that the sidecar itself needs to be admitted there, because a store needs their
+    counterparts: user, token, nkey_seed, creds, tls_ca, tls_cert, tls_first.
     """
 
     kind: str
     address: str
-    subject: str
+    subject: str = ""
+    arn: str = ""
     jetstream: bool = False
     tls: bool = False
     needs: tuple[str, ...] = ()
@@ -132,4 +136,26 @@ class Source(Service, Protocol):
 
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Give hints to any sidecar on this source, in this process or another, now or later. Raises Unavailable."""
+        ...
+
+
+@runtime_checkable
+class RecordKeeper(Protocol):
+    """What a source may offer beside `Source`: small records that all sidecars of a site see.
+
+    The sidecar makes leases of them, so that one sidecar of a site does scheduled work, and remembers in them what was
+    done, whichever sidecar did it. With a source that keeps no records, nothing runs on a schedule. A name has
+    lower-case letters, digits and dashes; a record is UTF-8 text of up to 4 KiB.
+    """
+
+    async def read_record(self, name: str) -> SharedRecord:
+        """The record as it was last written, by whomever. Raises Unavailable."""
+        ...
+
+    async def write_record(self, name: str, data: bytes, revision: int) -> bool:
+        """Write the record, durably, if it still has this revision (0: if there is none).
+
+        False where it has another one: of several writers at the same revision, one succeeds. Where Unavailable is
+        raised, it may or may not have been written.
+        """
         ...

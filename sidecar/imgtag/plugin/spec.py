@@ -60,7 +60,8 @@ class PluginSpec:
     ``factory`` is ``"module:attribute"``, imported only when the plugin is used. It is called as
     ``factory(settings, context)``; for a classifier with ``runs="worker"`` as ``factory(settings)``,
     in a process that has neither credentials nor the configuration. ``models`` is for a classifier
-    whose models are files.
+    whose models are files. ``needs_notifications`` is for a source: False where it finds changes by itself, so that
+    `imgtag setup` asks no store to notify it, and `imgtag doctor` expects none.
     """
 
     name: str
@@ -70,6 +71,7 @@ class PluginSpec:
     factory: str
     runs: Literal["main", "worker"] = "main"
     models: ModelSettings | None = None
+    needs_notifications: bool = True
     api: int = API_VERSION
 
     def load(self) -> Callable[..., Any]:
@@ -85,8 +87,11 @@ class PluginContext:
     keeps. It is not created for you, and other plugins use it too: create it, and choose a file name of your own.
     ``buckets`` are those that the rules name, empty where the store decides; ``strategies`` are those by which labels
     are written. ``store`` holds the settings of the configured store (a watching source takes its defaults from
-    there). ``notification_target`` is that of the source, for a store that is being set up. With ``read_only`` nothing
-    may be created, not even on entering: `imgtag doctor` only looks.
+    there). ``needs_notifications`` and ``notification_target`` are those of the source, the second only for a store
+    that is being set up or checked. ``inventory_buckets`` are those of which inventories are read, whether or not rules
+    name them.
+    ``needs_records``: the sidecar uses the source as a `RecordKeeper`. With ``read_only`` nothing may be created, not
+    even on entering: `imgtag doctor` only looks.
     """
 
     site: str
@@ -94,7 +99,10 @@ class PluginContext:
     buckets: tuple[str, ...] = ()
     strategies: frozenset[str] = frozenset()
     store: Settings | None = None
+    needs_notifications: bool = True
     notification_target: NotificationTarget | None = None
+    inventory_buckets: tuple[str, ...] = ()
+    needs_records: bool = False
     read_only: bool = False
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from imgtag.testing.conformance import (
         ClassifierConformance,
         IndexerConformance,
+        RemoteClassifierConformance,
+        RemoteServer,
         SourceConformance,
         SourceUser,
         StoreConformance,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from imgtag.testing.conformance.corpus import document
     from imgtag.testing.faults import Faults
     from imgtag.testing.indexer import MemoryIndexer
+    from imgtag.testing.remote_classifier import MemoryRemoteClassifier, RemoteColourSettings
     from imgtag.testing.service import MemoryService
     from imgtag.testing.source import MemorySource
     from imgtag.testing.store import MemoryStore
@@ -45,13 +48,14 @@ _HOMES = {
     "imgtag.testing.broker": ("MemoryBroker",),
     "imgtag.testing.classifier": ("ColourClassifier", "ColourSettings", "HostileClassifier"),
     "imgtag.testing.conformance": (
-        "ClassifierConformance", "IndexerConformance", "SourceConformance", "SourceUser", "StoreConformance",
-        "StoreUser",
+        "ClassifierConformance", "IndexerConformance", "RemoteClassifierConformance", "RemoteServer",
+        "SourceConformance", "SourceUser", "StoreConformance", "StoreUser",
     ),
     "imgtag.testing.conformance.corpus": ("document",),
     "imgtag.plugin.matching": ("matches", "metres", "rank_documents"),
     "imgtag.testing.faults": ("Faults",),
     "imgtag.testing.indexer": ("MemoryIndexer",),
+    "imgtag.testing.remote_classifier": ("MemoryRemoteClassifier", "RemoteColourSettings"),
     "imgtag.testing.service": ("MemoryService",),
     "imgtag.testing.source": ("MemorySource",),
     "imgtag.testing.store": ("MemoryStore",),
@@ -66,9 +70,13 @@ __all__ = [
     "IndexerConformance",
     "MemoryBroker",
     "MemoryIndexer",
+    "MemoryRemoteClassifier",
     "MemoryService",
     "MemorySource",
     "MemoryStore",
+    "RemoteClassifierConformance",
+    "RemoteColourSettings",
+    "RemoteServer",
     "SourceConformance",
     "SourceUser",
     "StoreConformance",

@@ -11,10 +11,12 @@ from random import Random
 import anyio
 
 from imgtag.errors import EventError
+from imgtag.testing.backfills import MemoryBackfill
 from imgtag.testing.faults import Faults
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.shared_record import SharedRecord
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -40,6 +42,8 @@ class MemoryBroker:
         self.copies = copies
         self.shuffle = shuffle
         self.dead = MemoryDeadLetters()
+        self.records: dict[str, SharedRecord] = {}
+        self.backfills: dict[str, MemoryBackfill] = {}
         self.finished = False
         self.given = 0
         """How often a message was given to a source."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from imgtag.errors import DocumentError, ImgtagError
 from imgtag.plugin.indexer import (
@@ -23,6 +25,21 @@ from imgtag.testing.service import MemoryService
 from imgtag.types.document import Document
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag.types.vector import cosine
+
+
+@dataclass
+class _Rebuild:
+    """The index in use, the spare, and their ids; of all indexers that were given the same dictionary."""
+
+    documents: dict[str, Document]
+    id: str
+    spare: dict[str, Document] | None = None
+    spare_id: str = ""
+    count: int = 0
+
+
+_REBUILDS: dict[int, _Rebuild] = {}
+"""By the address of the dictionary, which is kept, so that no later one has its address."""
 
 
 class MemoryIndexer(MemoryService):
@@ -46,8 +63,13 @@ class MemoryIndexer(MemoryService):
         self.documents = {} if documents is None else documents
 
     async def index_id(self) -> str:
-        """The address of the dictionary."""
+        """The address of the dictionary; after a swap, the id of the spare."""
         await self.faults.meet("index_id")
+        rebuild = _REBUILDS.get(id(self.documents))
+        return rebuild.id if rebuild else self._address
+
+    @property
+    def _address(self) -> str:
         return f"memory-{id(self.documents):x}"
 
     async def apply(self, changes: Sequence[Upsert | Delete]) -> Sequence[Outcome]:
@@ -67,10 +89,15 @@ class MemoryIndexer(MemoryService):
         await self.faults.reach("apply.applied")
         return outcomes
 
-    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        """The documents of these ids."""
+    async def get(self, ids: Sequence[str], *, fields: Sequence[str] = ()) -> Mapping[str, Document]:
+        """The documents of these ids, or these fields of them."""
         await self.faults.meet("get", tuple(ids))
-        return {id_: self.documents[id_] for id_ in ids if id_ in self.documents}
+        documents = {id_: self.documents[id_] for id_ in ids if id_ in self.documents}
+        if not fields:
+            return documents
+        return {
+            id_: {name: document[name] for name in document if name in fields} for id_, document in documents.items()
+        }
 
     async def search(self, request: SearchRequest) -> Page:
         """The documents that match."""
@@ -119,6 +146,51 @@ class MemoryIndexer(MemoryService):
         """How many documents ``scan`` would yield."""
         await self.faults.meet("count", scope)
         return len(self._within(site, scope))
+
+    spare = "the spare in memory"
+
+    async def check_rebuild(self) -> None:
+        """Nothing is lacking."""
+        await self.faults.meet("check_rebuild")
+
+    async def has_spare(self) -> bool:
+        """Whether there is a spare."""
+        return self._rebuild.spare is not None
+
+    @asynccontextmanager
+    async def open_spare(self) -> AsyncIterator[MemoryIndexer]:
+        """The spare; an empty one where there is none."""
+        await self.faults.meet("open_spare")
+        rebuild = self._rebuild
+        if rebuild.spare is None:
+            rebuild.count += 1
+            rebuild.spare, rebuild.spare_id = {}, f"{self._address}-{rebuild.count}"
+        spare = MemoryIndexer(rebuild.spare)
+        _REBUILDS[id(rebuild.spare)] = _Rebuild(rebuild.spare, rebuild.spare_id)
+        async with spare:
+            yield spare
+
+    async def swap(self) -> None:
+        """Exchange the contents of both dictionaries, and the ids."""
+        await self.faults.meet("swap")
+        rebuild = self._rebuild
+        assert rebuild.spare is not None, "there is a spare"
+        in_use, spare = dict(rebuild.documents), dict(rebuild.spare)
+        for documents, others in ((rebuild.documents, spare), (rebuild.spare, in_use)):
+            documents.clear()
+            documents.update(others)
+        rebuild.id, rebuild.spare_id = rebuild.spare_id, rebuild.id
+        await self.faults.reach("swap.swapped")
+
+    async def drop_spare(self) -> None:
+        """Forget the spare."""
+        await self.faults.meet("drop_spare")
+        self._rebuild.spare = None
+        await self.faults.reach("drop_spare.dropped")
+
+    @property
+    def _rebuild(self) -> _Rebuild:
+        return _REBUILDS.setdefault(id(self.documents), _Rebuild(self.documents, self._address))
 
     def _stored(self, change: Upsert) -> Document:
         """The document as it comes back from a server: through JSON. Raises the error planned for it."""

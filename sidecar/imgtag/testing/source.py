@@ -7,11 +7,13 @@ from types import TracebackType
 
 from imgtag.errors import EventError
 from imgtag.plugin.source import SourceFeatures
+from imgtag.testing.backfills import MemoryBackfills
 from imgtag.testing.broker import MemoryBroker, Message
 from imgtag.testing.faults import Faults
 from imgtag.testing.service import MemoryService
 from imgtag.types.event import Hint
 from imgtag.types.ref import Scope
+from imgtag.types.shared_record import SharedRecord
 
 
 class MemorySource(MemoryService):
@@ -27,10 +29,13 @@ class MemorySource(MemoryService):
         self.broker = MemoryBroker() if broker is None else broker
         self.features = features or SourceFeatures(parks=True)
         self.dead = self.broker.dead
+        self.backfills = MemoryBackfills(self)
         self.acked: list[MemoryDelivery] = []
         self.naked: list[tuple[MemoryDelivery, float]] = []
         self.extended: list[MemoryDelivery] = []
         self.published: list[Hint] = []
+        self.is_listening = False
+        """Whether somebody takes its deliveries."""
         self._received = 0
         self._open: list[MemoryDelivery] = []
 
@@ -39,6 +44,7 @@ class MemorySource(MemoryService):
     ) -> None:
         deliveries, self._open = self._open, []
         self.broker.release(deliveries)
+        self.backfills.release()
 
     @property
     def trouble(self) -> str:
@@ -55,16 +61,20 @@ class MemorySource(MemoryService):
 
     async def deliveries(self) -> AsyncIterator[MemoryDelivery]:
         """Yield what was sent, until ``finish``."""
-        while True:
-            await self.faults.meet("deliveries")
-            delivery = MemoryDelivery(self)
-            message = await self.broker.take(delivery, self.features.ack_wait)
-            if message is None:
-                return
-            self._received += 1
-            delivery.take(message)
-            self._open.append(delivery)
-            yield delivery
+        self.is_listening = True
+        try:
+            while True:
+                await self.faults.meet("deliveries")
+                delivery = MemoryDelivery(self)
+                message = await self.broker.take(delivery, self.features.ack_wait)
+                if message is None:
+                    return
+                self._received += 1
+                delivery.take(message)
+                self._open.append(delivery)
+                yield delivery
+        finally:
+            self.is_listening = False
 
     async def backlog(self) -> int | None:
         """Messages that no source on the broker has taken."""
@@ -77,6 +87,19 @@ class MemorySource(MemoryService):
         self.published += hints
         for hint in hints:
             self.send(hint)
+
+    async def read_record(self, name: str) -> SharedRecord:
+        """The record that all sources on the broker share."""
+        await self.faults.meet("read_record", name)
+        return self.broker.records.get(name, SharedRecord())
+
+    async def write_record(self, name: str, data: bytes, revision: int) -> bool:
+        """Write it, unless another source was faster."""
+        await self.faults.meet("write_record", name)
+        if self.broker.records.get(name, SharedRecord()).revision != revision:
+            return False
+        self.broker.records[name] = SharedRecord(data=data, revision=revision + 1)
+        return True
 
     @property
     def given_elsewhere(self) -> int:

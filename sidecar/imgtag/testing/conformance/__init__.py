@@ -30,17 +30,20 @@ The suites need pytest, and anyio's plugin for it, which comes with anyio. They 
 
 import pytest
 
-_SUITES = ("service", "store", "source", "search", "indexer", "processes", "classifier")
+_SUITES = ("service", "store", "source", "search", "rebuild", "indexer", "processes", "classifier", "remote_classifier")
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
 from imgtag.testing.conformance.classifier import ClassifierConformance  # noqa: E402 - once they are registered
 from imgtag.testing.conformance.indexer import IndexerConformance  # noqa: E402
+from imgtag.testing.conformance.remote_classifier import RemoteClassifierConformance, RemoteServer  # noqa: E402
 from imgtag.testing.conformance.source import SourceConformance, SourceUser  # noqa: E402
 from imgtag.testing.conformance.store import StoreConformance, StoreUser  # noqa: E402
 
 __all__ = [
     "ClassifierConformance",
     "IndexerConformance",
+    "RemoteClassifierConformance",
+    "RemoteServer",
     "SourceConformance",
     "SourceUser",
     "StoreConformance",

@@ -14,6 +14,7 @@ from imgtag.query import parse
 from imgtag.testing.conformance.corpus import ATTIC, BUCKET, CORPUS, DOG, KIT, LOCKED, SITE, document
 from imgtag.testing.conformance.processes import SecondProcess
 from imgtag.testing.conformance.pulse import MAX_STILL, Pulse
+from imgtag.testing.conformance.rebuild import RebuildConformance
 from imgtag.testing.conformance.search import SearchConformance
 from imgtag.types.document import Document
 from imgtag.types.ref import Scope
@@ -29,11 +30,12 @@ CALLS = 20
 """Calls at once, and documents that a second process puts."""
 
 
-class IndexerConformance(SearchConformance):
+class IndexerConformance(RebuildConformance, SearchConformance):
     """Keeps documents durably as they are, one per id, and finds them again.
 
     Fixtures: ``connect`` makes an `Indexer` over the same index, empty at the beginning of a test. ``delete_index``
     (optional) returns a function that deletes the index behind the indexer's back, as a server's administrator could.
+    ``shares_processes``: False for an index in the memory of one process; other processes then do not use it.
     """
 
     shares_processes = True
@@ -76,6 +78,17 @@ class IndexerConformance(SearchConformance):
 
         assert found == {KIT["id"]: KIT}
         assert await filled.get([]) == {}
+
+    async def test_get_fields(self, filled: Indexer) -> None:
+        """Named fields come alone; what a document lacks is left out."""
+        names = ("etag", "code", "labels", "scores", "width")
+        found = await filled.get([document["id"] for document in CORPUS.values()], fields=names)
+
+        assert found == {
+            document["id"]: {name: value for name, value in document.items() if name in names}
+            for document in CORPUS.values()
+        }
+        assert await filled.get(["no-such-id"], fields=names) == {}
 
     async def test_outcomes_are_those_of_the_changes(self, indexer: Indexer) -> None:
         """There is one outcome for each change, in their order; without changes there is none."""

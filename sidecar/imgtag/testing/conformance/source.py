@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import anyio
 import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from imgtag.errors import EventError
-from imgtag.plugin.source import Delivery, Source
+from imgtag.plugin.backfills import BackfillDelivery, Backfills, SharedBackfill
+from imgtag.plugin.source import Delivery, RecordKeeper, Source
 from imgtag.testing.conformance.service import ServiceConformance
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef
+from imgtag.types.shared_record import SharedRecord
 
 Connect: TypeAlias = Callable[[], Source]
 Occur: TypeAlias = Callable[[Source, str], Awaitable[ObjectRef]]
@@ -49,12 +51,14 @@ class SourceConformance(ServiceConformance):
     Fixtures: ``connect`` makes a `Source`; ``user`` is a `SourceUser`. ``patience``: seconds to wait for a delivery;
     ``quiet``: seconds after which no delivery is expected; ``settle``: seconds until the source notices changes.
     ``resync_first``: the source starts with a resync and notices all changes after it; the tests then wait for that.
+    ``only_resyncs``: it finds changes by resyncs alone, so that only what is published is delivered by its key.
     """
 
     patience = 10.0
     quiet = 0.5
     settle = 0.2
     resync_first = False
+    only_resyncs = False
 
     @pytest.fixture
     def user(self) -> SourceUser:
@@ -71,6 +75,8 @@ class SourceConformance(ServiceConformance):
     @pytest.fixture(params=["changed", "published"])
     def occur(self, request: pytest.FixtureRequest, user: SourceUser) -> Occur:
         """The two reasons for which a key is delivered."""
+        if self.only_resyncs and request.param == "changed":
+            pytest.skip("this source delivers no changed object by its key")
 
         async def occur(source: Source, key: str) -> ObjectRef:
             ref = ObjectRef(user.bucket, key)
@@ -107,9 +113,10 @@ class SourceConformance(ServiceConformance):
     async def test_delivers_removals(self, source: Source, user: SourceUser) -> None:
         """The deletion of an object is delivered too."""
         async with self._listening(source) as ear:
-            if not await user.remove("first.jpg"):
-                pytest.skip("this source hears nothing of deletions")
-            await (await ear.hear(ObjectRef(user.bucket, "first.jpg"))).ack()
+            if is_reported := await user.remove("first.jpg"):
+                await (await ear.hear(ObjectRef(user.bucket, "first.jpg"))).ack()
+        if not is_reported:
+            pytest.skip("this source hears nothing of deletions")
 
     async def test_delivers_each_of_many(self, source: Source, occur: Occur) -> None:
         """Of many keys at once none is missing."""
@@ -177,6 +184,14 @@ class SourceConformance(ServiceConformance):
         await (delivery.ack() if answer == "ack" else delivery.nak(0.0))
         async with self._listening(source, resyncs=True) as ear:
             await (await ear.hear(ref)).ack()
+
+    async def test_answer_after_the_last_delivery(self, source: Source, occur: Occur) -> None:
+        """What is in work when nothing more is taken, as in a sidecar that stops, is answered as ever."""
+        async with self._listening(source) as ear:
+            delivery = await ear.hear(ref := await occur(source, "last.jpg"))
+        await delivery.ack()
+        async with self._listening(source) as ear:
+            await ear.hear_nothing(ref, (self._ack_wait(source) or 0.0) + self.quiet)
 
     async def test_extend_keeps_it(self, source: Source, occur: Occur) -> None:
         """What is being worked on is given to nobody else."""
@@ -300,6 +315,179 @@ class SourceConformance(ServiceConformance):
         assert (discarded, again) == (1, 0)
         assert {letter.ref for letter in await _letters(source)} == {ObjectRef(user.bucket, "a.jpg"), None}
 
+    # Records, of which leases are made.
+
+    async def test_records_are_shared(self, source: Source, connect: Connect) -> None:
+        """What one instance writes another one reads, also after the writer has ended."""
+        assert await _keeper(source).read_record("done-1") == SharedRecord()
+        async with connect() as other:
+            assert await _keeper(other).write_record("done-1", "by another: \u00fc".encode(), 0)
+        record = await _keeper(source).read_record("done-1")
+
+        assert record.data.decode() == "by another: \u00fc"
+        assert await _keeper(source).write_record("done-1", b"", record.revision)
+        assert (await _keeper(source).read_record("done-1")).data == b""
+        assert await _keeper(source).read_record("done-2") == SharedRecord()
+
+    async def test_a_record_has_one_writer_at_a_time(self, source: Source, connect: Connect) -> None:
+        """Of many that write at the same revision one succeeds, and at an older revision nobody does."""
+        name, written = "lease", list[int]()
+        _keeper(source)
+        async with connect() as other:
+
+            async def write(number: int, revision: int) -> None:
+                keeper = _keeper((source, other)[number % 2])
+                if await keeper.write_record(name, str(number).encode(), revision):
+                    written.append(number)
+
+            revision = 0
+            for turn in range(3):
+                async with anyio.create_task_group() as writers:
+                    for number in range(10):
+                        writers.start_soon(write, number, revision)
+                record, before = await _keeper(other).read_record(name), revision
+                revision = record.revision
+
+                assert len(written) == turn + 1
+                assert record.data.decode() == str(written[-1])
+                assert not await _keeper(source).write_record(name, b"late", before)
+                assert (await _keeper(source).read_record(name)).revision == revision
+
+    # Distributed backfills.
+
+    async def test_backfill_is_worked_off_by_many(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """Each hint goes to one instance, with its intent; what they count is summed up; in the end nothing is left."""
+        hints = _hints(user, MANY)
+        publication = await _backfills(source).begin("many", {"scope": "photos/"})
+        assert await publication.publish(hints, "first", {"listed": MANY + 1, "skipped": 1})
+        assert await publication.complete()
+        async with connect() as other:
+            begun = await _backfill(other, "many")
+            taken: list[Hint] = []
+            async with anyio.create_task_group() as finishing:
+                for queue in (_backfills(source), _backfills(other)) * MANY:
+                    for delivery in await queue.take("many", 3):
+                        taken.append(delivery.hint)
+                        finishing.start_soon(delivery.finish, {"labelled": 1})
+                    if len(taken) >= MANY:
+                        break
+            done = await self._when_done(other, "many")
+
+        assert (begun.description, begun.left, begun.is_published) == ({"scope": "photos/"}, MANY, True)
+        assert sorted(hint.ref for hint in taken) == sorted(hint.ref for hint in hints)
+        assert {hint.intent for hint in taken} == {Intent.STALE}
+        assert done.counts == {"listed": MANY + 1, "skipped": 1, "labelled": MANY}
+
+    async def test_backfill_counts_once(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """What comes again, because its sidecar ended without an answer or gave it back, counts once."""
+        await _publish(source, "once", _hints(user, 2))
+        async with connect() as other:
+            for delivery in await self._take(other, "once", 2):
+                await delivery.nak(0.0)
+        attempts = []
+        while (await _backfill(source, "once")).left:
+            for delivery in await self._take(source, "once", 2):
+                attempts.append(delivery.attempt)
+                await delivery.finish({"labelled": 1})
+                await delivery.finish({"labelled": 1})
+            await anyio.sleep(0.05)
+        done = await self._when_done(source, "once")
+
+        assert attempts == [2, 2]
+        assert done.counts == {"labelled": 2}
+
+    async def test_backfill_keeps_what_is_unanswered(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """What is in work when a sidecar ends is taken by another; until then it is left."""
+        await _publish(source, "unanswered", _hints(user, 1))
+        async with connect() as other:
+            await self._take(other, "unanswered", 1)
+            assert (await _backfill(other, "unanswered")).left == 1
+        (delivery,) = await self._take(source, "unanswered", 1)
+        await delivery.finish({})
+
+        assert (await self._when_done(source, "unanswered")).left == 0
+
+    async def test_backfill_publisher_is_followed(self, source: Source, connect: Connect, user: SourceUser) -> None:
+        """A second publisher goes on from the position; the first one is told that it is no longer needed."""
+        first = await _backfills(source).begin("joined", {"by": "first"})
+        assert first.position == ""
+        assert await first.publish(_hints(user, 3), "after three", {"listed": 3})
+        async with connect() as other:
+            second = await _backfills(other).begin("joined", {"by": "second"})
+            assert second.position == "after three"
+            assert not await first.publish(_hints(user, 5), "lost", {"listed": 5})
+            assert await second.publish(_hints(user, 2, "more"), "after five", {"listed": 2})
+            assert await second.complete()
+        finished: set[str] = set()
+        while (await _backfill(source, "joined")).left:
+            for delivery in await self._take(source, "joined", 10):
+                finished.add(delivery.hint.ref.key)
+                await delivery.finish({"labelled": 1})
+            await anyio.sleep(0.05)
+        done = await self._when_done(source, "joined")
+
+        assert len(finished) == 5
+        assert done.counts == {"listed": 5, "labelled": 5}
+        assert done.description == {"by": "first"}
+
+    async def test_backfill_begins_over(self, source: Source, user: SourceUser) -> None:
+        """The id of a backfill that is done begins another one, without its counts."""
+        await _publish(source, "again", _hints(user, 1))
+        (delivery,) = await self._take(source, "again", 1)
+        await delivery.finish({"labelled": 1})
+        await self._when_done(source, "again")
+        publication = await _backfills(source).begin("again", {})
+
+        assert publication.position == ""
+        assert (await _backfill(source, "again")).counts == {}
+
+    async def test_backfill_is_dropped(self, source: Source, user: SourceUser) -> None:
+        """Nothing of it is left for anybody, and its publisher is told; others stay."""
+        publication = await _backfills(source).begin("dropped", {})
+        await publication.publish(_hints(user, 3), "x", {})
+        await _publish(source, "kept", _hints(user, 1))
+        dropped, again = await _backfills(source).drop("dropped"), await _backfills(source).drop("dropped")
+
+        assert (dropped, again) == (True, False)
+        assert [backfill.id for backfill in await _backfills(source).list()] == ["kept"]
+        assert list(await _backfills(source).take("dropped", 1)) == []
+        assert not await publication.publish(_hints(user, 1), "y", {})
+
+    async def test_backfill_waits_for_live_hints(self, source: Source, user: SourceUser) -> None:
+        """While something live waits that nobody has taken, nothing of a backfill is given."""
+        await _publish(source, "second", _hints(user, 1))
+        refs = {ObjectRef(user.bucket, f"live/{number}.jpg") for number in range(5)}
+        for ref in refs:
+            await user.change(ref.key)
+        async with aclosing(cast("AsyncGenerator[Delivery]", source.deliveries())) as deliveries:
+            with anyio.fail_after(self.patience):
+                delivery = await anext(deliveries)
+                while_waiting = await _backfills(source).take("second", 1)
+                while refs := refs - {hint.ref for hint in delivery.hints}:
+                    await delivery.ack()
+                    delivery = await anext(deliveries)
+                await delivery.ack()
+            (after,) = await self._take(source, "second", 1)
+            await after.finish({})
+
+        assert list(while_waiting) == []
+
+    async def _take(self, source: Source, id_: str, count: int) -> list[BackfillDelivery]:
+        """So many deliveries, as soon as they come."""
+        taken: list[BackfillDelivery] = []
+        with anyio.fail_after(self.patience):
+            while len(taken) < count and (await _backfill(source, id_)).left > len(taken):
+                taken += await _backfills(source).take(id_, count - len(taken))
+                await anyio.sleep(0.01)
+        return taken
+
+    async def _when_done(self, source: Source, id_: str) -> SharedBackfill:
+        """The backfill, once the source knows that everything of it is finished."""
+        with anyio.fail_after(self.patience):
+            while not (backfill := await _backfill(source, id_)).is_done:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        return backfill
+
     def _letter(self, user: SourceUser, key: str) -> DeadLetter:
         return DeadLetter(ref=ObjectRef(user.bucket, key), code="undecodable", reason="no picture: \u00fc\n", at=1.7e9)
 
@@ -389,3 +577,32 @@ class Ear:
 
 async def _letters(source: Source) -> list[DeadLetter]:
     return [letter async for letter in source.dead.list()]
+
+
+def _keeper(source: Source) -> RecordKeeper:
+    """The source as a keeper of records; the test is skipped where it is none."""
+    if not isinstance(source, RecordKeeper):
+        pytest.skip("this source keeps no records")
+    return source
+
+
+def _backfills(source: Source) -> Backfills:
+    backfills: Backfills | None = getattr(source, "backfills", None)
+    if backfills is None:
+        pytest.skip("this source does not distribute backfills")
+    return backfills
+
+
+async def _backfill(source: Source, id_: str) -> SharedBackfill:
+    (backfill,) = [backfill for backfill in await _backfills(source).list() if backfill.id == id_]
+    return backfill
+
+
+async def _publish(source: Source, id_: str, hints: Sequence[Hint]) -> None:
+    publication = await _backfills(source).begin(id_, {})
+    assert await publication.publish(hints, "end", {})
+    assert await publication.complete()
+
+
+def _hints(user: SourceUser, count: int, folder: str = "old") -> list[Hint]:
+    return [Hint(ref=ObjectRef(user.bucket, f"{folder}/{number}.jpg"), intent=Intent.STALE) for number in range(count)]
