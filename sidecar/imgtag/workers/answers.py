@@ -18,6 +18,8 @@ from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw, identity
+from imgtag.types.prepared_image import ImageOrder, PreparedImage
+from imgtag.types.thumbnail import Thumbnail, ThumbnailOrder
 from imgtag.types.vector import decode_values, is_projection
 from imgtag.workers.confinement import WORKER_FEATURES
 from imgtag.workers.frames import FrameError
@@ -35,6 +37,8 @@ REFUSAL_CODES = frozenset(
         "too_many_frames",
         "too_many_pixels",
         "too_many_scans",
+        "too_large",
+        "too_small",
         "truncated",
         "unsupported_format",
     }
@@ -93,6 +97,50 @@ def parse_inference(answer: Mapping[str, Any], classes: int, digest: bytes) -> I
             vec=vec,
             all_probabilities=all_probabilities,
         )
+
+
+def parse_thumbnail(answer: Mapping[str, Any], order: ThumbnailOrder) -> Thumbnail:
+    """The thumbnail that was ordered."""
+    with _refusing_nonsense():
+        fields = answer["thumbnail"]
+        width, height = int(fields["width"]), int(fields["height"])
+        if not (1 <= width <= order.width and 1 <= height <= order.height):
+            raise ValueError
+        return Thumbnail(data=b64decode(fields["data"], validate=True), width=width, height=height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """The facts of a picture, and the picture for a server where it was ordered. ``decode`` and ``waited`` as in
+    `Inference`.
+    """
+
+    facts: Facts
+    image: PreparedImage | None
+    decode: float
+    waited: float = 0.0
+
+
+def parse_preparation(answer: Mapping[str, Any], order: ImageOrder | None) -> Preparation:
+    """The picture that was ordered, within its limits."""
+    with _refusing_nonsense():
+        facts = Facts.decode(answer["facts"])
+        if facts is None:
+            raise ValueError
+        image = None
+        if order is not None:
+            fields = answer["prepared"]
+            data = b64decode(fields["data"], validate=True)
+            image = PreparedImage(data=data, width=int(fields["width"]), height=int(fields["height"]))
+            if order.format == "rgb":
+                is_as_ordered = (image.width, image.height) == order.size and len(data) == math.prod(order.size) * 3
+            else:
+                sides = image.width, image.height
+                is_as_ordered = order.min_side <= min(sides) and max(sides) <= order.max_side
+                is_as_ordered = is_as_ordered and 0 < len(data) <= order.max_bytes
+            if not is_as_ordered:
+                raise ValueError
+        return Preparation(facts=facts, image=image, decode=_require_seconds(answer["decode"]))
 
 
 def parse_confinement(answer: Mapping[str, Any]) -> frozenset[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from imgtag.workers import frames
 
-MAX_JOINED = 1 << 20
-"""Bytes of a picture that is copied behind its header, to be sent in one piece."""
+MAX_JOINED = 256 << 10
+"""Bytes of a picture that is copied behind its header, to be sent by one system call."""
+MAX_PIECE = 4 << 20
+"""Bytes that are handed to the transport at once, which copies those that the socket does not take."""
 MAX_ANSWER = 1 << 20
 MAX_RECEIVED = frames.PREFIX.size + frames.MAX_HEADER + MAX_ANSWER
 """Bytes that a worker may send before somebody looks at them."""
@@ -48,11 +50,11 @@ class Connection(asyncio.Protocol):
         if len(body) <= MAX_JOINED:
             return self._write(head + body)
         self._write(head)
-        # In pieces, because the transport copies what the socket does not take at once.
         view = memoryview(body)
-        for start in range(0, len(body), MAX_JOINED):
-            self._write(view[start : start + MAX_JOINED])
-            await self._writable.wait()
+        for start in range(0, len(body), MAX_PIECE):
+            if start:
+                await self._writable.wait()
+            self._write(view[start : start + MAX_PIECE])
         return None
 
     async def receive(self, seconds: float | None = None) -> dict[str, Any]:
@@ -96,8 +98,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a socket can be written"
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # a socket can be written
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature

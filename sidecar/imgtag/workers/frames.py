@@ -15,6 +15,7 @@ MAX_HEADER = 4 << 20
 """Bytes of JSON; the largest is a model of 20,000 labels."""
 
 Header = Mapping[str, Any]
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 class FrameError(Exception):
@@ -23,7 +24,7 @@ class FrameError(Exception):
 
 def encode(header: Header, body_length: int) -> bytes:
     """Prefix and header; the body goes behind them as it is."""
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = _COMPACT.encode(header).encode()
     return PREFIX.pack(len(text), body_length) + text
 
 

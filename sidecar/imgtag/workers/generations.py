@@ -18,17 +18,20 @@ from anyio.abc import TaskStatus
 
 from imgtag.models.spec import ModelSpec
 from imgtag.types.picture_limits import PictureLimits
+from imgtag.types.ref import ObjectState
+from imgtag.types.thumbnail import Thumbnail, ThumbnailOrder
 from imgtag.workers.answers import Inference
+from imgtag.workers.remote import RemotePool
 
 if TYPE_CHECKING:
-    from imgtag.plugin.classifier import ModelInfo
+    from imgtag.plugin.classifier import ModelInfo, RemoteClassifier
     from imgtag.workers.pool import WorkerPool
 
 
 class Generation:
     """Models that were loaded together, and the workers that run them."""
 
-    def __init__(self, pool: WorkerPool, specs: Mapping[str, ModelSpec]) -> None:
+    def __init__(self, pool: WorkerPool | RemotePool, specs: Mapping[str, ModelSpec]) -> None:
         self.pool = pool
         self.specs = specs
         self._users = 0
@@ -70,9 +73,19 @@ class Generation:
 class LoadedModel:
     """One model of a generation; while `in_use` it is there and does not change."""
 
-    info: ModelInfo
     spec: ModelSpec
     generation: Generation
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model declares; of a remote one, what it declares now."""
+        return self.generation.pool.infos[self.spec]
+
+    @property
+    def remote(self) -> RemoteClassifier | None:
+        """The classifier, where it is a server that classifies."""
+        pool = self.generation.pool
+        return pool.classifier if isinstance(pool, RemotePool) else None
 
     @property
     def known(self) -> Mapping[str, ModelInfo]:
@@ -83,9 +96,20 @@ class LoadedModel:
         """A context in which the model stays."""
         return self.generation.in_use()
 
-    async def classify(self, data: bytes, limits: PictureLimits, uploader: str = "") -> Inference:
-        """As `WorkerPool.classify`."""
-        return await self.generation.pool.classify(data, limits, self.spec, uploader=uploader)
+    async def classify(self, data: bytes, limits: PictureLimits, state: ObjectState | None = None) -> Inference:
+        """As `WorkerPool.classify`; ``state`` is the object whose bytes they are, if any."""
+        pool, uploader = self.generation.pool, state.ref.uploader if state else ""
+        if isinstance(pool, RemotePool):
+            return await pool.classify(data, limits, uploader=uploader, state=state)
+        return await pool.classify(data, limits, self.spec, uploader=uploader)
+
+    async def classify_last(self, data: bytes, limits: PictureLimits) -> Inference:
+        """As `classify`, once no other image waits."""
+        return await self.generation.pool.classify(data, limits, self.spec, last=True)
+
+    async def reduce(self, data: bytes, order: ThumbnailOrder, limits: PictureLimits) -> Thumbnail:
+        """As `WorkerPool.reduce`."""
+        return await self.generation.pool.reduce(data, order, limits)
 
 
 class ModelGenerations:
@@ -94,7 +118,9 @@ class ModelGenerations:
     ``make_pool`` makes the pool for some models, given others that it need only know.
     """
 
-    def __init__(self, make_pool: Callable[[Sequence[ModelSpec], Sequence[ModelSpec]], WorkerPool]) -> None:
+    def __init__(
+        self, make_pool: Callable[[Sequence[ModelSpec], Sequence[ModelSpec]], WorkerPool | RemotePool]
+    ) -> None:
         self._make_pool = make_pool
         self._generation: Generation | None = None
         self._models: Mapping[str, LoadedModel] = {}
@@ -133,8 +159,6 @@ class ModelGenerations:
         old, new = self._generation, Generation(pool, specs)
         await self._tasks.start(new.serve)
         self._generation = new
-        self._models = {
-            name: LoadedModel(info=new.pool.infos[spec], spec=spec, generation=new) for name, spec in specs.items()
-        }
+        self._models = {name: LoadedModel(spec=spec, generation=new) for name, spec in specs.items()}
         if old is not None:
             old.retire()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import anyio
 
@@ -19,11 +19,13 @@ from imgtag.flow.breaker import Breaker
 from imgtag.flow.turns import Turns
 from imgtag.models.spec import ModelSpec
 from imgtag.types.picture_limits import PictureLimits
-from imgtag.workers.answers import Inference
+from imgtag.types.prepared_image import ImageOrder
+from imgtag.types.thumbnail import Thumbnail, ThumbnailOrder
+from imgtag.workers.answers import Inference, Preparation
 from imgtag.workers.worker import Worker, WorkerDied, WorkerTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from types import TracebackType
 
     from imgtag.plugin.classifier import ModelInfo
@@ -36,25 +38,28 @@ MAX_KILLS = 6
 """The same where workers were killed from outside (an admin, a kernel short of memory): any image may meet that."""
 MODEST_MEMORY = 32 << 20
 """Bytes that every worker may take for its image at any time; only one worker at a time may take more."""
-MAX_HASHED = 64 << 10
-"""Bytes of an image that are hashed at once: 0.1 ms, no more than the way to a thread and back."""
+MAX_HASHED = 4 << 20
+"""Bytes of an image that are hashed at once, in 3 ms; the way to a thread and back costs the CPU time of 500 KiB."""
 _RESTART_BACKOFF = Backoff(first=0.1, maximum=10.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """The bytes of an image, and how to classify them."""
+_Answer = TypeVar("_Answer", Inference, Preparation)
 
-    data: bytes
-    digest: bytes
-    """The digest of the bytes."""
-    model: ModelSpec
+
+@dataclass(frozen=True, kw_only=True)
+class _Request(Generic[_Answer]):
+    """What is asked of a worker about an image, and the model that it needs for it, if any."""
+
+    ask: Callable[[Worker, Mapping[str, Any], float], Awaitable[_Answer]]
+    """Asks a worker, given the limits as a part of the header, and seconds."""
+    model: ModelSpec | None
     uploader: str
-    all_probabilities: bool
+    last: bool
 
 
 class WorkerPool:
-    """``count`` workers for some models. An async context manager; entering loads each model once.
+    """``count`` workers for some models. An async context manager; entering loads each model once. Without models they
+    only prepare images for a server, and make thumbnails.
 
     Uploaders that wait for a worker take turns by the time that their images took lately.
 
@@ -142,45 +147,98 @@ class WorkerPool:
         *,
         uploader: str = "",
         all_probabilities: bool = False,
+        last: bool = False,
     ) -> Inference:
         """Decode and classify one image, on a second worker if the first one dies over it; not if it only takes too
         long, because the second one would as well.
 
         Uses the first model unless another one is named. ``all_probabilities`` also returns those of all classes.
+        ``last``: once no other image waits.
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
+        digest, spec = await hash_image(data), model or self._models[0]
+
+        def ask(worker: Worker, header: Mapping[str, Any], seconds: float) -> Awaitable[Inference]:
+            return worker.ask(spec, {**header, "all_probabilities": all_probabilities}, data, digest, seconds)
+
+        return await self._process(_Request(ask=ask, model=spec, uploader=uploader, last=last), limits)
+
+    async def prepare(
+        self,
+        data: bytes,
+        order: ImageOrder | None,
+        limits: PictureLimits,
+        *,
+        uploader: str = "",
+        last: bool = False,
+    ) -> Preparation:
+        """The facts of an image, and the image for a server where it is ordered. Raises as `classify` does."""
+
+        def ask(worker: Worker, header: Mapping[str, Any], seconds: float) -> Awaitable[Preparation]:
+            return worker.prepare(order, header, data, seconds)
+
+        return await self._process(_Request(ask=ask, model=None, uploader=uploader, last=last), limits)
+
+    async def _process(self, request: _Request[_Answer], limits: PictureLimits) -> _Answer:
         modest = _limit_memory(limits, MODEST_MEMORY)
-        # The digest that the mark signs. A worker is not asked for it: it could name other content.
-        small = len(data) <= MAX_HASHED
-        digest = _digest(data) if small else await anyio.to_thread.run_sync(_digest, data)
-        request = _Request(
-            data=data,
-            digest=digest,
-            model=model or self._models[0],
-            uploader=uploader,
-            all_probabilities=all_probabilities,
-        )
         try:
-            return await self._classify_with_retries(request, modest)
+            return await self._ask_with_retries(request, modest)
         except Unreadable as error:
             if error.code != "memory" or modest == limits:
                 raise
         # One large image at a time: memory hardly grows with the number of workers, and as large images are the slow
         # ones, all other workers are left to the rest.
-        await self._large.take(uploader)
+        await self._large.take(request.uploader)
         started = monotonic()
         try:
-            return await self._classify_with_retries(request, limits)
+            return await self._ask_with_retries(request, limits)
         finally:
-            self._large.charge(uploader, monotonic() - started)
+            self._large.charge(request.uploader, monotonic() - started)
             self._large.give()
 
-    async def _classify_with_retries(self, request: _Request, limits: PictureLimits) -> Inference:
+    async def reduce(self, data: bytes, order: ThumbnailOrder, limits: PictureLimits) -> Thumbnail:
+        """A thumbnail of an image, made while no image waits to be classified, or as one of the few in between.
+
+        A worker that dies over it is not followed by a second one: a person can ask again. Raises as `classify` does.
+        """
+        modest = _limit_memory(limits, MODEST_MEMORY)
+        try:
+            return await self._reduce_once(data, order, modest)
+        except Unreadable as error:
+            if error.code != "memory" or modest == limits:
+                raise
+        await self._large.take_last()
+        started = monotonic()
+        try:
+            return await self._reduce_once(data, order, limits)
+        finally:
+            self._large.charge_last(monotonic() - started)
+            self._large.give()
+
+    async def _reduce_once(self, data: bytes, order: ThumbnailOrder, limits: PictureLimits) -> Thumbnail:
+        worker = await self._take_worker()
+        started = monotonic()
+        try:
+            thumbnail = await worker.reduce(order, {"limits": _encode_limits(limits)}, data, limits.seconds)
+        except ImgtagError:
+            self._release(worker)
+            raise
+        except BaseException as error:
+            await self._replace(worker, error)
+            if isinstance(error, WorkerDied):
+                raise (_stopping_error() if self._closed else Undecodable(error.reason, code=error.code)) from error
+            raise
+        finally:
+            self._free.charge_last(monotonic() - started)
+        self._release(worker)
+        return thumbnail
+
+    async def _ask_with_retries(self, request: _Request[_Answer], limits: PictureLimits) -> _Answer:
         attempt = deaths = 0
         while True:
             attempt += 1
             try:
-                return await self._classify_once(request, limits)
+                return await self._ask_once(request, limits)
             except WorkerDied as error:
                 if self._closed:
                     raise _stopping_error() from error
@@ -190,36 +248,50 @@ class WorkerPool:
                     reason = f"{error.reason}, {attempt} times" if attempt > 1 else error.reason
                     raise Undecodable(reason, code=error.code, hint=hint) from error
 
-    async def _classify_once(self, request: _Request, limits: PictureLimits) -> Inference:
+    async def _ask_once(self, request: _Request[_Answer], limits: PictureLimits) -> _Answer:
         asked = monotonic()
-        worker = await self._take_worker(request.model, request.uploader)
-        await self._ensure_loaded(worker, request.model)
-        header = {"limits": _encode_limits(limits), "all_probabilities": request.all_probabilities}
+        worker = await self._take_worker(request)
         started = monotonic()
         try:
-            inference = await worker.ask(request.model, header, request.data, request.digest, limits.seconds)
-        except ImgtagError:
-            self._release(worker)
-            raise
-        except BaseException as error:
-            # A worker that was left in the middle of an image would answer the next one with it.
-            await self._replace(worker, error)
-            raise
+            if request.model is not None:
+                await self._ensure_loaded(worker, request.model)
+            started = monotonic()
+            try:
+                answer = await request.ask(worker, {"limits": _encode_limits(limits)}, limits.seconds)
+            except ImgtagError:
+                self._release(worker)
+                raise
+            except BaseException as error:
+                # A worker that was left in the middle of an image would answer the next one with it.
+                await self._replace(worker, error)
+                raise
         finally:
-            self._free.charge(request.uploader, monotonic() - started)
+            if request.last:
+                self._free.charge_last(monotonic() - started)
+            else:
+                self._free.charge(request.uploader, monotonic() - started)
         self._release(worker)
-        return replace(inference, waited=started - asked)
+        return replace(answer, waited=started - asked)
 
-    async def _take_worker(self, model: ModelSpec, uploader: str) -> Worker:
-        """The next free worker, preferably one that holds the model; one that died while idle costs no try."""
+    async def _take_worker(self, request: _Request[Any] | None = None) -> Worker:
+        """The next free worker, preferably one that holds the model; one that died while idle costs no try.
+
+        Without a request, or for one that is to be the last: once no other image waits, or as one of the few between.
+        """
+        model, last = request and request.model, request is None or request.last
         while True:
-            await self._free.take(uploader)
+            if request is None or request.last:
+                await self._free.take_last()
+            else:
+                await self._free.take(request.uploader)
             if self._closed:
                 raise _stopping_error()
             worker = next((idle for idle in self._idle if model in idle.held), self._idle[0])
             self._idle.remove(worker)
             if worker.alive:
                 return worker
+            if last:
+                self._free.charge_last(0.0)
             await self._replace(worker, WorkerDied("it was ended from outside", "worker_ended"))
 
     async def _ensure_loaded(self, worker: Worker, model: ModelSpec) -> None:
@@ -275,11 +347,12 @@ class WorkerPool:
 
     async def _start_worker(self) -> Worker:
         try:
-            worker = await Worker.start(self._terms, self._models[0], self._models[1:])
+            worker = await Worker.start(self._terms, self._models[0] if self._models else None, self._models[1:])
         except WorkerDied as error:
             raise _start_error(error) from error
         try:
-            self._require_same_info(worker.held[self._models[0]], self._models[0])
+            for model, info in worker.held.items():
+                self._require_same_info(info, model)
         except ModelError:
             await worker.end()
             raise
@@ -309,6 +382,11 @@ def _limit_memory(limits: PictureLimits, memory: int) -> PictureLimits:
 @lru_cache
 def _encode_limits(limits: PictureLimits) -> Mapping[str, float]:
     return asdict(limits)
+
+
+async def hash_image(data: bytes) -> bytes:
+    """The SHA-256 that the mark signs. No worker is asked for it: it could name other content."""
+    return _digest(data) if len(data) <= MAX_HASHED else await anyio.to_thread.run_sync(_digest, data)
 
 
 def _digest(data: bytes) -> bytes:

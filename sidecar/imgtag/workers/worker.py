@@ -12,25 +12,29 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 
 from imgtag.errors import ConfigError, ModelError
 from imgtag.models.spec import ModelSpec
+from imgtag.types.prepared_image import ImageOrder
+from imgtag.types.thumbnail import Thumbnail, ThumbnailOrder
 from imgtag.workers import answers, frames
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
-from imgtag.workers.connection import MAX_JOINED, Connection, Disconnected
+from imgtag.workers.connection import MAX_PIECE, Connection, Disconnected
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from imgtag.plugin.classifier import ModelInfo
+
+_Answer = TypeVar("_Answer")
 
 MAX_START = 60.0
 """Seconds that a worker may take to load its model."""
@@ -110,21 +114,22 @@ class Worker:
         return self._held
 
     @classmethod
-    async def start(cls, terms: WorkerTerms, model: ModelSpec, others: Sequence[ModelSpec] = ()) -> Self:
-        """Start a process and load the model in it; it can load the others later.
+    async def start(cls, terms: WorkerTerms, model: ModelSpec | None, others: Sequence[ModelSpec] = ()) -> Self:
+        """Start a process and load the model in it, if any; it can load the others later.
 
         Raises ConfigError where the required confinement is missing, ModelError, PluginError, WorkerDied.
         """
         try:
             # Shielded: a process that was started is one that somebody must end.
             with anyio.CancelScope(shield=True):
-                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms, [model, *others]).result)
+                models = [model, *others] if model else others
+                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms, models).result)
                 worker = cls(process, await Connection.open(ours), terms)
         except OSError as error:
             raise WorkerDied(f"no process can be started: {error.strerror}") from error
         try:
             await worker._await_confinement()
-            await worker.load(model)
+            await (worker.load(model) if model else worker._greet())
         except BaseException:
             await worker.end()
             raise
@@ -156,6 +161,17 @@ class Worker:
             raise ModelError(f"the classifier {model.entry} does not describe its model") from error
         return self._held[model]
 
+    async def prepare(
+        self, order: ImageOrder | None, header: frames.Header, body: bytes, seconds: float
+    ) -> answers.Preparation:
+        """The facts of a picture, and the picture as ordered. Raises as `ask` does."""
+        return await self._exchange(
+            {"prepare": order and asdict(order), **header},
+            body,
+            seconds,
+            lambda answer: answers.parse_preparation(answer, order),
+        )
+
     async def ask(
         self, model: ModelSpec, header: frames.Header, body: bytes, digest: bytes, seconds: float
     ) -> answers.Inference:
@@ -164,17 +180,36 @@ class Worker:
         Raises Unreadable, Undecodable; WorkerDied (it must then be ended).
         """
         info = self._held[model] = self._held.pop(model)
+        return await self._exchange(
+            {"model": model.key, **header},
+            body,
+            seconds,
+            lambda answer: answers.parse_inference(answer, len(info.labels), digest),
+        )
+
+    async def reduce(self, order: ThumbnailOrder, header: frames.Header, body: bytes, seconds: float) -> Thumbnail:
+        """A thumbnail of a picture. Raises as `ask` does."""
+        return await self._exchange(
+            {"thumbnail": asdict(order), **header},
+            body,
+            seconds,
+            lambda answer: answers.parse_thumbnail(answer, order),
+        )
+
+    async def _exchange(
+        self, header: frames.Header, body: bytes, seconds: float, parse: Callable[[dict[str, Any]], _Answer]
+    ) -> _Answer:
         try:
-            if len(body) > MAX_JOINED:
+            if len(body) > MAX_PIECE:
                 with anyio.fail_after(seconds):
-                    await self._connection.send({"model": model.key, **header}, body)
+                    await self._connection.send(header, body)
             else:  # what is sent at once needs no limit
-                await self._connection.send({"model": model.key, **header}, body)
+                await self._connection.send(header, body)
             answer = await self._receive_within(seconds)
             error = answers.parse_refusal(answer)
             if error:
                 raise error
-            return answers.parse_inference(answer, len(info.labels), digest)
+            return parse(answer)
         except TimeoutError as error:
             raise WorkerDied(f"it took longer than {seconds:g} s", "worker_timeout") from error
         except Disconnected as error:
@@ -202,6 +237,17 @@ class Worker:
         if missing and self._terms.require_confinement:
             message = f"`require_confinement` under [pipeline]: the kernel does not grant {' and '.join(missing)} here"
             raise ConfigError(message, hint=CONFINEMENT_HINT)
+
+    async def _greet(self) -> None:
+        """Wait until it has imported what it needs, and limit its memory: it loads no model, which would do that."""
+        try:
+            await self._connection.send({"greet": True}, b"")
+            await self._connection.receive(MAX_START)
+        except TimeoutError as error:
+            raise WorkerDied(f"the worker did not start within {MAX_START:g} s", "worker_timeout") from error
+        except (Disconnected, frames.FrameError) as error:
+            raise WorkerDied(f"the worker did not start ({await self._describe_end()})") from error
+        await anyio.to_thread.run_sync(self._limit_memory, self._terms.memory)
 
     def _limit_memory(self, more: int) -> None:
         """At most ``more`` bytes of address space beyond what is mapped now.

@@ -1,4 +1,4 @@
-"""One request after the other: decode, classify, answer."""
+"""One request after the other: decode, classify, reduce or prepare, answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from imgtag.plugin.classifier import Classifier
 from imgtag.plugin_loader import describe, import_entry, load_factory, require_members
 from imgtag.types.labels import RAW_CLASSES, Raw
 from imgtag.types.picture_limits import PictureLimits
+from imgtag.types.prepared_image import ImageOrder
+from imgtag.types.thumbnail import ThumbnailOrder
 from imgtag.types.vector import LENGTH
 from imgtag.workers.child.decode import decode
+from imgtag.workers.child.prepare import prepare_image
+from imgtag.workers.child.thumbnail import make_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,11 +53,23 @@ def build_classifier(order: Mapping[str, Any]) -> Classifier:
 
 
 def serve(channel: Channel) -> None:
-    """Load models and classify images with them until the sidecar closes the socket."""
+    """Load models, classify images with them, make thumbnails, and prepare images for a server until the sidecar closes
+    the socket.
+    """
     held: dict[str, Classifier] = {}
     while (request := channel.receive()) is not None:
         header, body = request
-        channel.send(_load(held, header) if "load" in header else _answer(held[header["model"]], header, body))
+        if "load" in header:
+            answer = _load(held, header)
+        elif "thumbnail" in header:
+            answer = _make_thumbnail(header, body)
+        elif "prepare" in header:
+            answer = _prepare(header, body)
+        elif "greet" in header:
+            answer = {}
+        else:
+            answer = _answer(held[header["model"]], header, body)
+        channel.send(answer)
 
 
 def error_answer(error: ImgtagError) -> dict[str, Any]:
@@ -102,6 +118,37 @@ def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> 
         return error_answer(Unreadable("classifying it takes more memory than worker_memory allows", code="memory"))
     except Exception as error:  # noqa: BLE001 - a stranger's classifier may raise anything
         return error_answer(Undecodable(f"the classifier failed on the image: {error}", code="classifier"))
+    return answer
+
+
+def _make_thumbnail(request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    try:
+        order = ThumbnailOrder(**request["thumbnail"])
+        thumbnail = make_thumbnail(body, order, PictureLimits(**request["limits"]))
+    except (Unreadable, Undecodable) as error:
+        return error_answer(error)
+    except MemoryError:
+        return error_answer(Unreadable("a thumbnail of it takes more memory than worker_memory allows", code="memory"))
+    except Exception as error:  # noqa: BLE001 - encoders raise anything as well
+        return error_answer(Undecodable(f"no thumbnail can be made of the image: {describe(error)}"))
+    size = {"width": thumbnail.width, "height": thumbnail.height}
+    return {"thumbnail": {"data": b64encode(thumbnail.data).decode(), **size}}
+
+
+def _prepare(request: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    try:
+        start = time.perf_counter()
+        order = request["prepare"] and ImageOrder(**request["prepare"])
+        facts, prepared = prepare_image(body, order, PictureLimits(**request["limits"]))
+        answer: dict[str, Any] = {"facts": facts.encode(), "decode": time.perf_counter() - start}
+    except (Unreadable, Undecodable) as error:
+        return error_answer(error)
+    except MemoryError:
+        return error_answer(Unreadable("decoding it takes more memory than worker_memory allows", code="memory"))
+    except Exception as error:  # noqa: BLE001 - encoders raise anything as well
+        return error_answer(Undecodable(f"the image cannot be encoded for the server: {describe(error)}"))
+    if prepared is not None:
+        answer["prepared"] = {**asdict(prepared), "data": b64encode(prepared.data).decode()}
     return answer
 
 
