@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -25,7 +26,7 @@ from imgtag.ops.metrics import Metrics
 from imgtag.plugin.source import Delivery, Source
 from imgtag.reconcile import Outcome, Poison, Reconciler
 from imgtag.stages.index import IndexUnavailable
-from imgtag.stages.receive import Recent, is_upload
+from imgtag.stages.receive import Recent, event_of, is_upload
 from imgtag.types.dead_letter import DeadLetter
 from imgtag.types.document import Problem
 from imgtag.types.event import Hint
@@ -100,6 +101,10 @@ class Pipeline:
         self._recent = Recent()
         self._breaker = Breaker(self.limits.backoff)
         self._in_work: dict[int, Delivery] = {}
+        self._copies: dict[Hashable, list[Delivery]] = {}
+        """Of each event that waits or is in work: further deliveries of it, which are answered with the first."""
+        self._waiting: dict[str, deque[Delivery]] = {}
+        """Deliveries that wait for a place, by uploader."""
         self._unexpected: dict[ObjectRef, int] = {}
         self._dropped_letters: int = getattr(self.source.dead, "dropped", 0)
 
@@ -112,12 +117,15 @@ class Pipeline:
         async with anyio.create_task_group() as keeping:
             keeping.start_soon(self._keep_deliveries)
             async with anyio.create_task_group() as work:
-                async with anyio.create_task_group() as pulling:
-                    pulling.start_soon(self._pull, work, pulling)
-                    pulling.start_soon(self._watch_queue, work)
-                    await stop.wait()
-                    pulling.cancel_scope.cancel("stop")
-                work.cancel_scope.deadline = anyio.current_time() + self.limits.drain
+                try:
+                    async with anyio.create_task_group() as pulling:
+                        pulling.start_soon(self._pull, work, pulling)
+                        pulling.start_soon(self._watch_queue, work)
+                        await stop.wait()
+                        pulling.cancel_scope.cancel("stop")
+                finally:
+                    work.cancel_scope.deadline = anyio.current_time() + self.limits.drain
+                    await self._give_back_waiting()
             keeping.cancel_scope.cancel("drained")
 
     async def _pull(self, work: TaskGroup, pulling: TaskGroup) -> None:
@@ -139,6 +147,11 @@ class Pipeline:
             if len(delivery.hints) == 1 and delivery.problem is None and self._is_answered(delivery.hints[0]):
                 await delivery.ack()
                 continue
+            event = _event_of(delivery)
+            if event in self._copies:
+                self._in_work[id(delivery)] = delivery
+                self._copies[event].append(delivery)
+                continue
             # Parked hints do not wait for workers, so they have places of their own.
             has_uploader = delivery.hints and not delivery.hints[0].parked
             uploader = delivery.hints[0].ref.uploader if has_uploader else ""
@@ -146,21 +159,33 @@ class Pipeline:
             if not has_place:
                 async with _Holding(self._in_work, delivery):
                     has_place = await self._places.take_soon(uploader)
+            if event is not None:
+                self._copies[event] = []
             if has_place:
-                work.start_soon(self._handle, delivery, uploader)
+                work.start_soon(self._handle, work, delivery, uploader)
             elif self._room.try_to_take(uploader):
-                pulling.start_soon(self._wait_for_place, work, delivery, uploader)
+                self._in_work[id(delivery)] = delivery
+                self._waiting.setdefault(uploader, deque()).append(delivery)
             else:
                 await self._defer(delivery, uploader)
 
-    async def _wait_for_place(self, work: TaskGroup, delivery: Delivery, uploader: str) -> None:
-        """Keep a delivery of a slow uploader at hand."""
-        try:
-            async with _Holding(self._in_work, delivery):
-                await self._places.take(uploader)
-        finally:
-            self._room.give(uploader)
-        work.start_soon(self._handle, delivery, uploader)
+    def _start_waiting(self, work: TaskGroup) -> None:
+        """Work on deliveries that waited for a place, as far as there are places now."""
+        for uploader, line in tuple(self._waiting.items()):
+            while line and self._places.try_to_take(uploader):
+                self._room.give(uploader)
+                work.start_soon(self._handle, work, line.popleft(), uploader)
+            if not line:
+                del self._waiting[uploader]
+
+    async def _give_back_waiting(self) -> None:
+        """Nothing that waits for a place is begun any more."""
+        waiting, self._waiting = self._waiting, {}
+        for uploader, line in waiting.items():
+            for delivery in line:
+                self._room.give(uploader)
+                async with self._answering(delivery):
+                    raise RetryLater(0.0)
 
     async def _watch_queue(self, work: TaskGroup) -> None:
         """Beat the heart while nothing is in work, because no progress can be expected then; look at writes instead of
@@ -193,7 +218,7 @@ class Pipeline:
         Where the source keeps hints durably, it becomes one: a stream stops giving out new messages when too many
         that it gave out are unanswered.
         """
-        async with _Answering(self._in_work, delivery):
+        async with self._answering(delivery):
             if all(self._is_answered(hint) for hint in delivery.hints):
                 return
             self.metrics.deferred.inc()
@@ -204,10 +229,10 @@ class Pipeline:
                     return
             raise RetryLater(min(MAX_DEFERRAL, self._places.age(uploader) * delivery.attempt))
 
-    async def _handle(self, delivery: Delivery, uploader: str) -> None:
+    async def _handle(self, work: TaskGroup, delivery: Delivery, uploader: str) -> None:
         """Work on a delivery and give its place back."""
         try:
-            async with _Answering(self._in_work, delivery):
+            async with self._answering(delivery):
                 if delivery.problem is not None:
                     problem = delivery.problem
                     await self._bury(
@@ -223,9 +248,10 @@ class Pipeline:
                     await self._process(hint, delivery.attempt, delivery)
         finally:
             self._places.give(uploader)
+            self._start_waiting(work)
 
     async def _resync(self, delivery: Delivery, scope: Scope) -> None:
-        async with _Answering(self._in_work, delivery):
+        async with self._answering(delivery):
             try:
                 await self.compare(scope)
             except ImgtagError as error:  # also a key that a server takes no longer, as in _act_on
@@ -274,6 +300,19 @@ class Pipeline:
                 delay = later.delay
             await anyio.sleep(delay)  # without a slot, so that other keys go on
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that the source delivered is in work."""
+        return not self._in_work
+
+    async def process_once(self, hint: Hint, attempt: int) -> Outcome:
+        """Work once on a hint of bulk work, which is kept elsewhere until it is done: nothing is parked.
+
+        Raises RetryLater.
+        """
+        await self._breaker.wait_until_closed()
+        return await self._process(hint, attempt, may_park=False)
+
     async def confirm_writes(self) -> None:
         """Look, until cancelled, at what a job wrote and concluded from the response alone: its events go elsewhere."""
         while True:
@@ -281,7 +320,9 @@ class Pipeline:
                 await self.process_until_done(Hint(ref=ref))
             await anyio.sleep(WATCH_PERIOD)
 
-    async def _process(self, hint: Hint, attempt: int, delivery: Delivery | None = None) -> Outcome:
+    async def _process(
+        self, hint: Hint, attempt: int, delivery: Delivery | None = None, *, may_park: bool = True
+    ) -> Outcome:
         """Work on one hint until it is done; a resync's has no delivery. Raises RetryLater."""
         ref, traces = hint.ref, self.metrics.traces
         async with self._serial.hold(ref):
@@ -300,7 +341,7 @@ class Pipeline:
                     self._recent.remember(hint)
                     return Outcome(result=result, not_written=poison.problem)
                 except IndexUnavailable as error:
-                    return await self._park(hint, error, attempt)
+                    return await (self._park if may_park else self._act_on)(hint, error, attempt)
                 except ImgtagError as error:
                     return await self._act_on(hint, error, attempt)
                 except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
@@ -330,6 +371,9 @@ class Pipeline:
             outcome = await self.reconcile(hint)
             looks -= 1
         return outcome
+
+    def _answering(self, delivery: Delivery) -> _Answering:
+        return _Answering(self._in_work, self._copies, self.metrics, delivery)
 
     def _is_answered(self, hint: Hint) -> bool:
         """Whether nothing is to be done: it is doubled, or the event of a write of ours."""
@@ -420,8 +464,8 @@ class Pipeline:
         log.warning("dead_letter", extra={"object": str(letter.ref), "code": letter.code, "reason": letter.reason})
 
 
-class _InWork:
-    """Lists a delivery among those that the source must not give to anybody else yet."""
+class _Holding:
+    """Keeps a delivery while it waits for its place; gives it back at once if the wait is cancelled."""
 
     def __init__(self, in_work: dict[int, Delivery], delivery: Delivery) -> None:
         self._in_work = in_work
@@ -429,10 +473,6 @@ class _InWork:
 
     async def __aenter__(self) -> None:
         self._in_work[id(self._delivery)] = self._delivery
-
-
-class _Holding(_InWork):
-    """Keeps a delivery while it waits for its place; gives it back at once if the wait is cancelled."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -445,20 +485,45 @@ class _Holding(_InWork):
             del self._in_work[id(self._delivery)]
 
 
-class _Answering(_InWork):
-    """Acks what went well, naks what must come again; also when the pipeline is stopped in between."""
+class _Answering:
+    """Acks what went well, naks what must come again; also when the pipeline is stopped in between.
+
+    Copies of the same event that came meanwhile get the same answer.
+    """
+
+    def __init__(
+        self,
+        in_work: dict[int, Delivery],
+        copies: dict[Hashable, list[Delivery]],
+        metrics: Metrics,
+        delivery: Delivery,
+    ) -> None:
+        self._in_work = in_work
+        self._copies = copies
+        self._metrics = metrics
+        self._delivery = delivery
+
+    async def __aenter__(self) -> None:
+        self._in_work[id(self._delivery)] = self._delivery
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        del self._in_work[id(self._delivery)]
+        copies = self._copies.pop(_event_of(self._delivery), [])
+        delay = error.delay if isinstance(error, RetryLater) else 0.0
         # Shielded: a delivery without an answer comes back only after ack_wait, to the next sidecar or start.
         with anyio.CancelScope(shield=True):
-            if error is None:
-                await self._delivery.ack()
-            else:
-                await self._delivery.nak(error.delay if isinstance(error, RetryLater) else 0.0)
+            for delivery in (self._delivery, *copies):
+                del self._in_work[id(delivery)]
+                await (delivery.ack() if error is None else delivery.nak(delay))
+        for _ in copies if error is None else ():
+            self._metrics.count_object(Result.ANSWERED)
         return isinstance(error, RetryLater)
+
+
+def _event_of(delivery: Delivery) -> Hashable | None:
+    """The one event that a delivery is about, if it can be told from others."""
+    return event_of(delivery.hints[0]) if len(delivery.hints) == 1 and delivery.problem is None else None
 
 
 def _first(group: BaseExceptionGroup[ImgtagError]) -> ImgtagError:

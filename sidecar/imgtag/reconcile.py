@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 
@@ -28,11 +28,12 @@ from imgtag.labels.difference import compare_labels
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
+from imgtag.plugin.classifier import ModelInfo
 from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotator
 from imgtag.stages.classify import EntryBuilder, Vocabularies
-from imgtag.stages.compare import may_pass, require_right_bucket
+from imgtag.stages.compare import is_of_content, may_pass, require_right_bucket
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
@@ -76,6 +77,8 @@ class Judgement:
     """What a look concludes from the headers and the document of an object, before it reads any bytes."""
 
     inspected: Inspected
+    is_excluded: bool
+    """Whether it is no image, or too large to tell: then it has no document."""
     is_believed: bool
     """Whether the mark proves that these labels belong to this content."""
     stale: tuple[str, ...]
@@ -130,8 +133,8 @@ class Reconciler:
             return await self.delete_document(hint.ref, Result.SKIPPED)
         models = self.models()
         model, shadow = models[policy.model], models[policy.shadow] if policy.shadow else None
-        with model.in_use(), ExitStack() as held:
-            async with AsyncExitStack() as opened:
+        with model.in_use():
+            async with AsyncExitStack() as held, AsyncExitStack() as opened:
                 reserved = self._reserve(hint, policy, held) if is_new else 0
                 try:
                     with self.metrics.stage("inspect"), self.health.calls("store"):
@@ -144,10 +147,10 @@ class Reconciler:
                     return await self.delete_document(hint.ref, Result.ABSENT, is_proven=hint.removed)
                 inspected = inspect(body.state, policy.codec)
                 is_new = is_new and (hint.etag or "").strip('"') == body.state.etag.strip('"')
-                look = Look(self, hint, policy, model, shadow, inspected, is_new=is_new)
-                return await look.settle_from_headers() or await look.process(body, opened, held, reserved)
+                look = Look(self, hint, policy, model, shadow, inspected, held, is_new=is_new)
+                return await look.settle_from_headers() or await look.process(body, opened, reserved)
 
-    def _reserve(self, hint: Hint, policy: ObjectPolicy, held: ExitStack) -> int:
+    def _reserve(self, hint: Hint, policy: ObjectPolicy, held: AsyncExitStack) -> int:
         """Memory for the bytes of an upload, if there is any now: they are then read in the request that looks."""
         size = min(hint.size or 0, policy.max_bytes)
         if hint.metadata is None or MARK in hint.metadata or is_called_image(hint.ref.key, "") is False:
@@ -171,7 +174,8 @@ class Reconciler:
     def judge(self, state: ObjectState, policy: ObjectPolicy, indexed: Document | None) -> Judgement:
         """What a look at this object would conclude. Nothing is read or changed."""
         inspected = inspect(state, policy.codec)
-        look = Look(self, Hint(ref=state.ref), policy, self.models()[policy.model], None, inspected, is_new=False)
+        model, held = self.models()[policy.model], AsyncExitStack()
+        look = Look(self, Hint(ref=state.ref), policy, model, None, inspected, held, is_new=False)
         look.indexed = indexed
         return look.judge()
 
@@ -192,16 +196,19 @@ class Look:
     shadow: LoadedModel | None
     """A second model, which only reports."""
     inspected: Inspected
+    held: AsyncExitStack
+    """Holds memory for the bytes, once there is some."""
     _: KW_ONLY
     is_new: bool
     """Whether the index can know nothing of this content."""
     indexed: Document | None = field(default=None, init=False)
     """The document, where it was read and is there."""
+    data: bytes | None = field(default=None, init=False, repr=False)
+    """The bytes, from when they were read until nothing needs them any more."""
 
     async def settle_from_headers(self) -> Outcome | None:
         """What headers and index decide; None where the bytes are needed."""
-        too_large_to_tell = self.inspected.image is None and self.inspected.state.size > self.policy.max_bytes
-        if self.inspected.image is False or too_large_to_tell:
+        if self._is_excluded:
             return await self.reconciler.delete_document(self.hint.ref, Result.SKIPPED)
         if self.inspected.entries.mark or not self.is_new or self.policy.strategy in _MARKLESS:
             # Labelling goes on without the index; only a change of it has to wait.
@@ -217,51 +224,56 @@ class Look:
             return Outcome(result=Result.CURRENT, failed_before=problem)
         return None
 
-    async def process(self, body: Body, opened: AsyncExitStack, held: ExitStack, reserved: int) -> Outcome:
+    async def process(self, body: Body, opened: AsyncExitStack, reserved: int) -> Outcome:
         """Read the bytes, label them, write back and index. ``opened`` holds ``body`` and is closed once it is read.
 
-        ``held`` holds memory for ``reserved`` bytes. Raises Poison, once the document says so, for what cannot be read
-        or decoded.
+        Memory for ``reserved`` bytes is held already. Raises Poison, once the document says so, for what cannot be
+        read or decoded.
         """
         parts, state, policy = self.reconciler, self.inspected.state, self.policy
         try:
             size = min(state.size, policy.max_bytes)
             if reserved < size:
-                held.close()  # never waits for memory while it holds some
-            async with parts.budget.reserve(size, state.ref.uploader) if reserved < size else nullcontext():
-                if self._is_believed and (entries := self._relabel()):
-                    await opened.aclose()  # its labels follow from kept scores, so its bytes are not needed
-                    return await self._write(entries)
-                with parts.metrics.stage("fetch"), parts.health.calls("store"):
-                    data = await fetch(body, policy.max_bytes)
-                parts.metrics.bytes_read.inc(len(data))
-                await opened.aclose()  # the connection is free again while the picture is classified
-                if self.inspected.image is None and not is_image(data):
-                    return await parts.delete_document(state.ref, Result.SKIPPED)
-                labelled_before = self._is_believed or await self._is_made_from(data)
-                if labelled_before and not self._wants_relabel:
-                    # The event of this write needs no further read, however often it comes.
-                    parts.own_writes.remember(replace(state, request=self.hint.request))
-                    return await self._index_marked()
-                if labelled_before and (entries := self._relabel()):
-                    return await self._write(entries, data)
-                entries, inference = await self._classify(data)
-                outcome = await self._write(entries, data, inference)
-                await self._compare_with_shadow(inference.raw, data)
-                return outcome
+                await self.held.aclose()  # never waits for memory while it holds some
+                await self.held.enter_async_context(parts.budget.reserve(size, state.ref.uploader))
+            if self._is_believed and (entries := self._relabel()):
+                await opened.aclose()  # its labels follow from kept scores, so its bytes are not needed
+                return await self._write(entries)
+            with parts.metrics.stage("fetch"), parts.health.calls("store"):
+                self.data = await fetch(body, policy.max_bytes)
+            parts.metrics.bytes_read.inc(len(self.data))
+            await opened.aclose()  # the connection is free again while the picture is classified
+            if self.inspected.image is None and not is_image(self.data):
+                return await parts.delete_document(state.ref, Result.SKIPPED)
+            labelled_before = self._is_believed or await self._is_made_from(self.data)
+            if labelled_before and not self._wants_relabel:
+                # The event of this write needs no further read, however often it comes.
+                parts.own_writes.remember(replace(state, request=self.hint.request))
+                return await self._index_marked()
+            if labelled_before and (entries := self._relabel()):
+                return await self._write(entries)
+            entries, inference = await self._classify(self.data)
+            outcome = await self._write(entries, inference)
+            if self.shadow is not None:
+                await self._compare_with_shadow(self.shadow, inference.raw, self.data)
         except (Unreadable, Undecodable) as error:
             problem = Problem.of(error, "refused" if isinstance(error, Unreadable) else "failed")
             await parts.upsert(self._document(state, Entries(), problem))
             raise Poison(state.ref, problem) from error
+        return outcome
 
-    async def _write(self, entries: Entries, data: bytes | None = None, inference: Inference | None = None) -> Outcome:
-        """Write the entries back and index them. Without ``data``, a store that has to send the bytes reads them."""
+    async def _write(self, entries: Entries, inference: Inference | None = None) -> Outcome:
+        """Write the entries back and index them. A store that has to send bytes that were not read reads them."""
         parts, state = self.reconciler, self.inspected.state
         digest = inference.digest if inference else None
         with parts.metrics.stage("annotate"), parts.health.calls("store"):
-            annotated = await parts.annotator.annotate(state, self.inspected.user, entries, self.policy, data, digest)
+            user = self.inspected.user
+            annotated = await parts.annotator.annotate(state, user, entries, self.policy, self.data, digest)
         if annotated.written:
             parts.own_writes.remember(annotated.state)
+        if self.shadow is None:
+            self.data = None  # many images may wait for the index, and no longer need memory for their bytes
+            await self.held.aclose()
         await parts.upsert(self._document(annotated.state, annotated.entries, annotated.problem))
         labels = annotated.entries.labels
         if inference is None:
@@ -290,6 +302,7 @@ class Look:
         """See `Reconciler.judge`."""
         return Judgement(
             inspected=self.inspected,
+            is_excluded=self._is_excluded,
             is_believed=self._is_believed,
             stale=self._stale,
             document=self._document_of_mark(),
@@ -302,9 +315,10 @@ class Look:
         return self._document(self.inspected.state, entries)
 
     async def _classify(self, data: bytes) -> tuple[Entries, Inference]:
-        metrics = self.reconciler.metrics
-        with metrics.stage("classify"):
-            inference = await self.model.classify(data, self.policy.limits, self.hint.ref.uploader)
+        metrics, health = self.reconciler.metrics, self.reconciler.health
+        answering = health.calls("classifier") if self.model.remote else nullcontext()
+        with metrics.stage("classify"), answering:
+            inference = await self.model.classify(data, self.policy.limits, self.inspected.state)
         metrics.observe_stage("wait", inference.waited)
         metrics.observe_stage("decode", inference.decode)
         metrics.observe_stage("infer", inference.infer)
@@ -323,14 +337,12 @@ class Look:
         builder = self.reconciler.entry_builder
         return builder.rebuild(self.inspected.state, self.inspected.entries, mark, raw, self._vocabulary)
 
-    async def _compare_with_shadow(self, raw: Raw, data: bytes) -> None:
+    async def _compare_with_shadow(self, shadow: LoadedModel, raw: Raw, data: bytes) -> None:
         """Count what the shadow model would have changed. Its failures are no concern of the object."""
-        shadow, metrics = self.shadow, self.reconciler.metrics
-        if shadow is None:
-            return
+        metrics = self.reconciler.metrics
         try:
             with metrics.stage("shadow"):
-                inference = await shadow.classify(data, self.policy.limits, self.hint.ref.uploader)
+                inference = await shadow.classify(data, self.policy.limits, self.inspected.state)
         except ImgtagError:
             metrics.shadow_pictures.labels(shadow.info.id, "failed").inc()
             return
@@ -343,12 +355,13 @@ class Look:
         info, known = self.model.info, self.model.known
         if entries.mark:
             info = known.get(entries.mark.model, info)
-        if not self.policy.codec.keys:
+        if not self.policy.codec.keys and not info.open:
             # Without a key anybody can write a mark, so no label name is indexed that no model here has: each new name
-            # takes one of the 65,535 fields of a Meilisearch index for good.
+            # takes one of the 65,535 fields of a Meilisearch index for good. An open vocabulary has no list of names.
             names = [self._vocabulary.labels, self._vocabulary.ancestors, *(each.names() for each in known.values())]
             named = tuple(label for label in entries.labels if any(label.name in some for some in names))
-            entries = replace(entries, labels=named)
+            raw = None if entries.raw and entries.raw.detections else entries.raw
+            entries = replace(entries, labels=named, raw=raw)
         return build_document(
             self.reconciler.site,
             state,
@@ -356,8 +369,14 @@ class Look:
             self.inspected.user,
             self.reconciler.document_options,
             problem,
-            self.reconciler.vocabularies(info, self.policy.labels),
+            self._vocabulary_of(entries, info),
         )
+
+    def _vocabulary_of(self, entries: Entries, info: ModelInfo) -> Vocabulary:
+        """The vocabulary of the labels of an object; kept detections are understood without their model."""
+        if entries.mark and entries.raw and entries.raw.detections:
+            return self.reconciler.vocabularies.of_detections(entries.mark.model, self.policy.labels)
+        return self.reconciler.vocabularies(info, self.policy.labels)
 
     async def _is_made_from(self, data: bytes) -> bool:
         """Whether a genuine mark was made from these bytes.
@@ -372,11 +391,16 @@ class Look:
     def _is_checkpointed(self, document: Document) -> bool:
         """Whether the document stands in for a mark: nothing could be, or was to be, written on this content."""
         state = self.inspected.state
-        if document.get("etag") != state.etag:
+        if not is_of_content(document, state):
             return False
         if may_pass(self.reconciler.store, document) and document["code"] not in {state.unreadable, state.readonly}:
             return False
         return self.policy.strategy in _MARKLESS or "code" in document
+
+    @property
+    def _is_excluded(self) -> bool:
+        is_too_large_to_tell = self.inspected.image is None and self.inspected.state.size > self.policy.max_bytes
+        return self.inspected.image is False or is_too_large_to_tell
 
     @cached_property
     def _is_believed(self) -> bool:
@@ -413,7 +437,9 @@ class Look:
     @property
     def _wants_relabel(self) -> bool:
         if self.hint.intent is Intent.INCOMPLETE:
-            return self.inspected.entries.is_incomplete(self.policy.codec.keep)
+            # A model without a vector would be asked again for ever.
+            possible = self.policy.codec.keep - (frozenset() if self.model.info.projection else {"vec"})
+            return self.inspected.entries.is_incomplete(possible)
         return self.hint.intent is Intent.STALE and bool(self._stale)
 
     @property

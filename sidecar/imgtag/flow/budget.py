@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from imgtag.flow.serial import Serial
 
@@ -47,7 +47,7 @@ class ByteBudget:
         finally:
             self._free(count, owner)
 
-    def reserve_now(self, count: int, owner: str, held: ExitStack) -> bool:
+    def reserve_now(self, count: int, owner: str, held: AsyncExitStack) -> bool:
         """Hold ``count`` bytes until ``held`` is closed, unless that would have to wait; whether they are held."""
         used = self._used[owner]
         if self._line.locked() or self._used.total() + count > self._total or (used and used + count > self._share):

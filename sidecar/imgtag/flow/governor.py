@@ -42,13 +42,16 @@ WINDOW = 2.0
 MIN_SAMPLES = 10
 """Measurements that an adjustment waits for, up to ``WINDOW``."""
 MAX_SAMPLES = 5_000
-BASELINE_SAMPLES = 20
+TAIL_SAMPLES, TAIL_PERIOD = 100, 10.0
+"""Measurements of which a 99th percentile is taken, and seconds within which they come: of fewer, it is one request."""
+BASELINE_SAMPLES, MIN_BASELINE_SAMPLES = 20, 5
+"""Measurements that a baseline waits for, up to ``BASELINE_TIME``, and without which it is not ended then."""
 BASELINE_PERIOD = 600.0
 """Seconds between two measurements of the baseline."""
-BASELINE_LIMIT = 0.5
-"""Objects in work at once during a measurement: with pauses, because a store answers more slowly after one."""
-BASELINE_TIME, MAX_BASELINE_TIME = 4.0, 30.0
-"""Seconds for a measurement that yields little, and for one that yields nothing."""
+BASELINE_LIMIT, BASELINE_PAUSE = 0.5, 0.5
+"""Objects in work at once during a measurement, and seconds of a pause: a store answers more slowly after one."""
+BASELINE_TIME, MAX_BASELINE_TIME = 3.0, 30.0
+"""Seconds for a measurement that yields little, and for one that yields nearly nothing."""
 MAX_BASELINE_RISE = 2.0
 """Factor by which one measurement may raise the baseline: others' peak load does not become normal at once."""
 BASELINE_FALL = 0.05
@@ -69,7 +72,7 @@ class _Bound:
     """For a store that answers within a millisecond, of which two differ by chance."""
 
 
-BOUNDS = (_Bound(0.5, 1.5, 0.002), _Bound(0.99, 2.0, 0.003))
+BOUNDS = (_Bound(0.5, 1.5, 0.002), _Bound(0.99, 2.0, 0.01))
 """The median as well, because the 99th percentile of a busy store is high, and differs much, without any bulk work."""
 
 Reason: TypeAlias = Literal[
@@ -132,7 +135,8 @@ class Governor:
 
     ``run`` must run beside it. ``observe`` is to be called with the seconds of each request of one kind to the store,
     ``pressure`` is asked every second, and ``report`` gets the state as often. While ``is_live_waiting``, bulk work is
-    at its minimum. ``clock`` is that of the event loop; tests may pass another.
+    at its minimum. ``polite_share`` is the part of the processors' work, of late, that gives way to the store's, as
+    that of our own workers does.
     """
 
     def __init__(
@@ -142,16 +146,17 @@ class Governor:
         pressure: Callable[[], Awaitable[Sequence[Strain]]] = _no_pressure,
         is_live_waiting: Callable[[], bool] = lambda: False,
         report: Callable[[GovernorState], None] = lambda _state: None,
-        clock: Callable[[], float] = anyio.current_time,
         cpu_clock: Callable[[], float] = time.thread_time,
+        polite_share: Callable[[], float] = lambda: 0.0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._caps = caps
         self._pressure = pressure
         self._is_live_waiting = is_live_waiting
         self._report = report
-        self._clock = clock
+        self._clock = anyio.current_time
         self._cpu_clock = cpu_clock
+        self._polite_share = polite_share
         self._wall_clock = wall_clock
         self._latency = _StoreLatency()
         self._limit = self._plateau = min(1.0, caps.concurrency)
@@ -159,8 +164,8 @@ class Governor:
         self._last_cut = -math.inf
         self._is_limit_reached = False
         self._is_growing = False
-        self._objects = TokenBucket(caps.objects, clock) if caps.objects else None
-        self._bytes = TokenBucket(caps.bytes, clock) if caps.bytes else None
+        self._objects = TokenBucket(caps.objects, anyio.current_time) if caps.objects else None
+        self._bytes = TokenBucket(caps.bytes, anyio.current_time) if caps.bytes else None
         self._in_work = self._peak = 0
         self._admitted = 0
         self._last_end, self._last_seconds = -math.inf, 0.0
@@ -206,12 +211,14 @@ class Governor:
     async def _watch_loop(self) -> None:
         """Measure how late the event loop is by its own work, which makes requests look slow that the store answered.
 
-        When it is late because others use the processor, that is no excuse: they include the store.
+        When it is late because others use the processors, that is an excuse only as far as they give way to the store:
+        the rest includes the store.
         """
         while True:
             due, used = self._clock() + LAG_STEP, self._cpu_clock()
             await anyio.sleep(LAG_STEP)
-            self._latency.observe_lag(min(self._clock() - due - TIMER, self._cpu_clock() - used))
+            late = self._clock() - due - TIMER
+            self._latency.observe_lag(max(min(late, self._cpu_clock() - used), late * self._polite_share()))
 
     def adjust(self, pressure: Sequence[Strain]) -> None:
         """One step, by what the machine shows now and by what was observed since the last step."""
@@ -270,6 +277,12 @@ class Governor:
             limit=limit, in_work=self._in_work, admitted=self._admitted, held_back=held_back, message=message
         )
 
+    @property
+    def slots(self) -> int:
+        """How many objects may be in work at once now, at least one; 0 outside of the hours."""
+        is_closed = self._caps.hours is not None and self._caps.hours.next_start(self._wall_clock()) is not None
+        return 0 if is_closed else max(1, int(self._limit))
+
     def _delay(self, size: int) -> float:
         """Seconds until it makes sense to look again, unless something changes before; 0 where work may begin."""
         if self._caps.hours and (opens := self._caps.hours.next_start(wall := self._wall_clock())):
@@ -280,7 +293,8 @@ class Governor:
             self._is_limit_reached = True
             return _LIVE_LOOK if is_live else math.inf
         if limit < 1:
-            pause = min(MAX_PAUSE, self._last_seconds * (1 / limit - 1))
+            longest = BASELINE_PAUSE if self._latency.is_measuring else MAX_PAUSE
+            pause = min(longest, self._last_seconds * (1 / limit - 1))
             if (left := self._last_end + pause - self._clock()) > 0:
                 self._is_limit_reached = True
                 return min(left, _LIVE_LOOK if is_live else math.inf)
@@ -302,6 +316,9 @@ class _StoreLatency:
         """Whether there was too little to measure since the last step."""
         self._samples: list[float] = []
         self._lags: list[float] = []
+        self._tail: list[float] = []
+        self._tail_lags: list[float] = []
+        self._tail_since = -math.inf
         self._since = math.inf
         self._baseline: tuple[float, ...] | None = None
         self._is_alone = True
@@ -337,13 +354,23 @@ class _StoreLatency:
             # A store whose requests nobody times is no reason for anything.
             self.is_blind = self.is_blind and self._baseline is not None
             return None
-        latencies = list(zip(BOUNDS, self._quantiles(), self._baseline, strict=True))
-        self._baseline = tuple(base + BASELINE_FALL * min(0.0, latest - base) for _, latest, base in latencies)
+        if now - self._tail_since > TAIL_PERIOD:
+            self._cut_tail(now)
+        self._tail += self._samples
+        self._tail_lags += self._lags
+        latencies = [(BOUNDS[0], _quantile(BOUNDS[0].quantile, self._samples, self._lags), self._baseline[0])]
+        if len(self._tail) >= TAIL_SAMPLES:
+            latencies.append((BOUNDS[1], _quantile(BOUNDS[1].quantile, self._tail, self._tail_lags), self._baseline[1]))
+            self._cut_tail(now)
+        lower = [base + BASELINE_FALL * min(0.0, latest - base) for _, latest, base in latencies]
+        self._baseline = (*lower, *self._baseline[len(lower) :])
         self._start_over(now)
         level, latency, baseline = max(
             (latency / max(bound.times * baseline, baseline + bound.seconds), latency, baseline)
             for bound, latency, baseline in latencies
         )
+        if level > 1:
+            self._cut_tail(now)  # what it shows is answered now
         text = f"store latency {latency / max(baseline, 1e-6):.1f} x its baseline of {baseline * 1000:.1f} ms"
         return Strain(reason="store_latency", level=level, text=text, lag=STEP)
 
@@ -354,28 +381,32 @@ class _StoreLatency:
             self._lags.clear()
             self._is_alone = in_work <= 1
             self._since = now if self._is_alone else self._since
-        patience = BASELINE_TIME if self._samples else MAX_BASELINE_TIME
+        patience = BASELINE_TIME if len(self._samples) >= MIN_BASELINE_SAMPLES else MAX_BASELINE_TIME
         if len(self._samples) < BASELINE_SAMPLES and now - self._since < patience:
             return
         if self._samples:
-            measured = self._quantiles()
+            measured = [_quantile(bound.quantile, self._samples, self._lags) for bound in BOUNDS]
+            measured[1] = max(measured)  # a lag of few measurements may be greater than any of them
             known = self._baseline or (math.inf,) * len(BOUNDS)
             self._baseline = tuple(min(new, MAX_BASELINE_RISE * old) for new, old in zip(measured, known, strict=True))
         self.is_measuring, self._measured_at = False, now
         self._start_over(now)
+
+    def _cut_tail(self, now: float) -> None:
+        self._tail.clear()
+        self._tail_lags.clear()
+        self._tail_since = now
 
     def _start_over(self, now: float) -> None:
         self._samples.clear()
         self._lags.clear()
         self._since = now
 
-    def _quantiles(self) -> list[float]:
-        """Of the requests, less those of the event loop's lag, which is a part of what was measured.
 
-        The greatest one of up to a hundred does not count: a single request may be slow on any store.
-        """
-        samples, lags = sorted(self._samples), sorted(self._lags) or [0.0]
-        shares = [bound.quantile for bound in BOUNDS]
-        return [
-            max(0.0, samples[int(share * (len(samples) - 1))] - lags[int(share * (len(lags) - 1))]) for share in shares
-        ]
+def _quantile(share: float, samples: Sequence[float], lags: Sequence[float]) -> float:
+    """Of the requests, less that of the event loop's lag, which is a part of what was measured.
+
+    The greatest one of up to a hundred does not count: a single request may be slow on any store.
+    """
+    samples, lags = sorted(samples), sorted(lags) or [0.0]
+    return max(0.0, samples[int(share * (len(samples) - 1))] - lags[int(share * (len(lags) - 1))])

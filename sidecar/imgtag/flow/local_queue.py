@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import anyio
+from anyio.abc import TaskGroup
 
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import ObjectRef, Scope
@@ -106,6 +108,23 @@ class LocalQueue:
     def __len__(self) -> int:
         """How many keys and resyncs wait, not counting those in flight."""
         return len(self._waiting)
+
+    @contextmanager
+    def fed(self, tasks: TaskGroup, *feeds: Callable[[LocalQueue], Coroutine[Any, Any, None]]) -> Iterator[None]:
+        """Run feeds of this queue in ``tasks``; leaving the context cancels them."""
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                async with anyio.create_task_group() as feeding:
+                    for feed in feeds:
+                        feeding.start_soon(feed, self)
+
+        tasks.start_soon(run)
+        try:
+            yield
+        finally:
+            scope.cancel()
 
     def put(self, hint: Hint, *, done: Done | None = None) -> None:
         """Deliver a hint, soon."""

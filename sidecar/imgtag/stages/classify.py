@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+from imgtag.labels.open_vocabulary import OpenVocabulary, open_vocabulary
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.vocabulary import Vocabulary
 from imgtag.plugin.classifier import ModelInfo
@@ -14,6 +15,8 @@ from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import Vector
 from imgtag.workers.answers import Inference
+
+MAX_VOCABULARIES = 1_000
 
 
 class Vocabularies:
@@ -27,6 +30,15 @@ class Vocabularies:
         key = (model.id, policy.digest)
         if key not in self._cache:
             self._cache[key] = model.vocabulary(policy)
+        return self._cache[key]
+
+    def of_detections(self, model: str, policy: LabelPolicy) -> Vocabulary:
+        """The vocabulary of a model that need not be known any more: its detections say what its labels mean."""
+        key = (model, policy.digest)
+        if not isinstance(self._cache.get(key), OpenVocabulary):
+            self._cache[key] = open_vocabulary(model, policy)
+            while len(self._cache) > MAX_VOCABULARIES:  # the names of models come from marks
+                del self._cache[next(iter(self._cache))]
         return self._cache[key]
 
 

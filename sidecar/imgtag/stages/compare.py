@@ -9,7 +9,7 @@ from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Store
 from imgtag.types.document import Document
 from imgtag.types.event import Hint
-from imgtag.types.ref import Listed, ObjectRef, Scope
+from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
 _PASSING_CODES = frozenset({"permission", "read_only"})
 """Refusals that end without a new ETag: an admin grants a permission, or mounts the folder writable."""
@@ -34,7 +34,7 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
                 yield _removal(scope, document)
                 document = await anext(documents, None)
             same = document is not None and document["key"] == listed.ref.key
-            known = same and document is not None and _shows(document, listed)
+            known = same and document is not None and is_of_content(document, listed)
             if not known or (document is not None and may_pass(store, document)):
                 yield Hint(ref=listed.ref)
             if same:
@@ -47,13 +47,13 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
         document = await anext(documents, None)
 
 
-def _shows(document: Document, listed: Listed) -> bool:
-    """Whether the document was made from what is listed.
+def is_of_content(document: Document, state: Listed | ObjectState) -> bool:
+    """Whether the document was made from the object as it is now.
 
     The time of a file can be set back, so that its ETag is the same; its revision tells. Older documents lack it.
     """
-    same_revision = None in {document.get("revision"), listed.revision} or document["revision"] == listed.revision
-    return same_revision and bool(document["etag"] == listed.etag)
+    same_revision = None in {document.get("revision"), state.revision} or document["revision"] == state.revision
+    return same_revision and bool(document.get("etag") == state.etag)
 
 
 def may_pass(store: Store, document: Document) -> bool:

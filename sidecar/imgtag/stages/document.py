@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 from imgtag.labels.vocabulary import EMPTY_VOCABULARY, Vocabulary
 from imgtag.types.document import Document, Problem, document_id
 from imgtag.types.facts import EARLIEST, LATEST, Facts, position
 from imgtag.types.folding import sound, words
+from imgtag.types.image_names import split_name
 from imgtag.types.metadata import Entries
 from imgtag.types.ref import ObjectState
 from imgtag.types.vector import space
@@ -41,7 +41,7 @@ def build_document(
     where that model made the labels. Fields come in a fixed order, so that the same object gives the same bytes.
     """
     ref, mark, vector = state.ref, entries.mark, entries.vec
-    path = PurePosixPath(ref.key)
+    title, suffix = split_name(ref.key)
     labelled_by_model = mark is not None and mark.model == vocabulary.model
     shown = (vocabulary if labelled_by_model else EMPTY_VOCABULARY).document_labels(entries)
     best = shown.labels[0] if shown.labels else None
@@ -58,10 +58,10 @@ def build_document(
         "site": site,
         "bucket": ref.bucket,
         "key": ref.key,
-        "title": path.stem,
+        "title": title,
         "location": f"s3://{ref}",
         "prefixes": [ref.key[: index + 1] for index, char in enumerate(ref.key) if char == "/"],
-        "words": sorted(set(words(ref.key.removesuffix(path.suffix)))),
+        "words": sorted(set(words(ref.key.removesuffix(suffix)))),
         "type": sound(state.content_type.partition(";")[0].strip().lower()) or None,
         "size": state.size,
         "etag": state.etag,
@@ -90,6 +90,7 @@ def build_document(
         "top_label": best and best.name,
         "top_confidence": best and scores[best.name],
         "category": shown.category,
+        "boxes": [{"label": name, **asdict(box)} for name, box in shown.boxes] or None,
         # Where that comes from.
         "model": mark and mark.model,
         "rules": mark and mark.rules,

@@ -21,8 +21,8 @@ class IndexUnavailable(Unavailable):
 class Index:
     """Reads and writes single documents through batches of up to ``batch``.
 
-    Changes are collected for ``wait`` seconds, or until ``is_due`` says that so many shall wait no longer; reads wait
-    only while others are on their way.
+    Changes are collected for ``wait`` seconds, or until ``is_due`` says that they shall wait no longer; reads wait only
+    while others are on their way.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Index:
         health: Health,
         batch: int = 100,
         wait: float = 0.0,
-        is_due: Callable[[int], bool] = lambda _waiting: False,
+        is_due: Callable[[], bool] = lambda: False,
     ) -> None:
         self._indexer = indexer
         self._health = health

@@ -41,6 +41,9 @@ def inspect(state: ObjectState, codec: MetadataCodec) -> Inspected:
     """Read the headers of an object."""
     entries, user = codec.split(state.metadata)
     trust = codec.verify(entries, state.metadata)
+    if trust is Trust.NONE and (own := codec.own_names(state.metadata)):
+        # A user has added entries in the form of labels; they stay when it is labelled again.
+        user = {name: value for name, value in state.metadata.items() if name not in own}
     return Inspected(
         state=state, entries=entries, user=user, trust=trust, image=is_called_image(state.ref.key, state.content_type)
     )

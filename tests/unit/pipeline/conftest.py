@@ -37,7 +37,7 @@ from imgtag.types.labels import Raw
 from imgtag.types.mark import content_digest
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.picture_limits import PictureLimits
-from imgtag.types.ref import ObjectRef, Scope
+from imgtag.types.ref import ObjectRef, ObjectState, Scope
 from imgtag.workers.answers import Inference
 from picture_limits import LIMITS
 
@@ -61,6 +61,7 @@ class TablePool:
     others: list[ModelInfo] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
+    remote = None
 
     @property
     def info(self) -> ModelInfo:
@@ -74,7 +75,7 @@ class TablePool:
     def in_use(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def classify(self, data: bytes, limits: PictureLimits, uploader: str) -> Inference:
+    async def classify(self, data: bytes, limits: PictureLimits, state: ObjectState) -> Inference:
         self.asked.append(data)
         await anyio.lowlevel.checkpoint()
         self.meanwhile()

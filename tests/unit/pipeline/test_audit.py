@@ -14,9 +14,11 @@ from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.plugin import Delete, Upsert
 from imgtag.plugin.store import StoreFeatures
+from imgtag.plugin_guard import GuardedPart
 from imgtag.testing.store import MemoryStore
 from imgtag.types.document import document_id
 from imgtag.types.ref import ObjectRef, Scope
+from imgtag_s3 import SPEC as S3
 
 from .conftest import BUCKET, SITE, picture
 from .test_backfill import Gate, fill, make_backfill, make_parts, run
@@ -51,6 +53,7 @@ def spool(tmp_path):
 
 def make_audit(bench, **more) -> Audit:
     parts = make_parts(bench)
+    parts = replace(parts, store=GuardedPart(parts.store, S3))  # as a plugin is in a real job
     fields = {"parts": parts, "judge": make_judge(parts), "gate": Gate(), "buckets": {BUCKET}}
     return Audit(**fields | more)
 

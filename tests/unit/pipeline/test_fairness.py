@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
+
 import anyio
 import pytest
 
@@ -86,6 +89,58 @@ async def test_what_was_used_is_forgotten(clock):
     assert ["a", "b"] == await order_of(turns, "b", "a")
     turns.charge("a", 0.2)
     assert ["b", "a"] == await order_of(turns, "b", "a")
+
+
+async def test_those_that_let_others_go_first_are_let_in_between(clock):
+    """Each after a while, one at a time; what they take is a tenth of the time."""
+    turns, order = Turns(1), []
+
+    async def use(owner):
+        await turns.take(owner)
+        order.append("live")
+        clock.now += 0.5
+        turns.give()
+
+    async def use_last():
+        await turns.take_last()
+        order.append("last")
+        clock.now += 0.3
+        turns.charge_last(0.3)
+        turns.give()
+
+    await turns.take("first")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(use_last)
+        for _ in range(12):
+            tasks.start_soon(use, "a")
+        await anyio.wait_all_tasks_blocked()
+        turns.give()
+
+    assert [*["live"] * 2, "last", *["live"] * 6, "last", *["live"] * 4] == order
+
+
+async def test_only_one_of_them_is_let_in_between_at_once(clock):
+    """However many things there are, and however long that one takes."""
+    turns, order = Turns(2), []
+
+    async def use(take, name):
+        await take()
+        order.append(name)
+
+    for _ in range(2):
+        await turns.take("first")
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(use, turns.take_last, "last")
+            tasks.start_soon(use, partial(turns.take, "a"), "live")
+        await anyio.wait_all_tasks_blocked()
+        clock.now += 100
+        for _ in range(4):
+            turns.give()
+            await anyio.wait_all_tasks_blocked()
+
+    assert ["last", "live", "live", "last"] == order
 
 
 async def test_only_so_many_owners_are_remembered(clock):
@@ -200,11 +255,11 @@ class SlowFor:
         self.go, self.slow = anyio.Event(), 0
         classify = bench.pool.classify
 
-        async def classify_slowly(data, limits, asked_by):
-            if asked_by == f"{BUCKET}/{uploader}":
+        async def classify_slowly(data, limits, state):
+            if state.ref.uploader == f"{BUCKET}/{uploader}":
                 self.slow += 1
                 await self.go.wait()
-            return await classify(data, limits, asked_by)
+            return await classify(data, limits, state)
 
         bench.pool.classify = classify_slowly
 
@@ -282,6 +337,32 @@ async def test_events_of_own_writes_are_answered_while_their_uploader_waits(benc
         assert HELD == model.slow
         model.go.set()
         bench.source.finish()
+
+
+async def test_a_copy_of_an_event_gets_the_answer_of_the_first(bench, impatient):
+    """Whether that is in work or waits for a place; the copy takes no place, and nothing is done twice."""
+    model, stop = SlowFor(bench, "slow"), anyio.Event()
+    hints = [bench.store.put(f"{BUCKET}/slow/{number}.jpg", picture(f"red fox#{number}")) for number in range(HELD + 1)]
+    working, waiting = hints[0], hints[-1]
+    pipeline = bench.pipeline()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipeline.run, stop)
+        bench.source.send(working)
+        bench.source.send(waiting)
+        with anyio.fail_after(30):
+            while len(pipeline._in_work) < HELD + 3:
+                await anyio.sleep(0.01)
+        assert (HELD, ROOM * bench.concurrency - 1) == (model.slow, pipeline._room._free)
+        assert ([], []) == (bench.source.acked, bench.source.naked)
+        stop.set()
+        await anyio.wait_all_tasks_blocked()
+        assert [waiting, waiting] == [delivery.hints[0] for delivery, _ in bench.source.naked]
+        model.go.set()
+    answered = Counter(delivery.hints[0].ref for delivery in bench.source.acked)
+    assert Counter(hint.ref for hint in [*hints[:-1], working]) == answered
+    assert HELD == bench.count("imgtag_objects_total", result="labelled")
+    assert 1 == bench.count("imgtag_objects_total", result="answered")
+    assert {} == pipeline._copies
 
 
 async def test_a_message_that_cannot_be_read_beside_hints_is_never_lost(bench, impatient):

@@ -73,18 +73,45 @@ async def test_changes_are_collected_for_a_while_and_reads_are_not(monkeypatch):
 
 
 @pytest.mark.parametrize("due", [1, 3, 5])
-async def test_batch_leaves_when_so_many_shall_wait_no_longer(due):
+async def test_batch_leaves_when_it_shall_wait_no_longer(due):
     """They are sent together, and nothing waits for the time to pass; what comes later makes a batch of its own."""
-    indexer = MemoryIndexer()
-    index = Index(indexer, Health(), wait=3600, is_due=lambda waiting: waiting >= due)
+    indexer, last = MemoryIndexer(), False
+    index = Index(indexer, Health(), wait=3600, is_due=lambda: last)
     with anyio.fail_after(10):
         for _ in range(2):
             async with anyio.create_task_group() as tasks:
                 for number in range(due):
                     await anyio.wait_all_tasks_blocked()
+                    last = number == due - 1
                     tasks.start_soon(index.apply, Delete(f"{number}"))
 
     assert [due, due] == [len(call.about) for call in indexer.faults.calls]
+
+
+@pytest.mark.parametrize(("seconds", "sizes"), [(3600, [8, 2]), (0.01, [8, 1, 1])], ids=["at once", "later"])
+async def test_after_many_changes_few_wait_a_moment_for_others(monkeypatch, seconds, sizes):
+    """Those whose places the many took have only just begun: a quarter as many leave together. Later, one leaves."""
+    monkeypatch.setattr("imgtag.flow.batcher.AFTER_MANY", seconds)
+    indexer, due = MemoryIndexer(), False
+    index = Index(indexer, Health(), wait=7200, is_due=lambda: due)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for number in range(8):
+                await anyio.wait_all_tasks_blocked()
+                due = number == 7
+                tasks.start_soon(index.apply, Delete(f"{number}"))
+        async with anyio.create_task_group() as tasks:
+            for number in (8, 9):
+                tasks.start_soon(index.apply, Delete(f"{number}"))
+                await (anyio.wait_all_tasks_blocked() if seconds > 1 else wait_for(indexer, number - 6))
+
+    assert sizes == [len(call.about) for call in indexer.faults.calls]
+
+
+async def wait_for(indexer, calls):
+    """Until so many batches were sent."""
+    while len(indexer.faults.calls) < calls:
+        await anyio.sleep(0.005)
 
 
 async def test_a_document_is_read_by_its_id():

@@ -81,9 +81,9 @@ async def test_both_models_get_the_limits_of_the_policy_and_the_uploader(bench):
     bench.shadow, given = TablePool(name="newer"), []
     for pool in (bench.pool, bench.shadow):
 
-        async def classify(data, limits, uploader, pool=pool):
-            given.append((limits, uploader))
-            return await TablePool.classify(pool, data, limits, uploader)
+        async def classify(data, limits, state, pool=pool):
+            given.append((limits, state.ref.uploader))
+            return await TablePool.classify(pool, data, limits, state)
 
         pool.classify = classify
     ref = ObjectRef(BUCKET, "ann/fox.jpg")
@@ -112,6 +112,16 @@ async def test_each_object_reserves_its_bytes_for_its_uploader(bench):
             await reconciler(Hint(ref=ObjectRef(BUCKET, key)))
 
     assert [(len(picture("red fox")), f"{BUCKET}/ann"), "given back", (1000, f"{BUCKET}/")] == reserved
+
+
+async def test_what_waits_for_the_index_holds_no_memory(bench):
+    """Its bytes are written by then."""
+    budget, holders = ByteBudget(10_000), []
+    bench.indexer.faults.when("apply", lambda: holders.append(budget.holders))
+    bench.store.faults.when("rewrite", lambda: holders.append(budget.holders))
+    bench.store.put(FOX, picture("red fox"))
+    await replace(bench.reconciler(), budget=budget)(Hint(ref=FOX))
+    assert [1, 0] == holders
 
 
 async def test_the_users_metadata_that_are_asked_for_are_in_the_document(bench):
@@ -273,9 +283,9 @@ class Held:
         self.go = anyio.Event()
         classify = bench.pool.classify
 
-        async def classify_later(data, limits, uploader):
+        async def classify_later(data, limits, state):
             await self.go.wait()
-            return await classify(data, limits, uploader)
+            return await classify(data, limits, state)
 
         bench.pool.classify = classify_later
 

@@ -216,6 +216,19 @@ def test_a_write_is_confirmed_by_its_event_or_looked_at() -> None:
     assert taken == [[], [states["neither"].ref], []]
 
 
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [({}, True), ({"imgtag_dog": "0.99"}, False), ({"note": "a user's"}, True)],
+    ids=["as-sent", "another-label", "a-user's"],
+)
+def test_what_the_event_shows_is_what_was_sent_or_is_verified(changes: dict[str, str], own: bool) -> None:
+    """Also where only the response told of the write: a store that kept something else confirms nothing."""
+    writes = OwnWrites()
+    writes.remember(replace(STATE, is_assumed=True))
+
+    assert own == writes.reports(replace(OWN, metadata={**written(), **changes}), SITE, CODEC)
+
+
 def test_so_many_writes_are_looked_at_in_one_go() -> None:
     """The oldest first; what is forgotten is not looked at, so memory is bounded."""
     now = [0.0]

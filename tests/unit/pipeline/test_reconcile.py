@@ -373,6 +373,20 @@ async def test_index_only_writes_nothing(bench):
     assert 1 == len(bench.pool.asked)
 
 
+@pytest.mark.parametrize("strategy", ["none", "tags"])
+async def test_the_same_bytes_uploaded_again_have_their_own_document(bench, strategy):
+    """Where nothing on the object proves its labels: its ETag is the same, its revision is not. Once is enough."""
+    bench.strategy = strategy
+    bench.store.put(FOX, picture("red fox"))
+    await look(bench)
+    bench.store.put(FOX, picture("red fox"), metadata={"license": "CC0"})
+
+    assert Result.LABELLED == await look(bench)
+    assert bench.store.peek(str(FOX)).revision == bench.document(FOX.key)["revision"]
+    assert Result.CURRENT == await look(bench)
+    assert 2 == len(bench.pool.asked)
+
+
 @pytest.mark.parametrize("layout", ["names", "single"])
 @pytest.mark.parametrize("prefix", ["imgtag_", "ai_"])
 async def test_labels_as_tags(bench, layout, prefix):

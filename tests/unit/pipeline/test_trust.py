@@ -338,3 +338,23 @@ async def test_a_write_of_this_process_keeps_the_scores_of_the_first_format(benc
 
     assert Result.REINDEXED == await look(bench)
     assert {"red fox": 0.9, "fox": 0.95} == bench.document(FOX.key)["scores"]
+
+
+async def test_a_users_rating_stays_when_labels_come_and_when_they_change(bench):
+    """It was there before we were, or it came afterwards; it is neither a label nor ours."""
+    rating, stars = {"imgtag_rating": "0.5"}, {"imgtag_stars": "0.9"}
+    bench.store.put(FOX, picture("red fox"), metadata=rating)
+    await bench.work_off()
+    first = bench.metadata(FOX.key)
+    assert rating.items() <= first.items()
+    assert ["red fox"] == bench.document(FOX.key)["labels"]
+
+    forget(bench)
+    bench.store.put(FOX, picture("kit fox"), metadata={**first, **stars})
+    await bench.reconciler()(bench.store.events[-1])
+
+    second = bench.metadata(FOX.key)
+    assert (rating | stars).items() <= second.items()
+    assert ["kit fox"] == bench.document(FOX.key)["labels"]
+    assert "imgtag_red+fox" not in second
+    assert Result.CURRENT == (await bench.reconciler()(bench.store.events[-1])).result
