@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import anyio
 from anyio import to_thread
@@ -23,6 +23,7 @@ from anyio import to_thread
 from imgtag.engine import JobParts
 from imgtag.errors import BucketAbsent, Conflict, Unavailable, Unreadable
 from imgtag.flow.backoff import until_answered
+from imgtag.flow.pages import divide
 from imgtag.jobs.backfill import Gate, ListedScope
 from imgtag.jobs.report import Report, Row
 from imgtag.jobs.standing import Judge, Standing, carries_mark
@@ -35,7 +36,7 @@ from imgtag.types.event import Hint
 from imgtag.types.folding import normalise
 from imgtag.types.image_formats import is_image
 from imgtag.types.image_names import is_called_image
-from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
+from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope, outermost
 
 PAGE = 1_000
 """Keys that are judged together."""
@@ -99,7 +100,12 @@ class Counts:
     @property
     def is_clean(self) -> bool:
         """Whether there is no finding."""
-        return not (self.missing or self.orphaned or self.differing)
+        return not any(self.findings.values())
+
+    @property
+    def findings(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        return {kind: getattr(self, kind) for kind in get_args(Kind)}
 
     def add(self, verdict: Verdict, number: int = 1) -> None:
         """Count a key; -1 takes it back."""
@@ -155,7 +161,7 @@ class Audit:
 
     ``gate`` admits each look at a single object, ``show`` gets each finding, ``report`` a row for each key. With
     ``quick`` a labelled object is believed without a request of its own where the listing has no metadata. ``spool``
-    keeps the findings until they are repaired; None where nothing is to be repaired.
+    keeps the findings until they are repaired or compared again; None where that is not wanted.
     """
 
     parts: JobParts
@@ -178,14 +184,10 @@ class Audit:
         Raises BucketAbsent where a bucket is not there and the index has documents of it, Unavailable where the index
         does not answer, and any other ImgtagError that waiting does not mend.
         """
-        for scope in _without_parts(scopes):
-            page: list[_Pair] = []
-            async for pair in self._pairs(scope):
-                page.append(pair)
-                if len(page) == PAGE:
-                    await self._judge_page(page)
-                    page = []
-            await self._judge_page(page)
+        for scope in outermost(scopes):
+            pairs = self._pairs(scope)
+            while page := await self._next_page(pairs):
+                await self._judge_page(page)
 
     @property
     def deletes_many(self) -> bool:
@@ -193,9 +195,7 @@ class Audit:
         return self.counts.orphaned > MAX_DELETIONS * self.documents
 
     async def repair(self) -> None:
-        """Work off what `compare` found, then compare just those keys again; `counts` are then those of that look.
-
-        What is merely stale is not labelled again. ``show`` gets what is still found.
+        """Work off what `compare` found, then `compare_again`. What is merely stale is not labelled again.
 
         Raises ImgtagError where it cannot go on.
         """
@@ -209,13 +209,15 @@ class Audit:
                     await pending.acquire()
                     work.start_soon(self._repair_one, verdict, pending)
             beside.cancel_scope.cancel("done")
-        page: list[Verdict] = []
-        async for verdict in self._found():
-            page.append(verdict)
-            if len(page) == PAGE:
-                await self._compare_again(page)
-                page = []
-        await self._compare_again(page)
+        await self.compare_again()
+
+    async def compare_again(self) -> None:
+        """Compare just those keys where `compare` found something; `counts` are then those of that look.
+
+        ``show`` gets what is still found. Raises ImgtagError where it cannot go on.
+        """
+        async for page in divide(self._found(), PAGE):
+            await self._compare_page_again(page)
 
     async def _repair_one(self, verdict: Verdict, pending: anyio.Semaphore) -> None:
         finding = verdict.finding
@@ -230,7 +232,7 @@ class Audit:
         finally:
             pending.release()
 
-    async def _compare_again(self, page: Sequence[Verdict]) -> None:
+    async def _compare_page_again(self, page: Sequence[Verdict]) -> None:
         """Count these keys as they are now."""
         pairs = [_Pair(verdict.ref, None, None) for verdict in page]
         for before, pair in zip(page, pairs, strict=True):
@@ -243,10 +245,12 @@ class Audit:
                 self.show(verdict.finding)
 
     async def _is_misplaced(self, ref: ObjectRef) -> bool:
-        if not isinstance(self.parts.store, VersionLister):
-            return False
-        scope = Scope(ref.bucket, ref.key)
-        return ref in [other async for other in self.parts.store.list_misplaced(scope) if other.key == ref.key]
+        misplaced = self._list_misplaced(Scope(ref.bucket, ref.key))
+        return ref in [other async for other in misplaced if other.key == ref.key]
+
+    def _list_misplaced(self, scope: Scope) -> AsyncIterator[ObjectRef]:
+        store = self.parts.store
+        return store.list_misplaced(scope) if isinstance(store, VersionLister) else _nothing()
 
     async def _pairs(self, scope: Scope) -> AsyncIterator[_Pair]:
         """What store and index have of each key, in order. Raises BucketAbsent, Unavailable."""
@@ -256,10 +260,9 @@ class Audit:
         if document is not None and is_named:
             await require_right_bucket(self.parts.store, scope.bucket)
         try:
-            store = self.parts.store
-            misplaced = store.list_misplaced(scope) if is_named and isinstance(store, VersionLister) else _nothing()
+            misplaced = self._list_misplaced(scope) if is_named else _nothing()
             hidden = await anext(misplaced, None)
-            async for _, listed in ListedScope(self.parts, scope).objects("") if is_named else _nothing():
+            async for _, listed in ListedScope(self.parts.store, scope).objects("") if is_named else _nothing():
                 ref, place = listed.ref, listed.ref.key.encode()
                 while document is not None and document["key"].encode() < place:
                     yield _Pair(ObjectRef(scope.bucket, document["key"]), None, document)
@@ -277,6 +280,16 @@ class Audit:
             yield _Pair(ObjectRef(scope.bucket, document["key"]), None, document)
             document = await self._next_document(documents)
 
+    async def _next_page(self, pairs: AsyncIterator[_Pair]) -> list[_Pair]:
+        """The next pairs, as soon as bulk work may go on: a listing is a load, too, and may be all that there is."""
+        page = []
+        async with self.gate.admit():
+            async for pair in pairs:
+                page.append(pair)
+                if len(page) == PAGE:
+                    break
+        return page
+
     async def _next_document(self, documents: AsyncIterator[Document]) -> Document | None:
         document = await anext(documents, None)
         self.documents += document is not None
@@ -293,10 +306,12 @@ class Audit:
         verdicts = [confirmed.get(verdict.ref, verdict) for verdict in verdicts]
         for verdict in verdicts:
             self.counts.add(verdict)
-            if verdict.finding:
-                self.show(verdict.finding)
-            if self.report and (verdict.count or verdict.finding):
-                self.report.add(_row(verdict))
+            ref, finding = verdict.ref, verdict.finding
+            if finding:
+                self.show(finding)
+            if self.report and (verdict.count or finding):
+                outcome, reason = (finding.kind, finding.reason) if finding else (verdict.count or "", "")
+                self.report.add(Row(bucket=ref.bucket, key=ref.key, outcome=outcome, reason=reason))
         await to_thread.run_sync(self._save, [verdict for verdict in verdicts if verdict.finding])
 
     def _needs_head(self, pair: _Pair) -> bool:
@@ -411,21 +426,6 @@ async def find_scopes(parts: JobParts, buckets: Sequence[str], *, has_rules: boo
     request = SearchRequest(query=Query("", Is("site", (normalise(parts.site),))), limit=0, facets=("bucket",))
     indexed = (await parts.indexer.search(request)).facets["bucket"] if has_rules else {}
     return [Scope(bucket) for bucket in dict.fromkeys((*buckets, *sorted(indexed)))]
-
-
-def _without_parts(scopes: Sequence[Scope]) -> list[Scope]:
-    """Those that lie in no other one, each once."""
-    return [
-        scope
-        for scope in dict.fromkeys(scopes)
-        if not any(ObjectRef(scope.bucket, scope.prefix) in other for other in scopes if other != scope)
-    ]
-
-
-def _row(verdict: Verdict) -> Row:
-    finding, ref = verdict.finding, verdict.ref
-    outcome, reason = (finding.kind, finding.reason) if finding else (verdict.count or "", "")
-    return Row(bucket=ref.bucket, key=ref.key, outcome=outcome, reason=reason)
 
 
 def _listed(state: ObjectState) -> Listed:

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from imgtag.engine import JobParts
-from imgtag.errors import BucketAbsent, Unavailable
-from imgtag.flow.backoff import Backoff, until_answered
+from imgtag.flow.backoff import until_answered
+from imgtag.flow.pages import divide
+from imgtag.flow.read_ahead import read_ahead
 from imgtag.jobs.candidates import Candidate
 from imgtag.jobs.checkpoint import CheckpointFile, Watermark
+from imgtag.jobs.listing import list_through_outages
 from imgtag.jobs.report import Report, Row
-from imgtag.jobs.standing import Judge, Standing
+from imgtag.jobs.standing import JUDGED_FIELDS, Judge, Standing
+from imgtag.plugin.store import Store
+from imgtag.reconcile import Outcome
 from imgtag.types.document import Document, document_id
 from imgtag.types.event import Hint, Intent
 from imgtag.types.ref import Listed, Scope
@@ -43,6 +47,9 @@ _INTENTS = {
     Standing.INCOMPLETE: Intent.INCOMPLETE,
 }
 """How an object is looked at that stands so; others are passed over."""
+_Page: TypeAlias = list[tuple[str, Listed]]
+_Judgeable: TypeAlias = list[tuple[str, Listed, Document | None]]
+"""Objects, each with its position."""
 _COUNTS = {
     Result.LABELLED: "labelled",
     Result.RELABELLED: "labelled",
@@ -100,7 +107,7 @@ class Gate(Protocol):
 class ListedScope:
     """A bucket or a part of it, as the store lists it; a position is a key."""
 
-    parts: JobParts
+    store: Store
     scope: Scope
 
     @property
@@ -110,19 +117,8 @@ class ListedScope:
 
     async def objects(self, after: str) -> AsyncIterator[tuple[str, Listed]]:
         """The objects with keys after ``after``; where the store stops answering, it is waited for."""
-        failures, backoff = 0, Backoff()
-        while True:
-            try:
-                async for listed in self.parts.store.list(self.scope, after=after, with_metadata=True):
-                    after, failures = listed.ref.key, 0
-                    yield after, listed
-            except BucketAbsent:
-                raise
-            except Unavailable:
-                failures += 1
-                await anyio.sleep(backoff.delay(failures))
-            else:
-                return
+        async for listed in list_through_outages(self.store, self.scope, after=after, with_metadata=True):
+            yield listed.ref.key, listed
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ class _Done:
 class Backfill:
     """Works off lists of objects. ``gate`` admits objects, ``report`` gets a row for each.
 
-    With ``dry_run`` it only says what it would do.
+    With ``dry_run`` it only says what it would do, and read-only parts are enough.
     """
 
     parts: JobParts
@@ -206,6 +202,13 @@ class Backfill:
     progress: Progress = field(default_factory=Progress)
     stop: anyio.Event = field(default_factory=anyio.Event)
     """Set it to finish what is in work and end."""
+
+    def resume(self, saved: Mapping[str, Any] | None) -> str:
+        """Take over the counts of an earlier run; returns its position, which is empty where there was none."""
+        if saved is None:
+            return ""
+        self.progress = Progress.from_dict(saved["progress"])
+        return str(saved["position"])
 
     async def run(self, lists: Sequence[Targets], file: CheckpointFile | None = None, position: str = "") -> None:
         """Work off the lists, from ``position`` on, which is what the checkpoint ``file`` has.
@@ -228,12 +231,21 @@ class Backfill:
                 await anyio.sleep(SAVE_PERIOD)
                 await save()
 
+        beginning = anyio.CancelScope()
+
+        async def stop_beginning() -> None:
+            await self.stop.wait()
+            beginning.cancel("stopped")
+
         try:
             async with anyio.create_task_group() as beside:
                 beside.start_soon(keep_saving)
-                beside.start_soon(self.parts.pipeline.confirm_writes)
+                beside.start_soon(stop_beginning)
+                if not self.dry_run:
+                    beside.start_soon(self.parts.pipeline.confirm_writes)
                 async with anyio.create_task_group() as work:
-                    await self._begin_all(lists, watermark, work)
+                    with beginning:
+                        await self._begin_all(lists, watermark, work)
                 beside.cancel_scope.cancel("done")
         finally:
             with anyio.CancelScope(shield=True):
@@ -242,34 +254,44 @@ class Backfill:
             await to_thread.run_sync(file.remove)
 
     async def _begin_all(self, lists: Sequence[Targets], watermark: Watermark[_Done], work: TaskGroup) -> None:
-        """Begin with every object, in order; each ends in its own time."""
-        first, _, after = watermark.position.partition(":")
-        for number in range(int(first or 0), len(lists)):
-            async for page in _pages(lists[number].objects(after)):
-                documents = await self._read_documents([listed for _, listed in page])
-                for place, listed in page:
-                    if self.stop.is_set():
+        """Begin with every object, in order, once the gate admits it; each ends in its own time."""
+        async with self.open_pages(lists, watermark.position) as pages:
+            async for page in pages:
+                for position, listed, document in page:
+                    if self.stop.is_set():  # where nothing is waited for, no scope is noticed
                         return
-                    entry = await watermark.begin(f"{number}:{place}")
-                    document = documents.get(document_id(self.parts.site, listed.ref))
+                    entry = await watermark.begin(position)
                     end = partial(watermark.end, entry)
-                    intent = self._choose(listed, document)
+                    intent = self.choose(listed, document)
                     if isinstance(intent, Intent) and not self.dry_run:
-                        work.start_soon(self._process, listed, intent, end)
+                        admitted = AsyncExitStack()
+                        await admitted.enter_async_context(self.gate.admit(listed.size))
+                        work.start_soon(self._process, listed, intent, end, admitted)
                     elif isinstance(intent, Intent):
                         end(_Done(_row(listed, "would_label", intent.value), "labelled", listed.size))
                     else:
                         end(_Done(_row(listed, "skipped", intent), "skipped"))
-            after = ""
 
-    def _choose(self, listed: Listed, document: Document | None) -> Intent | str:
+    @asynccontextmanager
+    async def open_pages(self, lists: Sequence[Targets], after: str) -> AsyncIterator[AsyncIterator[_Judgeable]]:
+        """The objects after a position, page by page, each with its position and its document.
+
+        While the objects of one page are judged, the documents of the next one are read, and the one after is listed.
+        """
+        async with (
+            read_ahead(divide(_objects(lists, after), PAGE)) as pages,
+            read_ahead(self._with_documents(pages)) as pages_with_documents,
+        ):
+            yield pages_with_documents
+
+    def choose(self, listed: Listed, document: Document | None) -> Intent | str:
         """How to look at an object, or why it is passed over."""
         policy = self.judge.policy_of(listed.ref)
         if policy and self.selection.rule not in {None, policy.rule}:
             return "other_rule"
         if not self.selection.includes(listed):
             return "not_selected"
-        standing = self.judge(listed, document)
+        standing = self.judge.judge(listed, document, policy)
         if (
             not listed.etag
             and standing not in self.selection.standings
@@ -279,11 +301,14 @@ class Backfill:
             return Intent.NORMAL if is_settled else standing.value  # only a look shows whether the content changed
         return _INTENTS[standing] if standing in self.selection.standings else standing.value
 
-    async def _process(self, listed: Listed, intent: Intent, end: Callable[[_Done], None]) -> None:
-        async with self.gate.admit(listed.size):
+    async def _process(
+        self, listed: Listed, intent: Intent, end: Callable[[_Done], None], admitted: AsyncExitStack
+    ) -> None:
+        async with admitted:
             started = time.monotonic()
             outcome = await self.parts.pipeline.process_until_done(Hint(ref=listed.ref, intent=intent))
         problem = outcome.not_written or outcome.failed_before
+        count, not_written, unfinished = classify_outcome(outcome)
         row = Row(
             bucket=listed.ref.bucket,
             key=listed.ref.key,
@@ -292,16 +317,7 @@ class Backfill:
             labels={label.name: round(label.confidence, 2) for label in outcome.labels},
             ms=round((time.monotonic() - started) * 1000),
         )
-        count = _COUNTS.get(outcome.result, "skipped")
-        end(
-            _Done(
-                row,
-                count,
-                listed.size,
-                not_written=problem.code if problem and count == "labelled" else "",
-                unfinished=outcome.result is Result.FAILED and problem is not None and problem.status is None,
-            )
-        )
+        end(_Done(row, count, listed.size, not_written=not_written, unfinished=unfinished))
 
     def _settle(self, done: _Done) -> None:
         """Count an object, once all before it are done too."""
@@ -317,22 +333,29 @@ class Backfill:
         if self.report:
             self.report.add(done.row)
 
-    async def _read_documents(self, page: Sequence[Listed]) -> Mapping[str, Document]:
-        """The documents of a page of objects; while the index does not answer, it is waited for."""
-        ids = [document_id(self.parts.site, listed.ref) for listed in page]
-        return await until_answered(lambda: self.parts.indexer.get(ids))
+    async def _with_documents(self, pages: AsyncIterable[_Page]) -> AsyncIterator[_Judgeable]:
+        """The objects of pages with their documents; while the index does not answer, it is waited for."""
+        async for page in pages:
+            ids = [document_id(self.parts.site, listed.ref) for _, listed in page]
+            documents = await until_answered(partial(self.parts.indexer.get, ids, fields=JUDGED_FIELDS))
+            yield [(*item, documents.get(id_)) for item, id_ in zip(page, ids, strict=True)]
+
+
+def classify_outcome(outcome: Outcome) -> tuple[str, str, bool]:
+    """As what an object counts, the code for which nothing was written on it, and whether it was given up."""
+    problem, count = outcome.not_written or outcome.failed_before, _COUNTS.get(outcome.result, "skipped")
+    not_written = problem.code if problem and count == "labelled" else ""
+    return count, not_written, outcome.result is Result.FAILED and problem is not None and problem.status is None
 
 
 def _row(listed: Listed, outcome: str, reason: str) -> Row:
     return Row(bucket=listed.ref.bucket, key=listed.ref.key, outcome=outcome, reason=reason)
 
 
-async def _pages(objects: AsyncIterator[tuple[str, Listed]]) -> AsyncIterator[list[tuple[str, Listed]]]:
-    page = []
-    async for item in objects:
-        page.append(item)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+async def _objects(lists: Sequence[Targets], after: str) -> AsyncIterator[tuple[str, Listed]]:
+    """The objects of the lists after a position, each with its own: the number of its list, and its place there."""
+    first, _, start = after.partition(":")
+    for number in range(int(first or 0), len(lists)):
+        async for place, listed in lists[number].objects(start):
+            yield f"{number}:{place}", listed
+        start = ""

@@ -36,6 +36,7 @@ from imgtag.types.image_names import is_called_image
 from imgtag.types.ref import Listed, ObjectRef, Scope
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.remote import RemotePool
 
 PAGE = 1_000
 COPIES = 8
@@ -154,13 +155,17 @@ class Copied:
 
 @dataclass(kw_only=True)
 class CopyJob:
-    """Copies members within the store. ``limit`` and ``limit_per_label``: at most so many, in all and of a label."""
+    """Copies members within the store. ``limit`` and ``limit_per_label``: at most so many, in all and of a label.
+
+    ``rule_for`` names the rule that would have a copy labelled again, which is then refused; it is empty for none.
+    """
 
     store: Store
     target: Scope
     limit: int | None = None
     limit_per_label: int | None = None
     dry_run: bool = False
+    rule_for: Callable[[ObjectRef], str] = lambda _target: ""
     report: Callable[[Member, ObjectRef, str], None] = lambda _member, _target, _outcome: None
     done: Copied = field(default_factory=Copied)
 
@@ -179,6 +184,8 @@ class CopyJob:
         done.labels[member.label] += 1  # at once, as others are copied meanwhile
         target = ObjectRef(self.target.bucket, target_key(self.target.prefix, member))
         try:
+            if rule := self.rule_for(target):
+                raise WriteRefused(f"{rule} admits {target}, so the copy would be labelled again", code="admitted")
             outcome = "would_copy" if self.dry_run else await self._copy(member, target)
         except (Conflict, Unreadable, WriteRefused) as error:
             done.refused[error.code] += 1
@@ -268,7 +275,7 @@ class Finder:
                 if not (inspected.is_genuine and inspected.etag_matches):
                     data = await fetch(body, policy.max_bytes)
                     with model.in_use():
-                        inference = await model.classify(data, policy.limits, ref.uploader)
+                        inference = await model.classify(data, policy.limits, body.state)
                     entries = policy.codec.kept(
                         reconcile.entry_builder.build(body.state, inference, model.info, vocabulary)
                     )
@@ -297,7 +304,7 @@ async def open_finder(config: Config, store: Store, indexer: Indexer) -> AsyncIt
     """A finder over parts that are entered. Raises ModelError, PluginError."""
     workers = await to_thread.run_sync(worker_count, config)
 
-    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
+    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool | RemotePool:
         return make_pool(config, workers, specs, known)
 
     policies = await to_thread.run_sync(PolicyResolver, config)

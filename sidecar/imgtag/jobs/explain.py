@@ -32,6 +32,7 @@ from imgtag.types.ref import ObjectRef
 from imgtag.types.signature import Trust
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.remote import RemotePool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ async def open_explainer(config: Config, refs: Sequence[ObjectRef]) -> AsyncIter
     names = dict.fromkeys(policy.model for ref in refs if (policy := resolve(ref)))
     models = ModelResolver(config)
 
-    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
+    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool | RemotePool:
         return make_pool(config, 1, specs, known)
 
     async with AsyncExitStack() as stack:
@@ -356,7 +357,7 @@ class _Case:
         model, mark = self.reconciler.models()[self.policy.model], explanation.mark
         try:
             data = await fetch(self.body, self.policy.max_bytes)
-            inference = await model.classify(data, self.policy.limits, self.body.state.ref.uploader)
+            inference = await model.classify(data, self.policy.limits, self.body.state)
         except (Unreadable, Undecodable) as error:
             found = () if failed else (f"it cannot be labelled now: {error.message}",)
             return replace(explanation, verified=failed, differs=found)

@@ -24,8 +24,9 @@ from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imgtag.errors import ImgtagError
-from imgtag.files.records import Records
 from imgtag.jobs.candidates import Candidate, Reject, Rejection, iterate_in_thread, make_ref, split_lines
+from imgtag.jobs.job_record import read_fields, update_fields
+from imgtag.plugin.source import RecordKeeper
 from imgtag.plugin.store import Body, RangedBody, Store
 from imgtag.types.ref import Listed, ObjectRef, Scope
 
@@ -273,29 +274,29 @@ async def find_newest_manifest(store: Store, scope: Scope) -> Listed | None:
     return newest
 
 
+@dataclass(frozen=True)
 class DoneInventories:
-    """Which manifests have been worked off, by records in the state folder. A manifest written anew counts as new."""
+    """Which manifests have been worked off, by any process of the site. A manifest that was rewritten counts as new."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._records = Records(state_dir / "inventories")
+    records: RecordKeeper
 
     async def find_new_manifest(self, store: Store, scope: Scope) -> Listed | None:
-        """The newest manifest below a prefix, unless it is done. Raises Unavailable, OSError."""
+        """The newest manifest below a prefix, unless it is done. Raises Unavailable."""
         newest = await find_newest_manifest(store, scope)
         return newest if newest is None or not await self.is_done(newest) else None
 
     async def is_done(self, manifest: Listed) -> bool:
-        """Whether it was marked. Raises OSError."""
-        return await to_thread.run_sync(self._records.get, _record_name(manifest)) is not None
+        """Whether it was marked. Raises Unavailable."""
+        return bool(await read_fields(self.records, _record_name(manifest)))
 
     async def mark_done(self, manifest: Listed) -> None:
-        """Remember it for good. Raises OSError."""
-        record = {"manifest": str(manifest.ref), "etag": manifest.etag, "at": datetime.now(UTC).timestamp()}
-        await to_thread.run_sync(self._records.put, _record_name(manifest), record)
+        """Remember it for good. Raises Unavailable."""
+        fields = {"manifest": str(manifest.ref), "etag": manifest.etag, "at": datetime.now(UTC).timestamp()}
+        await update_fields(self.records, _record_name(manifest), fields)
 
 
 def _record_name(manifest: Listed) -> str:
-    return hashlib.sha256(f"{manifest.ref}\0{manifest.etag}".encode()).hexdigest()
+    return f"inventory-{hashlib.sha256(f'{manifest.ref} {manifest.etag}'.encode()).hexdigest()[:32]}"
 
 
 def _parse_manifest(

@@ -21,11 +21,13 @@ from imgtag.plugin.classifier import ModelInfo
 from imgtag.plugin.indexer import SearchRequest
 from imgtag.plugin.store import Store
 from imgtag.query import Query
+from imgtag.stages.classify import Vocabularies
 from imgtag.stages.fetch import fetch
 from imgtag.types.image_formats import SUFFIXES
 from imgtag.types.labels import Label
 from imgtag.types.ref import ObjectRef
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.remote import RemotePool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,20 +45,22 @@ class Picture:
 
 
 class Labelling(NamedTuple):
-    """What is on a picture."""
+    """What is on a picture, and how it is shown."""
 
     labels: tuple[Label, ...]
     ancestors: tuple[Label, ...]
+    vocabulary: Vocabulary
 
 
 class Labeller:
     """Labels pictures under the general sections of the configuration; rules for parts of the store do not apply."""
 
-    def __init__(self, policy: ObjectPolicy, pool: WorkerPool, slots: int) -> None:
+    def __init__(self, policy: ObjectPolicy, pool: WorkerPool | RemotePool, slots: int) -> None:
         self.max_bytes = policy.max_bytes
         """The largest picture that is read."""
         self._limits = policy.limits
         self._policy = policy.labels
+        self._vocabularies = Vocabularies()
         self._pool = pool
         self._slots = slots
 
@@ -71,15 +75,16 @@ class Labeller:
 
     def vocabulary(self, spec: ModelSpec | None = None) -> Vocabulary:
         """The labels and ancestors that the model can give."""
-        return self.info(spec).vocabulary(self._policy)
+        return self._vocabularies(self.info(spec), self._policy)
 
     async def label(self, data: bytes, spec: ModelSpec | None = None, *, decimals: int | None = None) -> Labelling:
         """Labels and ancestors of a picture. Raises what is wrong with it: Unreadable, Undecodable, Unavailable."""
         raw = (await self._pool.classify(data, self._limits, spec)).raw
-        vocabulary = self.vocabulary(spec)
+        vocabulary = self.vocabulary(spec).of(raw)
         return Labelling(
             vocabulary.select_labels(raw, decimals=decimals),
             vocabulary.ancestors_of(raw, decimals=2 if decimals is None else decimals),
+            vocabulary,
         )
 
     async def probabilities(self, data: bytes) -> NDArray[np.float32]:

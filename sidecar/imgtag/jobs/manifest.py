@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imgtag.errors import ConfigError
+from imgtag.files.csv_cells import encode_row
 from imgtag.jobs.dataset import Member
 
 
@@ -25,12 +25,13 @@ def render_jsonl(members: Sequence[Member]) -> Iterator[bytes]:
 
 
 def render_csv(members: Sequence[Member]) -> Iterator[bytes]:
-    """As `render_jsonl`, with all labels in one column: ``red_fox=0.90 dog=0.12``."""
+    """As `render_jsonl`, with all labels in one column: ``red_fox=0.90 dog=0.12``.
+
+    A cell that a spreadsheet would execute begins with an apostrophe, see `imgtag.files.csv_cells`.
+    """
     rows = [{**row, "labels": _join(row["labels"])} for row in map(_row, members)]
-    for values in ([list(_COLUMNS)], ([row[name] for name in _COLUMNS] for row in rows)):
-        text = io.StringIO()
-        csv.writer(text).writerows(values)
-        yield text.getvalue().encode("utf-8", "surrogateescape")
+    for values in (_COLUMNS, *([row[name] for name in _COLUMNS] for row in rows)):
+        yield encode_row(values).encode("utf-8", "surrogateescape")
 
 
 def render_parquet(members: Sequence[Member]) -> Iterator[bytes]:

@@ -48,27 +48,36 @@ class LiveWork:
 @asynccontextmanager
 async def govern(parts: JobParts, caps: Caps) -> AsyncIterator[Governor]:
     """A governor that watches the store, the machine, and live work."""
-    live = LiveWork(parts.source)
+    live, metrics, ours = LiveWork(parts.source), parts.metrics, object()
+    # The scheduler shares out processors, and bulk work has a low priority: its own workers, which keep every core
+    # busy, would look like pressure.
+    machine = MachinePressure(PressureLimits(cpu=math.inf, load=math.inf))
     governor = Governor(
         caps,
-        # The scheduler shares out processors, and bulk work has a low priority: its own workers, which keep every core
-        # busy, would look like pressure.
-        pressure=MachinePressure(PressureLimits(cpu=math.inf, load=math.inf)),
+        pressure=machine,
+        polite_share=lambda: machine.polite_share,
         is_live_waiting=lambda: live.is_waiting,
-        report=parts.metrics.show_bulk,
+        report=lambda state: metrics.show_bulk(ours, state),
     )
-    parts.metrics.listen("inspect", governor.observe)
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(live.watch)
-        beside.start_soon(governor.run)
-        yield governor
-        beside.cancel_scope.cancel("done")
+    metrics.listen("inspect", governor.observe)
+    try:
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(live.watch)
+            beside.start_soon(governor.run)
+            yield governor
+            beside.cancel_scope.cancel("done")
+    finally:
+        # In a running sidecar the metrics outlive the job.
+        metrics.stop_listening("inspect", governor.observe)
+        metrics.show_bulk(ours, governor.state)
+        metrics.show_bulk(ours, None)
 
 
 class FullSpeed:
     """A gate that gives way to nobody: ``count`` objects at once."""
 
     def __init__(self, count: int) -> None:
+        self.slots = count
         self._slots = anyio.Semaphore(count, fast_acquire=True)
 
     @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,12 +25,14 @@ from imgtag.config.configuration import Config
 from imgtag.config.policy import ObjectPolicy, PolicyResolver
 from imgtag.engine import make_reconciler
 from imgtag.errors import Conflict, Unavailable, Undecodable, Unreadable, WriteRefused
+from imgtag.flow.pages import divide
 from imgtag.jobs.backfill import PAGE, Selection
 from imgtag.jobs.standing import Judge, Standing, judge_by
-from imgtag.models.resolver import ModelResolver
+from imgtag.models.resolver import DEFAULT, ModelResolver
 from imgtag.models.spec import ModelSpec
 from imgtag.ops.health import Health
 from imgtag.ops.metrics import Metrics
+from imgtag.plugin.classifier import Cost
 from imgtag.plugin.indexer import Indexer
 from imgtag.plugin.store import Forecast
 from imgtag.reconcile import Judgement, Reconciler
@@ -41,6 +43,7 @@ from imgtag.types.metadata import Entries
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.remote import RemotePool
 
 SAMPLE = 1_000
 """Objects that are looked at, by default."""
@@ -105,6 +108,8 @@ class Plan:
     """Of images."""
     bytes_sent: int
     """Of images, to the store again."""
+    cost: Cost | None = None
+    """What the classifier's server takes for it, where each image costs money; then none was classified now."""
 
     def count(self, name: str) -> int:
         """Objects of a kind, whatever the code."""
@@ -272,7 +277,7 @@ class Planner:
                 await self._look_at(candidates)
         if self.sample:
             await self._look_at(reservoir.drawn())
-        return self._conclude(count, size)
+        return await self._conclude(count, size)
 
     def _passes_over(self, listed: Listed, document: Document | None) -> Standing | str:
         """How an object stands that a backfill would look at, or why it would not."""
@@ -281,28 +286,21 @@ class Planner:
             return "other_rule"
         if not self.selection.includes(listed):
             return "not_selected"
-        standing = self.judge(listed, document)
+        standing = self.judge.judge(listed, document, policy)
         return standing if standing in self.selection.standings else standing.value
 
     async def _pages(self, scopes: Iterable[Scope]) -> AsyncIterator[list[tuple[Listed, Document | None]]]:
         """The objects with their documents, many at a time."""
-        page: list[Listed] = []
-        for scope in scopes:
-            async for listed in self.reconcile.store.list(scope, with_metadata=True):
-                page.append(listed)
-                if len(page) == PAGE:
-                    yield await self._with_documents(page)
-                    page = []
-        yield await self._with_documents(page)
-
-    async def _with_documents(self, page: Sequence[Listed]) -> list[tuple[Listed, Document | None]]:
-        ids = [document_id(self.reconcile.site, listed.ref) for listed in page]
-        documents = {} if self.outage or not ids else await self.indexer.get(ids)
-        return [(listed, documents.get(id_)) for listed, id_ in zip(page, ids, strict=True)]
+        store = self.reconcile.store
+        objects = (listed for scope in scopes async for listed in store.list(scope, with_metadata=True))
+        async for page in divide(objects, PAGE):
+            ids = [document_id(self.reconcile.site, listed.ref) for listed in page]
+            documents = {} if self.outage else await self.indexer.get(ids)
+            yield [(listed, documents.get(id_)) for listed, id_ in zip(page, ids, strict=True)]
 
     async def _look_at(self, candidates: Sequence[Candidate]) -> None:
         """Look at them, after a few of them were classified."""
-        if not self._calibration.images:
+        if not self._calibration.images and self._ask_cost is None:
             await self._calibrate(candidates)
         started, slots = time.monotonic(), anyio.Semaphore(LOOKS)
 
@@ -346,7 +344,7 @@ class Planner:
     ) -> dict[Kind, str] | None:
         """What becomes of an object that is not labelled; None for one that is."""
         inspected = judgement.inspected
-        if inspected.image is False or (inspected.image is None and state.size > policy.max_bytes):
+        if judgement.is_excluded:
             return {Kind("skipped", "no_image"): ""}
         if candidate.standing in {Standing.MISSING, Standing.DIFFERING}:
             if judgement.is_believed:
@@ -394,7 +392,14 @@ class Planner:
             _SENT: forecast.bytes_sent > 0,
         }
         kinds = [kind for kind, value in is_set.items() if value]
-        kinds += [Kind("dropped", part) for part in _dropped(policy.codec.kept(entries), readable)]
+        kept = policy.codec.kept(entries)
+        kinds += [
+            Kind("dropped", part)
+            for part in ("vec", "facts", "raw")
+            if getattr(kept, part) and not getattr(readable, part)
+        ]
+        if len(readable.labels) < len(kept.labels):
+            kinds.append(Kind("dropped", "labels"))
         kinds += [Kind("lifecycle", rule) for rule in forecast.restarts]
         return dict.fromkeys(kinds, "")
 
@@ -431,7 +436,7 @@ class Planner:
             data = await fetch(body, policy.max_bytes)
         model = self.reconcile.models()[policy.model]
         with model.in_use():
-            inference = await model.classify(data, policy.limits, listed.ref.uploader)
+            inference = await model.classify(data, policy.limits, body.state)
         vocabulary = self.reconcile.vocabularies(model.info, policy.labels)
         entries = self.reconcile.entry_builder.build(body.state, inference, model.info, vocabulary)
         metadata = policy.codec.pack(entries, {}, limit=None).metadata
@@ -439,7 +444,13 @@ class Planner:
         self._calibration.sizes[listed.ref] = sum(len(name) + len(value) for name, value in metadata.items())
         return True
 
-    def _conclude(self, candidates: int, size: int) -> Plan:
+    @property
+    def _ask_cost(self) -> Callable[[int], Awaitable[Cost]] | None:
+        """What tells the cost of images, where they cost money (`imgtag.plugin.Priced`)."""
+        ask: Callable[[int], Awaitable[Cost]] | None = getattr(self.reconcile.models()[DEFAULT].remote, "cost", None)
+        return ask
+
+    async def _conclude(self, candidates: int, size: int) -> Plan:
         tally, calibration = self._tally, self._calibration
         read, sent = (tally.finding(kind, candidates, size) for kind in (_READ, _SENT))
         expected = [each for each in tally.findings(candidates, size) if each.kind not in {_READ, _SENT}]
@@ -452,6 +463,8 @@ class Planner:
             for kind, reason in sorted(self._unknown.items())
         ]
         classifying = calibration.seconds / calibration.images * read.objects if calibration.images else 0.0
+        cost = await self._ask_cost(read.objects) if self._ask_cost else None
+        classifying = cost.seconds if cost else classifying
         looking = self._looking / self.looked_at * candidates * _WRITE_LOOKS if self.looked_at else 0.0
         return Plan(
             objects=self.listed,
@@ -464,6 +477,7 @@ class Planner:
             calibrated=calibration.images,
             bytes_read=read.bytes,
             bytes_sent=sent.bytes,
+            cost=cost,
         )
 
 
@@ -472,7 +486,7 @@ async def open_planner(config: Config, *, sample: int = SAMPLE, seed: int = SEED
     """A planner over read-only parts. Raises Unavailable, ModelError, PluginError, InvalidConfig."""
     workers = await to_thread.run_sync(worker_count, config)
 
-    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
+    def make(specs: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool | RemotePool:
         return make_pool(config, workers, specs, known)
 
     async with AsyncExitStack() as stack:
@@ -497,9 +511,3 @@ async def open_planner(config: Config, *, sample: int = SAMPLE, seed: int = SEED
             seed=seed,
             outage=outage,
         )
-
-
-def _dropped(wanted: Entries, packed: Entries) -> list[str]:
-    """The parts of the entries that found no room."""
-    parts = [part for part in ("vec", "facts", "raw") if getattr(wanted, part) and not getattr(packed, part)]
-    return parts + (["labels"] if len(packed.labels) < len(wanted.labels) else [])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from imgtag.errors import ConfigError
+from imgtag.files.csv_cells import encode_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,8 @@ class Report:
     file cannot be opened.
 
     ``resume_at``: bytes that it had at the last checkpoint; what came after is written again. Keys that are not UTF-8
-    keep their bytes in CSV.
+    keep their bytes in CSV. A cell that a spreadsheet would execute begins with an apostrophe, see
+    `imgtag.files.csv_cells`.
     """
 
     def __init__(self, path: Path, resume_at: int = 0) -> None:
@@ -80,6 +80,4 @@ class Report:
         return self._file.tell()
 
     def _add_line(self, values: list[object]) -> None:
-        line = io.StringIO()
-        csv.writer(line).writerow(values)
-        self._waiting.append(line.getvalue().encode("utf-8", "surrogatepass"))
+        self._waiting.append(encode_row(values).encode("utf-8", "surrogatepass"))

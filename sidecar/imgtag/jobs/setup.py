@@ -16,6 +16,7 @@ from imgtag.config.mark_key import create_mark_key
 from imgtag.errors import ConfigError, ImgtagError
 from imgtag.jobs.setup_record import SetupEntry, SetupRecord
 from imgtag.plugin.service import Change, Service
+from imgtag.plugin.source import NotificationTarget, SourceFeatures
 from imgtag.plugin.spec import Kind
 
 ORDER: tuple[Kind, ...] = ("indexer", "source", "store")
@@ -31,6 +32,8 @@ class Setup:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.record = SetupRecord(config.state_dir / "setup.json")
+        self._target: NotificationTarget | None = None
+        """That of the source, known in full once the source is set up."""
 
     async def plan(self) -> list[Change]:
         """What is missing; with a hint, what cannot be created yet. Raises Unavailable, ConfigError."""
@@ -38,6 +41,7 @@ class Setup:
         for kind in ORDER:
             async with self._make_part(kind) as part:
                 changes += await part.setup(apply=False)
+                self._note_target(part)
         return changes
 
     async def create(self) -> AsyncIterator[Change]:
@@ -55,6 +59,7 @@ class Setup:
                 changes = await part.setup(apply=True)
                 created = self._entries(kind, (change for change in changes if change.done))
                 await to_thread.run_sync(self.record.replace, planned, created)
+                self._note_target(part)
             for change in changes:
                 yield change
 
@@ -116,5 +121,10 @@ class Setup:
     def _make_part(self, kind: Kind) -> Service:
         if kind == "indexer":
             return make_indexer(self._config)
-        source = make_source(self._config)
-        return source if kind == "source" else make_store(self._config, source.features.notification_target)
+        return make_source(self._config) if kind == "source" else make_store(self._config, self._target)
+
+    def _note_target(self, part: Service) -> None:
+        """Where the store is to publish. The source comes before the store."""
+        features = getattr(part, "features", None)
+        if isinstance(features, SourceFeatures):
+            self._target = features.notification_target

@@ -19,6 +19,18 @@ from imgtag.types.signature import Trust
 
 _MADE_FROM = ("model", "rules", "labelled")
 """What a document repeats of the mark: its model, its rules, its time."""
+JUDGED_FIELDS = (
+    "etag",
+    "revision",
+    "status",
+    "code",
+    *_MADE_FROM,
+    "width",
+    "space",
+    "labels",
+    "scores",
+)
+"""Of a document: what a `Judge` looks at."""
 _MARKLESS = frozenset({"none", "tags"})
 
 
@@ -63,8 +75,14 @@ class Judge:
     labelling_of: Callable[[ObjectPolicy], Labelling]
 
     def __call__(self, listed: Listed, document: Document | None) -> Standing:
-        """``document`` is that of the index. Where the listing has no ETag, the document is taken at its word."""
-        policy = self.policy_of(listed.ref)
+        """``document`` is that of the index, at least its JUDGED_FIELDS.
+
+        Where the listing has no ETag, the document is taken at its word.
+        """
+        return self.judge(listed, document, self.policy_of(listed.ref))
+
+    def judge(self, listed: Listed, document: Document | None, policy: ObjectPolicy | None) -> Standing:
+        """As a call, where the policy of the object is known."""
         if policy is None:
             return Standing.NOT_ADMITTED
         if document is None:
@@ -86,8 +104,7 @@ class Judge:
         if listed.metadata is not None and carries_mark(document, policy):
             entries, _ = policy.codec.split(listed.metadata)
             trust, mark = policy.codec.verify(entries, listed.metadata), entries.mark
-            made_from = tuple(document.get(name) for name in _MADE_FROM)
-            if mark is None or (mark.model, mark.rules, mark.at) != made_from:
+            if mark is None or not _is_made_from(document, mark):
                 difference = "mark"
             elif trust is Trust.NONE:
                 difference = "signature"
@@ -108,11 +125,9 @@ class Judge:
             return True
         # A revision may be a time in seconds: a second upload within the second of our write has no mark.
         mark = Mark.decode(listed.metadata.get(MARK, ""))
-        return (
-            mark is not None
-            and (mark.model, mark.rules, mark.at) == tuple(document.get(name) for name in _MADE_FROM)
-            and (mark.signature != "" or not policy.codec.keys)
-        )
+        if mark is None or not (mark.signature or not policy.codec.keys):
+            return False
+        return _is_made_from(document, mark)
 
     def _judge_document(self, document: Document, policy: ObjectPolicy) -> Standing:
         if document["status"] in {"refused", "failed"}:
@@ -154,7 +169,12 @@ def judge_by(reconcile: Reconciler) -> Judge:
         if policy.rule not in labellings:
             info = reconcile.models()[policy.model].info
             vocabulary = reconcile.vocabularies(info, policy.labels)
-            labellings[policy.rule] = Labelling(vocabulary.model, vocabulary.digest, info.projection is not None)
+            labellings[policy.rule] = Labelling(vocabulary.model, vocabulary.digest, bool(info.projection))
         return labellings[policy.rule]
 
     return Judge(policy_of=reconcile.policy_of, labelling_of=find_labelling)
+
+
+def _is_made_from(document: Document, mark: Mark) -> bool:
+    """Whether the document repeats this mark."""
+    return (mark.model, mark.rules, mark.at) == tuple(document.get(name) for name in _MADE_FROM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,9 +14,10 @@ from typing import Literal, NamedTuple, TypeVar
 import anyio
 
 from imgtag.config.policy import ObjectPolicy, PolicyResolver
-from imgtag.errors import BucketAbsent, Disposition, ImgtagError, Overwritten, Unavailable, Unreadable, WriteRefused
+from imgtag.errors import Disposition, ImgtagError, Overwritten, Unreadable, WriteRefused
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
+from imgtag.jobs.listing import list_through_outages
 from imgtag.jobs.store_codes import STORE_CODES
 from imgtag.ops.health import Health
 from imgtag.plugin.indexer import Delete, Indexer
@@ -230,7 +231,8 @@ class Stripper:
         """Objects and documents of a scope side by side; both come in the order of their keys."""
         documents = aiter(self.indexer.scan(self.site, scope, fields=("scores",)))
         document = await anext(documents, None)
-        async for ref in self._list(scope):
+        listing = list_through_outages(self.store, scope, backoff=self.backoff, max_failures=MAX_ATTEMPTS)
+        async for ref in (listed.ref async for listed in listing):
             while document is not None and document["key"].encode() < ref.key.encode():
                 yield _Pair(ObjectRef(scope.bucket, document["key"]), document, is_listed=False)
                 document = await anext(documents, None)
@@ -242,22 +244,6 @@ class Stripper:
         while document is not None:
             yield _Pair(ObjectRef(scope.bucket, document["key"]), document, is_listed=False)
             document = await anext(documents, None)
-
-    async def _list(self, scope: Scope) -> AsyncIterator[ObjectRef]:
-        """The objects of a scope; after an outage the listing goes on where it was. Raises Unavailable."""
-        last, failures = "", 0
-        while True:
-            try:
-                async for listed in self.store.list(scope, after=last):
-                    last, failures = listed.ref.key, 0
-                    yield listed.ref
-            except Unavailable as error:
-                failures += 1
-                if isinstance(error, BucketAbsent) or failures == MAX_ATTEMPTS:
-                    raise
-                await anyio.sleep(self.backoff.delay(failures))
-            else:
-                return
 
     async def _persist(self, work: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Work that is tried again while that may help. Raises what the last attempt raised."""

@@ -30,7 +30,8 @@ class PressureLimits:
     """Above which bulk work is reduced. Pressures are parts of the time in which something waits (PSI, "some")."""
 
     cpu: float = 0.4
-    io: float = 0.2
+    io: float = 0.5
+    """Bulk work alone reaches a quarter, by the flushes after its writes."""
     memory: float = 0.1
     load: float = 1.5
     """Tasks that run or wait, for each core; used only where the kernel has no PSI."""
@@ -59,6 +60,10 @@ class MachinePressure:
         self._totals: dict[Path, tuple[float, int, float]] = {}
         """When a file was last read, the microseconds it showed, and the share that came out."""
         self._cores = os.cpu_count() or 1
+        self._ticks: tuple[int, ...] = ()
+        self.polite_share = 0.0
+        """The part of the processors' work, between the last two readings, that was done at a low priority and so gave
+        way to other programs."""
 
     async def __call__(self) -> Sequence[Strain]:
         """What the governor asks for."""
@@ -66,6 +71,7 @@ class MachinePressure:
 
     def read(self) -> Sequence[Strain]:
         """One strain for each thing that can be read. Blocking."""
+        self._read_polite_share()
         return [*self._read_pressures(), *self._read_temperatures()]
 
     def _read_pressures(self) -> Iterator[Strain]:
@@ -101,6 +107,21 @@ class MachinePressure:
             share = min(1.0, max(0.0, (total - before[1]) / 1e6 / (now - before[0])))
         self._totals[path] = now, total, share
         return share
+
+    def _read_polite_share(self) -> None:
+        """From the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, in ticks.
+
+        https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
+        """
+        fields = _read(self._root / "proc/stat").partition("\n")[0].split()[1:8]
+        ticks = tuple(int(field) for field in fields if field.isdigit())
+        if len(ticks) == len(self._ticks) == 7:
+            user, nice, system, _, _, irq, softirq = (
+                now - before for now, before in zip(ticks, self._ticks, strict=True)
+            )
+            busy = user + nice + system + irq + softirq
+            self.polite_share = max(0.0, nice / busy) if busy > 0 else 0.0
+        self._ticks = ticks
 
     def _own_cgroup(self) -> Path | None:
         """The folder of this process's group, version 2, where it is visible."""

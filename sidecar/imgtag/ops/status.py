@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from imgtag import __version__
 from imgtag.ops.health import Health
@@ -65,12 +65,13 @@ class Status:
                 "buckets": {labels["le"]: value for labels, value in _samples(metrics.latency, "_bucket")},
                 "seconds": sum(value for _, value in _samples(metrics.latency, "_sum")),
             },
+            "backfills": metrics.backfills,
             "memory": metrics.registry.get_sample_value("process_resident_memory_bytes") or 0,
             "troubles": self.recent_warnings.newest(),
         }
 
 
-def _samples(metric: MetricWrapperBase, suffix: str | None = None) -> list[tuple[Mapping[str, str], float]]:
+def _samples(metric: Collector, suffix: str | None = None) -> list[tuple[Mapping[str, str], float]]:
     """The labels and values of a metric's samples; of a histogram, those of one ``suffix``."""
     (family,) = metric.collect()
     return [
@@ -80,11 +81,11 @@ def _samples(metric: MetricWrapperBase, suffix: str | None = None) -> list[tuple
     ]
 
 
-def _total(metric: MetricWrapperBase) -> float:
+def _total(metric: Collector) -> float:
     return sum(value for _, value in _samples(metric))
 
 
-def count_by_label(metric: MetricWrapperBase, label: str) -> Mapping[str, float]:
+def count_by_label(metric: Collector, label: str) -> Mapping[str, float]:
     """The values of a metric summed up by one of its labels, without those that are 0."""
     sums: dict[str, float] = defaultdict(float)
     for labels, value in _samples(metric):

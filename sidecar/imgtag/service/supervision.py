@@ -12,10 +12,11 @@ from contextlib import suppress
 import anyio
 from anyio import to_thread
 
-from imgtag.assembly import make_indexer, make_pool, make_source, make_store
+from imgtag.assembly import is_remote, make_indexer, make_pool, make_remote_classifier, make_source, make_store
 from imgtag.config.check import require_run
 from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError, Unavailable
+from imgtag.flow import http_server
 from imgtag.models.resolver import ModelResolver
 from imgtag.ops import http, logs, notify
 from imgtag.ops.recent_warnings import RecentWarnings
@@ -57,7 +58,7 @@ async def supervise(sidecar: Sidecar, read: Callable[[], Config]) -> None:
                         metrics=sidecar.metrics,
                         recent_warnings=recent_warnings,
                     )
-                    port = await tasks.start(http.serve, http.application(status), config.ops.listen)
+                    port = await tasks.start(http_server.serve, http.application(status), config.ops.listen)
                     log.info("ops_listening", extra={"listen": config.ops.listen, "port": port})
                 tasks.start_soon(supervision.receive_signals)
                 tasks.start_soon(supervision.reload_on_request)
@@ -120,7 +121,7 @@ class _Supervision:
             notify.notify(*notify.reloading())
             metrics = self._sidecar.metrics
             try:
-                config = await _load_and_try(self._read)
+                config = await _load_and_try(self._read, self._sidecar.config)
             except ImgtagError as error:
                 metrics.config_reloads.labels("refused").inc()
                 facts = {"findings": error.message.splitlines(), "hint": error.hint}
@@ -170,7 +171,7 @@ class _Supervision:
         self._notify_state(notify.READY)
 
 
-async def _load_and_try(read: Callable[[], Config]) -> Config:
+async def _load_and_try(read: Callable[[], Config], old: Config) -> Config:
     """The configuration as ``read`` loads it now, tried as far as possible before the old one is given up.
 
     Every model is loaded once and every part made. Servers are not asked: one that is away is waited for, as at the
@@ -179,8 +180,13 @@ async def _load_and_try(read: Callable[[], Config]) -> Config:
     config = await to_thread.run_sync(read)
     require_run(config)
     specs = await to_thread.run_sync(ModelResolver(config).resolve_all)
-    async with make_pool(config, 1, list(specs.values())):
-        pass
+    if is_remote(config):
+        make_remote_classifier(config)
+    else:
+        async with make_pool(config, 1, list(specs.values())):
+            pass
+    if config.web.listen not in {"", old.web.listen}:
+        http_server.open_listener(config.web.listen, "web").close()
     for make in (make_indexer, make_store, make_source):
         make(config)
     return config

@@ -4,8 +4,11 @@ import anyio
 import pytest
 
 from imgtag.jobs.audit_record import FILE, AuditRecord
+from imgtag.jobs.job_record import update_fields
 from imgtag.ops.metrics import Metrics
 from imgtag.service.audit_watch import show_audits
+from imgtag.service.schedule import AUDIT
+from imgtag.testing.source import MemorySource
 
 RECORD = AuditRecord(at=1_700_000_000.0, findings={"missing": 2, "orphaned": 0, "differing": 1})
 
@@ -26,17 +29,22 @@ def test_what_cannot_be_read_is_none(tmp_path, content):
 
 
 @pytest.mark.anyio
-async def test_it_is_shown_as_metrics(tmp_path):
-    """Findings by kind, and when it ended."""
+@pytest.mark.parametrize("shared_at", [RECORD.at - 60, RECORD.at + 60], ids=["here", "elsewhere"])
+async def test_the_newest_is_shown_as_metrics(tmp_path, shared_at):
+    """Findings by kind, and when it ended: of an audit here, or of one by another sidecar of the site."""
+    shared = AuditRecord(at=shared_at, findings={"missing": 7})
+    newest = max(RECORD, shared, key=lambda record: record.at)
     await anyio.to_thread.run_sync(RECORD.save, tmp_path)
-    metrics = Metrics()
+    source, metrics = MemorySource(), Metrics()
+    await update_fields(source, AUDIT, {**shared.as_dict(), "ended": shared_at, "failed": ""})
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(show_audits, tmp_path, metrics)
+        tasks.start_soon(show_audits, tmp_path, source, metrics)
         with anyio.fail_after(10):
             while not metrics.registry.get_sample_value("imgtag_audit_last_success_timestamp_seconds"):
                 await anyio.sleep(0.01)
         tasks.cancel_scope.cancel("shown")
+    assert newest.at == metrics.registry.get_sample_value("imgtag_audit_last_success_timestamp_seconds")
     shown = {
-        kind: metrics.registry.get_sample_value("imgtag_audit_findings", {"kind": kind}) for kind in RECORD.findings
+        kind: metrics.registry.get_sample_value("imgtag_audit_findings", {"kind": kind}) for kind in newest.findings
     }
-    assert RECORD.findings == shown
+    assert newest.findings == shown

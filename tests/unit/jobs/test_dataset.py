@@ -100,6 +100,19 @@ def test_rekognition():
 
 
 @pytest.mark.anyio
+async def test_a_copy_that_a_rule_would_label_again_is_refused():
+    """Whichever of the copies a rule admits, by its own key."""
+    store = MemoryStore("zoo", "sets")
+    for key in "ab":
+        store.put(f"zoo/{key}.jpg", key.encode())
+    job = CopyJob(store=store, target=Scope("sets", "x"), rule_for=lambda ref: "rules[1]" if "/dog/" in ref.key else "")
+    await job.copy_all([member("a.jpg", "fox"), member("b.jpg", "dog")])
+
+    assert (1, {"admitted": 1}, {"fox": 1}) == (job.done.copied, job.done.refused, job.done.labels)
+    assert store.peek("sets/x/dog/zoo~1b.jpg") is None
+
+
+@pytest.mark.anyio
 async def test_copies_up_to_the_limits():
     """At most so many of a label and in all, copies of earlier runs counted; what cannot be read is refused."""
     store, outcomes = MemoryStore("zoo", "sets"), []

@@ -18,6 +18,7 @@ from imgtag.jobs.inventory import (
     open_inventory,
     open_local_inventory,
 )
+from imgtag.testing.source import MemorySource
 from imgtag.testing.store import MemoryStore
 from imgtag.types.ref import ObjectRef, Scope
 
@@ -290,9 +291,10 @@ async def test_what_is_missing_in_the_store(missing):
         await read_all()
 
 
-async def test_the_newest_manifest_starts_once(tmp_path):
+async def test_the_newest_manifest_starts_once():
     """By the time in its name, whenever it was written; after it is done, only a newer one, or one written anew."""
-    store, done = MemoryStore("inventories"), DoneInventories(tmp_path)
+    store, source = MemoryStore("inventories"), MemorySource()
+    done = DoneInventories(source)
     scope = Scope("inventories", "lists/")
     assert await find_newest_manifest(store, scope) is None
     newest = put_inventory(store, 9, [])
@@ -302,7 +304,7 @@ async def test_the_newest_manifest_starts_once(tmp_path):
     manifest = await done.find_new_manifest(store, scope)
     assert newest == manifest.ref
     await done.mark_done(manifest)
-    assert await DoneInventories(tmp_path).find_new_manifest(store, scope) is None
+    assert await DoneInventories(MemorySource(source.broker)).find_new_manifest(store, scope) is None
     store.put(str(newest), b"written anew")
     assert newest == (await done.find_new_manifest(store, scope)).ref
     assert put_inventory(store, 10, []) == (await done.find_new_manifest(store, scope)).ref

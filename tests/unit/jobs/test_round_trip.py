@@ -36,7 +36,7 @@ class FoxPool(TablePool):
 
     error: Exception | None = None
 
-    async def classify(self, data, limits, uploader):
+    async def classify(self, data, limits, state):
         self.meanwhile()
         if self.error:
             raise self.error

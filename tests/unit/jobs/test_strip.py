@@ -152,7 +152,7 @@ async def test_outages_are_outlasted(leaver: Leaver) -> None:
     leaver.bench.indexer.faults.fail(outage, on="apply")
     starts, listing = [], store.list
 
-    async def interrupted(scope, *, after=""):
+    async def interrupted(scope, *, after="", with_metadata=False):
         starts.append(after)
         async for listed in listing(scope, after=after):
             yield listed
@@ -247,7 +247,7 @@ async def test_few_are_in_work_at_once(leaver: Leaver) -> None:
         store.put(f"{BUCKET}/{number:03}.jpg", picture("red fox"))
     taken, most, listing, stat = 0, 0, store.list, store.stat
 
-    async def counted(scope, *, after=""):
+    async def counted(scope, *, after="", with_metadata=False):
         nonlocal taken, most
         async for listed in listing(scope, after=after):
             taken += 1

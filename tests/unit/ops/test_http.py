@@ -7,16 +7,19 @@ import socket
 from contextlib import suppress
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx
 import psutil
 import pytest
 from blockbuster import BlockingError
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imgtag.errors import ConfigError
+from imgtag.flow import http_server
+from imgtag.flow.http_server import MAX_CONNECTIONS, MAX_REQUEST_WAIT, MAX_REQUESTS, serve
 from imgtag.ops.health import Health
-from imgtag.ops.http import MAX_CONNECTIONS, MAX_REQUEST_WAIT, MAX_REQUESTS, application, serve
+from imgtag.ops.http import application
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
@@ -67,6 +70,35 @@ async def test_metrics_are_gathered_in_a_thread() -> None:
         metrics.exposition()
 
     assert b"process_open_fds" in await anyio.to_thread.run_sync(metrics.exposition)
+
+
+async def test_a_client_that_receives_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold what its answer needs for as long as it likes; the app is told that it is gone."""
+    monkeypatch.setattr(http_server, "MAX_SEND_WAIT", 0.2)
+    gone = anyio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async with anyio.create_task_group() as tasks:
+
+            async def write() -> None:
+                while True:
+                    await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+                    await anyio.lowlevel.checkpoint()
+
+            tasks.start_soon(write)
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        port = await group.start(serve, endless, "127.0.0.1:0")
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with anyio.fail_after(20):
+                await gone.wait()
+        group.cancel_scope.cancel()
 
 
 async def test_port_in_use_is_said() -> None:

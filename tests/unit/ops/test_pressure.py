@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -108,6 +109,17 @@ def test_the_limit_of_a_temperature(machine: Machine, trips: dict[str, int], lim
     assert f"x86_pkg_temp at {limit + 5} °C, over {limit} °C" == machine.strains()["temperature"].text
 
 
+def test_work_at_a_low_priority(machine: Machine) -> None:
+    """Its part of what all processors did since the last reading; nothing is known before the second."""
+    shares = []
+    for ticks in ("100 20 30 900 5 0 0 7 0 0", "110 100 40 950 9 0 0 9 0 0", "cannot be read"):
+        machine.write("proc/stat", f"cpu  {ticks}\ncpu0 1 2 3")
+        machine.strains()
+        shares.append(machine.pressure.polite_share)
+
+    assert [0.0, 0.8, 0.8] == shares
+
+
 @pytest.mark.parametrize("text", ["0", "-274000", "200000", "", "hot"])
 def test_a_sensor_that_shows_nonsense(machine: Machine, text: str) -> None:
     machine.write("sys/class/thermal/thermal_zone0/temp", text)
@@ -126,7 +138,7 @@ def test_what_cannot_be_read_is_no_pressure(machine: Machine, text: str) -> None
 async def test_this_machine_governs() -> None:
     """The real files can be read beside the event loop, and the state is among the metrics."""
     metrics = Metrics()
-    governor = Governor(Caps(concurrency=4), pressure=MachinePressure(), report=metrics.show_bulk)
+    governor = Governor(Caps(concurrency=4), pressure=MachinePressure(), report=partial(metrics.show_bulk, "ours"))
     metrics.listen("inspect", governor.observe)
     async with anyio.create_task_group() as tasks:
         async with governor.admit(10):
