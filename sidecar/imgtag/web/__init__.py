@@ -1,0 +1,1 @@
+"""The HTTP API of search, and the page that uses it."""
