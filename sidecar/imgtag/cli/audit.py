@@ -16,6 +16,7 @@ from anyio import to_thread
 from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
+from imgtag.cli.scopes import parse_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
 from imgtag.errors import ConfigError
@@ -81,17 +82,7 @@ def command(app: App, **given: Any) -> int:
     options = Options(**given)
     config = app.load(as_owner=True)
     require_run(config)
-    return anyio.run(_audit, config, options, _parse(options.scopes))
-
-
-def _parse(texts: Sequence[str]) -> list[Scope]:
-    scopes = []
-    for text in texts:
-        bucket, _, prefix = text.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise click.UsageError("a bucket or a part of one is BUCKET[/PREFIX]")
-        scopes.append(Scope(bucket, prefix))
-    return scopes
+    return anyio.run(_audit, config, options, parse_scopes(options.scopes))
 
 
 async def _audit(config: Config, options: Options, scopes: Sequence[Scope]) -> int:
@@ -173,10 +164,8 @@ def _record(config: Config, audit: Audit) -> None:
     """Keep what was found in everything, for the metrics of a running sidecar. Blocking."""
     from imgtag.jobs.audit_record import AuditRecord  # noqa: PLC0415
 
-    counts = audit.counts
-    findings = {"missing": counts.missing, "orphaned": counts.orphaned, "differing": counts.differing}
     try:
-        AuditRecord(at=time.time(), findings=findings).save(config.state_dir)
+        AuditRecord(at=time.time(), findings=audit.counts.findings).save(config.state_dir)
     except OSError as error:
         click.echo(f"the result is not kept for the metrics: {error}", err=True)
 

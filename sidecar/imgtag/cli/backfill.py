@@ -22,6 +22,7 @@ from anyio import to_thread
 from imgtag.cli.main import DONE, FAILED, INTERRUPTED, App, pass_app
 from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
+from imgtag.cli.reasons import REASONS
 from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from imgtag.flow.governor import Caps, GovernorState
     from imgtag.jobs.backfill import Backfill, Gate, Progress, Selection, Targets
     from imgtag.jobs.candidates import Candidate, Rejection
+    from imgtag.plugin.store import Store
 
 NICENESS = 10
 MAX_REJECTIONS = 20
@@ -44,25 +46,6 @@ SAMPLE = 200
 """Objects that are looked at before the question is asked."""
 _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _PERIODS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
-_REASONS = {
-    "current": "current",
-    "unlabelled": "labelled before, with no label above the threshold",
-    "not_admitted": "named by no rule",
-    "no_image": "no image by the suffix",
-    "failed": "failed before (--failed tries them again)",
-    "refused": "refused before (--failed tries them again)",
-    "stale": "labelled by another model or other rules (--stale labels them again)",
-    "incomplete": "labelled, without embedding or facts (--incomplete adds them)",
-    "missing": "missing in the index, and not selected",
-    "differing": "changed since they were indexed, and not selected",
-    "not_selected": "outside of the chosen sizes and times",
-    "other_rule": "under another rule",
-    "skipped": "no image by the content",
-    "reindexed": "labelled before; the index has them now",
-    "absent": "gone before they were looked at",
-    "deleted": "gone or no longer admitted; the index has forgotten them",
-}
-"""Why objects were passed over, for people."""
 
 
 class Size(click.ParamType[float]):
@@ -120,6 +103,7 @@ class Options:
     url_encoded: bool
     from_mc: bool
     inventory: str | None
+    new: bool
     stale: bool
     missing: bool
     failed: bool
@@ -137,6 +121,9 @@ class Options:
     dry_run: bool
     report: Path | None
     restart: bool
+    distributed: bool
+    detach: bool
+    cancel: str | None
     as_json: bool
     yes: bool
 
@@ -150,6 +137,11 @@ class Options:
 @click.option("--url-encoded", is_flag=True, help="Names in --keys are URL-encoded.")
 @click.option("--mc", "from_mc", is_flag=True, help="--keys is what `mc ls --json` or `mc find --json` prints.")
 @click.option("--inventory", metavar="MANIFEST", help="Only the objects of an S3 Inventory: BUCKET/KEY or a file.")
+@click.option(
+    "--new",
+    is_flag=True,
+    help="Only the newest inventory below --inventory BUCKET/PREFIX, or below that of [backfill], unless it is done.",
+)
 @click.option("--missing", is_flag=True, help="Label what the index lacks or knows with another content (the default).")
 @click.option("--stale", is_flag=True, help="Label again what another model or other rules labelled.")
 @click.option("--failed", is_flag=True, help="Try again what failed or was refused.")
@@ -160,7 +152,7 @@ class Options:
 @click.option("--min-size", type=Size(), default="0", help="Only objects of at least this size, such as 50k.")
 @click.option("--max-size", type=Size(), help="Only objects of at most this size.")
 @click.option(
-    "--concurrency", type=click.IntRange(min=1), default=16, show_default=True, help="Objects in work at once."
+    "--concurrency", type=click.IntRange(min=1), default=48, show_default=True, help="Objects in work at once."
 )
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="N", help="At most N objects a second.")
 @click.option("--bandwidth", type=Size(), metavar="SIZE", help="At most this many bytes a second, such as 20M.")
@@ -174,6 +166,13 @@ class Options:
     help="Write a line for each object: .csv or .jsonl.",
 )
 @click.option("--restart", is_flag=True, help="Begin at the beginning, though an earlier run left a checkpoint.")
+@click.option(
+    "--distributed",
+    is_flag=True,
+    help="Let all running sidecars of the site work on it, each when it is idle, and wait.",
+)
+@click.option("--detach", is_flag=True, help="With --distributed: do not wait for the sidecars.")
+@click.option("--cancel", metavar="ID", help="End a distributed backfill, which `imgtag status` names.")
 @click.option("--json", "as_json", is_flag=True, help="Print progress and the result as JSON, one object per line.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @pass_app
@@ -187,7 +186,20 @@ def command(app: App, **options: Any) -> int:
     asked = Options(**options)
     config = app.load(as_owner=True)
     require_run(config)
-    return Command(config, asked).run()
+    if asked.new:
+        if asked.keys:
+            raise click.UsageError("--keys and --new cannot be combined")
+        if asked.distributed:
+            raise click.UsageError("--new and --distributed cannot be combined: name the inventory with --inventory")
+        from imgtag.cli.new_inventory import run_new  # noqa: PLC0415
+
+        return run_new(config, asked)
+    command = Command(config, asked)
+    if asked.distributed or asked.detach or asked.cancel:
+        from imgtag.cli.distributed import DistributedCommand  # noqa: PLC0415
+
+        return DistributedCommand(command, config, asked).run()
+    return command.run()
 
 
 class Command:
@@ -200,19 +212,28 @@ class Command:
 
     def run(self) -> int:
         """Look, ask, work; the exit code."""
-        total = None
-        if self._options.full_speed and (self._options.rate or self._options.bandwidth or self._options.hours):
-            raise click.UsageError("--full-speed cannot be combined with --rate, --bandwidth or --hours")
+        self.check_options()
         if self._options.keys == "-" and not self._options.yes:
             raise click.UsageError("with --keys - there is no terminal to ask on, so pass --yes")
-        if not (self._options.yes or self._options.dry_run):
-            is_list = self._options.keys or self._options.inventory
-            total, is_nothing_to_do = anyio.run(self._survey if is_list else self._plan)
-            if is_nothing_to_do:
-                click.echo("nothing to do", err=True)
-                return DONE
+        total, is_nothing_to_do = (None, False) if self._options.dry_run else self.ask()
+        return DONE if is_nothing_to_do else anyio.run(self._work, total)
+
+    def check_options(self) -> None:
+        """Raises UsageError for options that contradict each other."""
+        if self._options.full_speed and (self._options.rate or self._options.bandwidth or self._options.hours):
+            raise click.UsageError("--full-speed cannot be combined with --rate, --bandwidth or --hours")
+
+    def ask(self) -> tuple[int | None, bool]:
+        """Say what would be done, and ask, unless `--yes`; how many objects there are, and whether none is to do."""
+        if self._options.yes:
+            return None, False
+        is_list = self._options.keys or self._options.inventory
+        total, is_nothing_to_do = anyio.run(self._survey if is_list else self._plan)
+        if is_nothing_to_do:
+            click.echo("nothing to do", err=True)
+        else:
             confirm("label these?", yes=False)
-        return anyio.run(self._work, total)
+        return total, is_nothing_to_do
 
     async def _plan(self) -> tuple[int | None, bool]:
         """Say in short what `imgtag plan` says at length; how many objects there are, and whether none is to do."""
@@ -239,10 +260,10 @@ class Command:
         from imgtag.engine import open_job_parts  # noqa: PLC0415
         from imgtag.jobs.neighbour import FullSpeed  # noqa: PLC0415
 
-        async with open_job_parts(self._config) as parts:
-            survey = self._backfill(parts, FullSpeed(self._options.concurrency), dry_run=True)
+        async with open_job_parts(self._config, read_only=True) as parts:
+            survey = self.make_backfill(parts, FullSpeed(self._options.concurrency), dry_run=True)
             with anyio.move_on_after(SURVEY_SECONDS) as looking:
-                await survey.run(await self._lists(parts))
+                await survey.run(await self.read_lists(parts.store))
         progress, is_all = survey.progress, not looking.cancelled_caught
         at_least = "" if is_all else "at least "
         to_do = f"{progress.labelled:,} to look at, {progress.bytes / 1e6:,.0f} MB"
@@ -261,8 +282,8 @@ class Command:
         self._rejected = 0  # by the survey, which read the same list
         # Instead of lines on stderr: progress says what is waited for, and the end says what failed.
         logging.getLogger().addHandler(warnings)
-        async with open_job_parts(self._config) as parts:
-            lists = await self._lists(parts)
+        async with open_job_parts(self._config, read_only=options.dry_run) as parts:
+            lists = await self.read_lists(parts.store)
             file = CheckpointFile(self._config.state_dir / "backfill", self._identity(lists))
             begins_anew = options.restart or options.dry_run or options.keys == "-"
             saved = None if begins_anew else await to_thread.run_sync(file.load)
@@ -270,11 +291,11 @@ class Command:
             async with AsyncExitStack() as stack:
                 stack.enter_context(report or nullcontext())
                 gate: Gate = FullSpeed(options.concurrency)
-                if not options.full_speed:
-                    gate = await stack.enter_async_context(govern(parts, self._caps()))
-                backfill = self._backfill(parts, gate, dry_run=options.dry_run, report=report)
+                if not (options.full_speed or options.dry_run):
+                    gate = await stack.enter_async_context(govern(parts, self.caps()))
+                backfill = self.make_backfill(parts, gate, dry_run=options.dry_run, report=report)
+                position = backfill.resume(saved)
                 if saved:
-                    backfill.progress = type(backfill.progress).from_dict(saved["progress"])
                     click.echo(f"going on after {backfill.progress.listed:,} objects of an earlier run", err=True)
                 reporter = Reporter(
                     backfill.progress.as_dict,
@@ -283,17 +304,17 @@ class Command:
                     why_slow=lambda: _describe_wait(warnings.newest(), gate),
                 )
                 async with anyio.create_task_group() as beside:
-                    beside.start_soon(_stop_on_signal, backfill.stop)
+                    beside.start_soon(stop_on_signal, backfill.stop)
                     beside.start_soon(reporter.run)
                     await backfill.run(
                         lists,
                         None if options.dry_run or options.keys == "-" else file,
-                        saved["position"] if saved else "",
+                        position,
                     )
                     beside.cancel_scope.cancel("done")
-        return self._conclude(backfill)
+        return self.conclude(backfill.progress, stopped=backfill.stop.is_set())
 
-    def _backfill(self, parts: JobParts, gate: Gate, *, dry_run: bool, report: Any = None) -> Backfill:
+    def make_backfill(self, parts: JobParts, gate: Gate, *, dry_run: bool, report: Any = None) -> Backfill:
         from imgtag.jobs.backfill import Backfill  # noqa: PLC0415
         from imgtag.jobs.standing import make_judge  # noqa: PLC0415
 
@@ -306,7 +327,8 @@ class Command:
             dry_run=dry_run,
         )
 
-    def _caps(self) -> Caps:
+    def caps(self) -> Caps:
+        """What is never exceeded."""
         from imgtag.flow.governor import Caps  # noqa: PLC0415
 
         options = self._options
@@ -333,7 +355,7 @@ class Command:
             modified_before=options.older,
         )
 
-    async def _lists(self, parts: JobParts) -> Sequence[Targets]:
+    async def read_lists(self, store: Store) -> Sequence[Targets]:
         """The buckets and parts of them that were named, else those of the rules. Raises UsageError."""
         from imgtag.jobs.backfill import ListedScope  # noqa: PLC0415
 
@@ -343,9 +365,9 @@ class Command:
         if options.keys:
             return [self._key_list(options.keys)]
         if options.inventory:
-            return [await self._inventory(parts, options.inventory)]
-        scopes = await find_scopes(self._config, parts.store, options.scopes)
-        return [ListedScope(parts, scope) for scope in scopes]
+            return [await self._inventory(store, options.inventory)]
+        scopes = await find_scopes(self._config, store, options.scopes)
+        return [ListedScope(store, scope) for scope in scopes]
 
     def _key_list(self, path: str) -> Targets:
         """The objects that a file or stdin names. Raises UsageError."""
@@ -375,7 +397,7 @@ class Command:
 
         return NamedObjects(f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns}", read)
 
-    async def _inventory(self, parts: JobParts, manifest: str) -> Targets:
+    async def _inventory(self, store: Store, manifest: str) -> Targets:
         """The objects of an S3 Inventory. Raises InventoryError, Unavailable, UsageError."""
         from imgtag.jobs.backfill import NamedObjects  # noqa: PLC0415
         from imgtag.jobs.inventory import open_inventory, open_local_inventory  # noqa: PLC0415
@@ -388,7 +410,7 @@ class Command:
                 ref = ObjectRef.parse(manifest)
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
-            inventory = await open_inventory(parts.store, ref, buckets=buckets, spool=self._config.state_dir)
+            inventory = await open_inventory(store, ref, buckets=buckets, spool=self._config.state_dir)
         return NamedObjects(f"{inventory.source} {inventory.created}", lambda: inventory.read(self._reject))
 
     def _reject(self, rejection: Rejection) -> None:
@@ -397,29 +419,28 @@ class Command:
         if self._rejected <= MAX_REJECTIONS:
             click.echo(escape(str(rejection)), err=True)
 
-    def _identity(self, lists: Sequence[Targets]) -> dict[str, Any]:
-        """What a checkpoint holds for."""
-        options, store = self._options, self._config.require("store")
-        where = getattr(store.settings, "endpoint", None) or getattr(store.settings, "root", None)
+    def selection_identity(self, lists: Sequence[Targets]) -> dict[str, Any]:
+        """What tells this command from others on the site: the objects, and how they are chosen."""
+        options = self._options
         # Ages move with the clock, so they are not compared: what is newer is seen by the next run.
         selection = {name: getattr(options, name) for name in ("missing", "stale", "failed", "incomplete", "rule")}
         sizes = {"min_size": options.min_size, "max_size": options.max_size}
-        return {
-            "store": f"{store.name} {where}",
-            "site": self._config.site.name,
-            "lists": [targets.name for targets in lists],
-            **selection,
-            **sizes,
-            "report": str(options.report or ""),
-        }
+        names = [targets.name for targets in lists]
+        return {"site": self._config.site.name, "lists": names, **selection, **sizes}
 
-    def _conclude(self, backfill: Backfill) -> int:
+    def _identity(self, lists: Sequence[Targets]) -> dict[str, Any]:
+        """What a checkpoint holds for."""
+        store = self._config.require("store")
+        where = getattr(store.settings, "endpoint", None) or getattr(store.settings, "root", None)
+        report = str(self._options.report or "")
+        return {"store": f"{store.name} {where}", **self.selection_identity(lists), "report": report}
+
+    def conclude(self, progress: Progress, *, stopped: bool = False) -> int:
         """Say what was done; the exit code."""
-        progress, stopped = backfill.progress, backfill.stop.is_set()
         if self._options.as_json:
             click.echo(to_json({"done": not stopped, **progress.as_dict()}))
         else:
-            verb = "would be labelled" if backfill.dry_run else "labelled"
+            verb = "would be labelled" if self._options.dry_run else "labelled"
             click.echo(f"{progress.listed:,} objects in {progress.seconds:,.0f} s: {progress.labelled:,} {verb}")
             _list_reasons(progress, err=False)
             for name in ("refused", "failed"):
@@ -449,10 +470,10 @@ def _describe_wait(warnings: Sequence[Mapping[str, Any]], gate: Gate) -> str:
 
 def _list_reasons(progress: Progress, *, err: bool = True) -> None:
     for reason, count in progress.skipped_as.most_common():
-        click.echo(f"  {count:,} {_REASONS.get(reason, escape(reason))}", err=err)
+        click.echo(f"  {count:,} passed over: {REASONS.get(reason, escape(reason))}", err=err)
 
 
-async def _stop_on_signal(stop: anyio.Event) -> None:
+async def stop_on_signal(stop: anyio.Event) -> None:
     """Finish what is in work on the first signal; end at once on the second."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:

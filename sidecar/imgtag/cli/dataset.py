@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,9 @@ def copy(app: App, **options: Any) -> int:
     config = app.load(as_owner=True)
     require_run(config)
     target = _parse_scope(asked.target, "--to")
-    if not asked.force and (rule := _ruling(config, target)):
+    folder = target.prefix if not target.prefix or target.prefix.endswith("/") else f"{target.prefix}/"
+    # Most rules admit whatever is called an image; of the others each copy shows whether they admit it.
+    if not asked.force and (rule := _name_rules(config)(ObjectRef(target.bucket, f"{folder}label/image.jpg"))):
         raise click.UsageError(
             f"{rule} admits {escape(str(target))}, so the copies would be labelled and indexed again: "
             "copy to where no rule leads, or pass --force"
@@ -141,7 +143,7 @@ async def _copy_hits(config: Config, asked: Options, target: Scope) -> int:
             return DONE
         if not asked.dry_run:
             confirm("copy these?", yes=asked.yes)
-        job = _make_job(store, target, asked)
+        job = _make_job(config, store, target, asked)
         async with _reporting(job, total=len(members)):
             await job.copy_all(members)
     return _conclude(job, as_json=asked.as_json)
@@ -160,7 +162,7 @@ async def _copy_from(config: Config, asked: Options, target: Scope) -> int:
     stop = Misses(in_a_row=asked.stop_after_misses, share=asked.stop_below, error=asked.error)
     query = parse_query(asked.words)
     async with open_index_and_store(config) as (indexer, store), open_finder(config, store, indexer) as finder:
-        job = _make_job(store, target, asked)
+        job = _make_job(config, store, target, asked)
         async with _reporting(job):
             await copy_found(job, finder, source, query, asked.threshold, stop)
     return _conclude(job, as_json=asked.as_json)
@@ -187,16 +189,20 @@ def _parse_scope(text: str, option: str) -> Scope:
     return Scope(bucket, prefix)
 
 
-def _ruling(config: Config, target: Scope) -> str:
-    """The rule that admits what is copied there; empty where none does."""
-    folder = target.prefix if not target.prefix or target.prefix.endswith("/") else f"{target.prefix}/"
-    policy = PolicyResolver(config)(ObjectRef(target.bucket, f"{folder}label/image.jpg"))
-    if policy is None:
-        return ""
-    return "the configuration" if policy.rule is None else f"rules[{policy.rule}]"
+def _name_rules(config: Config) -> Callable[[ObjectRef], str]:
+    """Says which rule admits an object; empty where none does."""
+    policy_of = PolicyResolver(config)
+
+    def name_rule(ref: ObjectRef) -> str:
+        policy = policy_of(ref)
+        if policy is None:
+            return ""
+        return "the configuration" if policy.rule is None else f"rules[{policy.rule}]"
+
+    return name_rule
 
 
-def _make_job(store: Store, target: Scope, asked: Options) -> CopyJob:
+def _make_job(config: Config, store: Store, target: Scope, asked: Options) -> CopyJob:
     """The copy, which prints each object where nothing is copied, or a program asks. Raises ConfigError."""
     from imgtag.jobs.dataset import CopyJob  # noqa: PLC0415
 
@@ -218,6 +224,7 @@ def _make_job(store: Store, target: Scope, asked: Options) -> CopyJob:
         limit=asked.limit,
         limit_per_label=asked.limit_per_label,
         dry_run=asked.dry_run,
+        rule_for=(lambda _: "") if asked.force else _name_rules(config),
         report=print_line,
     )
 

@@ -55,8 +55,8 @@ async def replay(app: App, ids: tuple[str, ...], *, everything: bool) -> int:
         letters = await _find(source, _select_ids(ids, everything=everything))
         refs = {letter.id: letter.ref for letter in letters if letter.ref is not None}
         await source.publish([Hint(ref=ref, intent=Intent.RETRY) for ref in refs.values()])
-        count = await source.dead.drop(list(refs))
-    click.echo(f"{count} will be retried", err=True)
+        await source.dead.drop(list(refs))
+    click.echo(f"{len(refs)} will be retried", err=True)
     return 0
 
 

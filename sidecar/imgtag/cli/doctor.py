@@ -18,6 +18,7 @@ from imgtag.config.configuration import Config
 from imgtag.config.label_rules import find_unknown_names
 from imgtag.config.policy import PolicyResolver
 from imgtag.errors import BucketAbsent, ImgtagError
+from imgtag.flow.listen import parse_listen
 from imgtag.jobs.labelling import open_labeller
 from imgtag.jobs.round_trip import RoundTrip, Targets, choose_ref
 from imgtag.plugin.indexer import Indexer, SearchRequest
@@ -30,6 +31,7 @@ from imgtag.types.ref import ObjectRef, Scope
 from imgtag.types.signature import Trust
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
 
+MAX_WEB_SECONDS = 3
 MAX_SIGNATURES = 20
 """Labelled objects whose signatures are verified."""
 _HINT = "`imgtag config example` shows every setting."
@@ -137,6 +139,8 @@ async def examine(config: Config) -> AsyncIterator[Check]:
     if config.indexer and config.store:
         async for check in _check_agreement(config):
             yield check
+    if config.web.listen:
+        yield await check_web(config)
 
 
 def _check_configuration(config: Config) -> Iterator[Check]:
@@ -165,8 +169,10 @@ async def _check_workers(config: Config) -> AsyncIterator[Check]:
     except ImgtagError as error:
         yield Check(check="classifier", ok=False, message=error.message, hint=error.hint or _HINT)
         return
-    findings = "".join(f"; {finding}" for finding in find_unknown_names(config, info.names()))
-    yield Check(check="classifier", ok=True, message=f"{info.id} with {len(info.labels):,} labels{findings}")
+    known = info.names()
+    findings = "".join(f"; {finding}" for finding in find_unknown_names(config, known)) if known else ""
+    labels = f"{len(info.labels):,} labels" if known else "labels that are not known in advance"
+    yield Check(check="classifier", ok=True, message=f"{info.id} with {labels}{findings}")
     missing = missing_features(granted)
     message = f"workers are confined by {' and '.join(sorted(granted)) or 'nothing'}"
     if missing:
@@ -220,6 +226,26 @@ async def check_signatures(config: Config, indexer: Indexer, store: Store) -> As
         (first, failure), count = unreadable[0], len(unreadable)
         message = f"{count} labelled object{'s' * (count > 1)} cannot be read, such as {first}: {failure.message}"
         yield Check(check="mark key", ok=False, message=message, hint=failure.hint or _HINT)
+
+
+async def check_web(config: Config) -> Check:
+    """Whether the search page answers, or could be served where it shall be."""
+    host, port = parse_listen(config.web.listen)
+    access = "a token is required" if config.web.token else "no token is required on loopback"
+    shown = f"shows {', '.join(config.web.buckets)}" if config.web.buckets else "shows everything in the index"
+    address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - it is not bound
+    try:
+        with anyio.fail_after(MAX_WEB_SECONDS):
+            async with await anyio.connect_tcp(address, port) as connection:
+                await connection.send(b"GET /api/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                answer = await connection.receive(4096)
+    except OSError:  # TimeoutError, too
+        state = f"nothing answers on {config.web.listen} now; `imgtag run` serves the search page"
+        return Check(check="web", ok=True, message=f"{state}; {access}; {shown}")
+    if b'"needed":' not in answer:
+        message = f"another program answers on {config.web.listen}"
+        return Check(check="web", ok=False, message=message, hint="Give `listen` under [web] another port.")
+    return Check(check="web", ok=True, message=f"the search page answers on {config.web.listen}; {access}; {shown}")
 
 
 async def _is_empty(store: Store, scope: Scope) -> bool:

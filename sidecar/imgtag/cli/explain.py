@@ -13,7 +13,7 @@ from imgtag.cli.main import App, pass_app
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
 from imgtag.errors import ImgtagError, Unreadable
-from imgtag.jobs.explain import Explainer, Explanation, MarkReport, open_explainer
+from imgtag.jobs.explain import Explanation, MarkReport, open_explainer
 from imgtag.types.ref import ObjectRef
 
 _HINTS = {
@@ -40,7 +40,9 @@ async def command(app: App, refs: tuple[str, ...], *, verify: bool, as_json: boo
     async with open_explainer(config, [ref for ref in parsed.values() if isinstance(ref, ObjectRef)]) as explainer:
         for text in refs:
             try:
-                explanation = await _explain(explainer, parsed[text], verify=verify)
+                if isinstance(ref := parsed[text], Unreadable):
+                    raise ref
+                explanation = await explainer.explain(ref, verify=verify)
             except ImgtagError as error:
                 failed += 1
                 click.echo(_error_line(text, error, as_json=as_json))
@@ -58,12 +60,6 @@ def _parse(text: str) -> ObjectRef | Unreadable:
         return ObjectRef.parse(text)
     except ValueError as error:
         return Unreadable(str(error), code="ref", hint="In a folder, BUCKET is the name of the folder itself.")
-
-
-async def _explain(explainer: Explainer, ref: ObjectRef | Unreadable, *, verify: bool) -> Explanation:
-    if isinstance(ref, Unreadable):
-        raise ref
-    return await explainer.explain(ref, verify=verify)
 
 
 def _error_line(text: str, error: ImgtagError, *, as_json: bool) -> str:
@@ -93,7 +89,7 @@ def _mark_fields(config: Config, report: MarkReport) -> dict[str, Any]:
         "model": mark.model,
         "digest": report.digest,
         "rules": mark.rules,
-        "at": _format_time(mark.at),
+        "at": datetime.fromtimestamp(mark.at, UTC).isoformat(timespec="seconds"),
         "content": mark.content,
         "site": None if report.is_copied else config.site.name,
         "genuine": report.is_genuine,
@@ -127,7 +123,3 @@ def _describe_mark(report: MarkReport) -> str:
     parts = [genuine[report.is_genuine], holds[report.holds]]
     parts += [f"stale ({', '.join(report.stale)})" if report.stale else "current"]
     return ", ".join(parts)
-
-
-def _format_time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -46,7 +46,6 @@ class _Report:
     def __init__(self, labeller: Labeller, store: Store | None, refs: tuple[str, ...], *, as_json: bool) -> None:
         self.failed = 0
         self._labeller, self._store, self._refs, self._as_json = labeller, store, refs, as_json
-        self._vocabulary = labeller.vocabulary()
         self._ready: dict[int, str] = {}
         self._next = 0
 
@@ -98,10 +97,10 @@ class _Report:
     def _lines(self, labelling: Labelling) -> Iterator[str]:
         """``red fox (58.52% likely)``, in the model's own spelling; the ancestors on one dim line."""
         for label in labelling.labels:
-            yield f"{escape(self._vocabulary.labels[label.name].display)} ({label.confidence:.2%} likely)"
+            yield f"{escape(labelling.vocabulary.labels[label.name].display)} ({label.confidence:.2%} likely)"
         if labelling.ancestors:
             names = (
-                f"{escape(self._vocabulary.ancestors[label.name].display)} {label.confidence:.2f}"
+                f"{escape(labelling.vocabulary.ancestors[label.name].display)} {label.confidence:.2f}"
                 for label in labelling.ancestors
             )
             yield click.style(", ".join(names), dim=True)

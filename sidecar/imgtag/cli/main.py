@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial, wraps
 from importlib import import_module
 from inspect import iscoroutinefunction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +17,10 @@ from imgtag.cli.terminal import escape, escape_lines, prepare_streams, require_u
 from imgtag.errors import ConfigError, ImgtagError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.shell_completion import CompletionItem
+
     from imgtag.config.configuration import Config
 
 DONE, FAILED, USAGE, CONFIGURATION, INTERRUPTED = 0, 1, 2, 78, 130
@@ -29,12 +29,15 @@ COMMANDS = {
     "run": "Label new images, as the source reports them, until stopped.",
     "label": "Classify images and print their labels; nothing is written.",
     "search": "Search the index.",
+    "facets": "Count labels, categories and more over what a query finds.",
     "similar": "Find images that look like one.",
+    "search-token": "Let somebody search some buckets in Meilisearch itself.",
     "demo": "Label sample images in a temporary folder and search them.",
     "explain": "Say why an object is labelled as it is, or is not labelled.",
     "backfill": "Label what is in the store already.",
     "plan": "Say what a backfill would do, before anything is touched.",
     "audit": "Compare objects, labels and index, and mend what differs.",
+    "reindex": "Rebuild the index from what is on the objects, beside the one in use.",
     "dataset": "Copy images into folders by label, or list them in a file, for training.",
     "setup": "Create missing server resources (index, stream, notifications), or remove them.",
     "doctor": "Check everything that the sidecar depends on.",
@@ -49,21 +52,23 @@ COMMANDS = {
 """A command's module is imported only when the command runs, so its help line is here."""
 
 
-@dataclass
 class App:
     """The options before the command."""
 
-    config_file: Path | None = None
-    verbose: int = 0
+    def __init__(self) -> None:
+        self.config_file: Path | None = None
+        self.verbose = 0
 
     def load(self, *, as_owner: bool = False) -> Config:
         """The configuration. Raises InvalidConfig.
 
         ``as_owner``: for commands that work in the state folder, of a service that runs as another user.
         """
+        from imgtag.cli.warnings import show_reasons  # noqa: PLC0415
         from imgtag.config.load import load  # noqa: PLC0415  (not every command needs it)
         from imgtag.files.ownership import become_owner  # noqa: PLC0415
 
+        show_reasons()
         config = load(self.config_file)
         if as_owner:
             become_owner(config.state_dir)
@@ -96,8 +101,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"imgtag.cli.{cmd_name}").command
+        command: click.Command = import_module(f"imgtag.cli.{cmd_name.replace('-', '_')}").command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options; click's own would import every command, which takes a second."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  (for completion only)
+
+        commands = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -109,15 +121,19 @@ class _Commands(click.Group):
     "--config",
     "config_file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Configuration file. Default: $IMGTAG_CONFIG, else /etc/imgtag/imgtag.toml, else ./imgtag.toml.",
 )
 @click.option("-v", "--verbose", count=True, help="Show tracebacks of errors, and what workers print.")
 @click.version_option(__version__, prog_name="imgtag")
 @pass_app
-def cli(app: App, config_file: Path | None, verbose: int) -> None:
+def cli(app: App, config_file: str | None, verbose: int) -> None:
     """Label the images of an S3-compatible store, beside the store, and make them searchable."""
-    app.config_file, app.verbose = config_file, verbose
+    # Imported here, as `imgtag --version` and `--help` need neither: they answer at once.
+    import logging  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    app.config_file, app.verbose = Path(config_file) if config_file is not None else None, verbose
     if verbose:
         logging.getLogger("imgtag.workers").setLevel(logging.DEBUG)  # so that workers share our stderr
 
@@ -146,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: BaseException, *, verbose: bool) -> int:
     """Explain what went wrong; errors that several tasks raised together are explained one by one."""
-    causes = list(_flatten(error))
+    causes = list(flatten(error))
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         return INTERRUPTED
     if any(isinstance(cause, BrokenPipeError) for cause in causes):
@@ -154,16 +170,19 @@ def _report(error: BaseException, *, verbose: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     if verbose:
+        import traceback  # noqa: PLC0415
+
         click.echo(escape_lines("".join(traceback.format_exception(error))), err=True, nl=False)
     for line in dict.fromkeys(line for cause in causes for line in _explain(cause)):
         click.echo(line, err=True)
     return CONFIGURATION if any(isinstance(cause, ConfigError) for cause in causes) else FAILED
 
 
-def _flatten(error: BaseException) -> Iterator[BaseException]:
+def flatten(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group, and of the groups within it; of a single error, itself."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
-            yield from _flatten(part)
+            yield from flatten(part)
     else:
         yield error
 

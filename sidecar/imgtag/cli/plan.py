@@ -10,6 +10,7 @@ import click
 
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.progress import Reporter, duration
+from imgtag.cli.reasons import REASONS
 from imgtag.cli.scopes import find_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.check import require_run
@@ -35,21 +36,6 @@ _TEXTS = {
     "unknown": "cannot be told",
 }
 """The kinds of findings, in the order in which people see them."""
-_CODES = {
-    "no_image": "no images, by their type or suffix",
-    "not_admitted": "named by no rule",
-    "current": "labelled, and current",
-    "unlabelled": "labelled before, with no label above the threshold",
-    "stale": "labelled by another model or other rules",
-    "vec": "the embedding is left out",
-    "facts": "the facts (size, camera, position) are left out",
-    "raw": "the scores are left out",
-    "labels": "some labels are left out",
-    "lifecycle": "the lifecycle rules may not be read (s3:GetLifecycleConfiguration)",
-    "replication": "the replication rules may not be read (s3:GetReplicationConfiguration)",
-    "if_match": "what If-Match is worth was never tested here; taken to be atomic (`imgtag doctor` tests it)",
-    "index": "what is indexed; taken to be nothing, as the index does not answer",
-}
 
 
 @click.command(name="plan")
@@ -100,10 +86,13 @@ def describe_briefly(plan: Plan) -> Iterator[str]:
     """The totals in a few lines, as `imgtag backfill` may show them before it asks."""
     looked = "all" if plan.sampled == plan.candidates else f"a random {plan.sampled:,} (seed {plan.seed})"
     yield f"{plan.objects:,} objects, {_size(plan.bytes)}; {plan.candidates:,} to work on, {looked} looked at"
+    by = "the limits of the classifier's server" if plan.cost else f"{plan.calibrated} images classified now"
     yield (
         f"{_size(plan.bytes_read)} to read, {_size(plan.bytes_sent)} to send back, "
-        f"about {duration(plan.seconds)} (by {plan.calibrated} images classified now)"
+        f"about {duration(plan.seconds)} (by {by})"
     )
+    if plan.cost:
+        yield f"about ${plan.cost.dollars:,.2f} to pay for classifying{plan.cost.note and '; '}{plan.cost.note}"
     warnings = {
         "refused": "refused",
         "not_written": "cannot be written on",
@@ -120,7 +109,7 @@ def _finding_line(finding: Finding) -> str:
     count = f"{finding.objects:,}" if finding.kind.name != "unknown" else ""
     bounds = f" ({finding.low:,} to {finding.high:,})" if finding.low != finding.high else ""
     code = finding.kind.code
-    detail = _CODES.get(code) or finding.reason or STORE_CODES.get(code) or code
+    detail = REASONS.get(code) or finding.reason or STORE_CODES.get(code) or code
     text = _TEXTS[finding.kind.name] + (f": {escape(detail)}" if detail else "")
     return f"{count:>14}{bounds}  {text}{f', {_size(finding.bytes)}' if finding.bytes else ''}"
 
@@ -154,6 +143,7 @@ def _json_lines(plan: Plan) -> Iterator[str]:
             "bytes_written": plan.bytes_sent,
             "seconds": round(plan.seconds, 1),
             "calibrated": plan.calibrated,
+            "dollars": round(plan.cost.dollars, 2) if plan.cost else None,
         }
     )
 

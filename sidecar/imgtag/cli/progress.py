@@ -12,6 +12,7 @@ import anyio
 import click
 
 from imgtag.cli.terminal import to_json
+from imgtag.types.result import COUNTS
 
 BAR_PERIOD, JSON_PERIOD, LINE_PERIOD = 0.25, 2.0, 30.0
 """Seconds between two reports."""
@@ -20,25 +21,28 @@ BAR_PERIOD, JSON_PERIOD, LINE_PERIOD = 0.25, 2.0, 30.0
 class Reporter:
     """Reports what ``read`` gives: ``listed``, the counts of ``names``, perhaps ``bytes``, and more for a program.
 
-    ``total`` is what is to be listed. ``why_slow`` says what holds the work back; empty while nothing does.
+    ``done`` names the counts whose sum says how much is done. ``total`` is what is to be done, unless ``read`` gives a
+    newer one. ``why_slow`` says what holds the work back; empty while nothing does.
     """
 
     def __init__(
         self,
         read: Callable[[], Mapping[str, Any]],
         *,
-        names: Sequence[str] = ("labelled", "skipped", "refused", "failed"),
+        names: Sequence[str] = COUNTS,
+        done: Sequence[str] = ("listed",),
         as_json: bool = False,
         total: int | None = None,
         why_slow: Callable[[], str] = lambda: "",
     ) -> None:
         self._read = read
         self._names = names
+        self._done = done
         self._as_json = as_json
         self._total = total
         self._why_slow = why_slow
         self._began = time.monotonic()
-        self._first = int(read()["listed"])
+        self._first = self._count_done(read())
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -56,22 +60,27 @@ class Reporter:
                 await anyio.sleep(LINE_PERIOD)
                 click.echo(self._line(), err=True)
 
+    def _count_done(self, fields: Mapping[str, Any]) -> int:
+        return sum(fields[name] for name in self._done)
+
     def _fields(self) -> dict[str, Any]:
         """The counts, with the rate of this run in objects a second and the seconds that are left, if known."""
-        fields = dict(self._read())
-        done = fields["listed"] - self._first
-        rate = done / max(1e-3, time.monotonic() - self._began)
-        left = None if self._total is None or not done else max(0, self._total - fields["listed"]) / max(1e-9, rate)
-        return {**fields, "rate": round(rate, 1), "total": self._total, "eta": left and round(left)}
+        fields = {"total": self._total, **self._read()}
+        done, total = self._count_done(fields), fields["total"]
+        rate = (done - self._first) / max(1e-3, time.monotonic() - self._began)
+        left = None if total is None or done == self._first else max(0, total - done) / max(1e-9, rate)
+        return {**fields, "rate": round(rate, 1), "eta": left and round(left)}
 
     def _line(self) -> str:
         fields = self._fields()
-        of = f" of {self._total:,}" if self._total else ""
+        of = f" of {fields['total']:,}" if fields["total"] else ""
         counts = ", ".join(f"{name} {fields[name]:,}" for name in self._names if fields[name]) or "nothing done yet"
         size = f"; {fields['bytes'] / 1e6:,.0f} MB" if "bytes" in fields else ""
         left = f", {duration(fields['eta'])} left" if fields["eta"] else ""
         slow = self._why_slow()
-        return f"{fields['listed']:,}{of}: {counts}{size}, {fields['rate']:,.1f}/s{left}{'; ' * bool(slow)}{slow}"
+        return (
+            f"{self._count_done(fields):,}{of}: {counts}{size}, {fields['rate']:,.1f}/s{left}{'; ' * bool(slow)}{slow}"
+        )
 
     @contextmanager
     def _bar(self) -> Iterator[Callable[[], None]]:
@@ -81,7 +90,13 @@ class Reporter:
         columns = (BarColumn(bar_width=10), TextColumn("{task.fields[line]}", markup=False))
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("", total=self._total, line="")
-            yield lambda: progress.update(task, completed=self._read()["listed"], line=self._line())
+
+            def update() -> None:
+                fields = self._read()
+                total = fields.get("total", self._total)
+                progress.update(task, completed=self._count_done(fields), total=total, line=self._line())
+
+            yield update
 
 
 def duration(seconds: float) -> str:

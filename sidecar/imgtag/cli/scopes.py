@@ -12,14 +12,20 @@ from imgtag.plugin.store import Store
 from imgtag.types.ref import Scope
 
 
+def parse_scopes(texts: Sequence[str]) -> list[Scope]:
+    """What is named. Raises UsageError."""
+    try:
+        return [Scope.parse(text) for text in texts]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 async def find_scopes(config: Config, store: Store, texts: Sequence[str]) -> list[Scope]:
     """The buckets and parts of them that are named, else all buckets of the rules. Raises UsageError."""
-    named = [text.removeprefix("s3://").partition("/") for text in texts]
-    if any(not bucket for bucket, _, _ in named):
-        raise click.UsageError("an object, a bucket or a part of one is BUCKET[/PREFIX]")
+    named = parse_scopes(texts)
     # Without rules a folder is labelled as a whole.
     buckets = config.context().buckets or await store.buckets()
-    scopes = [Scope(bucket, prefix) for bucket, _, prefix in named] or [Scope(bucket) for bucket in buckets]
+    scopes = named or [Scope(bucket) for bucket in buckets]
     for scope in scopes:
         if scope.bucket not in buckets:
             admitted = ", ".join(map(escape, buckets)) or "none"

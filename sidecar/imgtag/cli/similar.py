@@ -7,39 +7,38 @@ from pathlib import Path
 import click
 
 from imgtag.assembly import make_indexer
+from imgtag.cli.graphics import choose_graphics
+from imgtag.cli.hits import output_form, output_options, print_hits
 from imgtag.cli.main import App, pass_app
-from imgtag.cli.search import output_form, parse_query, print_hits
+from imgtag.cli.search import parse_query
 from imgtag.cli.terminal import escape
 from imgtag.config.configuration import Config
 from imgtag.errors import Incomparable
 from imgtag.models.display_names import DisplayNames
 from imgtag.plugin.indexer import SimilarRequest
+from imgtag.search import SIMILARITY_DECIMALS
 from imgtag.types.document import Document, document_id
 from imgtag.types.ref import ObjectRef
-
-_DECIMALS = 4
-"""Of a similarity: int8 values give no more."""
 
 
 @click.command(name="similar", context_settings={"ignore_unknown_options": True})
 @click.argument("ref", metavar="REF")
 @click.argument("words", metavar="[QUERY]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--json", "as_json", is_flag=True, help="Print one document per line, with its similarity.")
-@click.option("--keys", is_flag=True, help="Print only BUCKET/KEY, one per line.")
-@click.option("-0", "zero", is_flag=True, help="End each line of --keys with a NUL byte, for keys with line breaks.")
+@output_options
 @click.option(
     "--limit", type=click.IntRange(min=0, max=1000), default=20, show_default=True, help="Maximum number of hits."
 )
 @pass_app
 async def command(
-    app: App, ref: str, words: tuple[str, ...], *, as_json: bool, keys: bool, zero: bool, limit: int
+    app: App, ref: str, words: tuple[str, ...], *, limit: int, thumbnails: bool | None, **forms: bool
 ) -> int:
     """Show what looks like an object: BUCKET/KEY, or a file in the labelled folder. The most similar come first.
 
     A QUERY narrows the result, as in `imgtag search`. Similarity is at most 1, between images labelled by one model.
     """
+    query, form = parse_query(words), output_form(**forms)
+    graphics = choose_graphics(wanted=thumbnails, is_table=form == "table")
     config = app.load(as_owner=True)
-    query, form = parse_query(words), output_form(as_json=as_json, keys=keys, zero=zero)
     target = _parse_ref(config, ref)
     request = SimilarRequest(id=document_id(config.site.name, target), query=query, limit=limit)
     async with make_indexer(config) as indexer:
@@ -50,10 +49,18 @@ async def command(
                 raise
             hint = "Is it labelled yet? `imgtag search --keys` lists labelled objects."
             raise Incomparable(f"{target} is not in the index", hint=hint, code=error.code) from None
+    documents: list[Document] = [
+        {**hit.document, "similarity": round(hit.similarity, SIMILARITY_DECIMALS)} for hit in hits
+    ]
     if form == "table":
         click.echo(f"{len(hits)} similar to {escape(str(target))}", err=True)
-    documents: list[Document] = [{**hit.document, "similarity": round(hit.similarity, _DECIMALS)} for hit in hits]
-    print_hits(documents, form, DisplayNames(config.state_dir).load() if form == "table" else {})
+    names = DisplayNames(config.state_dir).load() if form == "table" else {}
+    if graphics:
+        from imgtag.cli.thumbnails import print_with_thumbnails  # noqa: PLC0415  (it takes half a second)
+
+        await print_with_thumbnails(config, documents, names, graphics)
+    else:
+        print_hits(documents, form, names)
     return 0
 
 

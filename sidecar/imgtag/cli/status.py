@@ -14,8 +14,9 @@ import click
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
-from imgtag.config.schema import parse_listen
 from imgtag.errors import ImgtagError, Unavailable
+from imgtag.flow.listen import parse_listen
+from imgtag.types.result import COUNTS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -163,7 +164,24 @@ def _lines(now: Snapshot, before: Snapshot | None) -> Iterator[tuple[str, str]]:
     yield "dead letters", _counts(now["dead_letters"]) or "none"
     yield "retries", _counts(now["retries"]) or "none"
     yield "workers replaced", _counts(now["worker_restarts"]) or "none"
+    for backfill in now.get("backfills", ()):
+        yield "distributed backfill", _backfill(backfill)
     yield "memory", f"{now['memory'] / 1e6:,.0f} MB in the main process"
+
+
+def _backfill(backfill: Mapping[str, Any]) -> str:
+    """How far it is, for all sidecars of the site."""
+    done = sum(backfill[name] for name in COUNTS)
+    counts = _counts({name: backfill[name] for name in COUNTS if backfill[name]}) or "nothing done yet"
+    scopes = ", ".join(escape(scope) for scope in backfill["scopes"])
+    listed = f"{backfill['listed']:,} listed{'' if backfill['published'] else ' so far'}"
+    if backfill["published"] and not backfill["left"]:
+        return f"{backfill['id']}: {scopes}: done: {listed}, {counts}"
+    eta = f", {_span(backfill['eta'])} left" if backfill["eta"] else ""
+    return (
+        f"{backfill['id']}: {scopes}: {done:,} of {listed}: {counts}; {backfill['left']:,} in the queue, "
+        f"{backfill['rate']:,.1f}/s{eta}"
+    )
 
 
 def _latency(latency: Mapping[str, Any]) -> str:

@@ -16,13 +16,14 @@ from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.main import DONE, FAILED, App, pass_app
 from imgtag.cli.progress import Reporter
 from imgtag.cli.prompts import confirm
+from imgtag.cli.scopes import parse_scopes
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config
 from imgtag.config.policy import PolicyResolver
 from imgtag.flow.backoff import Backoff
 from imgtag.flow.budget import ByteBudget
 from imgtag.jobs.strip import Fate, Force, StripCounts, Stripped, Stripper
-from imgtag.types.ref import Scope
+from imgtag.types.ref import Scope, outermost
 
 MAX_NAMED = 20
 """Objects that the summary names; --json names all."""
@@ -56,7 +57,7 @@ def command(
     The exit code is 1 if an object was refused or failed. The command can be repeated at any time.
     """
     config = app.load(as_owner=True)
-    parsed = _parse(scopes)
+    parsed = outermost(parse_scopes(scopes))
     if not dry_run:
         _announce(config, parsed)
         confirm("remove these?", yes=yes)
@@ -67,7 +68,9 @@ def command(
     def report(stripped: Stripped) -> None:
         seen[stripped.fate.value] += 1
         if as_json:
-            click.echo(to_json(_to_fields(stripped)))
+            error = {"code": stripped.code, "message": stripped.reason, "hint": stripped.hint}
+            fields = {"ref": str(stripped.ref), "result": stripped.fate.value}
+            click.echo(to_json(fields | ({} if stripped.code is None else {"error": error})))
         elif stripped.fate in {Fate.REFUSED, Fate.FAILED} and len(problems) < MAX_NAMED:
             problems.append(stripped)
 
@@ -91,21 +94,6 @@ def command(
     if counts.unlisted:
         raise ExceptionGroup("not everything was listed", counts.unlisted)
     return FAILED if counts.fates[Fate.REFUSED] or counts.fates[Fate.FAILED] else DONE
-
-
-def _parse(texts: Sequence[str]) -> list[Scope]:
-    """The scopes, without those that lie within another. Raises UsageError."""
-    scopes: dict[Scope, None] = {}
-    for text in texts:
-        bucket, _, prefix = text.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise click.UsageError(f"{text!r} is not BUCKET or BUCKET/PREFIX")
-        scopes[Scope(bucket, prefix)] = None
-    return [scope for scope in scopes if not any(_is_within(scope, other) for other in scopes)]
-
-
-def _is_within(scope: Scope, other: Scope) -> bool:
-    return scope != other and scope.bucket == other.bucket and scope.prefix.startswith(other.prefix)
 
 
 def _announce(config: Config, scopes: Sequence[Scope]) -> None:
@@ -154,13 +142,6 @@ async def _strip(
         counts = await stripper.strip(scopes, report)
         tasks.cancel_scope.cancel("stripped")
     return counts
-
-
-def _to_fields(stripped: Stripped) -> dict[str, object]:
-    fields: dict[str, object] = {"ref": str(stripped.ref), "result": stripped.fate.value}
-    if stripped.code is not None:
-        fields |= {"error": {"code": stripped.code, "message": stripped.reason, "hint": stripped.hint}}
-    return fields
 
 
 def _summarise(counts: StripCounts, problems: Sequence[Stripped], *, dry_run: bool) -> None:

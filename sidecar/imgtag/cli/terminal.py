@@ -7,7 +7,6 @@ lacks. Programs get JSON with the same characters as JSON escapes, or the exact 
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import sys
@@ -40,19 +39,21 @@ def escape_lines(text: str) -> str:
 
 def to_json(value: Mapping[str, Any]) -> str:
     """One line of JSON; a program reads exactly the same text from it, and a terminal obeys none of it."""
+    import json  # noqa: PLC0415  (not every command prints JSON)
+
     return _UNSAFE.sub(_escape_for_json, json.dumps(value, ensure_ascii=not _has_utf8_output()))
 
 
-def print_key(key: str, *, end: bytes = b"\n") -> None:
-    """Print a key: its exact bytes to a file or pipe, escaped to a terminal."""
+def print_exact(text: str, *, end: bytes = b"\n") -> None:
+    """Print a text with a key: its exact bytes to a file or pipe, escaped to a terminal."""
     if sys.stdout.isatty():
-        click.echo(escape(key), nl=False)
+        click.echo(escape(text), nl=False)
         click.echo(end, nl=False)
     else:
         try:
-            data = key.encode("utf-8", "surrogateescape")
+            data = text.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError:  # another half of a surrogate pair, which no byte stands for
-            data = key.encode("utf-8", "surrogatepass")
+            data = text.encode("utf-8", "surrogatepass")
         # As bytes, because click removes escape sequences from text that does not go to a terminal.
         click.echo(data + end, nl=False)
 

@@ -63,6 +63,18 @@ def test_one_policy(file, capsys):
     assert "Configured: sqlite, s3, nats." in capsys.readouterr().err
 
 
+def test_policy_of_a_command(file, capsys):
+    """What only a plan reads is there when it is asked for; plugins without more say what they always do."""
+    printed = {}
+    for options in ((), ("--with", "plan", "--with", "reindex")):
+        assert 0 == main(["--config", file, "policy", *options, "s3"])
+        printed[options] = json.loads(capsys.readouterr().out)["Statement"]
+    plain, more = ({action for each in statements for action in each["Action"]} for statements in printed.values())
+    assert {"s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration"} == more - plain
+    assert plain < more
+    assert 0 == main(["--config", file, "policy", "--with", "plan", "nats"])
+
+
 def test_failed_checks_have_hints(file, capsys):
     """Whatever does not answer is a check that failed, one line each, and the exit code is 1."""
     assert 1 == main(["--config", file, "doctor", "--json", "--send"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtag.cli.search import print_hits
+from imgtag.cli.hits import print_hits
 from imgtag.cli.terminal import escape, to_json
 
 EVIL = "a\x1b]0;x\x07\x1b[2J\n\u202eb"
@@ -40,7 +40,7 @@ def run(code: str, *, terminal: bool, **env: str) -> bytes:
 
 def printing(form: str) -> str:
     return (
-        "from imgtag.cli.terminal import prepare_streams; from imgtag.cli.search import print_hits\n"
+        "from imgtag.cli.terminal import prepare_streams; from imgtag.cli.hits import print_hits\n"
         f"prepare_streams(); print_hits([{HIT!r}], {form!r}, {{}})"
     )
 
@@ -60,7 +60,7 @@ def test_what_a_terminal_obeys_is_escaped(text: str, shown: str) -> None:
     assert shown == escape(text)
 
 
-@pytest.mark.parametrize("form", ["table", "keys", "json"])
+@pytest.mark.parametrize("form", ["table", "keys", "json", "csv"])
 def test_a_terminal_obeys_nothing(form: str) -> None:
     """Whatever the form of the hits, no escape sequence of a key reaches it."""
     output = run(printing(form), terminal=True)
@@ -88,7 +88,7 @@ def test_json_says_the_same_in_every_encoding(encoding: str) -> None:
     assert key == json.loads(to_json({"key": key}))["key"]
 
 
-@pytest.mark.parametrize("form", ["table", "keys", "json"])
+@pytest.mark.parametrize("form", ["table", "keys", "json", "csv"])
 def test_an_output_without_our_letters_is_no_error(form: str) -> None:
     """They are shown escaped."""
     hit = {**HIT, "key": "狐.jpg", "labels": ["füchse"]}

@@ -16,7 +16,7 @@ from rich.text import Text
 from imgtag.assembly import make_indexer, make_store
 from imgtag.cli.demo.output import SEARCHES, copy_with_credits, hits, show_labels, show_news, show_progress
 from imgtag.cli.demo.samples import SAMPLES
-from imgtag.cli.search import describe_labels
+from imgtag.cli.hits import describe_labels
 from imgtag.cli.terminal import escape
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
@@ -39,19 +39,25 @@ dir = "{state}"
 
 [ops]
 listen = ""
+
+[web]
+listen = "{listen}"
 """
 
 
 @click.command(name="demo")
-@click.option("--once", is_flag=True, help="Exit when the images are labelled, instead of watching the folder.")
+@click.option("--once", is_flag=True, help="Exit when the images are labelled, instead of keeping the page open.")
 def command(*, once: bool) -> int:
-    """Label sample images in a temporary folder, show what was written, search them, and watch the folder."""
+    """Label sample images in a temporary folder, show what was written, and keep the search page open on loopback."""
+    watch = not once and sys.stdout.isatty()
     logging.disable(logging.WARNING)
     with TemporaryDirectory(prefix="imgtag-demo-") as folder:
         pictures, file = Path(folder, "pictures"), Path(folder, "imgtag.toml")
         pictures.mkdir()
-        file.write_text(_CONFIG.format(root=pictures, state=Path(folder, "state")), encoding="utf-8")
-        anyio.run(_demo, load(file, env={}), pictures, not once and sys.stdout.isatty())
+        listen = "127.0.0.1:0" if watch else ""
+        text = _CONFIG.format(root=pictures, state=Path(folder, "state"), listen=listen)
+        file.write_text(text, encoding="utf-8")
+        anyio.run(_demo, load(file, env={}), pictures, watch)
     return 0
 
 
@@ -59,14 +65,16 @@ async def _demo(config: Config, pictures: Path, watch: bool) -> None:  # noqa: F
     console = Console()
     stop = anyio.Event()
     async with make_indexer(config) as indexer, anyio.create_task_group() as tasks:
-        tasks.start_soon(Sidecar(config=config).run, stop)
+        sidecar = Sidecar(config=config)
+        tasks.start_soon(sidecar.run, stop)
         await anyio.to_thread.run_sync(copy_with_credits, console, pictures)
         await show_progress(console, indexer)
         async with make_store(config) as store:
             names = await anyio.to_thread.run_sync(DisplayNames(config.state_dir).load)
             await _show(console, indexer, store, names)
         if watch:
-            console.print(f"\nWatching {pictures}: copy images there. Ctrl-C stops and removes the folder.")
+            console.print(f"\nSearch page: http://127.0.0.1:{sidecar.web_port}", soft_wrap=True)
+            console.print(f"Watching {pictures}: copy images there. Ctrl-C stops and removes the folder.")
             try:
                 await show_news(console, indexer)
             except anyio.get_cancelled_exc_class():

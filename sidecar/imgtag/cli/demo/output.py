@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imgtag.cli.demo.samples import SAMPLES, copy_samples
-from imgtag.cli.search import describe_labels
+from imgtag.cli.hits import describe_labels
 from imgtag.cli.terminal import escape
 from imgtag.models.display_names import LabelNames
 from imgtag.plugin.indexer import Indexer, SearchRequest
