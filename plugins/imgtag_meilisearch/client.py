@@ -109,6 +109,19 @@ class IndexClient:
         """Start deleting the index with its documents; returns the uid of the task, which fails where there is none."""
         return int(self._http.delete(self._path)["taskUid"])
 
+    def start_swap(self, other: str) -> int:
+        """Start exchanging this index and another one; returns the uid of the task.
+
+        A key for certain indexes never sees that task: https://github.com/meilisearch/meilisearch, `queue/tasks.rs`.
+        """
+        swaps = _json([{"indexes": [self.name, other]}])
+        answer = self._http.send_once("POST", "swap-indexes", swaps)  # twice would swap them back
+        return int(answer["taskUid"])
+
+    def check_swap(self) -> None:
+        """Ask for a swap of one index: the server checks the key before that. Raises ConfigError, or Refused."""
+        self._http.post("swap-indexes", [{"indexes": [self.name]}])
+
     def settings(self) -> dict[str, Any]:
         """The settings as the server sends them; the package would turn the embedders into objects."""
         settings: dict[str, Any] = self._http.get(f"{self._path}/settings")
@@ -185,7 +198,7 @@ class _Http:
         if settings.api_key:
             self._headers["Authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
         timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.timeout)
-        self._pool = urllib3.PoolManager(maxsize=MAX_CONNECTIONS, block=True, timeout=timeout, retries=RETRY)
+        self._pool = urllib3.PoolManager(maxsize=MAX_CONNECTIONS, block=True, timeout=timeout)
 
     def get(self, path: str) -> Any:
         return self._request("GET", path)
@@ -209,13 +222,24 @@ class _Http:
     def close(self) -> None:
         self._pool.clear()
 
-    def _request(self, method: str, path: str, body: bytes | None = None, content_type: str | None = None) -> Any:
+    def send_once(self, method: str, path: str, body: bytes) -> Any:
+        """Send JSON, but not again where no response comes."""
+        return self._request(method, path, body, "application/json", retries=urllib3.Retry(0, redirect=False))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        retries: urllib3.Retry = RETRY,
+    ) -> Any:
         headers = {**self._headers, **({"Content-Type": content_type} if content_type else {})}
         if body and len(body) > MIN_GZIP:
             # Without a time in its header, so that equal requests have equal bytes.
             body, headers["Content-Encoding"] = gzip.compress(body, GZIP_LEVEL, mtime=0), "gzip"
         try:
-            answer = self._pool.request(method, f"{self._url}/{path}", body=body, headers=headers)
+            answer = self._pool.request(method, f"{self._url}/{path}", body=body, headers=headers, retries=retries)
         except HTTPError as error:
             hint = "Check that the server is running, and [indexer.meilisearch] url."
             reason = str(getattr(error, "reason", None) or error)

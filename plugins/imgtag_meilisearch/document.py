@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -14,8 +14,9 @@ from imgtag_meilisearch.index_settings import DIMENSIONS, EMBEDDER, NUMBERS, PRI
 from imgtag_meilisearch.long_values import add_parts, remove_parts
 
 VECTORS = "_vectors"
+IDENTITY = ("id", "site", "bucket", "key")
 ID = re.compile(r"[A-Za-z0-9_-]{1,511}")
-REQUIRED = ("site", "bucket", "key")
+REQUIRED = IDENTITY[1:]
 
 
 def encode(document: Document) -> bytes:
@@ -30,7 +31,8 @@ def encode(document: Document) -> bytes:
         if vector is not None:
             if len(vector) != DIMENSIONS:
                 raise ValueError(f"its vector has {len(vector)} numbers, not {DIMENSIONS}")
-            vector = [_number(number, VECTORS) for number in vector]
+            if set(map(type, vector)) != {int}:  # which are finite
+                vector = [_number(number, VECTORS) for number in vector]
         # Null is sent too: a new document without the field fails, a replaced one would keep the old vector.
         whole = {**add_parts(document), VECTORS: {EMBEDDER: vector}}
         text = json.dumps(whole, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
@@ -38,6 +40,15 @@ def encode(document: Document) -> bytes:
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         name = document.get("key") if isinstance(document, Mapping) else None
         raise DocumentError(f"the document of {name!r} cannot be indexed: {error}") from error
+
+
+def select_fields(fields: Sequence[str]) -> dict[str, Any]:
+    """The options of a request for these fields and those that say which document it is; for all where none is named.
+
+    https://www.meilisearch.com/docs/reference/api/documents#get-documents-with-post
+    """
+    vectors = not fields or VECTORS in fields
+    return {"retrieveVectors": vectors, **({"fields": sorted({*IDENTITY, *fields})} if fields else {})}
 
 
 def decode(raw: Mapping[str, Any], *, vectors: bool = True) -> dict[str, Any]:

@@ -26,11 +26,14 @@ ACTIONS = (
     ("POST", r"indexes/[^/]+/documents/fetch", "documents.get"),
     ("POST", r"indexes/[^/]+/documents/delete-batch", "documents.delete"),
     ("POST", r"indexes/[^/]+/(search|facet-search|similar)", "search"),
+    ("POST", r"swap-indexes", "indexes.swap"),
     ("GET", r"tasks", "tasks.get"),
 )
 """The requests that are sent, with the action that a key needs for each."""
-ACTIONS_NEEDED = frozenset(name for _, _, name in ACTIONS) - {"indexes.delete"}
-"""What the key of the sidecar needs; only `imgtag setup --remove` deletes an index."""
+ACTIONS_OF_REINDEX = frozenset({"indexes.delete", "indexes.swap"})
+"""What the key of `imgtag reindex` needs besides; `imgtag setup --remove` deletes an index, too."""
+ACTIONS_NEEDED = frozenset(name for _, _, name in ACTIONS) - ACTIONS_OF_REINDEX
+"""What the key of the sidecar needs."""
 
 
 class IndexMissing(Unavailable):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Literal
 
 PRIMARY_KEY = "id"
@@ -97,9 +98,15 @@ def comparison(field: str) -> Comparison | None:
     """How a field is compared; None where no rule allows a filter on it."""
     if field in NUMBERS or field.startswith(f"{SCORES}."):
         return "number"
-    if field == "terms" or any(fnmatchcase(field, pattern) for pattern in TEXTS):
+    if field == "terms" or is_text(field):
         return "text"
     return "place" if field == "_geo" else None
+
+
+@lru_cache(maxsize=256)  # all documents have the same fields
+def is_text(field: str) -> bool:
+    """Whether a field is one of TEXTS."""
+    return any(fnmatchcase(field, pattern) for pattern in TEXTS)
 
 
 def differing(there: Mapping[str, Any]) -> dict[str, Any]:

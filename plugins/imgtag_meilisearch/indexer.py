@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from anyio import CancelScope, to_thread
 from imgtag.plugin import (
     Change,
     Check,
+    Condition,
     Delete,
     Document,
     Outcome,
@@ -26,11 +28,13 @@ from imgtag.plugin import (
 from imgtag_meilisearch import search
 from imgtag_meilisearch.checks import run_checks
 from imgtag_meilisearch.client import IndexClient
-from imgtag_meilisearch.errors import ACTIONS_NEEDED, IndexMissing
+from imgtag_meilisearch.errors import ACTIONS_NEEDED, ACTIONS_OF_REINDEX, IndexMissing
+from imgtag_meilisearch.rebuild import SUFFIX, Rebuild
 from imgtag_meilisearch.scan import Scan
 from imgtag_meilisearch.settings import MeilisearchSettings
 from imgtag_meilisearch.setup import Setup
 from imgtag_meilisearch.tasks import Tasks
+from imgtag_meilisearch.tokens import sign_token
 from imgtag_meilisearch.writer import Writer
 
 
@@ -42,17 +46,19 @@ class MeilisearchIndexer:
 
     def __init__(self, settings: MeilisearchSettings, context: PluginContext) -> None:
         self._settings = settings
-        self._site = context.site
+        self._context = context
+        self.spare = f"{settings.index}{SUFFIX}"
 
     async def __aenter__(self) -> Self:
         self._client = await to_thread.run_sync(IndexClient, self._settings)
         tasks = Tasks(self._client)
-        self._setup = Setup(self._client, tasks, self._site, self._settings.settings_deadline)
+        self._setup = Setup(self._client, tasks, self._context.site, self._settings.settings_deadline)
+        self._rebuild = await to_thread.run_sync(Rebuild, self._client, self._setup, self._settings)
         self._writer = Writer(self._client, tasks, self._settings)
         try:
             await self._client.run(self._client.check_health)
         except BaseException:
-            self._client.close()
+            self._close()
             raise
         return self
 
@@ -60,7 +66,11 @@ class MeilisearchIndexer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with CancelScope(shield=True):
-            await self._client.run(self._client.close)
+            await self._client.run(self._close)
+
+    def _close(self) -> None:
+        self._rebuild.close()
+        self._client.close()
 
     async def index_id(self) -> str:
         """Return when the index was created; empty where there is none. Two swapped indexes take it with them."""
@@ -77,10 +87,10 @@ class MeilisearchIndexer:
             self._setup.expire()
             raise
 
-    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        """Return the whole documents of these ids; absent ones are left out."""
+    async def get(self, ids: Sequence[str], *, fields: Sequence[str] = ()) -> Mapping[str, Document]:
+        """Return the documents of these ids, whole or in part; absent ones are left out."""
         try:
-            return await self._client.run(search.get, self._client, ids)
+            return await self._client.run(search.get, self._client, ids, fields)
         except IndexMissing:
             return {}
 
@@ -140,17 +150,54 @@ class MeilisearchIndexer:
         """Delete the index that setup created, or give the settings that it changed their former values."""
         return await self._setup.undo(record, apply=apply)
 
+    async def check_rebuild(self) -> None:
+        """Raise ConfigError where the key does not allow it; to find out, an index is deleted that is not there."""
+        await self._rebuild.check()
+
+    async def has_spare(self) -> bool:
+        """Return whether the index of a rebuild is there."""
+        return await self._rebuild.exists()
+
+    @asynccontextmanager
+    async def open_spare(self) -> AsyncIterator[MeilisearchIndexer]:
+        """Open the index beside this one; where it is missing, it is created with the settings of this one."""
+        async with MeilisearchIndexer(self._rebuild.spare_settings, self._context) as spare:
+            await self._rebuild.inherit(spare._setup)
+            yield spare
+
+    async def swap(self) -> None:
+        """Swap both indexes, which take their settings and the time of their creation with them."""
+        await self._rebuild.swap()
+
+    async def drop_spare(self) -> None:
+        """Delete the index beside this one."""
+        await self._rebuild.drop()
+
+    def sign_search_token(self, key: str, condition: Condition, expires: int) -> str:
+        """Return a tenant token; ``key`` is the server's answer to `POST /keys`. Raises ConfigError."""
+        return sign_token(key, self._settings.index, condition, expires)
+
     def policy(self) -> str | None:
         """Return the body of `POST /keys` for a key that may do what the sidecar does, on this index alone.
 
         https://www.meilisearch.com/docs/reference/api/keys#create-a-key
         """
-        description = "Writes and searches the documents of imgtag. Without indexes.create and settings.update "
+        return self.policy_with(())
+
+    def policy_with(self, commands: Collection[str]) -> str | None:
+        """As `policy`; with `reindex`, the key may build another index beside this one, and swap the two, as well."""
+        settings, rebuilds = self._settings, "reindex" in commands
+        purpose = (
+            "Writes and searches the documents of imgtag. Without indexes.create and settings.update it does so in an "
+            "index that `imgtag setup` created."
+        )
+        if rebuilds:
+            purpose = f"Builds {settings.index}{SUFFIX} and puts it in the place of {settings.index}."
         key = {
-            "name": f"imgtag on {self._settings.index}",
-            "description": description + "it does so in an index that `imgtag setup` created.",
-            "actions": sorted(ACTIONS_NEEDED),
-            "indexes": [self._settings.index],
+            "name": f"imgtag{' reindex' if rebuilds else ''} on {settings.index}",
+            "description": purpose,
+            "actions": sorted(ACTIONS_NEEDED | (ACTIONS_OF_REINDEX if rebuilds else frozenset())),
+            "indexes": [settings.index, *([f"{settings.index}{SUFFIX}"] if rebuilds else [])],
             "expiresAt": None,
         }
         return json.dumps(key, indent=2)

@@ -10,12 +10,11 @@ https://www.meilisearch.com/docs/learn/resources/known_limitations
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any
 
 from imgtag.plugin import Document, normalise
-from imgtag_meilisearch.index_settings import TEXTS
+from imgtag_meilisearch.index_settings import is_text
 
 HOME = "words"
 MAX_VALUE = 464  # bytes. The server cuts before a character, at 465 to 468 bytes: what it has cut is never this short
@@ -45,9 +44,11 @@ def add_parts(document: Document) -> Document:
     parts: list[str] = []
     meta: Mapping[str, Any] = document.get("meta") or {}
     for field, texts in (*document.items(), *((f"meta.{name}", value) for name, value in meta.items())):
-        if any(fnmatchcase(field, pattern) for pattern in TEXTS):
+        if is_text(field):
             for text in texts if isinstance(texts, list | tuple) else [texts]:
-                if isinstance(text, str) and is_long(value := normalise(text)):
+                if not isinstance(text, str) or (len(text) <= MAX_VALUE and text.isascii()):
+                    continue  # ASCII is as long when it is normalised
+                if is_long(value := normalise(text)):
                     parts += [*_parts(field, value)[:-1], whole_value(field, value)]
     return {**document, HOME: [*(document.get(HOME) or ()), *parts]} if parts else document
 

@@ -14,13 +14,12 @@ from anyio import CancelScope
 
 from imgtag.plugin import And, Condition, Document, Is, ObjectRef, Scope, StartsWith, normalise
 from imgtag_meilisearch.client import IndexClient
-from imgtag_meilisearch.document import VECTORS, decode
+from imgtag_meilisearch.document import decode, select_fields
 from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.long_values import is_long
 from imgtag_meilisearch.spool import Spool
 
 PAGE_SIZE = 1000  # documents
-IDENTITY = ("id", "site", "bucket", "key")
 
 
 class Scan:
@@ -37,7 +36,7 @@ class Scan:
         names = {*fields, "key"} if fields else None
         spool = await self._client.run(Spool)
         try:
-            await self._read(spool, _options(fields))
+            await self._read(spool, select_fields(fields))
             rows = await self._client.run(spool.sorted)
             while page := await self._client.run(spool.page, rows, PAGE_SIZE):
                 for document in page:
@@ -52,7 +51,7 @@ class Scan:
             return int(answer["total"])
         spool = await self._client.run(Spool)
         try:
-            await self._read(spool, _options(("key",)))
+            await self._read(spool, select_fields(("key",)))
             return await self._client.run(spool.count)
         finally:
             await self._close(spool)
@@ -98,8 +97,3 @@ def _superset(site: str, scope: Scope) -> Condition:
     if scope.prefix.isascii() and scope.prefix.strip() and not is_long(normalise(scope.prefix)):
         parts.append(StartsWith("key", normalise(scope.prefix)))
     return And(tuple(parts))
-
-
-def _options(fields: Sequence[str]) -> dict[str, Any]:
-    vectors = not fields or VECTORS in fields
-    return {"retrieveVectors": vectors, **({"fields": sorted({*IDENTITY, *fields})} if fields else {})}

@@ -15,7 +15,7 @@ from imgtag.errors import QueryError
 from imgtag.plugin import Document, Is, Or, Page, Query, SearchRequest, Similar, SimilarRequest, vector_of
 from imgtag.types.vector import cosine
 from imgtag_meilisearch.client import IndexClient
-from imgtag_meilisearch.document import decode
+from imgtag_meilisearch.document import decode, select_fields
 from imgtag_meilisearch.errors import Refused
 from imgtag_meilisearch.filters import expression
 from imgtag_meilisearch.index_settings import SCORES, comparison
@@ -61,13 +61,15 @@ def similar(client: IndexClient, request: SimilarRequest) -> list[Similar]:
     return sorted(nearest, key=lambda similar: -similar.similarity)
 
 
-def get(client: IndexClient, ids: Sequence[str]) -> dict[str, Document]:
-    """The documents of these ids; absent ones are left out."""
+def get(client: IndexClient, ids: Sequence[str], fields: Sequence[str] = ()) -> dict[str, Document]:
+    """The documents of these ids, or these fields of them; absent ones are left out."""
     documents: dict[str, Document] = {}
+    options = select_fields(fields)
     for start in range(0, len(ids), MAX_IDS):
         part = list(ids[start : start + MAX_IDS])
-        answer = client.fetch(ids=part, limit=len(part), retrieveVectors=True)
-        documents |= {raw["id"]: decode(raw) for raw in answer["results"]}
+        for raw in client.fetch(ids=part, limit=len(part), **options)["results"]:
+            document = decode(raw)
+            documents[raw["id"]] = {name: document[name] for name in document if not fields or name in fields}
     return documents
 
 

@@ -55,18 +55,21 @@ class Setup:
         created = await self._client.run(self._client.created_at)
         if created is None:
             if apply:
-                # Another sidecar may have been first.
-                await self._confirm(await self._client.run(self._client.create), but="index_already_exists")
+                await self.create()
                 created = await self._client.run(self._client.created_at)
-                await self._change(SETTINGS)
+                await self.change(SETTINGS)
             index = Change(what=f"index {self._client.name}", done=apply, undo=self._record(created))
             return [index, _settings(SETTINGS, done=apply, undo=None)]
         there = await self._client.run(self._client.settings)
         lacking = differing(there)
         if lacking and apply:
-            await self._change(lacking)
+            await self.change(lacking)
         record = self._record(created) | {"before": former(there, lacking), "after": lacking}
         return [_settings(lacking, done=apply, undo=record)] if lacking else []
+
+    async def create(self) -> None:
+        """Create the index, without settings; another sidecar may have been first."""
+        await self.confirm(await self._client.run(self._client.create), but="index_already_exists")
 
     async def undo(self, record: Record, *, apply: bool) -> Change | None:
         """Undo one change, or tell what would be undone. None where the index is gone, or is another one."""
@@ -85,7 +88,7 @@ class Setup:
         if documents and (of_others := await self._count(filter=self._other_sites)):
             return Change(what=what, hint=f"{of_others:,} of them belong to other sites; delete it by hand")
         if apply:
-            await self._confirm(await self._client.run(self._client.drop), but="index_not_found")
+            await self.confirm(await self._client.run(self._client.drop), but="index_not_found")
         return Change(what=what, done=apply)
 
     async def _restore_settings(self, record: Record, *, apply: bool) -> Change | None:
@@ -104,19 +107,20 @@ class Setup:
         if not ours:
             return Change(what=what, hint="somebody has changed that since")
         if apply:
-            await self._change({name: before[name] for name in ours})
+            await self.change({name: before[name] for name in ours})
         return Change(what=what, done=apply)
 
-    async def _change(self, settings: Mapping[str, Any]) -> None:
-        await self._confirm(await self._client.run(self._client.change_settings, settings))
+    async def change(self, settings: Mapping[str, Any]) -> None:
+        """Change settings, and wait until they are in force. Raises PluginError, Unavailable."""
+        await self.confirm(await self._client.run(self._client.change_settings, settings))
 
-    async def _confirm(self, uid: int, but: str = "") -> None:
+    async def confirm(self, uid: int, but: str = "") -> None:
         """Wait for a task, which may fail with the code ``but``. Raises PluginError, Unavailable."""
         task = (await self._tasks.wait({uid: None}, self._deadline)).get(uid)
         if task is None or task.status == "succeeded" or task.error.get("code") == but:
             return  # a lost task: the next `ensure` shows whether it was done
         error = map_task_error(task.error)
-        hint = error.hint if isinstance(error, PluginError) else "Reindex into a new index: name another one."
+        hint = error.hint if isinstance(error, PluginError) else "`imgtag reindex` builds a new index beside it."
         raise PluginError(f"the index {self._client.name} cannot be changed: {error.message}", hint=hint)
 
     async def _count(self, **query: Any) -> int:

@@ -17,7 +17,7 @@ from fake_meilisearch.facets import Values, normalised
 from fake_meilisearch.rules import Rules
 
 DEEPEST = 150
-EARTH = 6_371_008.8  # metres, as the crate `geo` has it
+EARTH = 6_371_000.0  # metres, as the crate `geoutils` has it
 KEYWORDS = frozenset(
     {"AND", "OR", "IN", "NOT", "TO", "EXISTS", "IS", "NULL", "EMPTY", "CONTAINS", "STARTS", "WITH"}
     | {"_geoRadius", "_geoBoundingBox", "_geoPolygon", "_foreign"}
@@ -87,6 +87,8 @@ class Filter:
             return found
         if self._word("_geoRadius"):
             return self._radius()
+        if self._word("_geoBoundingBox"):
+            return self._box()
         return self._condition(self._value())
 
     def _condition(self, field: str) -> Found:
@@ -167,8 +169,29 @@ class Filter:
         return {
             number
             for number, values in self._index.items()
-            if "_geo.lat" in values and _metres(values, latitude, longitude) <= metres
+            if "_geo.lat" in values and distance(values, latitude, longitude) <= metres
         }
+
+    def _box(self) -> Found:
+        """The upper right corner comes first; a box whose right side is west of its left one crosses 180 degrees."""
+        corner = rf"\s*\[{FLOAT.pattern},{FLOAT.pattern}\]\s*"
+        numbers = re.compile(rf"\({corner},{corner}\)").match(self._text, self._place)
+        if not numbers:
+            raise self._wrong("The `_geoBoundingBox` filter expects two pairs of arguments")
+        self._place = numbers.end()
+        self._space()
+        top, right, bottom, left = map(float, numbers.groups())
+        if not self._rules.places:
+            raise self._wrong("Attribute `_geo/_geojson` is not filterable.")
+        if max(abs(top), abs(bottom)) > 90 or max(abs(left), abs(right)) > 180 or top < bottom:
+            raise self._wrong("Bad latitude or longitude")
+        found = set()
+        for number, values in self._index.items():
+            if "_geo.lat" in values:
+                (lat,), (lng,) = values["_geo.lat"].numbers, values["_geo.lng"].numbers
+                across = left <= lng <= right if left <= right else lng >= left or lng <= right
+                found |= {number} if bottom <= lat <= top and across else set()
+        return found
 
     def _value(self) -> str:
         self._space()
@@ -204,7 +227,7 @@ class Filter:
         if not found or found[0] != word:
             return False
         self._place = found.end()
-        if word != "_geoRadius":
+        if not word.startswith("_geo"):
             self._space()
         return True
 
@@ -275,7 +298,8 @@ def _number(text: str) -> float | None:
     return number if isfinite(number) and "_" not in text else None
 
 
-def _metres(values: Mapping[str, Values], latitude: float, longitude: float) -> float:
+def distance(values: Mapping[str, Values], latitude: float, longitude: float) -> float:
+    """How far a document with a place is from another place."""
     (lat,), (lng,) = values["_geo.lat"].numbers, values["_geo.lng"].numbers
     north, east = radians(latitude - lat) / 2, radians(longitude - lng) / 2
     chord = sin(north) ** 2 + cos(radians(lat)) * cos(radians(latitude)) * sin(east) ** 2

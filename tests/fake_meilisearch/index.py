@@ -1,7 +1,8 @@
 """One index: its settings, its documents, and what is asked of them.
 
-crates/milli/src/documents/sort.rs, search/facet/{facet_distribution,search}.rs, update/new/extract/vectors/mod.rs,
-crates/meilisearch/src/routes/indexes/documents.rs
+crates/milli/src/documents/sort.rs, search/facet/{facet_distribution,search}.rs, search/new/mod.rs (ranking rules of a
+search without words), score_details.rs, update/new/extract/vectors/mod.rs,
+crates/meilisearch/src/routes/indexes/documents.rs, search/mod.rs
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from fake_meilisearch.errors import Refusal
 from fake_meilisearch.facets import Values, normalised, values
-from fake_meilisearch.filters import Filter
+from fake_meilisearch.filters import Filter, distance
 from fake_meilisearch.rules import Rules
 
 DEFAULTS: dict[str, Any] = {
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "facetSearch": True,
     "prefixSearch": "indexingTime",
 }
+POINT = re.compile(r"_geoPoint\(\s*([\d.-]+)\s*,\s*([\d.-]+)\s*\)")
 ID = re.compile(r"[A-Za-z0-9_-]{1,511}")
 Document = dict[str, Any]
 
@@ -126,7 +128,7 @@ class Index:
         numbers = self._filtered(query.get("filter"), "invalid_document_filter")
         if (ids := query.get("ids")) is not None:
             numbers &= {self._numbers[str(id_)] for id_ in ids if str(id_) in self._numbers}
-        ordered = self._sorted(numbers, query.get("sort") or [], "invalid_document_sort")
+        ordered = self._sorted(numbers, self._checked(query.get("sort") or [], "invalid_document_sort"))
         offset, limit = query.get("offset", 0), query.get("limit", 20)
         vectors = query.get("retrieveVectors", False)
         page = [self._shown(number, query.get("fields"), vectors=vectors) for number in ordered[offset:][:limit]]
@@ -134,21 +136,58 @@ class Index:
 
     def search(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """`POST search` without words: hits are clamped to maxTotalHits, counts are not."""
-        numbers = self._filtered(query.get("filter"), "invalid_search_filter")
-        ordered = self._sorted(numbers, query.get("sort") or [], "invalid_search_sort")
+        numbers, order = self.found(query), self.order(query)
         most = self.settings["pagination"]["maxTotalHits"]
         offset = min(query.get("offset", 0), most)
         limit = min(query.get("limit", 20), most - offset)
         answer = {
-            "hits": [self._shown(number, None, vectors=False) for number in ordered[offset:][:limit]],
+            "hits": [self.hit(number, query) for number in self._sorted(numbers, order)[offset:][:limit]],
             "query": query.get("q", ""),
             "limit": limit,
             "offset": offset,
-            "estimatedTotalHits": len(numbers),
+            "estimatedTotalHits": min(len(numbers), most),
         }
         if query.get("facets"):
-            answer["facetDistribution"] = {name: self._counts(name, numbers) for name in query["facets"]}
+            answer["facetDistribution"] = self.distribution(query["facets"], numbers)
         return answer
+
+    def found(self, query: Mapping[str, Any]) -> set[int]:
+        """The numbers of the documents that a search without words finds."""
+        if query.get("q"):
+            raise Refusal("invalid_search_q", "this fake searches without words")
+        return self._filtered(query.get("filter"), "invalid_search_filter")
+
+    def order(self, query: Mapping[str, Any]) -> list[str]:
+        """By what hits are ordered: those of the ranking rules that need no words, the order asked for in its place."""
+        sort, rules = self._checked(query.get("sort") or [], "invalid_search_sort"), self.settings["rankingRules"]
+        if sort and "sort" not in rules:
+            raise Refusal("invalid_search_sort", "The sort ranking rule must be specified in the ranking rules.")
+        return [part for rule in rules for part in (sort if rule == "sort" else [rule] * (":" in rule))]
+
+    def hit(self, number: int, query: Mapping[str, Any]) -> Document:
+        """A document as a search shows it; with its distance where a place is asked for."""
+        hit = self._shown(number, query.get("attributesToRetrieve"), vectors=query.get("retrieveVectors", False))
+        places = [place for part in query.get("sort") or [] if (place := POINT.match(part))]
+        if places and (distance := self._distance(number, places[0])) is not None:
+            hit["_geoDistance"] = round(distance)
+        return hit
+
+    def scores(self, number: int, order: Sequence[str]) -> list[tuple[bool, float | str | None]]:
+        """What a document has of each part of an order, and whether less is better."""
+        scores: list[tuple[bool, float | str | None]] = []
+        for criterion in order:
+            name, _, way = criterion.rpartition(":")
+            if place := POINT.match(name):
+                scores.append((way == "asc", self._distance(number, place)))
+                continue
+            there = self._values[number].get(name, Values())
+            choices: Iterable[float | str] = there.numbers or there.texts
+            scores.append((way == "asc", min(choices) if choices else None))
+        return scores
+
+    def distribution(self, names: Sequence[str], numbers: set[int]) -> dict[str, dict[str, int]]:
+        """How often the values of fields occur."""
+        return {name: self._counts(name, numbers) for name in names}
 
     def facet_search(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """`POST facet-search`: values that begin so, from five letters on also with another letter."""
@@ -171,8 +210,11 @@ class Index:
         numbers = self._filtered(query.get("filter"), "invalid_similar_filter") - {number}
         near = [(_cosine(vector, kept[name][0]), other) for other, kept in self._vectors.items() if kept.get(name)]
         found = [other for _, other in sorted(near, reverse=True) if vector and other in numbers]
-        vectors = query.get("retrieveVectors", False)
-        hits = [self._shown(other, None, vectors=vectors) for other in found[: query.get("limit", 20)]]
+        scores = {other: (1 + cosine) / 2 for cosine, other in near}
+        start = query.get("offset", 0)
+        hits = [self.hit(other, query) for other in found[start:][: query.get("limit", 20)]]
+        if query.get("showRankingScore"):
+            hits = [hit | {"_rankingScore": scores[other]} for hit, other in zip(hits, found[start:], strict=False)]
         return {"hits": hits, "id": query["id"], "estimatedTotalHits": len(found)}
 
     @property
@@ -180,24 +222,42 @@ class Index:
         return Rules(self.settings["filterableAttributes"])
 
     def _filtered(self, given: Any, code: str) -> set[int]:
-        if isinstance(given, list):
-            raise Refusal(code, "this fake takes filters as texts")
+        """Of a list all parts must hold; of a list within it, one."""
+        numbers = set(self._values)
+        for part in given if isinstance(given, list) else [given or ""]:
+            choices = part if isinstance(part, list) else [part]
+            numbers &= {number for choice in choices for number in self._evaluated(choice, code)}
+        return numbers
+
+    def _evaluated(self, text: str, code: str) -> set[int]:
         try:
-            return Filter(given or "", self.rules).evaluate(self._values)
+            return Filter(text, self.rules).evaluate(self._values)
         except Refusal as error:
             raise Refusal(code if error.code == "filter" else error.code, str(error)) from error
 
-    def _sorted(self, numbers: set[int], order: Sequence[str], code: str) -> list[int]:
-        found = sorted(numbers)
-        for criterion in reversed(order):
+    def _checked(self, order: Sequence[str], code: str) -> Sequence[str]:
+        for criterion in order:
             name, _, way = criterion.rpartition(":")
             if way not in {"asc", "desc"}:
                 raise Refusal(code, f"Invalid syntax for the sort parameter: `{criterion}`")
+            name = "_geo" if POINT.match(name) else name
             if not any(
                 name == attribute or name.startswith(f"{attribute}.")
                 for attribute in self.settings["sortableAttributes"]
             ):
                 raise Refusal(code, f"Attribute `{name}` is not sortable.")
+        return order
+
+    def _sorted(self, numbers: set[int], order: Sequence[str]) -> list[int]:
+        found = sorted(numbers)
+        for criterion in reversed(order):
+            name, _, way = criterion.rpartition(":")
+            if place := POINT.match(name):
+                far = {number: self._distance(number, place) for number in found}
+                there = [number for number in found if far[number] is not None]
+                there.sort(key=lambda number: far[number], reverse=way == "desc")
+                found = there + [number for number in found if far[number] is None]
+                continue
             there = [number for number in found if name in self._values[number]]
             by_number = [number for number in there if self._values[number][name].numbers]
             by_text = [number for number in there if number not in by_number and self._values[number][name].texts]
@@ -206,6 +266,10 @@ class Index:
             # What is there, but neither number nor text, is lost.
             found = by_number + by_text + [number for number in found if name not in self._values[number]]
         return found
+
+    def _distance(self, number: int, place: re.Match[str]) -> float | None:
+        there = self._values[number]
+        return distance(there, float(place[1]), float(place[2])) if "_geo.lat" in there else None
 
     def _counts(self, name: str, numbers: set[int]) -> dict[str, int]:
         features = self.rules.features(name)
@@ -233,7 +297,7 @@ class Index:
         document = {
             name: value
             for name, value in self.documents[number].items()
-            if name != "_vectors" and (fields is None or name in fields)
+            if name != "_vectors" and (fields is None or name in fields or "*" in fields)
         }
         if vectors:
             kept = self._vectors[number]

@@ -19,9 +19,11 @@ from starlette.routing import Route
 
 from fake_meilisearch.errors import Refusal
 from fake_meilisearch.faults import Faults
+from fake_meilisearch.federation import multi_search
 from fake_meilisearch.index import Index
 from fake_meilisearch.keys import Key, Keys
 from fake_meilisearch.tasks import Queue, Task, listed
+from fake_meilisearch.tenant import joined
 
 Handle = Callable[["Call"], Any]
 NDJSON = "application/x-ndjson"
@@ -45,6 +47,11 @@ class Call:
             return json.loads(self.body, parse_constant=_no_constant)
         except ValueError as error:
             raise Refusal("malformed_payload", f"The json payload is malformed: {error}") from error
+
+    @property
+    def search(self) -> Any:
+        """What is searched for, limited by the rules of a tenant token."""
+        return {**self.json, "filter": joined(self.json.get("filter"), self.key.filter_of(self.uid))}
 
     @property
     def note(self) -> str | None:
@@ -128,14 +135,15 @@ class FakeMeilisearch:
                 "documents.get",
                 lambda call: self.index(call.uid).fetch(call.json),
             ),
-            ("POST", "/indexes/{uid}/search", "search", lambda call: self.index(call.uid).search(call.json)),
+            ("POST", "/indexes/{uid}/search", "search", lambda call: self.index(call.uid).search(call.search)),
             (
                 "POST",
                 "/indexes/{uid}/facet-search",
                 "search",
-                lambda call: self.index(call.uid).facet_search(call.json),
+                lambda call: self.index(call.uid).facet_search(call.search),
             ),
-            ("POST", "/indexes/{uid}/similar", "search", lambda call: self.index(call.uid).similar(call.json)),
+            ("POST", "/indexes/{uid}/similar", "search", lambda call: self.index(call.uid).similar(call.search)),
+            ("POST", "/multi-search", "search", lambda call: multi_search(call.json, self.index, call.key)),
         ]
         return Starlette(
             routes=[
@@ -195,6 +203,12 @@ class FakeMeilisearch:
         return self._enqueue("indexCreation", call, call.json.get("primaryKey"), call.json["uid"])
 
     def _swap(self, call: Call) -> dict[str, Any]:
+        """crates/meilisearch/src/routes/swap_indexes.rs: the length is looked at before the indexes of the key."""
+        for swap in call.json:
+            if len(swap["indexes"]) != 2:
+                raise Refusal("invalid_swap_indexes", "Two indexes must be given for each swap.")
+            if not all(map(call.key.sees, swap["indexes"])):
+                raise Refusal("invalid_api_key", "The provided API key is invalid.")
         return self._enqueue("indexSwap", call, [swap["indexes"] for swap in call.json], "")
 
     def _info(self, call: Call) -> dict[str, Any]:

@@ -174,6 +174,8 @@ class Queue:
                 del self._indexes[task.index]
             case "indexSwap":
                 # Only the names change places; each index keeps when it was created: apply_index_swap
+                for missing in (name for names in task.data for name in names if name not in self._indexes):
+                    raise Refusal("index_not_found", f"Index `{missing}` not found.")
                 for one, other in task.data:
                     self._indexes[one], self._indexes[other] = self._indexes[other], self._indexes[one]
                     self._indexes[one].uid, self._indexes[other].uid = one, other

@@ -7,6 +7,7 @@ MEILISEARCH_MASTER_KEY is needed to try keys.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,16 @@ class Server:
         answer = urllib3.request(method, f"{self.url}/{path}", json=body, headers=headers, timeout=10)
         return answer.json() if answer.data else None
 
+    def do(self, method: str, path: str, body: Any = None) -> Any:
+        """As `ask`; where that makes a task, it is waited for and returned."""
+        answer = self.ask(method, path, body)
+        while isinstance(answer, dict) and "taskUid" in answer:
+            (task,) = self.ask("GET", f"tasks?uids={answer['taskUid']}")["results"]
+            if task["status"] in {"succeeded", "failed"}:
+                return task
+            time.sleep(0.01)
+        return answer
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
@@ -55,7 +66,8 @@ def uid(server: Server) -> Iterator[str]:
     """An index of this test."""
     name = f"imgtag-test-{token_hex(6)}"
     yield name
-    server.ask("DELETE", f"indexes/{name}")
+    for uid in (name, f"{name}-rebuild"):
+        server.ask("DELETE", f"indexes/{uid}")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from imgtag.errors import ConfigError
 from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
 from imgtag.query import parse
 from imgtag.types.ref import Scope
-from imgtag_meilisearch.errors import ACTIONS_NEEDED
+from imgtag_meilisearch.errors import ACTIONS_NEEDED, ACTIONS_OF_REINDEX
 from unit.sqlite.documents import documents
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +25,8 @@ def new_key(server, open_index):
         pytest.skip("MEILISEARCH_MASTER_KEY is not set")
     made = []
 
-    def make(*without):
-        body = json.loads(open_index().policy())
+    def make(*without, commands=()):
+        body = json.loads(open_index().policy_with(commands))
         body["actions"] = [action for action in body["actions"] if action not in without]
         made.append(server.ask("POST", "keys", body, key=server.master))
         return made[-1]["key"]
@@ -113,3 +113,44 @@ async def test_wrong_key(open_index, new_key):
             await index.get(["a"])
 
     assert "s3cret" not in f"{raised.value} {raised.value.hint}"
+
+
+async def _rebuild(index):
+    """Put a new index with two documents in the place of that with one; returns how many are found."""
+    await index.setup(apply=True)
+    await index.apply([Upsert(document) for document in documents(1)])
+    await index.check_rebuild()
+    async with index.open_spare() as spare:
+        await spare.apply([Upsert(document) for document in documents(2)])
+    await index.swap()
+    await index.drop_spare()
+    return (await index.search(SearchRequest(query=parse("status:*")))).total
+
+
+async def test_least_privilege_of_a_rebuild_is_enough(open_index, new_key):
+    """A key of the policy with `reindex` builds another index and swaps, though it never sees the task of the swap."""
+    async with open_index(api_key=new_key(commands=["reindex"])) as index:
+        assert 2 == await _rebuild(index)
+        assert not await index.has_spare()
+
+
+@pytest.mark.parametrize("action", [*sorted(ACTIONS_OF_REINDEX), "indexes.get"])
+async def test_rebuild_without_the_rights_changes_nothing(server, uid, open_index, new_key, action):
+    """The check names the action and the command that prints a key, before there is anything beside the index."""
+    async with open_index() as index:
+        await index.setup(apply=True)
+    async with open_index(api_key=new_key(action, commands=["reindex"])) as index:
+        with pytest.raises(ConfigError) as raised:
+            await index.check_rebuild()
+
+    assert "--with reindex" in raised.value.hint
+    assert "index_not_found" == server.ask("GET", f"indexes/{uid}-rebuild")["code"]
+
+
+async def test_the_key_of_the_sidecar_does_not_rebuild(open_index, new_key):
+    """It has no rights on another index, and may not swap."""
+    async with open_index(api_key=new_key()) as index:
+        with pytest.raises(ConfigError) as raised:
+            await index.check_rebuild()
+
+    assert f"the key may not build {index._settings.index}-rebuild" in raised.value.message

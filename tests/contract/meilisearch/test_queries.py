@@ -7,56 +7,24 @@ from random import Random
 
 import pytest
 
+from contract.queries import (
+    EVERYTHING,
+    HOSTILE,
+    UNINDEXED,
+    differs,
+    documents_of_a_second,
+    labelled,
+    queries_of_labels,
+    throw_together,
+)
 from imgtag.errors import QueryError
 from imgtag.plugin import count_values
 from imgtag.plugin.indexer import SearchRequest
-from imgtag.plugin.matching import rank_documents
-from imgtag.query import And, Compare, Is, Near, Not, Or, Query, Score, StartsWith, parse
-from imgtag.types.document import document_id
-from imgtag.types.folding import fold, normalise
-from imgtag.types.ref import ObjectRef
+from imgtag.query import And, Is, Not, Or, Query, StartsWith, parse
 from unit.sqlite.documents import documents
 from unit.sqlite.test_sqlite_queries import CHOSEN, _condition, _ranking
 
 pytestmark = pytest.mark.anyio
-
-EVERYTHING = Query("", And(()))
-HOSTILE = [
-    "Mother's day",
-    'a "quoted" one',
-    "dot.ted",
-    "back\\slash",
-    "\\",
-    '\\"',
-    '"',
-    "'",
-    "''",
-    "\\n",
-    "\\x20",
-    "\\u{41}",
-    "ends in \\",
-    "café",
-    "100% wool",
-    "x:y",
-    "a:desc",
-    "comma, label",
-    "🦊",
-    "to",
-    "not",
-    "_georadius(1,2,3)",
-    "in [a]",
-    ") or (bucket exists",
-    '" or bucket exists or "',
-    "a\tb",
-    "new\nline",
-    "a|b",
-    "nul\0",
-    "ﬁne",
-    "ΟΔΟΣ",
-    "straße",
-    "日本語",
-    "a" * 400,
-]
 
 
 @pytest.fixture
@@ -65,17 +33,11 @@ def world():
     return documents(300)
 
 
-async def _differs(index, query, world):
-    page = await index.search(SearchRequest(query=query, limit=len(world)))
-    expected = [document["id"] for document in rank_documents(query, world)]
-    return expected != [hit["id"] for hit in page.hits] or page.total != len(expected)
-
-
 async def test_chosen_queries(index, fill, world):
     """Every kind of leaf, alone and together, as people write them."""
     await fill(*world)
 
-    assert [] == [text for text in CHOSEN if await _differs(index, parse(text), world)]
+    assert [] == [text for text in CHOSEN if await differs(index, parse(text), world)]
 
 
 async def test_random_conditions(index, fill, world):
@@ -84,49 +46,29 @@ async def test_random_conditions(index, fill, world):
     random = Random(3)
     queries = [Query("", _sound(_condition(random, 3)), _ranking(random)) for _ in range(200)]
 
-    assert [] == [query for query in queries if await _differs(index, query, world)]
+    assert [] == [query for query in queries if await differs(index, query, world)]
 
 
 async def test_random_texts(index, fill, world):
     """What comes of the pieces of the language thrown together, where it is a query at all."""
     await fill(*world)
-    random, queries = Random(7), []
-    pieces = [*CHOSEN, " or ", " -", "(", ")", "not ", *HOSTILE[:18]]
-    while len(queries) < 80:
-        try:
-            queries.append(parse(" ".join(random.choices(pieces, k=random.randint(1, 5)))))
-        except QueryError:
-            continue
+    queries = throw_together(Random(7), 80)
 
-    assert [] == [query.text for query in queries if await _differs(index, query, world)]
+    assert [] == [query.text for query in queries if await differs(index, query, world)]
 
 
 async def test_whatever_a_label_is(index, fill):
     """Each label is found by itself alone, filtered, compared and ordered by, whatever characters it has."""
-    world = [_labelled(number, label) for number, label in enumerate(HOSTILE)]
+    world = [labelled(number, label) for number, label in enumerate(HOSTILE)]
     await fill(*world)
-    queries = [
-        query
-        for label in HOSTILE
-        for query in (
-            Query(label, Is("labels", (normalise(label),))),
-            Query(label, Is("terms", (fold(label),))),
-            Query(label, StartsWith("labels", normalise(label))),
-            Query(label, Score(label, ">=", 0.5)),
-            Query(label, Not(Score(label, ">", 0)), (label,)),
-            Query(label, And(()), (label, "to")),
-        )
-    ]
 
-    assert [] == [query for query in queries if await _differs(index, query, world)]
+    assert [] == [query for query in queries_of_labels() if await differs(index, query, world)]
 
 
 async def test_fields_without_a_rule_find_nothing(index, fill, world):
     """A condition on a field without a filter matches nothing, without an error; its negation everything."""
     await fill(*world)
-    leaves = [Is("colour", ("red",)), StartsWith("colour", ""), Compare("colour", ">", 1), Compare("words", "=", 1)]
-    leaves += [Is("size", ("1000",)), Score("never seen", "<", 1), Is("meta.never", ("x",)), Near(0, 0, 0.0)]
-    for leaf in leaves:
+    for leaf in UNINDEXED:
         assert 0 == (await index.search(SearchRequest(query=Query("", leaf)))).total
         assert len(world) == (await index.search(SearchRequest(query=Query("", Not(leaf))))).total
 
@@ -138,7 +80,7 @@ async def test_single_parts_keep_their_meaning(index, fill, world):
     shapes = [Not(Or((And(pair),))), Not(And((Or(pair),))), And((Or((And(pair),)), Or(pair))), Not(Not(Or(pair)))]
     shapes += [And((Or(()), Not(Or(())))), Or((And(()), Not(And(())))), Not(And((And(()),)))]
 
-    assert [] == [shape for shape in shapes if await _differs(index, Query("", shape), world)]
+    assert [] == [shape for shape in shapes if await differs(index, Query("", shape), world)]
 
 
 async def test_too_deep_is_said(index, fill, world):
@@ -165,7 +107,7 @@ async def test_totals_are_exact(index, fill):
 
 async def test_facets_are_whole(index, fill):
     """More than a hundred values are counted, the most frequent first; those of one fold are one."""
-    world = [_labelled(number, f"label {number:03}", "common") for number in range(150)]
+    world = [labelled(number, f"label {number:03}", "common") for number in range(150)]
     await fill(*world)
     page = await index.search(SearchRequest(query=EVERYTHING, limit=0, facets=("labels", "when_day", "colour")))
 
@@ -176,17 +118,15 @@ async def test_facets_are_whole(index, fill):
 
 async def test_order_of_the_same_second(index, fill):
     """Pictures of the same second come by their keys, byte by byte; those without a score, and time, last."""
-    keys = ["b", "B", "a", "A", "é", "z", "Z", "aa", "ä"]
-    world = [_labelled(number, "fox", key=key) for number, key in enumerate(keys)]
-    del world[3]["when"], world[0]["scores"], world[1]["scores"], world[1]["when"]
+    world = documents_of_a_second()
     await fill(*world)
 
-    assert not await _differs(index, Query("", And(()), ("fox",)), world)
+    assert not await differs(index, Query("", And(()), ("fox",)), world)
 
 
 async def test_known_and_suggested(index, fill):
     """Words are known whole, by term or word; suggested are the terms that begin so, and no others."""
-    world = [_labelled(1, "kit fox", "red fox"), _labelled(2, "red fox"), _labelled(3, "redo foxglove", key="Zoo")]
+    world = [labelled(1, "kit fox", "red fox"), labelled(2, "red fox"), labelled(3, "redo foxglove", key="Zoo")]
     await fill(*world)
 
     assert {"kit fox", "zoo"} == await index.known(["kit fox", "zoo", "glove", "fo"])
@@ -206,21 +146,3 @@ def _sound(condition):
         case StartsWith(field, prefix):
             return StartsWith(field, prefix.rstrip())
     return condition
-
-
-def _labelled(number, *labels, key=None):
-    key = key or f"{number:04}.jpg"
-    return {
-        "id": document_id("home", ObjectRef("pets", key)),
-        "site": "home",
-        "bucket": "pets",
-        "key": key,
-        "status": "labelled",
-        "when": 1_700_000_000,
-        "when_day": "2023-11-14",
-        "words": [fold(key)],
-        "labels": list(labels),
-        "terms": sorted({fold(label) for label in labels}),
-        "scores": {label: round(0.5 + number / 1000, 2) for label in labels},
-        "_vectors": {"img": None},
-    }

@@ -21,17 +21,9 @@ def ask(server, uid):
     """Ask something of the index; tasks are waited for and returned."""
 
     def asked(method, path, body=None):
-        answer = server.ask(method, f"indexes/{uid}{path}", body)
-        while isinstance(answer, dict) and "taskUid" in answer:
-            (task,) = server.ask("GET", f"tasks?uids={answer['taskUid']}")["results"]
-            if task["status"] in {"succeeded", "failed"}:
-                return task
-            time.sleep(0.01)
-        return answer
+        return server.do(method, f"indexes/{uid}{path}", body)
 
-    made = server.ask("POST", "indexes", {"uid": uid, "primaryKey": "id"})
-    while server.ask("GET", f"tasks?uids={made['taskUid']}")["results"][0]["status"] != "succeeded":
-        time.sleep(0.01)
+    assert "succeeded" == server.do("POST", "indexes", {"uid": uid, "primaryKey": "id"})["status"]
     assert "succeeded" == asked("PATCH", "/settings", dict(SETTINGS))["status"]
     return asked
 
@@ -242,3 +234,55 @@ def test_an_index_keeps_when_it_was_created(server, uid, ask, put, done):
         assert ask("GET", "")["createdAt"] not in {first, second}
     finally:
         done(server.ask("DELETE", f"indexes/{other}")["taskUid"])
+
+
+BOXES = {
+    "[46.6, 8.0], [46.5, 7.9]": ["alps"],
+    "[46.55, 7.95], [46.55, 7.95]": ["alps"],
+    "[90, 180], [-90, -180]": ["alps", "east", "west"],
+    "[10, -170], [-10, 170]": ["east", "west"],
+    "[10, 180], [-10, 170]": ["east"],
+    "[46.5, 8.0], [46.6, 7.9]": "invalid_document_filter",
+    "[91, 8.0], [46.6, 7.9]": "invalid_document_filter",
+}
+
+
+def test_boxes(ask, put, done):
+    """The upper right corner first; a box may go across the date line; an upside-down one is a mistake."""
+    places = {"alps": (46.55, 7.95), "east": (0.0, 179.0), "west": (0.0, -179.0)}
+    done(put(*({"id": id_, "_geo": {"lat": lat, "lng": lng}} for id_, (lat, lng) in places.items()), {"id": "nowhere"}))
+
+    assert BOXES == {box: _found(ask, f"_geoBoundingBox({box})") for box in BOXES}
+
+
+def test_searches_in_order(ask, put, done):
+    """By what is asked for, then by the last ranking rule; by distance, with those of no place last, either way."""
+    documents = [{"id": "a", "when": 1, "top_confidence": 0.2}, {"id": "b", "when": 1, "top_confidence": 0.9}]
+    documents += [{"id": "c", "when": 2}, {"id": "d", "_geo": {"lat": 1, "lng": 1}}]
+    documents[0]["_geo"] = {"lat": 0.5, "lng": 0}
+    done(put(*documents))
+
+    def hits(*sort):
+        return ask("POST", "/search", {"sort": list(sort), "attributesToRetrieve": ["id", "_geo"]})["hits"]
+
+    def order(*sort):
+        return [hit["id"] for hit in hits(*sort)]
+
+    assert ["b", "a"] == order()[:2]
+    assert ["c", "b", "a", "d"] == order("when:desc")
+    assert ["a", "d", "b", "c"] == order("_geoPoint(0, 0):asc")
+    assert ["d", "a", "b", "c"] == order("_geoPoint(0, 0):desc")
+    assert [55597, 157249] == [hit["_geoDistance"] for hit in hits("_geoPoint(0, 0):asc")[:2]]
+
+
+def test_lists_of_filters(ask, put, done):
+    """All parts of a list must hold; of a list within it, one."""
+    done(put(*({"id": f"d{number}", "size": number} for number in range(6))))
+
+    def found(filter_):
+        return sorted(hit["id"] for hit in ask("POST", "/search", {"filter": filter_})["hits"])
+
+    assert ["d1", "d2"] == found(["size > 0", "size < 3"])
+    assert ["d0", "d5"] == found([["size < 1", "size > 4"]])
+    assert ["d5"] == found(["size > 0", ["size < 1", "size > 4"]])
+    assert ["d0", "d1", "d2", "d3", "d4", "d5"] == found([])
