@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from errno import EISDIR
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
@@ -42,13 +43,16 @@ class _Connection:
 class Database:
     """One SQLite file, which other processes may use at the same time.
 
-    For threads: any number of them may read, one at a time may write. All methods raise Unavailable or PluginError,
-    naming the file, where SQLite or the file system fails.
+    For threads: any number of them may read, one at a time may write. With ``read_only`` the file is neither created
+    nor brought up to date. All methods raise Unavailable or PluginError, naming the file, where SQLite or the file
+    system fails.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, prefix: str = "") -> None:
+        """``prefix``: what the names of the tables begin with that are read in the place of those in use."""
         self.path = path
         self._read_only = read_only
+        self._prefix = prefix
         self._readers: deque[_Connection] = deque()
         self._writers: deque[_Connection] = deque()
 
@@ -57,20 +61,40 @@ class Database:
 
         Raises PluginError where it is not an index.
         """
+        if self._read_only:
+            if version := self.older_format():
+                reason = "`imgtag run` upgrades the file; until then it is read as it is, and cannot be searched"
+                log.warning("index_outdated", extra={"file": str(self.path), "format": version, "reason": reason})
+            return True
         with map_error(self.path):
-            return self.is_missing() or _prepare(self.path)
+            return _prepare(self.path)
 
     def is_missing(self) -> bool:
         """Tell whether there is no file, and none may be created."""
         return self._read_only and not self.path.exists()
 
+    def older_format(self) -> int | None:
+        """The format of a file that may not be brought up to date and is not; None where it is, or there is no file."""
+        with map_error(self.path):
+            if not self._read_only or not self.path.exists():
+                return None
+            with closing(_connect(self.path, "ro")) as connection:
+                version = _pragma(connection, "user_version")
+        return version if version < VERSION else None
+
+    def require_current(self) -> None:
+        """Raise PluginError where the tables of a search are those of an older format."""
+        if version := self.older_format():
+            message = f"the index {self.path} has the older format {version}, and nothing may be changed now"
+            raise PluginError(message, hint=f"Start `imgtag run`, which upgrades it to format {VERSION}.")
+
     def read(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Run read-only work on one state of the index."""
-        return self._run(work, self._readers, _open_reader, "BEGIN")
+        return self._run(work, self._readers, partial(_open_reader, prefix=self._prefix), "BEGIN")
 
     def write(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Run work that changes the index: all of it is durable on return, or nothing was changed."""
-        return self._run(work, self._writers, _open_writer, "BEGIN IMMEDIATE")
+        return self._run(work, self._writers, open_writer, "BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Close all connections."""
@@ -92,14 +116,14 @@ class Database:
                 connection.sqlite.close()
                 connection = pool.pop() if pool else None
             if connection is None:
-                while not _prepare(self.path):
+                while not (self._read_only or _prepare(self.path)):
                     pass
                 file = _file_id(self.path)
                 if file is None:
                     raise FileNotFoundError("it was deleted while it was opened")
                 connection = _Connection(open_connection(self.path), file)
             try:
-                with _transaction(connection.sqlite, begin):
+                with transaction(connection.sqlite, begin):
                     answer = work(connection.sqlite)
             except BaseException:
                 connection.sqlite.close()
@@ -118,10 +142,11 @@ def _prepare(path: Path) -> bool:
                 return True
     with (
         closing(_connect(path, "rwc", "PRAGMA journal_mode = WAL", f"PRAGMA cache_size = -{CACHE}")) as connection,
-        _transaction(connection, "BEGIN IMMEDIATE"),
+        transaction(connection, "BEGIN IMMEDIATE"),
     ):
         _check(connection, path)
         version = _pragma(connection, "user_version")
+        connection.set_progress_handler(None, 0)  # an index of a large table is made at once, however long that takes
         for statements in VERSIONS[version:]:  # none where an upgrade goes on, or another process was first
             for statement in statements:
                 connection.execute(statement)
@@ -135,21 +160,24 @@ def _prepare(path: Path) -> bool:
         return is_ready
 
 
-def _open_reader(path: Path) -> sqlite3.Connection:
+def _open_reader(path: Path, *, prefix: str) -> sqlite3.Connection:
     """Open the index for searching; `temp.hits` is for the rows of the documents that match."""
     hits = "CREATE TEMP TABLE hits (row INTEGER PRIMARY KEY)"
-    connection = _connect(path, "ro", "PRAGMA temp_store = MEMORY", f"PRAGMA cache_size = -{CACHE}", hits)
+    # What is in the schema `temp` goes before what is in `main`: https://www.sqlite.org/lang_naming.html
+    others = ("documents", "bodies", "index_id") if prefix else ()
+    views = [f"CREATE TEMP VIEW {name} AS SELECT * FROM main.{prefix}{name}" for name in others]  # noqa: S608
+    connection = _connect(path, "ro", "PRAGMA temp_store = MEMORY", f"PRAGMA cache_size = -{CACHE}", hits, *views)
     connection.create_function("metres", 4, metres, deterministic=True)
     return connection
 
 
-def _open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path) -> sqlite3.Connection:
     """Open the index for writing; what is committed survives a loss of power."""
     return _connect(path, "rw", "PRAGMA synchronous = FULL", f"PRAGMA cache_size = -{CACHE}")
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     """Commit all of the work or, where it fails or takes too long, none of it."""
     end = monotonic() + MAX_SECONDS
     connection.set_progress_handler(lambda: monotonic() > end, CLOCK_STEPS)

@@ -14,7 +14,7 @@ from math import asin, cos, degrees, hypot, radians, sin, sqrt
 from typing import assert_never
 
 from imgtag.plugin import And, Compare, Condition, Is, Near, Not, Or, Score, StartsWith
-from imgtag_sqlite.schema import NUMBERS
+from imgtag_sqlite.schema import NUMBERS, SEGMENT_BITS
 
 COLUMNS = {"key": "compared_key", "title": "title", "status": "status"}
 ORDERS = {">": ">", ">=": ">=", "<": "<", "<=": "<=", "=": "="}
@@ -85,10 +85,12 @@ def _measure(node: Compare | Score | Near) -> Sql:
         case Score(label, order, confidence):
             return _among(f"field = 'scores' AND value = ? AND score {ORDERS[order]} ?", label, confidence)
         case Near(latitude, longitude, distance):
-            # The band of latitude is found by an index; the distance is then computed for what lies in it.
+            # The band of latitude is found by an index, segment by segment; the distance is then computed for what lies
+            # in it. Without the `+`, SQLite would convert the expression to the type of the column, and use no index.
             reach = degrees(distance / EARTH_RADIUS) + 1e-6
             text = (
-                "(documents.latitude IS NOT NULL AND documents.latitude BETWEEN ? AND ?"
+                f"((documents.row >> {SEGMENT_BITS}) IN (SELECT +id FROM segments)"
+                " AND documents.latitude IS NOT NULL AND documents.latitude BETWEEN ? AND ?"
                 " AND metres(documents.latitude, documents.longitude, ?, ?) <= ?)"
             )
             return Sql(text, (latitude - reach, latitude + reach, latitude, longitude, distance))

@@ -8,7 +8,9 @@ which values a row has. `vectors` are int8 values, all of which a similarity sea
 A document has some fifty postings. If they were ordered by value alone, each would lie on a page of its own in a large
 index, and the transaction would write all these pages. So the rows are divided into segments of a thousand, and only
 the pages of the last one change: the cost of a document hardly depends on how many there are. A search looks for a
-value in each segment between the first and the last that have it.
+value in each segment between the first and the last that have it, and for a place in each segment.
+
+A table is found by its name, an index by its table alone: after a rebuild (see `rebuild`) indexes have other names.
 """
 
 from __future__ import annotations
@@ -58,7 +60,6 @@ DOCUMENTS = (
     "CREATE INDEX documents_by_compared_key ON documents (compared_key)",
     "CREATE INDEX documents_by_title ON documents (title)",
     'CREATE INDEX documents_by_time ON documents ("when")',
-    "CREATE INDEX documents_by_latitude ON documents (latitude) WHERE latitude IS NOT NULL",
     "CREATE TABLE bodies (row INTEGER PRIMARY KEY, body TEXT NOT NULL)",
 )
 VECTORS = ("CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL)",)
@@ -67,6 +68,12 @@ INDEX_ID = (
     "INSERT INTO index_id (id) VALUES (lower(hex(randomblob(16))))",
 )
 SEGMENT_BITS = 10  # of a row, below the number of its segment
+# CROSS JOIN keeps the order of the tables: https://www.sqlite.org/optoverview.html#crossjoin
+POSTED = """
+    CREATE VIEW posted AS SELECT facets.id AS facet, field, value, row, score FROM facets
+        CROSS JOIN segments ON segments.id BETWEEN first AND last
+        CROSS JOIN postings ON segment = segments.id AND facet = facets.id
+"""
 FACETS_AND_POSTINGS = (
     *(f"DROP TABLE IF EXISTS {table}" for table in ("vocabulary", "texts", "facets", "postings", "scores")),
     """
@@ -92,15 +99,18 @@ FACETS_AND_POSTINGS = (
     ) WITHOUT ROWID
     """,
     "CREATE TABLE document_facets (row INTEGER PRIMARY KEY, counted BLOB NOT NULL, others BLOB NOT NULL)",
-    # CROSS JOIN keeps the order of the tables: https://www.sqlite.org/optoverview.html#crossjoin
-    """
-    CREATE VIEW posted AS SELECT facets.id AS facet, field, value, row, score FROM facets
-        CROSS JOIN segments ON segments.id BETWEEN first AND last
-        CROSS JOIN postings ON segment = segments.id AND facet = facets.id
-    """,
+    POSTED,
 )
-VERSIONS = (DOCUMENTS, VECTORS, INDEX_ID, FACETS_AND_POSTINGS)
-"""What each format adds to the one before; an older index is brought up to date by what it lacks."""
+PLACES = (
+    "DROP INDEX IF EXISTS documents_by_latitude",
+    # By segment, as postings are: each document would change a page of its own in an index of latitudes alone.
+    f"CREATE INDEX documents_by_place ON documents (row >> {SEGMENT_BITS}, latitude) WHERE latitude IS NOT NULL",
+)
+VERSIONS = (DOCUMENTS, VECTORS, INDEX_ID, FACETS_AND_POSTINGS, (), PLACES)
+"""What each format adds to the one before; an older index is brought up to date by what it lacks.
+
+Format 5 added nothing: it says that all documents are in the tables of format 4.
+"""
 VERSION = len(VERSIONS) + 1
 """The format where all documents are in these tables, see `upgrade`."""
 

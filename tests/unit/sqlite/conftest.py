@@ -23,8 +23,9 @@ Open = Callable[..., SqliteIndexer]
 def open_index(tmp_path: Path) -> Open:
     """Make the indexer of a file, `index.sqlite3` where none is named."""
 
-    def make(path: Path | None = None) -> SqliteIndexer:
-        return SqliteIndexer(SqliteSettings(path=path), PluginContext(site="local", state_dir=tmp_path))
+    def make(path: Path | None = None, *, read_only: bool = False) -> SqliteIndexer:
+        context = PluginContext(site="local", state_dir=tmp_path, read_only=read_only)
+        return SqliteIndexer(SqliteSettings(path=path), context)
 
     return make
 

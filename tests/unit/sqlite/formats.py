@@ -11,7 +11,9 @@ from imgtag_sqlite.document import split_document
 from imgtag_sqlite.schema import APPLICATION, DOCUMENTS, INDEX_ID, VECTORS
 from imgtag_sqlite.writer import INSERT
 
+BY_LATITUDE = "CREATE INDEX documents_by_latitude ON documents (latitude) WHERE latitude IS NOT NULL"
 FORMAT_1 = (
+    BY_LATITUDE,
     "CREATE VIRTUAL TABLE texts USING fts5 (terms, words, tokenize = 'ascii', detail = 'column', columnsize = 0)",
     "CREATE VIRTUAL TABLE vocabulary USING fts5vocab (texts, 'col')",
     "CREATE TABLE facets (id INTEGER PRIMARY KEY, field TEXT, value TEXT, shown TEXT, UNIQUE (field, value))",
@@ -24,6 +26,14 @@ FORMAT_1 = (
     "INSERT INTO postings (facet, row) VALUES (1, 1)",
     "INSERT INTO scores (label, row, score) VALUES ('fox', 1, 0.5)",
 )
+
+
+def write_format_5(path: Path) -> None:
+    """Turn an index of the present format into one of format 5, which had latitudes in an index of their own."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP INDEX documents_by_place")
+        connection.execute(BY_LATITUDE)
+        connection.execute("PRAGMA user_version = 5")
 
 
 def write_index(path: Path, world: list[dict[str, Any]], version: int = 3) -> None:

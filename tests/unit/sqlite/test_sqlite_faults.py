@@ -125,7 +125,7 @@ async def test_no_room(open_index: Open, tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_disk_full(open_index: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """What SQLite itself calls full is told the same way."""
-    open_writer = database._open_writer
+    open_writer = database.open_writer
 
     def narrow(path: Path) -> sqlite3.Connection:
         connection = open_writer(path)
@@ -134,7 +134,7 @@ async def test_disk_full(open_index: Open, monkeypatch: pytest.MonkeyPatch) -> N
 
     async with open_index() as index:
         with monkeypatch.context() as patch:
-            patch.setattr(database, "_open_writer", narrow)
+            patch.setattr(database, "open_writer", narrow)
             with pytest.raises(Unavailable, match="full"):
                 await index.apply([Upsert(document) for document in documents(500)])
         assert 0 == await index.count("local", Scope("pets"))
@@ -179,7 +179,7 @@ async def test_damaged_in_the_middle(open_index: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 6", "has format 6, this sidecar supports up to 5"),
+        ("PRAGMA user_version = 8", "has format 8, this sidecar supports up to 7"),
         ("PRAGMA application_id = 5", "a database of another program"),
     ],
 )

@@ -11,15 +11,19 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
-from imgtag.plugin.indexer import Delete, SearchRequest, Upsert
+from imgtag.errors import Incomparable, PluginError
+from imgtag.plugin.indexer import Delete, SearchRequest, SimilarRequest, Upsert
 from imgtag.query import parse
 from imgtag.types.ref import Scope
 from imgtag_sqlite import upgrade
+from imgtag_sqlite.filters import condition, metres
 from imgtag_sqlite.indexer import SqliteIndexer
+from imgtag_sqlite.schema import VERSION
 from unit.sqlite.documents import documents
-from unit.sqlite.formats import write_index
+from unit.sqlite.formats import write_format_5, write_index
 from unit.sqlite.oracle import answer
 
 Open = Callable[..., SqliteIndexer]
@@ -78,6 +82,29 @@ async def test_an_older_index_is_upgraded(
 
 
 @pytest.mark.anyio
+async def test_places_are_found_by_segment(open_index: Open, tmp_path: Path) -> None:
+    """Also in an index of format 5, whose documents need not be indexed again; the index of latitudes alone is gone."""
+    world, file = documents(2_500), tmp_path / "index.sqlite3"
+    places = ["near:46.5,7.9,50km", "near:0,0,20000km", "-near:46.5,7.9,3000km", "fox near:46.5,7.9,4000km"]
+    async with open_index() as index:
+        await index.apply([Upsert(document) for document in world])
+    write_format_5(file)
+    async with open_index() as index:
+        for text in places:
+            assert answer(parse(text), world) == await _ids(index, text)
+    where = condition(parse(places[0]).condition)
+    with closing(sqlite3.connect(file)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+        connection.create_function("metres", 4, metres)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT row FROM documents WHERE {where.text}", where.parameters)
+        steps = " ".join(step for *_, step in plan)
+    assert VERSION == version
+    assert "documents_by_latitude" not in names
+    assert "INDEX documents_by_place (<expr>=? AND latitude>? AND latitude<?)" in steps
+
+
+@pytest.mark.anyio
 async def test_an_upgrade_that_was_killed_goes_on(open_index: Open, tmp_path: Path) -> None:
     """After kill -9 in the middle what is done stays done, and the rest is done at the next start."""
     world = documents(3_000)
@@ -122,3 +149,46 @@ async def test_a_document_that_cannot_be_indexed_again(open_index: Open, tmp_pat
         assert sorted(answer(parse(""), [first, second])) == sorted(await _ids(index, "status:*"))
 
     assert 2 == sum(counts)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("version", [1, 2, 3])
+async def test_who_only_looks_upgrades_nothing(
+    open_index: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int
+) -> None:
+    """Documents are read from the file as it is; a search says what upgrades it, and so does the check."""
+    world, file = documents(50), tmp_path / "index.sqlite3"
+    write_index(file, world, version)
+    before = file.read_bytes()
+    async with open_index(read_only=True) as index:
+        assert {world[7]["id"]: world[7]} == await index.get([world[7]["id"], "other"])
+        scanned = [document["id"] async for document in index.scan("local", Scope("pets"))]
+        assert await index.count("local", Scope("pets")) == len(scanned) > 0
+        with pytest.raises(PluginError, match=f"older format {version}") as failure:
+            await index.search(SearchRequest(query=parse("fox")))
+        checks = [check async for check in index.checks()]
+
+    assert "imgtag run" in failure.value.hint
+    assert [(True, f"{file} has format {version}; `imgtag run` upgrades it to format {VERSION}")] == [
+        (check.ok, check.message) for check in checks
+    ]
+    assert ["index_outdated"] == [line.message for line in caplog.records if line.name == "imgtag_sqlite.database"]
+    assert before == file.read_bytes()
+
+
+@pytest.mark.anyio
+async def test_who_only_looks_creates_nothing(open_index: Open, tmp_path: Path) -> None:
+    """Where there is no file, everything is as in an empty index."""
+    async with open_index(read_only=True) as index:
+        page = await index.search(SearchRequest(query=parse("fox"), facets=("labels",)))
+        assert ({}, "", [], 0, {"labels": {}}) == (
+            await index.get(["id"]),
+            await index.index_id(),
+            await index.suggest("f"),
+            page.total,
+            page.facets,
+        )
+        with pytest.raises(Incomparable):
+            await index.similar(SimilarRequest(id="id", query=parse("")))
+
+    assert [] == [path async for path in anyio.Path(tmp_path).iterdir()]
