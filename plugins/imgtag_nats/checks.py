@@ -43,6 +43,7 @@ async def jetstream_checks(
             for durable in names.durables:
                 yield _consumer_check(durable, await topology.consumer(durable))
         yield await _dead_letters_check(topology)
+        yield await _backfill_check(topology)
         yield await _permissions_check(connection, publish)
     except Unavailable as error:
         yield Check(check="nats", ok=False, message=error.message, hint=error.hint or SERVER_HINT)
@@ -97,6 +98,27 @@ async def _dead_letters_check(topology: Topology) -> Check:
     return Check(check="dead letters", ok=False, message="the stream for them does not exist", hint=SETUP_HINT)
 
 
+async def records_check(topology: Topology) -> Check:
+    """The records that scheduled work needs."""
+    try:
+        if await topology.plan_records():
+            return Check(check="records", ok=False, message="the stream for them does not exist", hint=SETUP_HINT)
+    except Unavailable as error:
+        return Check(check="records", ok=False, message=error.message, hint=error.hint or SERVER_HINT)
+    return Check(check="records", ok=True, message="there, for leases and what scheduled work has done")
+
+
+async def _backfill_check(topology: Topology) -> Check:
+    check, missing = "distributed backfill", await topology.find_missing_backfill_streams()
+    if not missing:
+        return Check(check=check, ok=True, message="its streams exist")
+    limit = await topology.max_streams(creating=len(missing) - 1)
+    if limit is not None:
+        message = f"not available, because the account's limit of streams ({limit}) leaves no room for two more"
+        return Check(check=check, ok=True, message=message)
+    return Check(check=check, ok=False, message=f"stream {missing[0]} does not exist", hint=SETUP_HINT)
+
+
 async def _permissions_check(connection: Connection, publish: Sequence[str]) -> Check:
     """Whether we may publish to each subject of the policy, tried with messages that have no effect."""
     forbidden = []
@@ -107,8 +129,9 @@ async def _permissions_check(connection: Connection, publish: Sequence[str]) -> 
         message, headers = b"", OTHER_STREAM
         if ".ACK." in pattern:  # progress on no message changes nothing
             message, headers = b"+WPI", {}
-        elif ".API." in pattern:  # the API refuses a request without a body
+        elif ".API." in pattern:  # the API refuses a request without a body, or with one that is no JSON
             headers = {}
+            message = b"-" if ".PURGE." in pattern else b""
         if await connection.is_forbidden(subject, message, headers):
             forbidden.append(pattern)
     if forbidden:

@@ -12,8 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -24,7 +23,7 @@ from pydantic import SecretStr
 
 from imgtag.errors import ConfigError, Unavailable
 from imgtag.flow.backoff import Backoff
-from imgtag.plugin import ServiceBase
+from imgtag.plugin.task_service import TaskService
 from imgtag_nats.errors import CONNECTION_ERRORS, PERMISSION_HINT, describe, map_connect_error
 from imgtag_nats.settings import NatsSettings, parse_urls
 
@@ -237,8 +236,8 @@ class Connection:
         }
 
 
-class ConnectedService(ServiceBase):
-    """A service that keeps a connection open while it is entered; ``_tasks`` takes what runs beside it."""
+class ConnectedService(TaskService):
+    """A service that keeps a connection open while it is entered."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -249,18 +248,8 @@ class ConnectedService(ServiceBase):
         """Why nothing can be received at the moment; empty while all is well."""
         return self._connection.trouble or self._trouble
 
-    async def __aenter__(self) -> Self:
-        self._stack = AsyncExitStack()
-        await self._stack.enter_async_context(self._connection.open())
-        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tasks.cancel_scope.cancel()
-        # The caller's error stays as it is; the task group would wrap it.
-        await self._stack.__aexit__(*((None, None, None) if isinstance(error, Exception) else (kind, error, trace)))
+    async def _open(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self._connection.open())
 
 
 class _ErrorListener:

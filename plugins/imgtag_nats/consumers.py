@@ -24,14 +24,14 @@ from nats.aio.msg import Msg
 
 from imgtag.errors import EventError, Unavailable
 from imgtag.plugin import Delivery, Hint
+from imgtag.plugin.hint_messages import decode
+from imgtag.plugin.notifications import Content, parse
 from imgtag_nats.answers import Answers
 from imgtag_nats.audience import Audience
 from imgtag_nats.client import Link
-from imgtag_nats.delivery import ACK, NAK, Content, NatsDelivery, Position, nak_after
-from imgtag_nats.envelope import parse
+from imgtag_nats.delivery import ACK, NAK, NatsDelivery, Position, nak_after
 from imgtag_nats.errors import CONNECTION_ERRORS, ConsumerGone
 from imgtag_nats.jetstream import SECOND, JetStream
-from imgtag_nats.message import decode
 from imgtag_nats.setup import Topology
 
 PULL_EXPIRES = 5.0
@@ -61,6 +61,11 @@ class Priority:
     """Whether notifications wait on the server; hints yield to them."""
 
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no notifications wait, as far as the server has said."""
+        return self._idle.is_set()
 
     def note_waiting(self, count: int) -> None:
         """So many notifications wait on the server."""
@@ -95,6 +100,9 @@ class WaitingLine:
 
     def __iter__(self) -> Iterator[Fetched]:
         return iter(tuple(self._line))
+
+    def __len__(self) -> int:
+        return len(self._line)
 
     def put(self, fetched: Fetched) -> None:
         """Add a message."""

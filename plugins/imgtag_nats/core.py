@@ -14,11 +14,11 @@ from imgtag.errors import ConfigError, EventError, Unavailable
 from imgtag.files.dead_letters import FileDeadLetters
 from imgtag.flow.local_queue import LocalQueue
 from imgtag.plugin import Change, Check, DeadLetter, DeadLetters, Delivery, Hint, PluginContext, Scope, SourceFeatures
+from imgtag.plugin.hint_messages import decode, encode
+from imgtag.plugin.notifications import parse
 from imgtag_nats.checks import SERVER_HINT, server_check
 from imgtag_nats.client import ConnectedService, Connection, Link
-from imgtag_nats.envelope import parse
 from imgtag_nats.errors import CONNECTION_ERRORS
-from imgtag_nats.message import decode, encode
 from imgtag_nats.names import Names, notification_target
 from imgtag_nats.policy import permissions
 from imgtag_nats.settings import NatsSettings
@@ -55,13 +55,10 @@ class CoreSource(ConnectedService):
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """A resync of each bucket, then notifications as they come."""
         log.warning("core_nats_in_use", extra={"reason": AT_MOST_ONCE})
-        queue, scope = LocalQueue(), anyio.CancelScope()
-        self._tasks.start_soon(self._listen, queue, scope)
-        try:
+        queue = LocalQueue()
+        with queue.fed(self._tasks, self._listen):
             async for delivery in queue:
                 yield delivery
-        finally:
-            scope.cancel()
 
     async def publish(self, hints: Sequence[Hint]) -> None:
         """Hand hints to a running sidecar, which has taken them on return. Raises Unavailable if none is running."""
@@ -96,17 +93,16 @@ class CoreSource(ConnectedService):
         """Permissions for nats-server's configuration."""
         return permissions(self._settings, self._names, "", "")
 
-    async def _listen(self, queue: LocalQueue, scope: anyio.CancelScope) -> None:
-        with scope:
-            while True:
-                link = await self._connection.link()
-                try:
-                    await self._subscribe(link, queue)
-                    self._trouble = ""
-                    await link.lost.wait()
-                except CONNECTION_ERRORS as error:
-                    self._trouble = str(error)
-                    await anyio.sleep(RESUBSCRIBE_PAUSE)
+    async def _listen(self, queue: LocalQueue) -> None:
+        while True:
+            link = await self._connection.link()
+            try:
+                await self._subscribe(link, queue)
+                self._trouble = ""
+                await link.lost.wait()
+            except CONNECTION_ERRORS as error:
+                self._trouble = str(error)
+                await anyio.sleep(RESUBSCRIBE_PAUSE)
 
     async def _subscribe(self, link: Link, queue: LocalQueue) -> None:
         async def receive_notification(message: Msg) -> None:

@@ -81,15 +81,9 @@ class StreamDeadLetters:
         return count + await self._files.discard(refs)
 
     async def _list_keys(self) -> set[str]:
-        """The last token of each subject. The server lists them page by page."""
-        keys: set[str] = set()
-        while True:
-            query = {"subjects_filter": self._names.dead_subjects, "offset": len(keys)}
-            info = await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}", query)
-            subjects = info["state"].get("subjects") if info else None
-            if not subjects:
-                return keys
-            keys |= {subject.rpartition(".")[2] for subject in subjects}
+        """The last token of each subject."""
+        subjects = await self._jetstream.count_by_subject(self._names.dead_stream, self._names.dead_subjects)
+        return {subject.rpartition(".")[2] for subject in subjects}
 
     async def _get(self, **query: Any) -> dict[str, Any] | None:
         answer = await self._jetstream.find(f"STREAM.MSG.GET.{self._names.dead_stream}", query)
@@ -100,5 +94,11 @@ class StreamDeadLetters:
         message = await self._get(**query)
         if message is None:
             return False
-        await self._jetstream.call(f"STREAM.MSG.DELETE.{self._names.dead_stream}", {"seq": message["seq"]})
+        sequence = message["seq"]
+        try:
+            await self._jetstream.call(f"STREAM.MSG.DELETE.{self._names.dead_stream}", {"seq": sequence})
+        except JetStreamError:
+            if await self._get(seq=sequence) is not None:
+                raise
+            return False  # in the meantime dropped by another process, or replaced by a newer letter of its key
         return True

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Self
 
-from imgtag.errors import EventError
-from imgtag.plugin import Hint, Scope
+from imgtag.plugin.notifications import Content
 from imgtag_nats.answers import Answers
 from imgtag_nats.jetstream import SECOND
 
@@ -39,18 +37,6 @@ class Position(NamedTuple):
         tokens = reply.split(".")
         attempt, _, sequence, stored, pending = tokens[4:9] if len(tokens) == 9 else tokens[6:11]
         return cls(int(attempt), int(sequence), int(stored) / SECOND, int(pending))
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a message says; empty if there is nothing to do."""
-
-    hints: Sequence[Hint] = ()
-    resync: Scope | None = None
-    problem: EventError | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.hints or self.resync or self.problem)
 
 
 def nak_after(delay: float) -> bytes:

@@ -13,11 +13,17 @@ CONNECTION_ERRORS = (NatsError, OSError, TimeoutError)
 """What nats-py raises when a connection fails or is lost."""
 NOT_FOUND = 404
 OFF = 503
+STORE_FAILED, WRONG_LAST_SEQUENCE = 10077, 10071
+"""Each an `err_code`: a full stream refuses a message; a message was to follow one that is not the last of its
+subject.
+"""
 PERMISSION_HINT = "Give the user of the sidecar the permissions that `imgtag policy` prints."
 LIMIT_HINTS = {
     10023: "Give the account or the server more room, or set a smaller `max_bytes` under [source.nats].",
-    10026: "Raise `max_consumers` of the account or of the stream: the sidecar needs three consumers.",
-    10027: "Raise `max_streams` of the account, or name its stream: `stream` under [source.nats].",
+    10026: "Raise `max_consumers` of the account or of the stream: the sidecar needs three consumers, "
+    "and each distributed backfill one more.",
+    10027: "Raise `max_streams` of the account, or name its stream: `stream` under [source.nats]. "
+    "Distributed backfills need two streams more.",
     10028: "Raise `max_memory` or `max_file` of the account, or set a smaller `max_bytes` under [source.nats].",
     10047: "Give the account or the server more room, or set a smaller `max_bytes` under [source.nats].",
 }
@@ -29,13 +35,14 @@ _LOGIN_FAILURES = ("authorization", "authentication")
 
 
 class JetStreamError(Unavailable):
-    """JetStream answered with an error; ``status`` is like an HTTP status."""
+    """JetStream answered with an error: ``status`` is like an HTTP status, ``err_code`` (0 if unknown) more exact."""
 
     default_code = "jetstream"
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int, err_code: int = 0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.err_code = err_code
 
 
 class ConsumerGone(Unavailable):

@@ -46,16 +46,39 @@ class JetStream:
                 return None
             raise
 
-    async def publish(self, subject: str, data: bytes, identity: str | None = None) -> None:
+    async def publish(
+        self, subject: str, data: bytes, identity: str | None = None, *, last_sequence: int | None = None
+    ) -> int:
         """Durable on return; a second message with the same identity within two minutes is dropped.
 
-        Raises JetStreamError, Unavailable.
+        Returns the number of the message. With ``last_sequence`` it is refused unless that is the number of the last
+        message of the subject (0: there is none). Raises JetStreamError, Unavailable.
         """
-        headers = {"Nats-Msg-Id": identity} if identity else None
+        headers = {"Nats-Msg-Id": identity} if identity else {}
+        if last_sequence is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(last_sequence)
         answer = await self._connection.request(subject, data, headers)
         if answer is None:
             raise JetStreamError(f"no stream has the subject {subject}", status=NOT_FOUND)
-        _parse_answer(answer, subject)
+        return int(_parse_answer(answer, subject)["seq"])
+
+    async def count_by_subject(self, stream: str, pattern: str) -> dict[str, int]:
+        """How many messages of a stream each subject has that ``pattern`` matches; the server lists them in pages.
+
+        Raises Unavailable.
+        """
+        counts: dict[str, int] = {}
+        while True:
+            info = await self.find(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": len(counts)})
+            page = info["state"].get("subjects") if info else None
+            if not page:
+                return counts
+            counts |= page
+
+    async def read_last(self, stream: str, subject: str) -> dict[str, Any] | None:
+        """The last message of a subject as the server describes it: seq, time, data in base64. Raises Unavailable."""
+        answer = await self.find(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        return answer["message"] if answer else None
 
 
 def _parse_answer(answer: bytes, what: str) -> dict[str, Any]:
@@ -65,7 +88,7 @@ def _parse_answer(answer: bytes, what: str) -> dict[str, Any]:
     except (ValueError, AttributeError):
         raise Unavailable(f"JetStream's answer to {what} cannot be read") from None
     if error:
-        message = f"{what}: {error.get('description', 'refused')}"
-        hint = LIMIT_HINTS.get(error.get("err_code"), "")
-        raise JetStreamError(message, status=int(error.get("code", 500)), hint=hint)
+        message, err_code = f"{what}: {error.get('description', 'refused')}", int(error.get("err_code", 0))
+        hint = LIMIT_HINTS.get(err_code, "")
+        raise JetStreamError(message, status=int(error.get("code", 500)), err_code=err_code, hint=hint)
     return parsed

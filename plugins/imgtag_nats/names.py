@@ -19,8 +19,9 @@ CREDENTIALS = ("user", "token", "nkey_seed", "creds", "tls_ca", "tls_cert", "tls
 class Names:
     """Subjects, streams and durables of one site.
 
-    ``subject`` is the store's, the others are ours: ``hints`` is what somebody asked for (backfill, replayed dead
-    letters, a resync), ``parked`` waits for the index, ``dead`` was given up. ``fixed``: the settings name the stream;
+    ``subject`` is the store's, the others are ours: ``hints`` is what somebody asked for (replayed dead letters, a
+    resync), ``parked`` waits for the index, ``dead`` was given up, ``records`` is what the sidecars share, ``backfill``
+    is what distributed backfills work off, ``progress`` how far they are. ``fixed``: the settings name the stream;
     otherwise an existing stream that has the subject is used.
     """
 
@@ -41,7 +42,7 @@ class Names:
             fixed=settings.stream is not None,
             durable=settings.durable or f"imgtag-{site}",
         )
-        for ours in (names.hints, names.parked, names.dead_subjects):
+        for ours in (*names.subjects, names.record_subjects):
             if covers(names.subject, ours):
                 message = f"[source.nats] subject {names.subject} includes {ours}, which the sidecar uses itself"
                 raise ConfigError(message, hint="Choose a narrower subject.")
@@ -67,6 +68,46 @@ class Names:
     @property
     def dead_stream(self) -> str:
         return f"imgtag-{self.site}-dead"
+
+    @property
+    def records(self) -> str:
+        """What the subjects of records begin with; the last token is the name of one."""
+        return f"imgtag.{self.site}.records"
+
+    @property
+    def record_subjects(self) -> str:
+        return f"{self.records}.*"
+
+    @property
+    def record_stream(self) -> str:
+        return f"imgtag-{self.site}-records"
+
+    @property
+    def backfill(self) -> str:
+        """What the subjects of backfills begin with; the last token is the id of the backfill."""
+        return f"imgtag.{self.site}.backfill"
+
+    @property
+    def progress(self) -> str:
+        """What the subjects of records begin with; the id of the backfill and who writes the record follow."""
+        return f"imgtag.{self.site}.progress"
+
+    @property
+    def backfill_stream(self) -> str:
+        return f"imgtag-{self.site}-backfill"
+
+    @property
+    def progress_stream(self) -> str:
+        return f"imgtag-{self.site}-progress"
+
+    @property
+    def subjects(self) -> list[str]:
+        """All subjects that are ours, not the store's."""
+        return [self.hints, self.parked, self.dead_subjects, f"{self.backfill}.*", f"{self.progress}.*.*"]
+
+    def backfill_durable(self, id_: str) -> str:
+        """The consumer of one backfill."""
+        return f"{self.durable}-backfill-{id_}"
 
     @property
     def durables(self) -> dict[str, str]:

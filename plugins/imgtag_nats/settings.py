@@ -143,6 +143,15 @@ class NatsSettings(Settings):
         description="Maximum size, in bytes, of a stream created by imgtag; -1: no limit. A full stream "
         "rejects messages, and a store with its own queue keeps what it could not send.",
     )
+    backfill_messages: int = Field(
+        default=100_000,
+        ge=100,
+        description="Maximum number of objects in the stream of distributed backfills, when imgtag creates it. While "
+        "the stream is full, `imgtag backfill --distributed` waits.",
+    )
+    backfill_bytes: int = Field(
+        default=64 << 20, ge=1 << 20, description="Maximum size, in bytes, of that stream; each object takes about 300."
+    )
     replicas: int = Field(
         default=1, ge=1, le=5, description="Number of servers in the cluster that store a stream created by imgtag."
     )

@@ -1,17 +1,26 @@
-"""What must exist on the server: the work stream, its three consumers, the stream of dead letters."""
+"""What must exist on the server: the work stream, its three consumers, the stream of dead letters.
+
+For distributed backfills two streams more, which a sidecar does without where it may not have them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from imgtag.errors import Unavailable
 from imgtag_nats.jetstream import SECOND, JetStream
 from imgtag_nats.names import Names, covers
 from imgtag_nats.settings import NatsSettings
 
 MAX_DEAD_BYTES = 64 << 20
 """More dead letters than anybody reads; the oldest are removed first."""
+MAX_RECORD_BYTES = 8 << 20
+"""About 20,000 records, of which there is a new one for each inventory; the oldest are removed first."""
+MAX_PROGRESS_BYTES = 64 << 20
+"""Records of distributed backfills: one of about 10 kB for each sidecar and each backfill."""
 DUPLICATE_WINDOW = 120.0
 """Seconds in which a message with the same identity is dropped; the default of NATS."""
 UNCHANGEABLE = {"deliver_policy": "all", "ack_policy": "explicit", "replay_policy": "instant"}
@@ -22,13 +31,18 @@ UNCHANGEABLE = {"deliver_policy": "all", "ack_policy": "explicit", "replay_polic
 class Step:
     """One thing that is missing, and the request that creates it.
 
-    ``undo`` is what `Removal` needs to remove it again; None if it is removed with the stream.
+    ``undo`` is what `Removal` needs to remove it again; None if it is removed with the stream. ``is_optional``: where
+    the server refuses it, everything else goes on.
     """
 
     what: str
     verb: str
     body: Mapping[str, Any] = field(repr=False)
     undo: Mapping[str, Any] | None = None
+    is_optional: bool = False
+
+
+log = logging.getLogger(__name__)
 
 
 class Topology:
@@ -65,17 +79,60 @@ class Topology:
                     },
                 )
             )
+        try:
+            missing = await self.find_missing_backfill_streams()
+            before = sum(step.verb.startswith("STREAM.CREATE") for step in steps)
+            if missing and await self.max_streams(creating=before + len(missing) - 1) is None:
+                steps += self._backfill_steps(missing)
+        except Unavailable as error:  # permissions of an older release
+            log.debug("backfill_streams_unavailable", extra={"reason": error.message})
         return steps
+
+    async def plan_records(self) -> list[Step]:
+        """As `plan`, for the records, which only scheduled work needs. Raises Unavailable."""
+        if await self._jetstream.find(f"STREAM.INFO.{self._names.record_stream}") is not None:
+            return []
+        return [
+            _creation(
+                "stream of records",
+                {
+                    "name": self._names.record_stream,
+                    "description": "imgtag: leases and what scheduled work has done",
+                    "subjects": [self._names.record_subjects],
+                    "retention": "limits",
+                    "storage": "file",
+                    "discard": "old",
+                    "max_msgs_per_subject": 1,
+                    "max_bytes": MAX_RECORD_BYTES,
+                    "num_replicas": self._settings.replicas,
+                },
+            )
+        ]
 
     async def ensure(self) -> Sequence[Step]:
         """Create what is missing; returns what was created. Raises Unavailable."""
+        return await self.apply(await self.plan())
+
+    async def apply(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """Take these steps; returns them with what is needed to undo them. Raises Unavailable."""
         created = []
-        for step in await self.plan():
-            answer = await self._jetstream.call(step.verb, step.body)
+        for step in steps:
+            try:
+                answer = await self._jetstream.call(step.verb, step.body)
+            except Unavailable as error:
+                if not step.is_optional:
+                    raise
+                log.debug("backfill_streams_unavailable", extra={"reason": error.message})
+                continue
             if step.undo is not None:
                 step = replace(step, undo={**step.undo, "created": answer["created"]})  # noqa: PLW2901
             created.append(step)
         return created
+
+    async def require_backfill_streams(self) -> None:
+        """Create the streams of distributed backfills if they are missing. Raises Unavailable where that fails."""
+        for step in self._backfill_steps(await self.find_missing_backfill_streams()):
+            await self._jetstream.call(step.verb, step.body)
 
     async def find(self) -> dict[str, Any] | None:
         """The work stream as the server describes it; None if there is none yet."""
@@ -92,8 +149,13 @@ class Topology:
         """The stream of dead letters as the server describes it."""
         return await self._jetstream.find(f"STREAM.INFO.{self._names.dead_stream}")
 
-    async def max_streams(self, *, creating: bool = False) -> int | None:
-        """The account's limit where it leaves no room for another stream, after ``creating`` one; else None."""
+    async def find_missing_backfill_streams(self) -> list[str]:
+        """Which of the two streams of distributed backfills do not exist."""
+        names = (self._names.backfill_stream, self._names.progress_stream)
+        return [name for name in names if await self._jetstream.find(f"STREAM.INFO.{name}") is None]
+
+    async def max_streams(self, *, creating: int = 0) -> int | None:
+        """The account's limit where it leaves no room for another stream, after ``creating`` some; else None."""
         account = await self._jetstream.call("INFO")
         account = (account.get("tiers") or {}).get(f"R{self._settings.replicas}", account)
         limit = account["limits"]["max_streams"]
@@ -102,6 +164,34 @@ class Topology:
     async def consumer(self, durable: str) -> dict[str, Any] | None:
         """A consumer as the server describes it."""
         return await self._jetstream.find(f"CONSUMER.INFO.{self.stream}.{durable}")
+
+    def _backfill_steps(self, missing: Collection[str]) -> list[Step]:
+        common = {"storage": "file", "num_replicas": self._settings.replicas}
+        # Full, it refuses messages, so that the publisher waits and nothing is lost.
+        work = {
+            "name": self._names.backfill_stream,
+            "description": "imgtag: objects of distributed backfills",
+            "subjects": [f"{self._names.backfill}.*"],
+            "retention": "workqueue",
+            "discard": "new",
+            "max_msgs": self._settings.backfill_messages,
+            "max_bytes": self._settings.backfill_bytes,
+            "duplicate_window": int(DUPLICATE_WINDOW * SECOND),
+        }
+        progress = {
+            "name": self._names.progress_stream,
+            "description": "imgtag: how far distributed backfills are",
+            "subjects": [f"{self._names.progress}.*.*"],
+            "retention": "limits",
+            "discard": "old",
+            "max_msgs_per_subject": 1,
+            "max_bytes": MAX_PROGRESS_BYTES,
+        }
+        return [
+            replace(_creation("backfill stream", {**config, **common}), is_optional=True)
+            for config in (work, progress)
+            if config["name"] in missing
+        ]
 
     def _stream_steps(self, info: Mapping[str, Any] | None) -> list[Step]:
         subjects = [*self._names.durables.values()]

@@ -13,10 +13,23 @@ import anyio
 
 from imgtag.errors import Unavailable
 from imgtag.files.dead_letters import FileDeadLetters
-from imgtag.plugin import Change, Check, DeadLetters, Delivery, Hint, PluginContext, Source, SourceFeatures
+from imgtag.plugin import (
+    Backfills,
+    Change,
+    Check,
+    DeadLetters,
+    Delivery,
+    Hint,
+    PluginContext,
+    SharedRecord,
+    Source,
+    SourceFeatures,
+)
+from imgtag.plugin.hint_messages import encode
 from imgtag_nats.answers import Answers
 from imgtag_nats.audience import Audience
-from imgtag_nats.checks import jetstream_checks
+from imgtag_nats.backfills import StreamBackfills
+from imgtag_nats.checks import jetstream_checks, records_check
 from imgtag_nats.client import ConnectedService, Connection
 from imgtag_nats.consumers import Consumer, ConsumerContext, HintConsumer, ParkedConsumer, WaitingLine
 from imgtag_nats.core import CoreSource
@@ -24,9 +37,9 @@ from imgtag_nats.dead_letters import StreamDeadLetters
 from imgtag_nats.delivery import PROGRESS
 from imgtag_nats.errors import CONNECTION_ERRORS, NOT_FOUND, JetStreamError
 from imgtag_nats.jetstream import JetStream
-from imgtag_nats.message import encode
 from imgtag_nats.names import Names, notification_target
 from imgtag_nats.policy import permissions, subjects
+from imgtag_nats.records import StreamRecords
 from imgtag_nats.settings import NatsSettings
 from imgtag_nats.setup import Step, Topology
 from imgtag_nats.stream_identity import StreamIdentity
@@ -69,8 +82,21 @@ class NatsSource(ConnectedService):
             ack_wait=settings.ack_wait,
             notification_target=notification_target(settings, self._names),
         )
+        self._context: ConsumerContext | None = None
+        """While messages are delivered."""
         files = FileDeadLetters(context.state_dir / "dead")
         self.dead: DeadLetters = StreamDeadLetters(self._jetstream, self._names, self._prepare, files)
+        self._records = StreamRecords(self._jetstream, self._names, self._topology)
+        self._needs_records = context.needs_records
+        self.backfills: Backfills = StreamBackfills(
+            self._connection,
+            self._jetstream,
+            self._names,
+            self._answers,
+            settings,
+            create_streams=self._topology.require_backfill_streams,
+            is_live_waiting=self._is_live_waiting,
+        )
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -92,7 +118,8 @@ class NatsSource(ConnectedService):
             answers=self._answers,
             audience=Audience(self._names.durables, self._topology.consumer),
         )
-        line, scope, done = context.line, anyio.CancelScope(), anyio.Event()
+        self._context, line = context, context.line
+        scope, done = anyio.CancelScope(), anyio.Event()
         self._tasks.start_soon(self._fill_line, context, scope, done)
         try:
             while True:
@@ -100,6 +127,7 @@ class NatsSource(ConnectedService):
                 if delivery := fetched.consumer.deliver(fetched):
                     yield delivery
         finally:
+            self._context = None
             scope.cancel()
             with anyio.CancelScope(shield=True):
                 await done.wait()
@@ -125,21 +153,43 @@ class NatsSource(ConnectedService):
         consumers = [await self._topology.consumer(durable) for durable in self._names.durables]
         return sum(int(info.get("num_pending", 0)) for info in consumers if info)
 
+    async def read_record(self, name: str) -> SharedRecord:
+        """The record in its stream. Raises Unavailable."""
+        return await self._records.read(name)
+
+    async def write_record(self, name: str, data: bytes, revision: int) -> bool:
+        """Write it unless another sidecar was faster. Raises Unavailable."""
+        return await self._records.write(name, data, revision)
+
     async def checks(self) -> AsyncIterator[Check]:
         """Server, JetStream, stream, consumers, dead letters."""
         with suppress(Unavailable):
             await self._topology.find()  # the policy names the stream, which may be an existing one of another name
-        publish, _ = subjects(self._settings, self._names, self._topology.stream, self._jetstream.prefix)
-        async for check in jetstream_checks(self._connection, self._jetstream, self._topology, self._names, publish):
+        names, stream, prefix = self._names, self._topology.stream, self._jetstream.prefix
+        publish, _ = subjects(self._settings, names, stream, prefix, records=self._needs_records)
+        async for check in jetstream_checks(self._connection, self._jetstream, self._topology, names, publish):
             yield check
+        if self._needs_records:
+            yield await records_check(self._topology)
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
-        """Stream, consumers and dead-letter stream. Raises Unavailable."""
-        steps = await (self._prepare() if apply else self._topology.plan())
+        """Stream, consumers, dead-letter stream, and records where something uses them. Raises Unavailable.
+
+        Records that cannot be created do not keep a sidecar from its other work.
+        """
+        steps = list(await (self._prepare() if apply else self._topology.plan()))
+        refusals = []
+        if self._needs_records:
+            try:
+                missing = await self._topology.plan_records()
+                steps += await self._topology.apply(missing) if apply else missing
+            except Unavailable as error:
+                hint = f"{error.message}. {error.hint}".rstrip(". ") + "."
+                refusals = [Change(what=f"stream of records {self._names.record_stream}", hint=hint)]
         return [
             Change(what=step.what, done=apply, undo=None if step.undo is None else self._removal.record(step.undo))
             for step in steps
-        ]
+        ] + refusals
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
         """Delete what setup created, and restore what it changed. Raises ConfigError, Unavailable."""
@@ -147,7 +197,13 @@ class NatsSource(ConnectedService):
 
     def policy(self) -> str | None:
         """Permissions for nats-server's configuration."""
-        return permissions(self._settings, self._names, self._topology.stream, self._jetstream.prefix)
+        stream, prefix = self._topology.stream, self._jetstream.prefix
+        return permissions(self._settings, self._names, stream, prefix, records=self._needs_records)
+
+    def _is_live_waiting(self) -> bool:
+        """Whether notifications wait on the server, or anything waits here; unknown counts as yes."""
+        context = self._context
+        return context is not None and not (context.priority.is_idle and not context.line)
 
     async def _publish(self, hints: Sequence[Hint]) -> None:
         for start in range(0, len(hints), MAX_CONCURRENT_PUBLISHES):

@@ -12,8 +12,8 @@ from anyio import Path, to_thread
 from imgtag.errors import Unavailable
 from imgtag.files.writing import write_atomically
 from imgtag.plugin import Scope
+from imgtag.plugin.hint_messages import encode
 from imgtag_nats.jetstream import JetStream
-from imgtag_nats.message import encode
 
 log = logging.getLogger(__name__)
 

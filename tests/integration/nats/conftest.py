@@ -9,7 +9,7 @@ import pytest
 from imgtag.plugin.spec import PluginContext
 from imgtag_nats import SPEC
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds within which a delivery comes, on a machine with other things to do."""
 
 
@@ -87,8 +87,8 @@ def subject(site):
 def make(site, tmp_path):
     """Makes sources; keyword arguments are settings."""
 
-    def make(url, buckets=("photos",), state="state", **settings):
-        context = PluginContext(site=site, state_dir=tmp_path / state, buckets=buckets)
+    def make(url, buckets=("photos",), state="state", needs_records=False, **settings):
+        context = PluginContext(site=site, state_dir=tmp_path / state, buckets=buckets, needs_records=needs_records)
         return SPEC.load()(SPEC.settings(url=url, **settings), context)
 
     return make

@@ -182,7 +182,7 @@ async def test_publishing_is_tried_and_leaves_nothing(make_nats, make, site):
 
     assert [f"imgtag.{site}.parked" in check.message.lower() for check in failed] == [True]
     assert "permissions" in failed[0].hint
-    assert [stream.state.messages for stream in streams] == [0, 0]
+    assert [stream.state.messages for stream in streams] == [0, 0, 0, 0]
 
 
 async def test_refused_meanwhile(make_nats, make):

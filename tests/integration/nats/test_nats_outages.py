@@ -98,7 +98,15 @@ async def test_answer_during_an_outage(make_nats, make, subject):
         assert 0 == len(ear)
 
 
-async def test_what_waits_here_outlives_the_connection(nats, toxiproxy, make, subject):
+async def given(store, site, count):
+    """Wait until sidecars were given so many notifications that they have not answered."""
+    with anyio.fail_after(PATIENCE):
+        while (await store.jetstream().consumer_info(f"imgtag-{site}", f"imgtag-{site}")).num_ack_pending < count:
+            await anyio.sleep(0.02)
+    await anyio.sleep(0.2)  # until they have arrived
+
+
+async def test_what_waits_here_outlives_the_connection(nats, toxiproxy, make, site, subject):
     """What was fetched before the connection was lost is still given, the first time, and can be answered later."""
     with toxiproxy.proxy(nats.port) as proxy:
         source = make(f"nats://127.0.0.1:{proxy.port}")
@@ -107,7 +115,7 @@ async def test_what_waits_here_outlives_the_connection(nats, toxiproxy, make, su
             await publish(nats.url, subject, "a.jpg", "b.jpg", "c.jpg")
             deliveries = source.deliveries()
             held = [await anext(deliveries)]
-            await anyio.sleep(0.5)
+            await given(store, site, 3)
             with proxy.cut():
                 await until(lambda: source.trouble)
                 held += [await anext(deliveries), await anext(deliveries)]
@@ -121,18 +129,18 @@ async def test_what_waits_here_outlives_the_connection(nats, toxiproxy, make, su
     assert 0 == state.messages
 
 
-async def test_what_was_fetched_comes_back(nats, toxiproxy, make, subject):
+async def test_what_was_fetched_comes_back(nats, toxiproxy, make, site, subject):
     """What a sidecar had fetched when it was cut off goes to another one after `ack_wait`."""
     keys = {f"{number}.jpg" for number in range(5)}
     with toxiproxy.proxy(nats.port) as proxy:
         one = make(f"nats://127.0.0.1:{proxy.port}", ack_wait=2)
         two = make(nats.url, state="other", ack_wait=2)
-        async with one, two:
+        async with one, two, client(nats.url) as store:
             await one.setup(apply=True)
             deliveries = one.deliveries()
             await publish(nats.url, subject, *keys)
             await anext(deliveries)
-            await anyio.sleep(0.5)
+            await given(store, site, len(keys))
             with proxy.cut():
                 async with listen(two) as ear:
                     heard = {await ear.key() for _ in keys}

@@ -52,7 +52,7 @@ async def test_adopted_stream_is_as_before(nats, make, site, subject, before):
         assert 2 == after.state.messages
         assert there == await names(store)
         assert set() == await consumers(store, f"admin-{site}")
-    assert [True] * 5 == [change.done for change in results]
+    assert [True] * 7 == [change.done for change in results]
     assert f"on stream admin-{site}, with 1 message" in results[-1].what
 
 
@@ -79,10 +79,14 @@ async def test_stream_of_ours_goes_with_its_consumers(nats, make, site, subject)
         before = await names(store)
         await undone(source, changes)
 
-        assert [f"stream imgtag-{site}-dead, with 0 messages", f"stream imgtag-{site}, with 1 message"] == [
-            change.what for change in planned
-        ]
-        assert {f"imgtag-{site}", f"imgtag-{site}-dead"} == before - await names(store)
+        assert [
+            f"stream imgtag-{site}-progress, with 0 messages",
+            f"stream imgtag-{site}-backfill, with 0 messages",
+            f"stream imgtag-{site}-dead, with 0 messages",
+            f"stream imgtag-{site}, with 1 message",
+        ] == [change.what for change in planned]
+        ours = {f"imgtag-{site}{suffix}" for suffix in ("", "-dead", "-backfill", "-progress")}
+        assert ours == before - await names(store)
 
 
 async def test_stream_that_others_use_stays(nats, make, site):
@@ -104,11 +108,11 @@ async def test_another_stream_of_the_name_stays(nats, make, site, subject):
     source = make(nats.url)
     async with client(nats.url) as store, source:
         changes = await source.setup(apply=True)
-        for name in (f"imgtag-{site}", f"imgtag-{site}-dead"):
-            await store.jetstream().delete_stream(name)
+        for suffix in ("", "-dead", "-backfill", "-progress"):
+            await store.jetstream().delete_stream(f"imgtag-{site}{suffix}")
         await store.jetstream().add_stream(name=f"imgtag-{site}", subjects=[subject])
 
-        assert [None, None] == await undone(source, changes)
+        assert [None] * 4 == await undone(source, changes)
         assert f"imgtag-{site}" in await names(store)
 
 
@@ -118,11 +122,11 @@ async def test_setup_that_was_begun(nats, make, site, subject):
     async with client(nats.url) as store, source:
         planned = await source.setup(apply=False)
         await source.setup(apply=True)
-        assert [True, True] == [change.done for change in await undone(source, planned)]
+        assert [True] * 4 == [change.done for change in await undone(source, planned)]
         async with other:
             planned = await other.setup(apply=False)
             await store.jetstream().add_stream(name=f"theirs-{site}", subjects=[subject])
-            assert [None, None] == await undone(other, planned)
+            assert [None] * 4 == await undone(other, planned)
 
 
 async def test_changed_consumer_gets_its_settings_back(nats, make, site):
@@ -171,7 +175,7 @@ async def test_records_of_another_server_are_refused(nats, make, make_nats):
                 await undone(source, changes)
         assert "--remove" in caught.value.hint
     async with make(f"{nats.url},{server.url}") as source:  # a cluster may be told with more of its servers
-        assert [True, True] == [change.done for change in await undone(source, changes)]
+        assert [True] * 4 == [change.done for change in await undone(source, changes)]
 
 
 ACCOUNT = """
@@ -206,6 +210,8 @@ async def test_an_account_with_one_stream(make_nats, make, subject):
     assert 1 == sum("stream" in change.what.split()[0] for change in made)
     assert ("newer", letter.ref) == (seen.reason, seen.ref)
     assert checks["dead letters"].ok
+    assert checks["distributed backfill"].ok
+    assert "not available" in checks["distributed backfill"].message
     assert "its limit of streams (1)" in checks["dead letters"].message
     assert (1, 1, []) == (dropped, discarded, left)
 
