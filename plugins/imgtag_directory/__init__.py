@@ -18,5 +18,6 @@ SOURCE = PluginSpec(
     summary="Watches a folder, by inotify or by polling.",
     settings=DirectorySourceSettings,
     factory="imgtag_directory.source:DirectorySource",
+    needs_notifications=False,
 )
 """The table `[source.directory]`."""

@@ -71,6 +71,20 @@ class Opened:
             raise Conflict
         return data
 
+    def read_range(self, start: int, size: int) -> bytes:
+        """Exactly ``size`` bytes from ``start`` on. Raises Unreadable, Conflict, Unavailable."""
+        if self.file is None:
+            raise Unreadable(code=self.state.unreadable)
+        self.require_unchanged()
+        try:
+            data = os.pread(self.file, size, start)
+        except OSError as error:
+            raise map_read_error(self.state.ref, error) from error
+        self.require_unchanged()
+        if len(data) != size:
+            raise Conflict
+        return data
+
     def require_within(self, limit: int, data: bytes = b"") -> bytes:
         """Returns ``data``. Raises Unreadable(code="too_large") if the object is over the limit."""
         if self.state.size > limit:

@@ -45,6 +45,12 @@ class Body:
             return self._opened.require_within(limit, self._ahead)
         return await to_thread.run_sync(self._opened.read, limit, limiter=self._limiter)
 
+    async def read_range(self, start: int, size: int) -> bytes:
+        """Exactly these bytes. Raises Unreadable, Conflict, Unavailable."""
+        if self._ahead is not None:
+            return self._ahead[start : start + size]
+        return await to_thread.run_sync(self._opened.read_range, start, size, limiter=self._limiter)
+
 
 class DirectoryStore(ServiceBase):
     """The one bucket is the root; ``Objects`` says what its objects are, ``Attributes`` where their metadata is."""

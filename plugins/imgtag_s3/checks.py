@@ -76,6 +76,10 @@ class StoreChecks:
         self._settings = settings
         self._bucket_names = context.buckets
         self._strategies = context.strategies
+        self._needs_notifications = context.needs_notifications
+        # Where a queue's ARN is not known, those that the bucket notifies are shown.
+        target = context.notification_target
+        self._target = None if target is not None and target.kind == "sqs" and not target.arn else target
 
     async def run(self) -> AsyncIterator[Check]:
         """The server first: where it does not respond, nothing else is checked."""
@@ -90,7 +94,8 @@ class StoreChecks:
             if readable.ok:
                 yield await self._check(f"permissions {bucket}", partial(self._try_permissions, bucket))
                 yield await self._check(f"versioning {bucket}", partial(self._read_versioning, bucket))
-                yield await self._check(f"notifications {bucket}", partial(self._read_notifications, bucket))
+                if self._needs_notifications:
+                    yield await self._check(f"notifications {bucket}", partial(self._read_notifications, bucket))
         yield await self._check("names", self._try_names)
         yield await self._check("writeback", self._try_writeback)
 
@@ -210,7 +215,7 @@ class StoreChecks:
     async def _expected_targets(self, bucket: str) -> Sequence[str]:
         """The targets to be notified; where none are known, those that are notified. Raises NotNotified."""
         try:
-            return await resolve_targets(self._client, self._settings.notify)
+            return await resolve_targets(self._client, self._settings.notify, self._target)
         except ConfigError as unknown:
             root = xml.parse((await self._client.send("GET", bucket, query={"notification": ""})).data)
             targets = {xml.text(entry, "Queue") for entry in root.findall("QueueConfiguration")}

@@ -10,13 +10,13 @@ import asyncio
 import hashlib
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -34,6 +34,7 @@ from imgtag_s3 import xml
 from imgtag_s3.errors import NoResponse, S3Error
 from imgtag_s3.settings import MAX_TRIES, S3StoreSettings
 from imgtag_s3.signing import EMPTY_PAYLOAD, UNSIGNED_PAYLOAD, Signer
+from imgtag_s3.time_limits import TimeLimit, TimeLimits
 
 _PIECE = 1 << 20
 """Bytes of a body that are handed to the socket at a time."""
@@ -59,6 +60,15 @@ class Response:
     status: int
     headers: Mapping[str, str]
     data: bytes
+
+
+class _Address(NamedTuple):
+    """Where a request goes: path and parameters as they are signed, and both in the URL."""
+
+    host: str
+    path: str
+    parameters: str
+    url: URL
 
 
 class _ConnectionLost(aiohttp.ClientError):
@@ -111,14 +121,14 @@ class Client:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
+        self._limits = TimeLimits(settings.deadline, settings.read_timeout)
+        self._connections = asyncio.Semaphore(settings.connections)
         tls: ssl.SSLContext | bool = True
         if settings.secure:
             tls = await to_thread.run_sync(lambda: ssl.create_default_context(cafile=settings.ca))
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.connections, ssl=tls),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-            ),
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
             headers={"User-Agent": f"imgtag/{__version__}", "Accept-Encoding": "identity"},
             skip_auto_headers=["Accept", "Content-Type"],
             auto_decompress=False,
@@ -168,13 +178,11 @@ class Client:
 
         ``digest``: the SHA-256 of ``body`` where it is known; the server refuses a body with another one.
         """
-        try:
-            async with asyncio.timeout(self._settings.deadline):
-                raw = await self._request(method, bucket, key, query, headers, body, digest)
-                async with raw:
-                    data = await raw.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._map(error) from error
+
+        async def read(raw: aiohttp.ClientResponse) -> tuple[aiohttp.ClientResponse, bytes]:
+            return raw, await raw.read()
+
+        raw, data = await self._request(method, self._address(bucket, key, query), headers, read, body, digest)
         # A copy, and the end of a multipart upload, may fail after a status of 200 was sent.
         if raw.status >= 300 or (b"<Error>" in data[:500] and xml.parse(data).tag == "Error"):
             raise _parse_error(raw, data)
@@ -194,61 +202,68 @@ class Client:
         With a ``limit``, None stands for more bytes than that, or for bytes whose number the server does not say.
         Bytes that are not read cost the connection.
         """
-        try:
-            async with asyncio.timeout(self._settings.deadline):
-                async with await self._request("GET", bucket, key, query, headers) as raw:
-                    if raw.status >= 300:
-                        raise _parse_error(raw, await raw.read())
-                    size = int(raw.headers.get("Content-Length", "-1"))
-                    if limit is not None and not 0 <= size <= limit:
-                        return raw.headers, None
-                    if 0 <= size <= _READ_BUFFER:
-                        await raw.content.wait_eof()  # wakes once, not for each of its pieces
-                    return raw.headers, await raw.content.read()
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._map(error) from error
+
+        async def read(raw: aiohttp.ClientResponse) -> tuple[Mapping[str, str], bytes | None]:
+            if raw.status >= 300:
+                raise _parse_error(raw, await raw.read())
+            size = int(raw.headers.get("Content-Length", "-1"))
+            if limit is not None and not 0 <= size <= limit:
+                return raw.headers, None
+            if 0 <= size <= _READ_BUFFER:
+                await raw.content.wait_eof()  # wakes once, not for each of its pieces
+            return raw.headers, await raw.content.read()
+
+        return await self._request("GET", self._address(bucket, key, query), headers, read)
 
     async def _request(
         self,
         method: str,
-        bucket: str,
-        key: str,
-        query: Mapping[str, str] | None,
+        address: _Address,
         headers: Mapping[str, str] | None,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
         body: bytes = b"",
         digest: bytes | None = None,
-    ) -> aiohttp.ClientResponse:
-        """The response to a signed request; its body is still to be read. Raises ClientError, OSError."""
+    ) -> T:
+        """What ``read`` makes of the response to a signed request. Raises S3Error, NoResponse."""
+        host, path, parameters, url = address
+        named = {"host": host, **(headers or {})}
+        if body and "Content-MD5" not in named:
+            named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._settings.deadline
+        payload = digest.hex() if digest else await self._hash_payload(body)
+        for tries_left in reversed(range(MAX_TRIES)):
+            may_repeat = method in {"GET", "HEAD"} and tries_left > 0
+            signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))
+            try:
+                async with TimeLimit(self._limits, deadline) as limit, self._connections:
+                    limit.note_progress()
+                    data: AsyncIterator[memoryview] | bytes | None = body or None
+                    if len(body) > _PIECE:
+                        signed["content-length"], data = str(len(body)), _cut(body, limit.note_progress)
+                    raw = await self._session.request(method, url, headers=signed, data=data, allow_redirects=False)
+                    limit.follow(raw.content)
+                    async with raw:
+                        if not (may_repeat and raw.status in _REPEATED):
+                            may_repeat = False  # what has begun to arrive is not requested again
+                            return await read(raw)
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:  # it was never sent
+                if not tries_left:
+                    raise self._map(error) from error
+            except (aiohttp.ClientError, OSError) as error:
+                if not may_repeat or clock() >= deadline:
+                    raise self._map(error) from error
+            await asyncio.sleep(_PAUSE)
+        raise AssertionError
+
+    def _address(self, bucket: str, key: str, query: Mapping[str, str] | None) -> _Address:
         # A wildcard certificate covers one label, so a bucket with a dot in its name stays in the path.
         in_host = self._bucket_in_host and bucket and "." not in bucket
         host = f"{bucket}.{self._host}" if in_host else self._host
         path = _encode_path("" if in_host else bucket, key)
         parameters = _encode_query(query) if query else ""
         url = URL(f"{self._scheme}://{host}{path}{'?' * bool(query)}{parameters}", encoded=True)
-        named = {"host": host, **(headers or {})}
-        if body and "Content-MD5" not in named:
-            named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
-        payload = digest.hex() if digest else await self._hash_payload(body)
-        reads = method in {"GET", "HEAD"}
-        for tries_left in reversed(range(MAX_TRIES)):
-            signed = self._signer.sign(method, path, parameters, named, payload, datetime.now(UTC))
-            data: AsyncIterator[memoryview] | bytes | None = body or None
-            if len(body) > _PIECE:
-                signed["content-length"], data = str(len(body)), _cut(body)
-            try:
-                raw = await self._session.request(method, url, headers=signed, data=data, allow_redirects=False)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):  # it was never sent
-                if not tries_left:
-                    raise
-            except (aiohttp.ClientError, OSError):
-                if not (reads and tries_left):
-                    raise
-            else:
-                if not (reads and tries_left and raw.status in _REPEATED):
-                    return raw
-                raw.release()
-            await asyncio.sleep(_PAUSE)
-        raise AssertionError
+        return _Address(host, path, parameters, url)
 
     async def _hash_payload(self, body: bytes) -> str:
         """What is signed of a body. Over TLS its Content-MD5 is enough; a second digest would only cost time."""
@@ -299,10 +314,13 @@ async def _digest(algorithm: Callable[[bytes], hashlib._Hash], body: bytes) -> b
     return await to_thread.run_sync(lambda: algorithm(body).digest())
 
 
-async def _cut(body: bytes) -> AsyncIterator[memoryview]:
+async def _cut(body: bytes, note_progress: Callable[[], None]) -> AsyncIterator[memoryview]:
     whole = memoryview(body)
+    yield whole[:0]  # aiohttp copies the first piece behind the headers
     for start in range(0, len(body), _PIECE):
+        note_progress()
         yield whole[start : start + _PIECE]
+    note_progress()
 
 
 def _md5(body: bytes) -> hashlib._Hash:

@@ -6,12 +6,14 @@ name has a `+` or a `%`. So the entries are read by themselves, before the rest 
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from html import unescape
+from urllib.parse import unquote_plus
 
 from anyio import to_thread
 
@@ -23,53 +25,72 @@ from imgtag_s3.state import META, decode_words
 PAGE = 1000
 """Objects that a server lists in one response."""
 _METADATA = re.compile(rb"<UserMetadata>(.*?)</UserMetadata>", re.DOTALL)
-_ENTRY = re.compile(r"<([^<>/]+)>([^<]*)</\1>")
+_TOKEN = re.compile(rb"<NextContinuationToken>([^<]+)<")
+_ENTRY = re.compile(rf"<(?i:{META})([^<>/]+)>([^<]*)</")
 
 
 async def list_with_metadata(client: Client, scope: Scope, start: str, *, is_plain: bool) -> AsyncIterator[Listed]:
     """The objects of ``scope`` after the key ``start``; one request a page. Raises S3Error, NoResponse.
 
-    ``is_plain``: the bucket never had versions, so that the time of an object is its revision.
+    ``is_plain``: the bucket never had versions, so that the time of an object is its revision. The next page is
+    requested before this one is parsed, because a server takes as long for it as the caller does.
     """
     query = {"list-type": "2", "metadata": "true", "encoding-type": "url", "max-keys": str(PAGE)}
     query |= {"prefix": scope.prefix, "start-after": start}
-    while True:
-        data = (await client.send("GET", scope.bucket, query={k: v for k, v in query.items() if v})).data
-        page, query["continuation-token"] = await to_thread.run_sync(
-            partial(_parse_page, scope.bucket, data, is_plain=is_plain)
-        )
-        for listed in page:
-            yield listed
-        if not query["continuation-token"]:
-            return
+    query = {name: value for name, value in query.items() if value}
+    page = asyncio.create_task(client.send("GET", scope.bucket, query=query))
+    try:
+        while True:
+            data = (await page).data
+            token = _TOKEN.search(data)
+            if token:
+                query["continuation-token"] = unescape(token[1].decode())
+                page = asyncio.create_task(client.send("GET", scope.bucket, query=query))
+            for listed in await to_thread.run_sync(partial(_parse_page, scope.bucket, data, is_plain=is_plain)):
+                yield listed
+            if not token:
+                return
+    finally:
+        if not page.cancel() and not page.cancelled():
+            page.exception()  # asyncio would log one that nobody asked for
 
 
-def _parse_page(bucket: str, data: bytes, *, is_plain: bool) -> tuple[list[Listed], str]:
-    """The objects of a page, and the token of the next one."""
-    sections = [_parse_entries(match[1].decode("utf-8", "surrogateescape")) for match in _METADATA.finditer(data)]
-    numbers = iter(range(len(sections)))
-    root = xml.parse(_METADATA.sub(lambda _: b"<UserMetadata>%d</UserMetadata>" % next(numbers), data))
-    return list(_read_page(bucket, root, sections, is_plain=is_plain)), xml.text(root, "NextContinuationToken")
+def _parse_page(bucket: str, data: bytes, *, is_plain: bool) -> list[Listed]:
+    """The objects of a page."""
+    sections: list[dict[str, str]] = []
 
+    def take_out(match: re.Match[bytes]) -> bytes:
+        sections.append(_parse_entries(match[1].decode("utf-8", "surrogateescape")))
+        return b"<UserMetadata>%d</UserMetadata>" % (len(sections) - 1)
 
-def _read_page(bucket: str, root: xml.Element, sections: list[dict[str, str]], *, is_plain: bool) -> Iterator[Listed]:
+    root = xml.parse(_METADATA.sub(take_out, data))
+    objects = []
     for entry in root.iter("Contents"):
-        number = xml.text(entry, "UserMetadata")
-        modified = datetime.fromisoformat(xml.text(entry, "LastModified")).timestamp()
-        yield Listed(
-            ref=ObjectRef(bucket, xml.decode_url(entry, "Key")),
-            etag=xml.text(entry, "ETag").strip('"'),
-            size=int(xml.text(entry, "Size") or 0),
-            modified=modified,
-            revision=formatdate(modified, usegmt=True) if is_plain else None,  # as Last-Modified has it
-            metadata=sections[int(number)] if number else None,
+        texts = {element.tag: element.text or "" for element in entry}
+        modified = datetime.fromisoformat(texts["LastModified"]).timestamp()
+        number = texts.get("UserMetadata")
+        objects.append(
+            Listed(
+                ref=ObjectRef(bucket, unquote_plus(texts["Key"])),
+                etag=texts.get("ETag", "").strip('"'),
+                size=int(texts.get("Size") or 0),
+                modified=modified,
+                revision=_format_time(int(modified)) if is_plain else None,
+                metadata=sections[int(number)] if number else None,
+            )
         )
+    return objects
 
 
 def _parse_entries(section: str) -> dict[str, str]:
     """User metadata as `ObjectState` has it, from elements that may be none."""
-    return {
-        name.lower().removeprefix(META): decode_words(unescape(value))
-        for name, value in _ENTRY.findall(section)
-        if name.lower().startswith(META)
-    }
+    entries = _ENTRY.findall(section)
+    if "&" in section or "=?" in section:
+        return {name.lower(): decode_words(unescape(value)) for name, value in entries}
+    return {name.lower(): value for name, value in entries}
+
+
+@lru_cache(maxsize=1_024)  # many objects of one second stand together
+def _format_time(seconds: int) -> str:
+    """As Last-Modified has it."""
+    return formatdate(seconds, usegmt=True)

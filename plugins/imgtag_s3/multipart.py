@@ -16,7 +16,7 @@ from imgtag.types.ref import ObjectState
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
 from imgtag_s3.errors import NoResponse, S3Error
-from imgtag_s3.state import CHECKSUM, CHECKSUM_MODE, CHECKSUM_TYPE
+from imgtag_s3.state import CHECKSUM, CHECKSUM_MODE, CHECKSUM_TYPE, SSE
 from imgtag_s3.write_requests import Written, copy_source_headers, tagging_header
 
 _MULTIPART_ETAG = re.compile(r"[0-9a-f]{32}-[0-9]+")
@@ -99,8 +99,11 @@ async def rewrite_parts(
     try:
         etags = {part: await send(upload, part) for part in parts}
         bare = [etag.strip('"') for etag in etags.values()]
-        # The ETag that the object will have; not known in advance where those of its parts are not MD5s.
-        if all(re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare):
+        # The ETag that the object will have; not known in advance where those of its parts are not MD5s. With SSE-KMS
+        # they only look like it.
+        if not state.native.headers.get(SSE, "").startswith("aws:kms") and all(
+            re.fullmatch(r"[0-9a-f]{32}", etag) for etag in bare
+        ):
             digest = md5(bytes.fromhex("".join(bare)), usedforsecurity=False).hexdigest()
             if f"{digest}-{len(bare)}" != state.etag:
                 raise WriteRefused("its parts would have another ETag", code="checksum")

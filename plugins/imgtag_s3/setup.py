@@ -12,18 +12,23 @@ from typing import Any
 
 from imgtag.errors import BucketAbsent, ConfigError, ImgtagError, Unavailable
 from imgtag.plugin.service import Change
+from imgtag.plugin.source import NotificationTarget
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_request_error
-from imgtag_s3.minio_env import FAST, SAFE, environment_lines
+from imgtag_s3.minio_env import FAST, SAFE, WEBHOOK, environment_lines
 from imgtag_s3.settings import S3StoreSettings
 
 _EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
 _RESTART = "# Configure a target, restart MinIO, run setup again."
 _TARGETS_UNKNOWN = """\
 # No target is known: only MinIO reports its targets, and only to its administrators. Name them in the configuration:
-# [store.s3] notify = ["arn:minio:sqs::FAST:nats", "arn:minio:sqs::SAFE:nats"]"""
+# [store.s3] notify = [{}]"""
+_NO_QUEUE = (
+    "This store does not know the queue. MinIO sends nothing to SQS: use [source.nats] or [source.webhook] with it. "
+    "Another store may need an ARN of its own for the queue: name it as `notify` under [store.s3]."
+)
 
 
 class NotificationsUnsupported(ImgtagError):
@@ -31,8 +36,8 @@ class NotificationsUnsupported(ImgtagError):
 
     default_hint = (
         "Configure them at the server: versitygw takes --event-nats-url and --event-nats-topic. A store that sends "
-        "none, such as Garage or SeaweedFS, can be compared instead: set `jetstream = false` in [source.nats], and "
-        "restart the sidecar from a timer. `imgtag doctor --send` shows whether an upload is noticed."
+        "none, such as Garage or SeaweedFS, is polled instead: write [source.poll] in place of [source.nats]. "
+        "`imgtag doctor --send` shows whether an upload is noticed."
     )
 
 
@@ -40,6 +45,12 @@ class UnknownTarget(Unavailable):
     """The notifications of the bucket name a target that the server does not have."""
 
     default_hint = "Remove that target from the bucket's notifications, or configure the target again."
+
+
+class TargetRefused(Unavailable):
+    """The store has tried to send to a target, and was refused."""
+
+    default_hint = "A new permission of a queue takes up to a minute to take effect: run `imgtag setup` again then."
 
 
 @dataclass(frozen=True)
@@ -81,9 +92,8 @@ class NotificationSetup:
             return []
         try:
             targets = await _read_targets(self._client)
-            missing = await missing_notifications(
-                self._client, self._buckets, self._configured or _over_nats(targets) or ("",)
-            )
+            arns = self._configured or arns_for(self._target, targets) or ("",)
+            missing = await missing_notifications(self._client, self._buckets, arns)
             impossible = [
                 notification for notification in missing if not await self._create(notification, targets, apply=apply)
             ]
@@ -143,27 +153,35 @@ class NotificationSetup:
         try:
             await self._client.send("PUT", bucket, query={"notification": ""}, body=xml.render(root))
         except S3Error as error:
-            raise UnknownTarget if "ARN" in str(error) else map_notification_error(error) from error
+            if "ARN" in str(error):
+                raise UnknownTarget from error
+            if "destination" in str(error):
+                raise TargetRefused(f"the store cannot send to a target of {bucket}: {error}") from error
+            raise map_notification_error(error) from error
 
     async def _advice(self, impossible: Sequence[Notification], targets: Sequence[str] | None) -> str:
         """Comments and lines for MinIO's environment, ready to paste."""
+        if self._target is not None and self._target.kind == "sqs":
+            return _NO_QUEUE
+        target = self._target
+        kind = "nats" if target is None else target.kind
+        ids = [FAST, SAFE] if kind == "nats" else [WEBHOOK]
+        targets_unknown = _TARGETS_UNKNOWN.format(", ".join(f'"arn:minio:sqs::{name}:{kind}"' for name in ids))
         unknown = targets is None and not self._configured
         if unknown:
             response = await self._client.send("GET", self._buckets[0], query={"notification": ""})
             if not response.headers.get("Server", "").startswith("MinIO"):
                 await require_api(self._client, self._buckets[0])
-                return _TARGETS_UNKNOWN
-        ids = [FAST, SAFE]
-        if self._configured:  # the ids of those that are NATS targets of MinIO: arn:minio:sqs:REGION:ID:nats
+                return targets_unknown
+        if self._configured:  # the ids of those that are such targets of MinIO: arn:minio:sqs:REGION:ID:nats
             split = (notification.arn.split(":") for notification in impossible)
-            configured = (parts[4] for parts in split if len(parts) == 6 and (parts[1], parts[5]) == ("minio", "nats"))
+            configured = (parts[4] for parts in split if len(parts) == 6 and (parts[1], parts[5]) == ("minio", kind))
             ids = list(dict.fromkeys(configured))
-        target = self._target
         return "\n".join(
             [
-                *([_TARGETS_UNKNOWN] if unknown else []),
+                *([targets_unknown] if unknown else []),
                 *([f"# The server has these targets: {', '.join(targets)}"] if targets else []),
-                environment_lines(target, ids) if ids and target and target.kind == "nats" else _RESTART,
+                environment_lines(target, ids) if ids and target else _RESTART,
             ]
         )
 
@@ -183,9 +201,11 @@ async def require_api(client: Client, bucket: str) -> None:
             raise unsupported from error
 
 
-async def resolve_targets(client: Client, configured: Sequence[str]) -> tuple[str, ...]:
-    """ARNs to notify: the configured ones, else MinIO's NATS targets. Raises ConfigError where there are none."""
-    targets = tuple(configured) or _over_nats(await _read_targets(client))
+async def resolve_targets(
+    client: Client, configured: Sequence[str], target: NotificationTarget | None
+) -> tuple[str, ...]:
+    """ARNs to notify: the configured ones, else those for the source. Raises ConfigError where there are none."""
+    targets = tuple(configured) or arns_for(target, await _read_targets(client))
     if not targets:
         hint = 'Name it: [store.s3] notify = ["arn:minio:sqs::FAST:nats"]. `imgtag setup` explains how to make one.'
         raise ConfigError("no notification target is known", hint=hint)
@@ -230,8 +250,16 @@ def _without_region(arn: str) -> str:
     return ":".join([*parts[:3], *parts[4:]]) if arn.startswith("arn:minio:") else arn
 
 
-def _over_nats(targets: Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(sorted(arn for arn in targets or () if arn.endswith(":nats")))
+def arns_for(target: NotificationTarget | None, known: Sequence[str] | None) -> tuple[str, ...]:
+    """The ARNs by which a source is notified: its own, or those of its kind among the ``known`` targets of MinIO.
+
+    A queue that does not exist yet has no ARN; its name stands for it as long as nothing is created.
+    """
+    if target is not None and target.kind == "sqs":
+        return (target.arn or target.subject,)
+    # Webhooks may be those of other programs, so only the one that `imgtag setup` proposes is ours.
+    end = f":{WEBHOOK}:webhook" if target is not None and target.kind == "webhook" else ":nats"
+    return tuple(sorted(arn for arn in known or () if arn.endswith(end)))
 
 
 async def _read_configuration(client: Client, bucket: str) -> xml.Element:

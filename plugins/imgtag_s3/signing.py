@@ -41,7 +41,9 @@ class Signer:
         if self._session_token:
             signed["x-amz-security-token"] = self._session_token
         names = sorted(signed)
-        listed, lines = ";".join(names), "".join([f"{name}:{_trim(signed[name])}\n" for name in names])
+        listed, lines = ";".join(names), "".join([f"{name}:{signed[name].strip()}\n" for name in names])
+        if "  " in lines:
+            lines = _MANY_SPACES.sub(" ", lines)
         request = f"{method}\n{path}\n{query}\n{lines}\n{listed}\n{payload}"
         day = moment[:8]
         scope = f"{day}/{self._region}/s3/aws4_request"
@@ -59,7 +61,3 @@ class Signer:
                 key = hmac.digest(key, part.encode(), "sha256")
             self._day, self._key = day, key
         return self._key
-
-
-def _trim(value: str) -> str:
-    return (_MANY_SPACES.sub(" ", value) if "  " in value else value).strip()

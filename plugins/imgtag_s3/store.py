@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -44,8 +44,9 @@ class Body:
 
     async def read(self, limit: int) -> bytes:
         """All bytes as they are stored. Raises Unreadable, Conflict, Unavailable."""
-        if self._data is not None and self.state.size <= limit:
-            return self._data
+        data, self._data = self._data, None  # held by the caller alone, who may let go of them
+        if data is not None and self.state.size <= limit:
+            return data
         return await self._reader.read(self.state, limit)
 
     async def read_range(self, start: int, size: int) -> bytes:
@@ -144,7 +145,9 @@ class S3Store(ServiceBase):
             yield check
 
     async def setup(self, *, apply: bool) -> Sequence[Change]:
-        """Add notifications to the buckets that the rules name, beside those of others."""
+        """Add notifications to the buckets that the rules name, beside those of others, if the source needs them."""
+        if not self._context.needs_notifications:
+            return []
         return await self._notifications.set_up(apply=apply)
 
     async def undo(self, record: Mapping[str, Any], *, apply: bool) -> Change | None:
@@ -153,10 +156,22 @@ class S3Store(ServiceBase):
 
     def policy(self) -> str | None:
         """An IAM policy; once entered, for the kind of server that responded."""
+        return self.policy_with(())
+
+    def policy_with(self, commands: Collection[str]) -> str | None:
+        """As `policy`; with `plan`, it permits reading the rules of lifecycle and replication as well."""
         locks = bool(self._settings.write_on & {"retention", "legal_hold"})
         tags = "tags" in self._context.strategies
         prefix = self._settings.probe_prefix
-        return build_policy(self._context.buckets, prefix, locks=locks, tags=tags, is_minio=self._is_minio)
+        return build_policy(
+            self._context.buckets,
+            prefix,
+            locks=locks,
+            tags=tags,
+            plans="plan" in commands,
+            is_minio=self._is_minio,
+            inventory_buckets=self._context.inventory_buckets,
+        )
 
     async def _connect(self) -> None:
         """Raise Unavailable where nothing responds, or the credentials are rejected."""

@@ -1,49 +1,37 @@
-"""A model ready to run: its interpreter, its inputs and outputs, and the names of its classes."""
+"""A TensorFlow Lite model ready to run, with the names of its classes."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imgtag.errors import ModelError
+import numpy as np
+
 from imgtag.labels.taxonomy import Taxonomy
+from imgtag.models.image_model import ImageModel, explain_refusals, name_variant
+from imgtag.models.label_file import fit_labels, parse_labels, read_labels
+from imgtag.models.projection import NAME
+from imgtag.models.tensors import Input, Output, Preparation, Tensor, select_outputs
 from imgtag.plugin.classifier import ModelInfo
 from imgtag.types.labels import identity
 from imgtag_tflite import projection, runtime
-from imgtag_tflite.labels import fit_labels, parse_labels, read_labels
 from imgtag_tflite.model_file import read_model_file
 from imgtag_tflite.source import find_model, read_display_names, read_taxonomy
-from imgtag_tflite.tensors import Input, NoClassifier, Normalisation, Output, select_outputs
 
 if TYPE_CHECKING:
-    from imgtag.models.manifest import InputManifest, OutputManifest
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from imgtag.models.projection import Matrix
     from imgtag_tflite.model_file import ModelFile
-    from imgtag_tflite.projection import Matrix
-    from imgtag_tflite.runtime import Interpreter
+    from imgtag_tflite.runtime import Details, Interpreter
     from imgtag_tflite.settings import TFLiteSettings
     from imgtag_tflite.source import ModelSource
 
-DEFAULT_CROP = 0.875  # what models for ImageNet were tested with
+_RUN_HINT = "If the bundled model works on the same picture, convert this one again."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """What the classifier needs."""
-
-    info: ModelInfo
-    interpreter: Interpreter
-    image: Input
-    classes: Output
-    embedding: Output | None
-    projection: Matrix | None
-    """Embedding to vector: float32 [embedding, 128]."""
-    crop: float
-    """Share of a picture's shorter side that the model sees."""
-
-
-def load_model(settings: TFLiteSettings) -> Model:
+def load_model(settings: TFLiteSettings) -> ImageModel:
     """Read, check and open the model of the settings.
 
     Raises ModelError that names the file, where the model, its manifest or its labels cannot be used.
@@ -53,13 +41,15 @@ def load_model(settings: TFLiteSettings) -> Model:
     origin, names = _read_labels(file, source)
     interpreter = runtime.create_interpreter(file.content, file.path, settings.threads)
     with runtime.map_failures(f"{file.path} is damaged", "Copy the file again, or convert the model again."):
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    try:
-        preparation = _prepare(file, source.manifest.input)
-        image = Input.of(inputs, preparation.normalisation)
-        classes, embedding = select_outputs(outputs, file.graph, len(names), source.manifest.output)
-    except NoClassifier as error:
-        raise ModelError(f"{file.path} is not an image classifier: {error.seen}", hint=error.hint) from error
+        inputs = [_describe(each, each["shape_signature"]) for each in interpreter.get_input_details()]
+        outputs = [
+            _describe(each, (*each["shape_signature"][:1], *each["shape"][1:]), file.graph.outputs.get(each["index"]))
+            for each in interpreter.get_output_details()
+        ]
+    preparation = Preparation.of(source.manifest.input, file.metadata.mean, file.metadata.std)
+    with explain_refusals(file.path):
+        image = Input.of(inputs, preparation)
+        classes, embedding = select_outputs(outputs, file.graph.probable, len(names), source.manifest.output)
     display = fit_labels(names, origin, classes.length)
     identities = tuple(identity(label) for label in display)
     if source.taxonomy and source.labels is None:
@@ -73,20 +63,47 @@ def load_model(settings: TFLiteSettings) -> Model:
         display=display,
         size=image.size,
         embedding=embedding.length if embedding else 0,
-        projection=projection.NAME if matrix is not None else "",
+        projection=NAME if matrix is not None else "",
         licence=source.manifest.licence or file.metadata.licence or None,
-        variant=_variant(preparation, identities if source.labels else (), source.manifest.output),
+        variant=name_variant(preparation, identities if source.labels else (), source.manifest.output),
         temperature=source.manifest.temperature or 1.0,
         taxonomy=read_taxonomy(source.taxonomy) if source.taxonomy else Taxonomy(),
     )
-    return Model(
+
+    shape = tuple(abs(size) for size in image.tensor.shape)  # as the runtime allocates it: 1 for what is free
+
+    def run(batch: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        nonlocal shape
+        with runtime.map_failures(f"{info.id} failed on a picture", _RUN_HINT):
+            if batch.shape != shape:  # only then, since the runtime plans its memory again
+                interpreter.resize_tensor_input(image.tensor.index, batch.shape)
+                interpreter.allocate_tensors()
+                shape = batch.shape
+            interpreter.set_tensor(image.tensor.index, batch)
+            interpreter.invoke()
+            features = None if embedding is None else interpreter.get_tensor(embedding.tensor.index)
+            return interpreter.get_tensor(classes.tensor.index), features
+
+    return ImageModel(
         info=info,
-        interpreter=interpreter,
         image=image,
         classes=classes,
         embedding=embedding,
         projection=matrix,
         crop=preparation.crop,
+        run=run,
+    )
+
+
+def _describe(details: Details, shape: Iterable[int], *names: str | None) -> Tensor:
+    scale, zero = details["quantization"]
+    return Tensor(
+        index=details["index"],
+        names=tuple(name for name in (*names, details["name"]) if name),
+        shape=tuple(int(size) for size in shape),
+        dtype=np.dtype(details["dtype"]),
+        scale=float(scale),
+        zero=int(zero),
     )
 
 
@@ -97,7 +114,7 @@ def _read_projection(
         return projection.read_projection(source.projection)
     if embedding is None:
         return None
-    layers = file.graph.layers[embedding.index]
+    layers = file.graph.layers[embedding.tensor.index]
     return projection.find_projection(interpreter, layers, classes, embedding.length)
 
 
@@ -111,43 +128,3 @@ def _read_labels(file: ModelFile, source: ModelSource) -> tuple[str, tuple[str, 
     name, content = inside
     origin = f"{name} in {file.path}"
     return origin, parse_labels(content, origin)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Preparation:
-    """How a picture becomes the input; `deviations` are what the model file does not say itself."""
-
-    normalisation: Normalisation | None
-    crop: float
-    deviations: tuple[object, ...]
-
-
-def _prepare(file: ModelFile, manifest: InputManifest) -> _Preparation:
-    """The manifest decides, then the model file."""
-    mean, std, crop = _channels(manifest.mean), _channels(manifest.std), manifest.crop or DEFAULT_CROP
-    deviations = (mean, std, *([crop] if crop != DEFAULT_CROP else ()))
-    mean, std = mean or file.metadata.mean, std or file.metadata.std
-    try:
-        normalisation = Normalisation.of(mean, std) if mean or std else None
-    except ValueError as error:
-        hint = "Set `mean` and `std` under [input] of the model's manifest: one number, or three for R, G, B."
-        raise ModelError(f"{file.path}: {error}", hint=hint) from error
-    return _Preparation(
-        normalisation=normalisation,
-        crop=crop,
-        deviations=deviations if any(deviations) else (),
-    )
-
-
-def _variant(preparation: _Preparation, identities: tuple[str, ...], output: OutputManifest) -> str:
-    """Four hex digits for what shapes the labels without standing in the model file; empty where nothing does."""
-    names = output.model_dump(exclude_none=True)
-    if not (preparation.deviations or identities or names):
-        return ""
-    return sha256(json.dumps([preparation.deviations, identities, names]).encode()).hexdigest()[:4]
-
-
-def _channels(value: float | tuple[float, float, float] | None) -> tuple[float, ...]:
-    if value is None:
-        return ()
-    return value if isinstance(value, tuple) else (value,)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 import zlib
@@ -10,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgtag.errors import ModelError
+from imgtag.models.image_model import read_content
+from imgtag.models.label_file import MAX_BYTES as MAX_LABEL_BYTES
 from imgtag_tflite.flatbuffer import Malformed
 from imgtag_tflite.graph import Graph, Metadata, read_graph, read_metadata
-from imgtag_tflite.labels import MAX_BYTES as MAX_LABEL_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 IDENTIFIER = b"TFL3"
-MAX_BYTES = 512 * 2**20  # the largest image classifiers have about 350 MB
 
 _DAMAGED = "Copy the file again, or convert the model again."
 _ZIP_ERRORS = (zlib.error, OSError, EOFError, RuntimeError, ValueError, KeyError)
@@ -64,20 +63,8 @@ def read_model_file(path: Path, *, expected: str | None = None) -> ModelFile:
     Raises ModelError where it is absent, too large, damaged, not a TensorFlow Lite model, not the file with the
     `expected` SHA-256, or needs custom operations.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            hint = "Use a smaller model; image classifiers have 2 to 350 MB."
-            raise ModelError(f"{path} has more than {MAX_BYTES >> 20} MB", hint=hint)
-        content = path.read_bytes()
-    except OSError as error:
-        hint = 'Check `model` in [classifier.tflite]: "bundled", or the path of a .tflite file that imgtag can read.'
-        raise ModelError(f"cannot read the model {path}: {error.strerror}", hint=hint) from error
-    digest = hashlib.sha256(content).hexdigest()
-    if expected not in {None, digest}:
-        hint = "Copy or add the model again; for the bundled one, reinstall imgtag-sidecar."
-        raise ModelError(
-            f"{path} is not the file that its manifest names by SHA-256 (it has {digest[:16]}...)", hint=hint
-        )
+    hint = 'Check `model` in [classifier.tflite]: "bundled", or the path of a .tflite file that imgtag can read.'
+    content, digest = read_content(path, expected=expected, hint=hint)
     if content[4:8] != IDENTIFIER:
         hint = "Convert the model to TensorFlow Lite; other formats need another classifier plugin."
         message = f"{path} is not a TensorFlow Lite model: bytes 4 to 8 are not {IDENTIFIER.decode()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -49,7 +48,7 @@ def find_model(model: str) -> ModelSource:
             raise ModelError(message, hint=f"Built-in models: {', '.join(BUILTIN)}.")
         return replace(_bundled_model(), manifest=files.manifest, labels=files.labels)
     return ModelSource(
-        name=re.sub(r"[^a-z0-9._-]+", "-", files.name.lower()).strip("-") or "model",
+        name=files.slug,
         path=files.model,
         digest=files.manifest.sha256,
         labels=files.labels,

@@ -1,7 +1,6 @@
 """Notifications are put on buckets beside those of others, and taken out again; what has no target yet is told."""
 
 import json
-import time
 from contextlib import contextmanager
 from itertools import count
 
@@ -9,6 +8,7 @@ import pytest
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 
+from acceptance_support import wait_until
 from imgtag.errors import ConfigError
 from imgtag.plugin import NotificationTarget, PluginContext
 from imgtag_s3 import SPEC, xml
@@ -44,9 +44,7 @@ def server(tmp_path_factory):
 def bucket(server):
     """A bucket with a notification of somebody else."""
     client = S3Client(SPEC.settings(**server.settings, region=REGION))
-    end = time.monotonic() + 10
-    while SAFE not in client.admin_info() and time.monotonic() < end:  # targets come up behind readiness
-        time.sleep(0.05)
+    wait_until(lambda: SAFE in client.admin_info())  # targets come up behind readiness
     bucket = Bucket(client, f"notifying-{next(numbers)}")
     bucket.make()
     configure(bucket, ENTRY.format(id="theirs", arn=FAST, suffix="txt"))

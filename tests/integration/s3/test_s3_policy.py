@@ -5,13 +5,17 @@ from uuid import uuid4
 
 import pytest
 
+from imgtag.jobs.inventory import find_newest_manifest, open_inventory
 from imgtag.plugin.spec import PluginContext
+from imgtag.plugin.store import Rewrite
+from imgtag.types.ref import ObjectRef, Scope
 from imgtag_s3 import SPEC, xml
 from imgtag_s3.policy import build_policy
 from imgtag_s3.races import KEYS
 from integration.s3.bucket import Bucket
 from integration.s3.portal import PortalStore
 from integration.s3.test_s3_setup import _user
+from unit.jobs.inventories import manifest, row, to_csv
 
 JPEG = b"\xff\xd8\xff"
 ALL = [
@@ -96,6 +100,17 @@ def test_labels_as_tags_need_one_more(connect):
     assert "s3:PutObjectTagging" in build_policy(["b"], "p-", tags=True)
 
 
+@pytest.mark.parametrize("plans", [False, True])
+def test_a_plan_needs_two_more(portal, minio, kinds, tmp_path, state_dir, plans):
+    """With them it reads the rules of lifecycle and replication; without them it says that it does not know these."""
+    policy = json.loads(build_policy(kinds, "imgtag-probe-", tags=True, plans=plans))
+    with portal.wrap_async_context_manager(_store(minio, tmp_path, state_dir, kinds, policy)) as store:
+        state = portal.call(store.stat, ObjectRef(kinds[1], "a.jpg"))
+        unknown = portal.call(store.forecast, Rewrite(state=state, metadata={"owner": "me"})).unknown
+
+    assert (set() if plans else {"lifecycle", "replication"}) == unknown & {"lifecycle", "replication"}
+
+
 @pytest.mark.parametrize("versioning", [None, "Enabled"])
 def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, state_dir, versioning):
     """Labels on plain, tagged and multipart objects; tags stay; the picture of `doctor --send` comes and goes."""
@@ -114,3 +129,21 @@ def test_the_work_needs_no_more(portal, minio, make_bucket, tmp_path, state_dir,
         user.erase(bucket, "c.jpg")
         assert ["a.jpg", "b.jpg"] == user.keys(bucket)
     assert {"a": "1"} == bucket.tags("a.jpg")
+
+
+@pytest.mark.parametrize("versioning", [None, "Enabled"])
+def test_an_inventory_needs_to_list_and_read(portal, minio, kinds, make_bucket, tmp_path, state_dir, versioning):
+    """In the bucket where inventories are, which no rule names, nothing more is permitted than that, nor needed."""
+    bucket = make_bucket(versioning)
+    data = to_csv([row("a.jpg", Bucket=kinds[0])])
+    bucket.put("lists/data/1.csv.gz", data)
+    bucket.put("lists/2026-11-27T01-00Z/manifest.json", manifest({"lists/data/1.csv.gz": data}, sourceBucket=kinds[0]))
+    policy = json.loads(build_policy(kinds, "imgtag-probe-", inventory_buckets=[bucket.name]))
+
+    async def read(store):
+        newest = await find_newest_manifest(store, Scope(bucket.name, "lists/"))
+        inventory = await open_inventory(store, newest.ref, buckets=set(kinds), spool=tmp_path)
+        return [str(candidate.ref) async for candidate in inventory.read(lambda rejection: pytest.fail(str(rejection)))]
+
+    with portal.wrap_async_context_manager(_store(minio, tmp_path, state_dir, kinds, policy)) as store:
+        assert [f"{kinds[0]}/a.jpg"] == portal.call(read, store)

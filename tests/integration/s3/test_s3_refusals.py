@@ -318,7 +318,7 @@ def test_unread_body_holds_up_nobody(store, bucket, connect, portal):
 
     async def opened():
         async with connect() as own, own.open(ObjectRef(bucket.name, "big.jpg")) as body:
-            with fail_after(3):
+            with fail_after(20):
                 await to_thread.run_sync(bucket.put, "big.jpg", JPEG)
             with pytest.raises(Conflict):
                 await body.read(1 << 30)

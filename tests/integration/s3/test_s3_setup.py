@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import time
 
 import pytest
 
+from acceptance_support import wait_until
 from imgtag.plugin.spec import PluginContext
 from imgtag_s3 import SPEC, xml
 from imgtag_s3.client import Client
@@ -87,9 +87,7 @@ def target(tmp_path_factory):
 def notifying(target):
     """A bucket there."""
     client = S3Client(SPEC.settings(**target.settings))
-    end = time.monotonic() + 10
-    while ARN not in client.admin_info() and time.monotonic() < end:  # targets come up behind readiness
-        time.sleep(0.05)
+    wait_until(lambda: ARN in client.admin_info())  # targets come up behind readiness
     bucket = Bucket(client, f"bucket-{free_port()}")
     bucket.make()
     yield bucket

@@ -2,6 +2,7 @@
 
 import zlib
 from base64 import b64encode
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -17,12 +18,13 @@ from integration.s3.bucket import without_made
 from strip_support import SITE, label, make_stripper
 
 PART = 5 << 20
+SSE = "x-amz-server-side-encryption"
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
 """Names of metadata; a server may take `x-amz-meta-` + `-` for something else."""
 METADATA = st.dictionaries(
     NAMES.filter(str.isalnum) | NAMES.filter(str.isalnum).map("imgtag_{}".format),
-    TEXT.filter(lambda text: not text[0].isdigit() and "=?" not in text) | st.just("Zürich – Café"),
+    TEXT.filter(lambda text: "=?" not in text) | st.sampled_from(["Zürich – Café", "0.5", "1.00"]),
     max_size=5,
 )
 HEADERS = st.fixed_dictionaries(
@@ -35,7 +37,7 @@ HEADERS = st.fixed_dictionaries(
         "Content-Language": st.just("de-CH, fr"),
         "Expires": st.just("Thu, 01 Dec 2044 16:00:00 GMT"),
         "x-amz-storage-class": st.just("REDUCED_REDUNDANCY"),
-        "x-amz-server-side-encryption": st.just("AES256"),
+        "x-amz-server-side-encryption": st.sampled_from(["AES256", "aws:kms"]),
         "x-amz-tagging": st.dictionaries(NAMES, NAMES, min_size=1, max_size=5).map(urlencode),
     },
 )
@@ -72,10 +74,12 @@ def strip(portal, store, tmp_path):
     data=st.binary(max_size=200).map(b"\xff\xd8\xff".__add__),
 )
 def test_everything_is_as_it_was(strip, any_bucket, headers, metadata, checksum, data):
-    """Bytes, ETag, every header, metadata entry, tag and checksum."""
+    """Bytes, ETag, every header, metadata entry, tag and checksum; encrypted with a key of KMS, all but the ETag."""
     named = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
     sums = {"x-amz-checksum-crc32": b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()} if checksum else {}
-    any_bucket.put_with("a.jpg", data, {**headers, **named, **sums})
+    uses_kms = headers.get("x-amz-server-side-encryption") == "aws:kms"
+    key = {"x-amz-server-side-encryption-aws-kms-key-id": "imgtag"} if uses_kms else {}
+    any_bucket.put_with("a.jpg", data, {**headers, **key, **named, **sums})
     before = any_bucket.snapshot("a.jpg")
     versions = [version.id for version in any_bucket.versions("a.jpg")]
 
@@ -84,11 +88,14 @@ def test_everything_is_as_it_was(strip, any_bucket, headers, metadata, checksum,
     # Of `snapshot`, which leaves out what begins as ours does.
     ours = [name for name in any_bucket.headers("a.jpg") if name.startswith("x-amz-meta-imgtag")]
     assert {name for name in named if "imgtag" in name} == set(ours)
-    assert before == without_made(any_bucket.snapshot("a.jpg"), before)
+    after = without_made(any_bucket.snapshot("a.jpg"), before)
+    if uses_kms:
+        assert before["headers"].pop("etag") != after["headers"].pop("etag")
+    assert before == after
     assert versions == [version.id for version in any_bucket.versions("a.jpg")][-len(versions) :]
 
 
-@pytest.mark.parametrize("encryption", [{}, {"x-amz-server-side-encryption": "AES256"}], ids=["plain", "SSE-S3"])
+@pytest.mark.parametrize("encryption", [{}, {SSE: "AES256"}, {SSE: "aws:kms"}], ids=["plain", "SSE-S3", "SSE-KMS"])
 def test_parts_are_as_they_were(strip, any_bucket, encryption):
     """Number and sizes of the parts, their checksums, and the ETag with their number."""
     parts = [bytes(PART), b"end"]
@@ -98,24 +105,40 @@ def test_parts_are_as_they_were(strip, any_bucket, encryption):
     before = any_bucket.snapshot("big.tif")
 
     assert {Fate.STRIPPED: 1} == strip(any_bucket, "big.tif")
-    assert before == any_bucket.snapshot("big.tif")
+    after = any_bucket.snapshot("big.tif")
+    if encryption.get(SSE) == "aws:kms":
+        before["headers"]["etag"] = after["headers"]["etag"]  # a new one with each write
+    assert before == after
     assert not any("imgtag" in name for name in any_bucket.headers("big.tif"))
 
 
-def test_a_lock_is_respected(portal, store, make_bucket, tmp_path):
-    """A legal hold that came after the labels: they stay, and the object is named; the others are stripped."""
+@pytest.mark.parametrize("encryption", [{}, {SSE: "aws:kms"}], ids=["plain", "SSE-KMS"])
+def test_locks_are_respected(portal, store, make_bucket, tmp_path, encryption):
+    """A hold, a retention or both that came after the labels: they stay, each is named; the others are stripped."""
     bucket = make_bucket("Enabled", lock=True)
-    for key in ("a.jpg", "b.jpg"):
-        bucket.put(key, b"picture")
+    for key in ("free.jpg", "held.jpg", "retained.jpg", "both.jpg"):
+        bucket.put_with(key, b"picture", encryption)
         portal.call(label, store._store, ObjectRef(bucket.name, key))
-    hold = b"<LegalHold><Status>ON</Status></LegalHold>"
-    bucket.client.send("PUT", bucket.name, "a.jpg", query={"legal-hold": ""}, body=hold)
+    until = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    retention = f"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>"
+    for key in ("held.jpg", "both.jpg"):
+        hold = b"<LegalHold><Status>ON</Status></LegalHold>"
+        bucket.client.send("PUT", bucket.name, key, query={"legal-hold": ""}, body=hold)
+    for key in ("retained.jpg", "both.jpg"):
+        bucket.client.send("PUT", bucket.name, key, query={"retention": ""}, body=retention.encode())
+    before = {key: bucket.headers(key) for key in ("held.jpg", "retained.jpg", "both.jpg")}
     stripper, reported = portal.call(make_stripper, tmp_path, store._store, MemoryIndexer()), []
     portal.call(stripper.strip, [Scope(bucket.name)], reported.append)
 
     fates = {one.ref.key: (one.fate, one.code) for one in reported}
-    assert {"a.jpg": (Fate.REFUSED, "legal_hold"), "b.jpg": (Fate.STRIPPED, None)} == fates
-    assert "x-amz-meta-imgtag-mark" in bucket.headers("a.jpg")
+    assert {
+        "free.jpg": (Fate.STRIPPED, None),
+        "held.jpg": (Fate.REFUSED, "legal_hold"),
+        "retained.jpg": (Fate.REFUSED, "retention"),
+        "both.jpg": (Fate.REFUSED, "legal_hold"),
+    } == fates
+    assert before == {key: bucket.headers(key) for key in before}
+    assert all("x-amz-meta-imgtag-mark" in headers for headers in before.values())
 
 
 def test_tags_are_as_they_were(portal, store, bucket, tmp_path):

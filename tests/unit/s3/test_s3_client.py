@@ -2,10 +2,10 @@
 
 import socket
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import SplitResult
 
 import pytest
@@ -33,8 +33,9 @@ class Starting(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-def _client(port):
-    return closing(S3Client(SPEC.settings(endpoint=f"http://127.0.0.1:{port}", access_key="a", secret_key="s")))
+def _client(port, **times):
+    settings = SPEC.settings(endpoint=f"http://127.0.0.1:{port}", access_key="a", secret_key="s", **times)
+    return closing(S3Client(settings))
 
 
 def test_a_server_that_asks_for_a_minute_is_not_slept_for():
@@ -101,6 +102,80 @@ def test_what_only_reads_is_sent_twice(method):
         client.send(method, "photos", "a.jpg")
         assert client.send(method, "photos", "a.jpg").status == 200
     assert requests == [method] * 3
+
+
+@contextmanager
+def _answering(*pieces, pause=0.0):
+    """A server that answers each request with these pieces, with a pause before each, and then says nothing more."""
+    requests, stop, threads = [], Event(), []
+
+    def answer(connection):
+        with connection, suppress(OSError):
+            while data := connection.recv(1 << 16):
+                requests.append(data.split(b" ", 1)[0].decode())
+                for piece in pieces:
+                    stop.wait(pause)
+                    connection.sendall(piece)
+
+    def serve(listener):
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(Thread(target=answer, args=(connection,), daemon=True))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads.append(Thread(target=serve, args=(listener,), daemon=True))
+        threads[0].start()
+        yield listener.getsockname()[1], requests
+        stop.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+
+
+def _get(client):
+    return client.call(lambda client: client.get("photos", "a.jpg", headers={}))
+
+
+@pytest.mark.parametrize(("method", "times"), [("HEAD", 2), ("PUT", 1)])
+def test_a_silent_server_is_given_up(method, times):
+    """What only reads is requested once more; what writes may have been done."""
+    silent = pytest.raises(NoResponse, match=r"nothing came for 0\.3 s")
+    with _answering() as (port, requests), _client(port, read_timeout=0.3) as client, silent:
+        client.send(method, "photos", "a.jpg")
+
+    assert requests == [method] * times
+
+
+def test_a_response_that_stops_is_given_up():
+    """It is not requested again: the server would stop again."""
+    silent = pytest.raises(NoResponse, match=r"nothing came for 0\.3 s")
+    with _answering(HEAD, b"a") as (port, requests), _client(port, read_timeout=0.3) as client, silent:
+        _get(client)
+
+    assert requests == ["GET"]
+
+
+def test_a_slow_response_is_waited_for():
+    """Each of its pieces comes in time, although all of them together take longer than the next one may."""
+    with _answering(HEAD, b"a", b"b", b"c", pause=0.4) as (port, requests), _client(port, read_timeout=1.4) as client:
+        assert _get(client)[1] == b"abc"
+
+    assert requests == ["GET"]
+
+
+def test_a_request_ends_at_its_deadline():
+    """Even if its response never stops to come."""
+    pieces, late = [HEAD.replace(b"3", b"300"), *[b"a"] * 299], pytest.raises(NoResponse, match="takes too long")
+    times = {"connect_timeout": 0.1, "read_timeout": 0.7, "deadline": 1.6}
+    with _answering(*pieces, pause=0.05) as (port, requests), _client(port, **times) as client, late:
+        _get(client)
+
+    assert requests == ["GET"]
 
 
 @pytest.mark.parametrize("content_type", TYPES)

@@ -29,3 +29,16 @@ def test_everything_can_be_pasted():
     assert all(line.startswith(("#", "MINIO_")) and len(line) < 120 for line in text.splitlines())
     assert "restart MinIO, run setup again" in text
     assert "Two targets" in text
+
+
+@pytest.mark.parametrize("needs", [(), ("token",)])
+def test_lines_of_a_webhook(needs):
+    """One target, durable, with the token where the sidecar asks for one."""
+    target = NotificationTarget(kind="webhook", address="http://127.0.0.1:9465/", needs=needs)
+    text = environment_lines(target, ["IMGTAG"])
+    names = ("ENABLE", "ENDPOINT", *(["AUTH_TOKEN"] if needs else []), "QUEUE_DIR")
+    lines = [line.partition("=")[0] for line in text.splitlines() if not line.startswith("#")]
+
+    assert lines == ["MINIO_SYNC_BOOT", *(f"MINIO_NOTIFY_WEBHOOK_{name}_IMGTAG" for name in names)]
+    assert "ENDPOINT_IMGTAG=http://127.0.0.1:9465/" in text
+    assert all(len(line) < 120 for line in text.splitlines())

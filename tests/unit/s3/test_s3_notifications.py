@@ -47,7 +47,7 @@ def test_store_without_notifications(open_store, apply, api):
     assert change.undo is None
     assert "photos, scans: the store has no API for notifications" in change.what
     assert "--event-nats-url" in change.hint
-    assert "jetstream = false" in change.hint
+    assert "[source.poll]" in change.hint
 
 
 @pytest.mark.parametrize("api", [False, "shown"])

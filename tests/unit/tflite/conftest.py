@@ -8,25 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag.models.image_model import ImageModel
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
+from unit.model_files import put_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-Classify = Callable[..., TFLiteClassifier]
+Classify = Callable[..., ImageModel]
 
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> Classify:
     """Make the classifier of a model given as bytes, with a label file where `labels` is a text, and a manifest."""
 
-    def make(model: bytes, *, labels: str | None = None, manifest: str = "") -> TFLiteClassifier:
-        path = tmp_path / "colours.tflite"
-        path.write_bytes(model)
-        if labels is not None:
-            path.with_suffix(".txt").write_text(labels, encoding="utf-8")
-            manifest = f'labels = "colours.txt"\n{manifest}'
-        path.with_suffix(".toml").write_text(manifest, encoding="utf-8")
-        return TFLiteClassifier(TFLiteSettings(model=str(path)))
+    def make(model: bytes, *, labels: str | None = None, manifest: str = "") -> ImageModel:
+        path = put_model(tmp_path / "colours.tflite", model, labels, manifest)
+        return load_model(TFLiteSettings(model=str(path)))
 
     return make

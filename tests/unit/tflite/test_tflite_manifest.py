@@ -11,9 +11,10 @@ import tiny
 from PIL import Image as Pillow
 
 from imgtag.errors import ModelError
+from imgtag.models.image_model import ImageModel
 from imgtag.plugin.image import Image
 from imgtag.types.vector import space
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 
 GREEN = Image(Pillow.new("RGB", (8, 8), (40, 200, 60)))
@@ -29,11 +30,11 @@ def place(folder: Path, model: bytes, manifest: str = "", labels: str | None = t
     return folder / "m.toml"
 
 
-def made(path: Path) -> TFLiteClassifier:
-    return TFLiteClassifier(TFLiteSettings(model=str(path)))
+def made(path: Path) -> ImageModel:
+    return load_model(TFLiteSettings(model=str(path)))
 
 
-def best(classifier: TFLiteClassifier) -> tuple[str, float]:
+def best(classifier: ImageModel) -> tuple[str, float]:
     (scores,) = classifier.classify([GREEN])
     number = int(scores.probabilities.argmax())
     return classifier.info.labels[number], float(scores.probabilities[number])
@@ -159,7 +160,7 @@ def test_probabilities_stay_probabilities_at_any_temperature(tmp_path: Path) -> 
 def test_a_manifest_extends_the_bundled_model(tmp_path: Path) -> None:
     """With a temperature of its own it keeps its name, its taxonomy and its vectors."""
     (tmp_path / "sober.toml").write_text('extends = "bundled"\ntemperature = 1.5\n')
-    bundled, sober = TFLiteClassifier(TFLiteSettings()).info, made(tmp_path / "sober.toml").info
+    bundled, sober = load_model(TFLiteSettings()).info, made(tmp_path / "sober.toml").info
 
     assert sober.id == f"{bundled.id}~1.5"
     assert (bundled.labels, bundled.taxonomy, bundled.projection) == (sober.labels, sober.taxonomy, sober.projection)
@@ -175,3 +176,13 @@ def test_a_manifest_extends_nothing_else(tmp_path: Path, manifest: str, message:
 
     with pytest.raises(ModelError, match=message):
         made(tmp_path / "m.toml")
+
+
+def test_a_free_input_size_is_that_of_the_manifest(tmp_path: Path) -> None:
+    """A model that takes any size is given the one that the manifest says; one with a size of its own keeps it."""
+    classifier = made(place(tmp_path, tiny.model(free=True), "[input]\nsize = 4"))
+
+    assert ((4, 4), "green") == (classifier.info.size, best(classifier)[0])
+    with pytest.raises(ModelError, match="not an image classifier: its inputs are image") as caught:
+        made(place(tmp_path, tiny.model(), "[input]\nsize = [8, 4]"))
+    assert "Remove `size`" in caught.value.hint

@@ -12,10 +12,12 @@ import tiny
 from numpy.typing import NDArray
 
 from imgtag.errors import ModelError
+from imgtag.models.image_model import ImageModel
+from imgtag.models.projection import project
 from imgtag.plugin.image import Image
 from imgtag.types.vector import LENGTH, cosine
-from imgtag_tflite.classifier import TFLiteClassifier
-from imgtag_tflite.projection import project, read_projection
+from imgtag_tflite.model import load_model
+from imgtag_tflite.projection import read_projection
 from imgtag_tflite.settings import TFLiteSettings
 from imgtag_tflite.source import find_model
 
@@ -29,7 +31,7 @@ def plain(*colour: int) -> Image:
     return Image.from_array(np.full((8, 8, 3), colour, np.uint8))
 
 
-def vectors(made: TFLiteClassifier, *images: Image) -> list[NDArray[np.float32]]:
+def vectors(made: ImageModel, *images: Image) -> list[NDArray[np.float32]]:
     matrix = [scores.vector for scores in made.classify(images)]
     assert all(vector is not None for vector in matrix)
     return [vector for vector in matrix if vector is not None]
@@ -92,7 +94,7 @@ def test_the_bundled_projection_is_that_of_the_model(tmp_path: Path) -> None:
     source = find_model("bundled")
     assert source.projection is not None
     path = shutil.copy(source.path, tmp_path)
-    stranger, bundled = TFLiteClassifier(TFLiteSettings(model=str(path))), TFLiteClassifier(TFLiteSettings())
+    stranger, bundled = load_model(TFLiteSettings(model=str(path))), load_model(TFLiteSettings())
     noise = Image.from_array(np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8))
     (one,), (other,) = vectors(stranger, noise), vectors(bundled, noise)
 

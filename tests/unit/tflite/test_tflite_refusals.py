@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from imgtag.errors import ModelError
+from imgtag.models.image_model import MAX_BYTES
 from imgtag_tflite import model_file
 from imgtag_tflite.flatbuffer import Malformed
 from imgtag_tflite.graph import read_metadata
@@ -90,7 +91,7 @@ def test_too_large(tmp_path: Path) -> None:
     """A file over the bound is not read."""
     path = tmp_path / "large.tflite"
     with path.open("wb") as file:
-        file.truncate(model_file.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
 
     with pytest.raises(ModelError, match="more than 512 MB"):
         read_model_file(path)
