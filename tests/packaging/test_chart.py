@@ -329,7 +329,7 @@ def _checked(objects, folder):
     file = folder / "imgtag.toml"
     file.write_text(config_file(objects))
     for name in re.findall(r'_file = "([^"]+)"', file.read_text()):
-        (folder / name).write_text(CREDS if name.endswith(".creds") else "secret")
+        (folder / name).write_text(CREDS if name.endswith(".creds") else "a secret of the tests")
 
     done = subprocess.run(
         [sys.executable, "-m", "imgtag", "--config", str(file), *check["args"]],
@@ -459,14 +459,25 @@ def test_the_schema_refuses(case, bad, message):
         ("s3", "config.ops.listen=127.0.0.1:9464", "where the kubelet's probes cannot reach it"),
         ("s3", "config.ops.listen=", "where the kubelet's probes cannot reach it"),
         ("s3", "config.ops.listen=0.0.0.0:0", "give the port number"),
+        ("s3", "web.enabled=true", "name an existing Secret with the token"),
+        ("everything", "config.web.listen=0.0.0.0:1", "keep web.port"),
+        ("everything", "web.port=9464", "also the port of health and metrics"),
+        ("everything", "web.ingress.host=", "name the host in web.ingress.host"),
+        ("everything", "web.enabled=false", "but web.enabled is not"),
+        ("everything", "service.extraPorts[0].name=web", "which web.enabled makes itself"),
         ("s3", "terminationGracePeriodSeconds=25", "Make it at least 10 more"),
         ("s3", "config.pipeline.drain=60", "Make it at least 10 more"),
         ("node-service", "state.kind=claim", "use emptyDir or hostPath"),
         ("s3", "state.kind=hostPath", "name the folder on the node in state.hostPath"),
         ("directory", "audit.enabled=true,state.kind=emptyDir", "which the pod of the audit cannot see"),
+        ("directory", "jobs[0].name=b,jobs[0].args[0]=audit,state.kind=emptyDir", "which their pods cannot see"),
         ("directory", "replicas=2", "each pod would have its own"),
         ("tuned", "replicas=2", "each pod would have its own"),
         ("s3", "replicas=2,state.kind=claim", "the state belongs to one sidecar"),
+        ("s3", "config.source.webhook.rate=9", "where no store can reach it"),
+        ("s3", "config.source.webhook.listen=0.0.0.0:9465,replicas=2", "the store pushes to one sidecar"),
+        ("s3", "config.source.webhook.listen=0.0.0.0:9465", "state.kind is emptyDir, which is lost with the pod"),
+        ("s3", "config.source.sqs.queue=2024", "config.source.sqs.queue is 2024"),
         ("node-service", "kind=Deployment", "use kind: DaemonSet, or config.store.s3.endpoint"),
         ("node-service", "localStore.selector=null", "set the labels of the store's pods"),
         ("node-service", "config.store.s3.endpoint=http://minio:9000", "both set the endpoint"),

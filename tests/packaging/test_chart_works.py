@@ -138,7 +138,7 @@ def test_the_pod_of_a_single_site_does_its_work(site, tmp_path):
     pod.run({"args": ["setup", "--yes"], "env": pod.main["env"]})
     with pod.started():
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-            wait_until(lambda probe=probe: pod.answers(probe), 30, pod.log.read_text)
+            wait_until(lambda probe=probe: pod.answers(probe), describe=pod.log.read_text)
         output = pod.run(pod.test)
         assert "FAIL" not in output
         assert "sent: digital clock" in output

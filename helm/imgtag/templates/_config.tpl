@@ -30,6 +30,13 @@
 {{- if include "imgtag.markKeySecret" . }}
 {{- $_ := set $own "labels" (dict "mark_key_file" "mark_key") }}
 {{- end }}
+{{- if .Values.web.enabled }}
+{{- $web := dict "listen" (printf "0.0.0.0:%d" (int .Values.web.port)) "token_file" "web_token" }}
+{{- if .Values.web.ingress.enabled }}
+{{- $_ := set $web "hosts" (list .Values.web.ingress.host) }}
+{{- end }}
+{{- $_ := set $own "web" $web }}
+{{- end }}
 {{- mustMergeOverwrite $own (include "imgtag.given" . | fromJson) | mustToJson }}
 {{- end }}
 
@@ -102,6 +109,27 @@
 {{- if eq (include "imgtag.port" . | int) 0 }}
 {{- fail "\n\nconfig.ops.listen has port 0: give the port number, so that probes and the Service can find it." }}
 {{- end }}
+{{- if .Values.web.enabled }}
+{{- if not .Values.web.token.existingSecret }}
+{{- fail "\n\nweb.enabled is true: name an existing Secret with the token of the search page in web.token.existingSecret." }}
+{{- end }}
+{{- if dig "web" "listen" "" $config }}
+{{- fail "\n\nweb.enabled and config.web.listen both say where the search page listens: keep web.port." }}
+{{- end }}
+{{- if and .Values.web.ingress.enabled (not .Values.web.ingress.host) }}
+{{- fail "\n\nweb.ingress.enabled is true: name the host in web.ingress.host." }}
+{{- end }}
+{{- range .Values.service.extraPorts }}
+{{- if eq .name "web" }}
+{{- fail "\n\nservice.extraPorts has a port `web`, which web.enabled makes itself: remove it." }}
+{{- end }}
+{{- end }}
+{{- if eq (int .Values.web.port) (include "imgtag.port" . | int) }}
+{{- fail "\n\nweb.port is also the port of health and metrics: give it another one." }}
+{{- end }}
+{{- else if .Values.web.ingress.enabled }}
+{{- fail "\n\nweb.ingress.enabled is true, but web.enabled is not." }}
+{{- end }}
 {{- $drain := dig "pipeline" "drain" 25 $config | float64 }}
 {{- if le (float64 .Values.terminationGracePeriodSeconds) $drain }}
 {{- fail (printf "\n\nterminationGracePeriodSeconds is %v and config.pipeline.drain is %v: Kubernetes would kill pods while they finish their work. Make it at least 10 more." .Values.terminationGracePeriodSeconds $drain) }}
@@ -110,17 +138,32 @@
 {{- fail "\n\nstate.kind is claim, but the pods of a DaemonSet cannot share one claim: use emptyDir or hostPath." }}
 {{- end }}
 {{- if and .Values.audit.enabled (eq .Values.state.kind "emptyDir") (include "imgtag.embeddedIndex" .) }}
-{{- fail "\n\naudit.enabled is true, but the index is a file in an emptyDir, which the pod of the audit cannot see: use state.kind claim, or config.indexer.meilisearch." }}
+{{- fail "\n\naudit.enabled is true, but the index is a file in an emptyDir, which the pod of the audit cannot see: use state.kind claim, or config.indexer.meilisearch or elasticsearch." }}
+{{- end }}
+{{- if and .Values.jobs (eq .Values.state.kind "emptyDir") (include "imgtag.embeddedIndex" .) }}
+{{- fail "\n\njobs are given, but the index is a file in an emptyDir, which their pods cannot see: use state.kind claim, or config.indexer.meilisearch or elasticsearch." }}
 {{- end }}
 {{- if and (eq .Values.state.kind "hostPath") (not .Values.state.hostPath) }}
 {{- fail "\n\nstate.kind is hostPath: name the folder on the node in state.hostPath." }}
 {{- end }}
 {{- if and (not $daemons) (gt (int .Values.replicas) 1) }}
 {{- if include "imgtag.embeddedIndex" . }}
-{{- fail (printf "\n\nreplicas is %d, but the index is a file ([indexer.sqlite]): each pod would have its own. Use [indexer.meilisearch], or one replica." (int .Values.replicas)) }}
+{{- fail (printf "\n\nreplicas is %d, but the index is a file ([indexer.sqlite]): each pod would have its own. Use [indexer.meilisearch] or [indexer.elasticsearch], or one replica." (int .Values.replicas)) }}
 {{- end }}
 {{- if eq .Values.state.kind "claim" }}
 {{- fail (printf "\n\nreplicas is %d, but state.kind is claim, and the state belongs to one sidecar. Use emptyDir, or one replica." (int .Values.replicas)) }}
+{{- end }}
+{{- end }}
+{{- if hasKey ($config.source | default dict) "webhook" }}
+{{- $pushed := dig "source" "webhook" "listen" "127.0.0.1:9465" $config | toString }}
+{{- if or (hasPrefix "127." $pushed) (hasPrefix "localhost:" $pushed) (hasPrefix "[::1]:" $pushed) }}
+{{- fail (printf "\n\nconfig.source.webhook.listen is %q, where no store can reach it: use 0.0.0.0:9465 and a token, and add the port to service.extraPorts." $pushed) }}
+{{- end }}
+{{- if and (not $daemons) (gt (int .Values.replicas) 1) }}
+{{- fail (printf "\n\nreplicas is %d, but the store pushes to one sidecar, which keeps the events. Use one replica, or config.source.nats or sqs." (int .Values.replicas)) }}
+{{- end }}
+{{- if eq .Values.state.kind "emptyDir" }}
+{{- fail "\n\nconfig.source.webhook keeps events in the state folder, but state.kind is emptyDir, which is lost with the pod: use claim or hostPath." }}
 {{- end }}
 {{- end }}
 {{- include "imgtag.validate.model" . }}
@@ -153,7 +196,7 @@
 
 {{/* YAML reads 2024, 0123 and no as numbers and booleans, which change on their way into the configuration. */}}
 {{- define "imgtag.validate.texts" -}}
-{{- $texts := list "site.name" "store.s3.endpoint" "store.s3.access_key" "store.s3.region" "source.nats.url" "source.nats.subject" "source.nats.stream" "source.nats.durable" "source.nats.user" "indexer.meilisearch.url" "indexer.meilisearch.index" "labels.prefix" "classifier.tflite.model" }}
+{{- $texts := list "site.name" "store.s3.endpoint" "store.s3.access_key" "store.s3.region" "source.nats.url" "source.nats.subject" "source.nats.stream" "source.nats.durable" "source.nats.user" "source.sqs.queue" "source.sqs.region" "source.sqs.access_key" "source.webhook.listen" "indexer.meilisearch.url" "indexer.meilisearch.index" "indexer.elasticsearch.url" "indexer.elasticsearch.index" "indexer.elasticsearch.user" "labels.prefix" "classifier.tflite.model" }}
 {{- range $path := $texts }}
 {{- $here := include "imgtag.given" $ | fromJson }}
 {{- range splitList "." $path }}
@@ -172,7 +215,7 @@
 
 {{/* Secret settings must not be values: Helm stores values in the release, and they would be in the ConfigMap. */}}
 {{- define "imgtag.validate.secrets" -}}
-{{- $secrets := list "labels.mark_key" "store.s3.secret_key" "store.s3.session_token" "source.nats.password" "source.nats.token" "source.nats.nkey_seed" "source.nats.creds" "indexer.meilisearch.api_key" "web.token" }}
+{{- $secrets := list "labels.mark_key" "store.s3.secret_key" "store.s3.session_token" "source.nats.password" "source.nats.token" "source.nats.nkey_seed" "source.nats.creds" "source.sqs.secret_key" "source.sqs.session_token" "source.webhook.token" "source.webhook.hmac_key" "indexer.meilisearch.api_key" "indexer.elasticsearch.api_key" "indexer.elasticsearch.password" "classifier.http.token" "classifier.rekognition.secret_key" "classifier.rekognition.session_token" "web.token" }}
 {{- range $secrets }}
 {{- $here := include "imgtag.given" $ | fromJson }}
 {{- range splitList "." . }}

@@ -58,7 +58,7 @@ volumeMounts:
 {{- define "imgtag.env" -}}
 - name: STATE_DIRECTORY
   value: /var/lib/imgtag
-{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
+{{- if or .Values.secrets .Values.web.enabled (include "imgtag.markKeySecret" .) }}
 - name: CREDENTIALS_DIRECTORY
   value: /run/secrets/imgtag
 {{- end }}
@@ -79,7 +79,7 @@ volumeMounts:
 - name: config
   mountPath: /etc/imgtag
   readOnly: true
-{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
+{{- if or .Values.secrets .Values.web.enabled (include "imgtag.markKeySecret" .) }}
 - name: secrets
   mountPath: /run/secrets/imgtag
   readOnly: true
@@ -105,7 +105,7 @@ volumeMounts:
 - name: config
   configMap:
     name: {{ include "imgtag.fullname" . }}
-{{- if or .Values.secrets (include "imgtag.markKeySecret" .) }}
+{{- if or .Values.secrets .Values.web.enabled (include "imgtag.markKeySecret" .) }}
 - name: secrets
   projected:
     defaultMode: 0440
@@ -118,6 +118,11 @@ volumeMounts:
       - secret:
           name: {{ . }}
           items: [{key: mark_key, path: mark_key}]
+      {{- end }}
+      {{- if .Values.web.enabled }}
+      - secret:
+          name: {{ .Values.web.token.existingSecret }}
+          items: [{key: {{ .Values.web.token.key }}, path: web_token}]
       {{- end }}
 {{- end }}
 - name: state
@@ -235,6 +240,10 @@ spec:
       ports:
         - name: ops
           containerPort: {{ include "imgtag.port" . }}
+        {{- if .Values.web.enabled }}
+        - name: web
+          containerPort: {{ .Values.web.port }}
+        {{- end }}
         {{- range .Values.service.extraPorts }}
         - name: {{ .name }}
           containerPort: {{ .port }}
@@ -250,4 +259,27 @@ spec:
   topologySpreadConstraints:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
+
+{{/* The specification of a job that runs one command of the sidecar: dict "root" $ "job" an entry of `jobs`. */}}
+{{- define "imgtag.job" -}}
+# Within one pod its state stays, so a command that failed goes on where it was.
+backoffLimit: 6
+template:
+  metadata:
+    labels:
+      {{- include "imgtag.labels" .root | nindent 6 }}
+      app.kubernetes.io/component: job
+  spec:
+    {{- include "imgtag.pod" .root | nindent 4 }}
+    restartPolicy: OnFailure
+    {{- with include "imgtag.model.container" .root }}
+    initContainers:
+      {{- . | indent 6 }}
+    {{- end }}
+    containers:
+      - name: {{ .job.name }}
+        args:
+          {{- toYaml .job.args | nindent 10 }}
+        {{- include "imgtag.container" (dict "root" .root) | nindent 8 }}
 {{- end }}
