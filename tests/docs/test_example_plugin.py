@@ -1,4 +1,4 @@
-"""The example in the plugin guide: installed as a third-party plugin, run with its own tests and by the command."""
+"""The example plugins: installed as those of others are, run with their own tests and by the command."""
 
 from __future__ import annotations
 
@@ -65,35 +65,24 @@ def test_the_classifier_is_listed_and_labels(python, tmp_path):
     records = [json.loads(line) for line in run(python, "imgtag", "plugins", "--json", cwd=tmp_path).splitlines()]
     answer = json.loads(run(python, "imgtag", "label", "--json", "red.png", cwd=tmp_path))
 
-    assert {"colour-bar": "ok", "json-folder": "ok"} == {
-        record["name"]: record["status"] for record in records if record["name"] in {"colour-bar", "json-folder"}
-    }
+    status = {record["name"]: record["status"] for record in records}
+    assert ["ok"] * 3 == [status.get(name) for name in ("colour-bar", "json-folder", "spool")]
     assert [{"label": "red", "confidence": 1.0}] == answer["labels"]
 
 
-def test_the_indexer_is_searched_and_checked(python, tmp_path):
-    """The command uses it like a bundled one."""
-    (tmp_path / "pictures").mkdir()
+def test_indexer_and_source_are_checked_and_searched(python, tmp_path):
+    """The commands use them like bundled ones."""
+    for name in ("pictures", "spool"):
+        (tmp_path / name).mkdir()
     text = (
         f'[state]\ndir = "{tmp_path}/state"\n[store.directory]\nroot = "{tmp_path}/pictures"\n[indexer.json-folder]\n'
+        f'[source.spool]\nfolder = "{tmp_path}/spool"\n'
     )
     (tmp_path / "imgtag.toml").write_text(text)
     answers = [json.loads(line) for line in run(python, "imgtag", "doctor", "--json", cwd=tmp_path).splitlines()]
 
-    assert [True] == [answer["ok"] for answer in answers if answer["check"] == "folder"]
+    assert [True] * 2 == [answer["ok"] for answer in answers if answer["check"] in {"folder", "spool"}]
     assert "" == run(python, "imgtag", "search", "--json", "fox", cwd=tmp_path)
-
-
-@pytest.mark.parametrize(
-    "block", [block for block in blocks(SITE / "plugins.md") if block.kind in {"python", "toml"}], ids=str
-)
-def test_the_guide_shows_the_example(block):
-    """Every line of a block that names its file is in that file, in this order."""
-    header = re.match(r"# (\S+)\n", block.text)
-    if header is None:
-        return
-    files = [file for path in EXAMPLES.values() if (file := path / header[1]).exists()]
-    assert any(_holds(file.read_text(), block.text.splitlines()[1:]) for file in files), block.text
 
 
 def test_the_tutorial_shows_all_of_the_indexer():
@@ -109,12 +98,3 @@ def test_the_tutorial_shows_all_of_the_indexer():
     assert files.keys() == pieces.keys()
     for name, text in files.items():
         assert [*filter(None, text.splitlines())] == pieces[name], name
-
-
-def _holds(text: str, lines: list[str]) -> bool:
-    at = 0
-    for line in filter(None, lines):
-        at = text.find(line, at)
-        if at < 0:
-            return False
-    return True
