@@ -32,6 +32,7 @@ from imgtag.types.event import Hint
 from imgtag.types.ref import ObjectRef
 from imgtag.workers.generations import ModelGenerations
 from imgtag.workers.pool import WorkerPool
+from imgtag.workers.remote import RemotePool
 
 IN_HAND = 4
 """Images for each worker that are fetched, classified and written while others wait for the index."""
@@ -57,17 +58,18 @@ class JobParts(Services):
 
 
 @asynccontextmanager
-async def open_job_parts(config: Config, *, read_only: bool = False) -> AsyncIterator[JobParts]:
+async def open_job_parts(config: Config, *, read_only: bool = False, labels: bool = True) -> AsyncIterator[JobParts]:
     """The parts of a sidecar for one job beside it: same rule, same models, but nothing is taken from the source.
 
-    With ``read_only`` nothing is created or changed anywhere, and the pipeline is not to be used.
+    With ``read_only`` nothing is created or changed anywhere, and the pipeline is not to be used. A job without
+    ``labels`` has one worker, which says what the models know; nothing is set up for it.
 
     Raises Unavailable, ModelError, PluginError, InvalidConfig.
     """
     metrics, health = Metrics(), Health()
 
-    def make(models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool:
-        return make_pool(config, 1 if read_only else None, models, known)
+    def make(models: Sequence[ModelSpec], known: Sequence[ModelSpec]) -> WorkerPool | RemotePool:
+        return make_pool(config, 1 if read_only or not labels else None, models, known)
 
     async with (
         make_indexer(config, read_only=read_only) as indexer,
@@ -78,20 +80,25 @@ async def open_job_parts(config: Config, *, read_only: bool = False) -> AsyncIte
         resolver = ModelResolver(config)
         models = await to_thread.run_sync(resolver.resolve_all)
         await generations.replace(models, await to_thread.run_sync(resolver.resolve_installed))
-        if not read_only:
+        if labels and not read_only:
             await indexer.setup(apply=True)
             await source.setup(apply=True)
         services = Services(source=source, store=store, indexer=indexer)
         pipeline = make_pipeline(config, services, generations, metrics=metrics, health=health, is_job=True)
-        yield JobParts(
-            source=source,
-            store=store,
-            indexer=indexer,
-            site=config.site.name,
-            pipeline=pipeline,
-            policy_of=pipeline.reconcile.policy_of,
-            metrics=metrics,
-        )
+        yield make_job_parts(config, services, pipeline)
+
+
+def make_job_parts(config: Config, services: Services, pipeline: Pipeline) -> JobParts:
+    """What a job works with over these services."""
+    return JobParts(
+        source=services.source,
+        store=services.store,
+        indexer=services.indexer,
+        site=config.site.name,
+        pipeline=pipeline,
+        policy_of=pipeline.reconcile.policy_of,
+        metrics=pipeline.metrics,
+    )
 
 
 def make_backoff(config: Config) -> Backoff:
@@ -124,8 +131,8 @@ def make_reconciler(
             health,
             settings.batch,
             settings.batch_wait,
-            # The images that do not wait for the index are those that keep the workers busy.
-            is_due=lambda waiting: budget.holders - waiting <= in_hand,
+            # The images whose bytes are held are those that keep the workers busy.
+            is_due=lambda: budget.holders <= in_hand,
         ),
         annotator=Annotator(store=store, limit=WriteLimit(), metrics=metrics),
         budget=budget,

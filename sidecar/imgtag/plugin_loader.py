@@ -88,8 +88,7 @@ def find_factory_fault(spec: PluginSpec) -> str:
     try:
         factory = load_factory(spec)
         if spec.kind == "classifier":
-            require_worker(spec)
-            _require_synchronous(spec.name, factory)
+            _require_fitting_classify(spec, factory)
     except PluginError as error:
         return error.message
     return ""
@@ -109,13 +108,6 @@ def load_factory(spec: PluginSpec) -> Callable[..., Any]:
     return factory
 
 
-def require_worker(spec: PluginSpec) -> None:
-    """Raises PluginError for a classifier that asks to run in the main process."""
-    if spec.runs != "worker":
-        message = f'{_label(spec)} has runs="{spec.runs}", but this version runs classifiers in workers only'
-        raise PluginError(message, hint='Set runs="worker" in its PluginSpec, and make `classify` a plain function.')
-
-
 def require_members(spec: PluginSpec, part: object, protocol: type) -> None:
     """Raises PluginError where a part lacks something that the protocol of its kind declares."""
     # What a protocol declares: methods, properties and attributes.
@@ -131,7 +123,7 @@ def require_members(spec: PluginSpec, part: object, protocol: type) -> None:
         message = f"{_label(spec)} lacks {', '.join(missing)}"
         raise PluginError(message, hint="docs/reference/plugin-api.md lists what each kind needs.")
     if spec.kind == "classifier":
-        _require_synchronous(spec.name, part)
+        _require_fitting_classify(spec, part)
 
 
 def describe(error: BaseException) -> str:
@@ -144,12 +136,16 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _require_synchronous(name: str, classifier: object) -> None:
-    if inspect.iscoroutinefunction(getattr(classifier, "classify", None)):
-        message = f"`classify` of the classifier plugin {name!r} is a coroutine, but workers call plain functions"
-        raise PluginError(
-            message, hint="Write `def classify`; classifiers that wait for a server are not supported yet."
-        )
+def _require_fitting_classify(spec: PluginSpec, classifier: object) -> None:
+    """Raises PluginError where `classify` is a coroutine in a worker, or none in the main process."""
+    classify = getattr(classifier, "classify", None)
+    is_coroutine = inspect.iscoroutinefunction(classify)
+    if spec.runs == "worker" and is_coroutine:
+        message = f"`classify` of the classifier plugin {spec.name!r} is a coroutine, but workers call plain functions"
+        raise PluginError(message, hint='Write `def classify`, or set runs="main" for one that asks a server.')
+    if spec.runs == "main" and inspect.isfunction(classify) and not is_coroutine:
+        message = f"`classify` of the classifier plugin {spec.name!r} would block the sidecar"
+        raise PluginError(message, hint='Write `async def classify`, or set runs="worker" for one that computes.')
 
 
 def _has(part: object, name: str) -> bool:

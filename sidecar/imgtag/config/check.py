@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -12,10 +13,12 @@ from imgtag.config.globs import compile_glob
 from imgtag.config.policy import takes_everything
 from imgtag.config.schema import PipelineSettings
 from imgtag.files.ownership import is_readable_by_all
+from imgtag.flow.listen import is_loopback, parse_listen
 from imgtag.plugin.spec import KINDS
 from imgtag.types.image_formats import FORMATS, JPEG, PNG, RAW, Support
 from imgtag.types.picture_limits import WORKER_OVERHEAD
 
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _OWN_ENTRIES = ("imgtag-mark", "imgtag-facts", "imgtag-raw", "imgtag-vec", "imgtag-labels")
 
 
@@ -35,6 +38,7 @@ def check(config: Config) -> Iterator[Finding]:
     if folder is not None and not folder.is_dir():
         yield config.origins.finding("plugins.dir", f"there is no folder {folder}")
     yield from _models(config)
+    yield from _web(config)
     for place in range(len(config.rules)):
         yield from _rule(config, place)
 
@@ -122,6 +126,23 @@ def _models(config: Config) -> Iterator[Finding]:
             yield config.origins.finding(
                 key, f"[classifier.{config.classifier.name}] has only one model, so a rule cannot name one"
             )
+
+
+def _web(config: Config) -> Iterator[Finding]:
+    web = config.web
+    if web.listen and web.token is None and not is_loopback(web.listen):
+        yield config.origins.finding(
+            "web.token",
+            f"is required, because others can reach {web.listen}: set token or token_file, or listen on 127.0.0.1",
+        )
+    for place, host in enumerate(web.hosts):
+        if not _HOST.fullmatch(host):
+            yield config.origins.finding(
+                f"web.hosts[{place}]",
+                "write a host name alone, without scheme, port or path, such as photos.example.com",
+            )
+    if web.listen and web.listen == config.ops.listen and parse_listen(web.listen)[1]:
+        yield config.origins.finding("web.listen", "is the address in [ops], too: give it another port")
 
 
 def _rule(config: Config, place: int) -> Iterator[Finding]:

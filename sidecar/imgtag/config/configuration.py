@@ -14,6 +14,7 @@ from imgtag.config.lines import parent
 from imgtag.config.schema import CoreSettings
 from imgtag.plugin.spec import Kind, PluginContext, PluginSpec, Settings
 from imgtag.registry import Registry
+from imgtag.types.ref import Scope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,7 @@ class Config(CoreSettings):
 
     def context(self) -> PluginContext:
         """What plugins of the main process receive."""
+        place = self.backfill.inventory
         of_rules = [
             rule.writeback if "strategy" in rule.writeback.model_fields_set else self.writeback for rule in self.rules
         ]
@@ -120,4 +122,7 @@ class Config(CoreSettings):
             buckets=tuple(dict.fromkeys(rule.bucket for rule in self.rules)),
             strategies=frozenset(writeback.strategy for writeback in of_rules or [self.writeback]),
             store=self.store.settings if self.store else None,
+            inventory_buckets=() if place is None else (Scope.parse(place).bucket,),
+            needs_records=bool(self.audit.every or place),
+            needs_notifications=self.source is None or self.source.spec.needs_notifications,
         )

@@ -214,6 +214,10 @@ class _Reading:
                 return "is required"
             case "value_error" | "assertion_error":
                 return str(detail["ctx"]["error"])
+            case "tuple_type" | "list_type" | "frozen_set_type":
+                return 'must be a list: write ["..."]'
+            case "dict_type" | "model_type":
+                return "must be a table"
         return detail["msg"][:1].lower() + detail["msg"][1:]
 
     def siblings(self, above: str, detail: ErrorDetails) -> Table:

@@ -13,7 +13,14 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from imgtag.config.configuration import Config
-from imgtag.config.schema import CoreSettings, LabelRuleSettings, RuleSettings, format_size, parse_size
+from imgtag.config.schema import (
+    CoreSettings,
+    LabelRuleSettings,
+    RuleSettings,
+    SearchSettings,
+    format_size,
+    parse_size,
+)
 from imgtag.config.shape import FILE, Leaf, alternatives, table
 from imgtag.plugin.spec import KINDS, Kind, PluginSpec, Settings
 from imgtag.registry import Registry
@@ -35,6 +42,7 @@ _LISTS: Mapping[str, tuple[type[Settings], str]] = {
         RuleSettings,
         "Parts of the store to label; the first rule that matches an object wins. A folder needs none.",
     ),
+    "searches": (SearchSettings, "Searches whose number of hits is a metric, for alerts and reports."),
 }
 """The lists of tables, and the comment above an example of each."""
 

@@ -9,10 +9,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from imgtag.errors import QueryError
+from imgtag.flow.daily_hours import DailyHours
+from imgtag.flow.listen import parse_listen
 from imgtag.plugin.spec import Settings
+from imgtag.query import parse
+from imgtag.types.ref import Scope
 
+_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_PERIOD = re.compile(r"(\d+) ?([smhdw])")
+MIN_TOKEN = 16
+"""Characters of a token, which others may guess at over the network."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kMGT])(i?)B?|B)?", re.IGNORECASE)
 
 
@@ -36,15 +45,22 @@ def format_size(size: int) -> str:
     return f"{size}{unit}"
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:9464``, ``[::1]:9464`` or ``:9464`` (every address). Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("write HOST:PORT, such as 127.0.0.1:9464")
-    bare = host.removeprefix("[").removesuffix("]")
-    if ":" in bare and bare == host:
-        raise ValueError("write an IPv6 address in brackets, such as [::1]:9464")
-    return bare, int(port)
+def parse_period(value: Any) -> Any:
+    """``"30m"``, ``"12h"``, ``"1d"`` or ``"1w"`` as seconds; a number as it is. Raises ValueError."""
+    if not isinstance(value, str) or value.strip().isdecimal():
+        return value
+    match = _PERIOD.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no period: write, for example, 12h, 1d or 1w")
+    return int(match[1]) * _PERIODS[match[2]]
+
+
+def _check_query(text: str) -> str:
+    try:
+        parse(text)
+    except QueryError as error:
+        raise ValueError(f"{error.message}: {text!r}") from error
+    return text
 
 
 def _listen(text: str) -> str:
@@ -53,14 +69,38 @@ def _listen(text: str) -> str:
     return text
 
 
+def _hours(text: str) -> str:
+    DailyHours.parse(text)
+    return text
+
+
+def _scope(text: str) -> str:
+    Scope.parse(text)
+    return text
+
+
+def _token(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < MIN_TOKEN:
+        raise ValueError(f"has fewer than {MIN_TOKEN} characters: `openssl rand -base64 24` makes a good one")
+    return token
+
+
+Period = Annotated[int, BeforeValidator(parse_period), Field(ge=60, le=366 * 86_400)]
+"""Seconds; also written with a unit."""
+Hours = Annotated[str, AfterValidator(_hours)]
+ScopeText = Annotated[str, AfterValidator(_scope)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 """Bytes; also written with a unit."""
+SizeOrNone = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+"""Bytes; 0 disables what they are for."""
 MAY_BE_EMPTY = "may_be_empty"
 """In the annotation of a setting: empty has a meaning, so that a variable of the environment may be empty, too."""
 Traces = Annotated[str, Field(pattern=r"^(https?://\S+)?$"), MAY_BE_EMPTY]
 Listen = Annotated[str, AfterValidator(_listen), MAY_BE_EMPTY]
+Token = Annotated[SecretStr, AfterValidator(_token)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Glob = Annotated[str, Field(min_length=1)]
+SavedQuery = Annotated[str, AfterValidator(_check_query)]
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
 Kept = Literal["facts", "raw", "vec"]
 Patterns = Annotated[tuple[Glob, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -212,12 +252,59 @@ class PipelineSettings(LimitSettings):
         default=100, ge=1, le=10_000, description="Maximum number of changes in one request to the index."
     )
     batch_wait: float = Field(
-        default=0.4,
+        default=1,
         ge=0,
         le=10,
         description="Maximum number of seconds that a change waits for others before it is indexed. It waits only "
         "while the workers have more than enough to do.",
     )
+
+
+class AuditSettings(Settings):
+    """Audits by `imgtag run` itself: one sidecar of a site compares store, labels and index."""
+
+    every: Period | None = Field(
+        default=None,
+        description='How often to audit everything, such as "12h", "1d" or "1w"; at the first start, at once. Without '
+        "it, `run` never audits: that lists all buckets, and needs a stream of its own in NATS.",
+        examples=["1d"],
+    )
+    hours: Hours | None = Field(
+        default=None,
+        description="Hours of the day, in local time, in which an audit may begin and go on.",
+        examples=["22:00-06:00"],
+    )
+    repair: bool = Field(
+        default=False,
+        description="Whether to mend what is found. Nothing is mended where that would delete more than 5 % of the "
+        "documents.",
+    )
+
+
+class BackfillSettings(Settings):
+    """Backfills that a new S3 Inventory starts, once each: by `imgtag run` itself, or by `imgtag backfill --new`."""
+
+    inventory: ScopeText | None = Field(
+        default=None,
+        description="BUCKET/PREFIX where the store writes the inventories of one bucket.",
+        examples=["inventories/pictures/daily/"],
+    )
+    every: Period | None = Field(
+        default=None,
+        description='How often `run` looks for a new inventory there, such as "1h". Without it, `run` never does.',
+        examples=["1h"],
+    )
+    hours: Hours | None = Field(
+        default=None,
+        description="Hours of the day, in local time, in which such a backfill of `run` may begin and go on.",
+        examples=["22:00-06:00"],
+    )
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> BackfillSettings:
+        if self.every and not self.inventory:
+            raise ValueError("has `every` without `inventory`: name the BUCKET/PREFIX to look at")
+        return self
 
 
 class StateSettings(Settings):
@@ -282,6 +369,40 @@ class OpsSettings(Settings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The lowest level that is logged."
+    )
+
+
+class WebSettings(Settings):
+    """The search page and the HTTP API."""
+
+    listen: Listen = Field(
+        default="",
+        description="HOST:PORT of the search page and the HTTP API; empty to disable them. An address other than "
+        "loopback needs a `token`. The listener speaks HTTP without TLS: put a reverse proxy in front of it.",
+        examples=["127.0.0.1:8080"],
+    )
+    token: Token | None = Field(
+        default=None,
+        description="Secret that a client must present: the page asks for it once, programs send it as a bearer token. "
+        "At least 16 characters. Without it, everybody who can log in on this machine can search.",
+        examples=["a long random text"],
+    )
+    buckets: tuple[str, ...] = Field(
+        default=(),
+        description="Buckets of this site that can be searched and shown. Nothing that the API returns depends on "
+        "others: no hit, count or suggestion. Default: everything that is in the index.",
+        examples=[["photos"]],
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Public host names under which clients reach the listener, without a port. Names that a web "
+        "page could have made point here are refused; addresses and local names always work.",
+        examples=[["photos.example.com"]],
+    )
+    thumbnail_cache: SizeOrNone = Field(
+        default=1024**3,
+        description="Size of the thumbnails that are kept on disk, in the state folder; 0 keeps none. The least "
+        "recently used ones go first.",
     )
 
 
@@ -382,6 +503,19 @@ class LabelRuleSettings(Settings):
         return self
 
 
+class SearchSettings(Settings):
+    """A search that imgtag repeats every minute: a metric says how many objects it finds."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
+        description="Name of the search, for `imgtag search --saved` and in the metric `imgtag_search_objects`.",
+        examples=["weapons"],
+    )
+    query: SavedQuery = Field(
+        description="What is searched for, as in `imgtag search`.", examples=["rifle OR revolver confidence>0.5"]
+    )
+
+
 class CoreSettings(Settings):
     """All sections of the sidecar itself."""
 
@@ -391,8 +525,20 @@ class CoreSettings(Settings):
     document: DocumentSettings = DocumentSettings()
     pipeline: PipelineSettings = PipelineSettings()
     models: ModelFolderSettings = ModelFolderSettings()
+    audit: AuditSettings = AuditSettings()
+    backfill: BackfillSettings = BackfillSettings()
     state: StateSettings = StateSettings()
     plugins: PluginFolderSettings = PluginFolderSettings()
     ops: OpsSettings = OpsSettings()
+    web: WebSettings = WebSettings()
     rules: tuple[RuleSettings, ...] = ()
     label_rules: tuple[LabelRuleSettings, ...] = ()
+    searches: tuple[SearchSettings, ...] = ()
+
+    @field_validator("searches")
+    @classmethod
+    def _has_one_of_a_name(cls, searches: tuple[SearchSettings, ...]) -> tuple[SearchSettings, ...]:
+        names = [search.name for search in searches]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"several have the name {doubled[0]!r}")
+        return searches

@@ -13,7 +13,7 @@ from imgtag.config.render import render_config
 from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.types.labels import Label, Raw
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 
 Load = Callable[..., Config]
@@ -24,7 +24,7 @@ HEAD = '[[rules]]\nbucket = "b"\n[labels]\ndefaults = false\n'
 @pytest.fixture(scope="module")
 def model():
     """What the bundled model is."""
-    return TFLiteClassifier(TFLiteSettings()).info
+    return load_model(TFLiteSettings()).info
 
 
 def policy(config: Config) -> LabelPolicy:

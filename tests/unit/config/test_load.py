@@ -332,7 +332,8 @@ def test_two_of_a_kind(findings: Findings) -> None:
         ("[store.s4]", "imgtag.toml:1: store.s4: there is no store plugin 's4'; did you mean `s3`?"),
         ("[store.tape]", "imgtag.toml:1: store.tape: the store plugin 'tape' is broken: no drive"),
         ("store = 3", "imgtag.toml:1: store: must be a table of tables: write [store.NAME]"),
-        ("[store]\ns3 = 3", "imgtag.toml:2: store.s3: input should be a valid dictionary or instance of Remote"),
+        ("[labels]\nallow = 'fox'", 'imgtag.toml:2: labels.allow: must be a list: write ["..."]'),
+        ("[store]\ns3 = 3", "imgtag.toml:2: store.s3: must be a table"),
         ("[stor.s3]", "imgtag.toml:1: stor: unknown setting; did you mean `store`?"),
         ('[ops]\nlisten = "9464"', "imgtag.toml:2: ops.listen: write HOST:PORT, such as 127.0.0.1:9464"),
         (

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from imgtag.config.schema import CoreSettings, RuleSettings, format_size, parse_listen, parse_size
+from imgtag.config.schema import CoreSettings, RuleSettings, format_size, parse_size
+from imgtag.flow.listen import parse_listen
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 from imgtag_tflite.source import BUNDLED
 
@@ -36,7 +36,7 @@ SIZES = Counter(name for row in CLASSES.values() for name in names(row["ancestor
 
 def test_the_classes_are_those_of_the_model():
     """A line for each class, in the model's order, by the name that it goes by everywhere, with its WordNet id."""
-    labels = TFLiteClassifier(TFLiteSettings()).info.labels
+    labels = load_model(TFLiteSettings()).info.labels
     synsets = (BUNDLED / "synsets.txt").read_text(encoding="ascii").split()
 
     assert list(zip(labels, synsets, strict=True)) == [(row["label"], row["synset"]) for row in table("words.tsv")]
