@@ -29,11 +29,12 @@ import numpy as np
 from PIL import Image as Pillow
 
 from imgtag.labels.policy import LabelPolicy
+from imgtag.models.image_model import ImageModel
 from imgtag.plugin.image import Image
 from imgtag.types.labels import Raw
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.child.decode import decode
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ def reference(data: bytes, size: tuple[int, int]) -> Image:
         return Image(picture.convert("RGB"))
 
 
-def ranks(paths: list[Path], classes: list[str], classifier: TFLiteClassifier, prepare) -> np.ndarray:
+def ranks(paths: list[Path], classes: list[str], classifier: ImageModel, prepare) -> np.ndarray:
     """The rank of the right class of each picture, 0 for the best."""
     found = []
     for path in paths:
@@ -62,7 +63,7 @@ def ranks(paths: list[Path], classes: list[str], classifier: TFLiteClassifier, p
 
 
 def print_ancestors(paths: list[Path], classes: list[str]) -> None:
-    classifier = TFLiteClassifier(TFLiteSettings())
+    classifier = load_model(TFLiteSettings())
     vocabulary = classifier.info.vocabulary(LabelPolicy())
     belong, found, both = Counter(), Counter(), Counter()
     for path in paths:
@@ -94,11 +95,11 @@ def float_model(folder: Path, weights: str | None) -> Path:
 
 def print_ranks(paths: list[Path], classes: list[str], weights: str | None) -> None:
     print(f"| model and preparation | top-1 | top-{TOP} |\n|---|---|---|")
-    bundled = TFLiteClassifier(TFLiteSettings())
+    bundled = load_model(TFLiteSettings())
     with tempfile.TemporaryDirectory() as folder:
         model = float_model(Path(folder), weights)
         model.with_suffix(".txt").write_bytes(SYNSETS.with_name("labels.txt").read_bytes())
-        original = TFLiteClassifier(TFLiteSettings(model=str(model)))
+        original = load_model(TFLiteSettings(model=str(model)))
         rows = {
             "float, reference": ranks(paths, classes, original, reference),
             "float, production": ranks(paths, classes, original, production),

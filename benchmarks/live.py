@@ -1,6 +1,6 @@
 """What a picture costs between real servers: MinIO notifies NATS, the sidecar reads, labels, writes and indexes.
 
-    python benchmarks/live.py [--small 600] [--large 120] [--rounds 3]
+    python benchmarks/live.py [--small 600] [--large 480] [--rounds 3]
 
 Needs the servers of `python scripts/servers.py install`; the index is the fake Meilisearch of the tests, whose
 own cost is not counted. As in pipeline.py, each round runs `alone` beside the sidecar and gives the ratio of CPU.
@@ -10,7 +10,9 @@ latency     uploads at half of that rate; from the start of the upload to the re
 requests    what MinIO counted in the throughput run, without the uploads, by picture
 index       requests to the index in the throughput run, by picture; below it reads, writes and questions after tasks
 floor       the same throughput run with floor.py in place of the sidecar: the wire work and nothing else
-naive       naive.py over the same pictures, one after the other: the loop that one would write first, without an index
+naive       naive.py over a hundred of them, one after the other: the loop that one would write first, without an index
+
+The beginning and the end of a run cost more: connections are opened, and the last pictures are indexed one by one.
 """
 
 from __future__ import annotations
@@ -221,10 +223,10 @@ def one_round(paths: list[Path], folder: Path) -> dict[str, float]:
     limit, first = run_alone(paths), paths[0].read_bytes()
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first, floor=True) as world:
         floor, floor_main, _, _ = throughput(world, paths)
-        naive = run_naive(world)
     with tempfile.TemporaryDirectory(dir=folder) as base, World(Path(base), first) as world:
         run, main, asked, indexed = throughput(world, paths)
         waited = latency(world, paths, len(paths) / run.elapsed / 2)
+        naive = run_naive(world)
     count = len(paths)
     results = {"rate": count / run.elapsed, "limit": count / limit.elapsed, "efficiency": limit.cpu / run.cpu}
     results |= {"alone": 1000 * limit.cpu / count, "cpu": 1000 * run.cpu / count, "memory": run.memory / 2**20}
@@ -263,7 +265,7 @@ def measure(size: tuple[int, int], count: int, rounds: int, folder: Path) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", type=int, default=600, help="pictures of 500x375")
-    parser.add_argument("--large", type=int, default=120, help="pictures of 12 MP")
+    parser.add_argument("--large", type=int, default=480, help="pictures of 12 MP")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     print(f"{platform.machine()}, {CORES} cores, {model_name()}, Python {platform.python_version()}\n")

@@ -22,7 +22,7 @@ import numpy as np
 from imgtag.errors import ModelError
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.workers.child.decode import decode
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 
 SYNSETS = Path(__file__).resolve().parent.parent / "plugins/imgtag_tflite/bundled/synsets.txt"
@@ -35,7 +35,7 @@ class Tried:
     """A model and its measurements."""
 
     def __init__(self, path: Path | None) -> None:
-        self.classifier = TFLiteClassifier(TFLiteSettings(model=str(path or "bundled")))
+        self.classifier = load_model(TFLiteSettings(model=str(path or "bundled")))
         self.size = (path or SYNSETS.with_name("efficientnet-lite0-int8.tflite")).stat().st_size
         self.seconds: list[float] = []
         self.ranks: list[int] = []

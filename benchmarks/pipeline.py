@@ -87,12 +87,12 @@ def run_alone(paths: list[Path]) -> Run:
 def alone(paths: list[str]) -> None:
     from imgtag.types.picture_limits import PictureLimits
     from imgtag.workers.child.decode import decode
-    from imgtag_tflite.classifier import TFLiteClassifier
+    from imgtag_tflite.model import load_model
     from imgtag_tflite.settings import TFLiteSettings
 
     pictures = [Path(path).read_bytes() for path in paths]
     limits = PictureLimits(pixels=10**9, frames=1, memory=1 << 30, seconds=30)
-    classifiers = [TFLiteClassifier(TFLiteSettings()) for _ in range(CORES)]
+    classifiers = [load_model(TFLiteSettings()) for _ in range(CORES)]
 
     def work(place: int) -> None:
         classifier = classifiers[place]

@@ -26,13 +26,14 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageEnhance, ImageOps
 
+from imgtag.models.projection import project
 from imgtag.types.picture_limits import PictureLimits
 from imgtag.types.vector import LENGTH
 from imgtag.workers.child.decode import decode
-from imgtag_tflite.classifier import TFLiteClassifier
 from imgtag_tflite.graph import read_graph
 from imgtag_tflite.model import load_model
-from imgtag_tflite.projection import project, read_constant
+from imgtag_tflite.projection import read_constant
+from imgtag_tflite.runtime import create_interpreter
 from imgtag_tflite.settings import TFLiteSettings
 from imgtag_tflite.source import find_model
 
@@ -47,7 +48,7 @@ Way = Callable[[np.ndarray], Callable[[np.ndarray], np.ndarray]]
 
 
 def embeddings(pictures: Sequence[bytes]) -> np.ndarray:
-    classifier = TFLiteClassifier(TFLiteSettings())
+    classifier = load_model(TFLiteSettings())
     images = (decode(picture, classifier.info.size, LIMITS).image for picture in pictures)
     return np.stack([classifier.classify([image])[0].embedding for image in images])
 
@@ -78,8 +79,14 @@ def relatedness(lexicon: Lexicon, synsets: Sequence[str]) -> tuple[np.ndarray, n
 
 def last_layer() -> np.ndarray:
     model = load_model(TFLiteSettings())
-    layers = read_graph(find_model("bundled").path.read_bytes()).layers[model.embedding.index]
-    return read_constant(model.interpreter, layers[0]).reshape(model.classes.length, -1).astype(np.float64)
+    path = find_model("bundled").path
+    content = path.read_bytes()
+    layers = read_graph(content).layers[model.embedding.tensor.index]
+    return (
+        read_constant(create_interpreter(content, path, 1), layers[0])
+        .reshape(model.classes.length, -1)
+        .astype(np.float64)
+    )
 
 
 def linear(matrix: np.ndarray) -> Way:
