@@ -8,14 +8,17 @@ from typing import Any
 
 DURABLE = 3.5
 """Seconds by which MinIO's durable lane is late, and a little."""
+PATIENCE = 60.0
+"""Seconds until something has come about, on a machine that is busy with other work."""
 
 
-def wait_until(holds: Callable[[], object], seconds: float, describe: Callable[[], str] = str) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = PATIENCE, describe: Callable[[], str] = str) -> None:
     """Wait for something that other processes bring about; ``describe`` is asked why, when it does not come about."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not holds():
         assert time.monotonic() < deadline, f"it did not come about in {seconds:g} s: {describe()}"
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(0.2, pause * 1.3)
 
 
 def wait_until_quiet(*sites: Any, seconds: float = DURABLE) -> None:

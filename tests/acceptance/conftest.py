@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -33,10 +34,11 @@ SUBJECT = "imgtag.local.events"
 
 
 class Site:
-    """A folder with a configuration, and the processes that work on it."""
+    """A folder with a configuration, and the processes that work on it; ``workers`` is how many classify."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, workers: int = 2) -> None:
         self.base = base
+        self._pool = f"workers = {workers}\nretry_first = 0.1\n"
         self.root = base / "pictures"
         self.root.mkdir()
         self.file = base / "imgtag.toml"
@@ -50,7 +52,7 @@ class Site:
         self.file.write_text(
             f'[store.directory]\nroot = "{self.root}"\n[source.directory]\nsettle = 0.1\n'
             f'[state]\ndir = "{self.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
-            f"[pipeline]\nworkers = 2\nretry_first = 0.1\n{pipeline}\n{more}\n"
+            f"[pipeline]\n{self._pool}{pipeline}\n{more}\n"
         )
 
     def connect(self, minio: MinioServer, nats: NatsServer, more: str = "", *, source: str = "") -> None:
@@ -59,7 +61,7 @@ class Site:
             f'[store.s3]\nendpoint = "{minio.endpoint}"\naccess_key = "{minio.access_key}"\n'
             f'secret_key = "{minio.secret_key}"\n[source.nats]\nurl = "{nats.url}"\nsubject = "{SUBJECT}"\n{source}\n'
             f'[indexer.sqlite]\n[state]\ndir = "{self.base / "state"}"\n[ops]\nlisten = "127.0.0.1:0"\n'
-            f"[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n{more}\n"
+            f"[pipeline]\n{self._pool}retry_max = 2\n{more}\n"
         )
 
     def start(self, until: str = "ready", under: Sequence[str] = (), options: Sequence[str] = ()) -> None:
@@ -75,7 +77,7 @@ class Site:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(lambda: until in self.events() or self.process.poll() is not None, 30)
+        wait_until(lambda: until in self.events() or self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
 
     @contextmanager
@@ -96,8 +98,8 @@ class Site:
         return [line["event"] for line in self.lines()]
 
     def lines(self) -> list[dict]:
-        """What the newest process logged."""
-        lines = self.log.read_bytes()[self.begun :].decode().splitlines()
+        """What the newest process logged. A line that crosses a page of memory may be half there."""
+        lines = self.log.read_bytes()[self.begun :].rpartition(b"\n")[0].decode().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def kill(self) -> None:
@@ -117,15 +119,21 @@ class Site:
             return answer.read().decode()
 
     def metric(self, name: str) -> float:
-        lines = [line for line in self.get("/metrics").splitlines() if line.startswith(f"{name} ")]
-        return float(lines[0].rsplit(" ", 1)[1])
+        """The value of a series. One with labels is not there before it is first counted: then it is 0."""
+        lines = self.get("/metrics").splitlines()
+        values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")]
+        if not values:
+            family = re.sub(r"(_count|_sum|_bucket)?{.*", "", name)
+            assert any(line.startswith(f"# TYPE {family} ") for line in lines), f"no metric is called {name}"
+            return 0.0
+        return float(values[0])
 
-    def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> str:
+    def run(self, *arguments: str, code: int = 0, stdin: str | None = None, timeout: float = 60) -> str:
         done = subprocess.run(
             [*IMGTAG, "--config", str(self.file), *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
             input=stdin,
         )
         assert code == done.returncode, done.stdout + done.stderr
@@ -172,8 +180,8 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """A site; whatever it started is ended."""
-    made = Site(tmp_path)
+    """A site; whatever it started is ended. One worker will do: to start another costs a second of a processor."""
+    made = Site(tmp_path, workers=1)
     yield made
     made.end()
 
@@ -197,7 +205,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, byt
         watched = Watched(Site(folder / "site"), minio, nats, client, uploader(minio))
         watched.make_buckets(photographs["cat"])
         watched.connect(minio, nats)
-        watched.site.run("setup", "--yes")
+        watched.site.ask("setup", "--yes")
         with watched.site.running():
             yield watched
 

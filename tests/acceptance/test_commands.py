@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
+from acceptance.conftest import Site
 from acceptance_support import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -22,6 +26,17 @@ def run(*arguments, cwd, code=0, env=None):
     done = subprocess.run([*IMGTAG, *arguments], capture_output=True, text=True, cwd=cwd, env={**clean, **(env or {})})
     assert code == done.returncode, done.stdout + done.stderr
     return done
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, photographs):
+    """A sidecar on a folder with a cup and a cat, which are labelled."""
+    site = Site(tmp_path_factory.mktemp("labelled"))
+    (site.root / "cup.jpg").write_bytes(photographs["espresso"])
+    (site.root / "cat.jpg").write_bytes(photographs["cat"])
+    with site.running():
+        wait_until(lambda: len(site.found()) == 2)
+        yield site
 
 
 def test_label_needs_no_configuration(tmp_path, photographs):
@@ -59,7 +74,7 @@ def test_label_takes_objects_of_the_store(site, photographs):
     (site.root / "deep" / "cup.jpg").write_bytes(photographs["espresso"])
 
     assert "espresso" in site.run("label", "pictures/deep/cup.jpg")
-    assert "espresso" in site.run("label", "s3://pictures/deep/cup.jpg")
+    assert "espresso" in site.ask("label", "s3://pictures/deep/cup.jpg")
 
 
 def test_the_demo_shows_labels_attributes_and_searches(tmp_path):
@@ -103,29 +118,60 @@ def test_a_wrong_query_has_a_caret_under_the_place(site):
     assert "^" == lines[place + 1].strip()
 
 
-def test_search_tells_its_forms_apart(site, photographs):
+def test_search_tells_its_forms_apart(labelled):
     """A minus is a word of the query; --json has labels with confidence and neither scores nor vectors."""
-    (site.root / "cup.jpg").write_bytes(photographs["espresso"])
-    (site.root / "cat.jpg").write_bytes(photographs["cat"])
-    site.start()
-    wait_until(lambda: len(site.found()) == 2, 30)
-
-    assert "pictures/cup.jpg\n" == site.run("search", "--keys", "-cat")
-    (document,) = site.found("espresso")
+    assert "pictures/cup.jpg\n" == labelled.run("search", "--keys", "-cat")
+    (document,) = labelled.found("espresso")
     assert "espresso" == next(iter(document["labels"]))
     assert document["labels"]["espresso"] > 0.5
     assert not {"scores", "_vectors"} & document.keys()
-    assert 1 == len(site.run("search", "--keys", "--limit", "1").splitlines())
+    assert 1 == len(labelled.ask("search", "--keys", "--limit", "1").splitlines())
+    assert b"pictures/cup.jpg\0" == labelled.ask("search", "-0", "-cat").encode()
+    _check_counts_and_tables(labelled)
+    _check_thumbnails(labelled)
 
 
-def test_a_word_that_nobody_knows_is_said_so(site, photographs):
+def _check_counts_and_tables(site):
+    """Facets are those of the hits; CSV has them all; newest first is another order than best first."""
+    counts = {
+        (line["field"], line["value"]): line["count"]
+        for line in map(
+            json.loads, site.ask("facets", "--json", "--field", "top_label", "--field", "bucket").splitlines()
+        )
+    }
+    assert 2 == counts["bucket", "pictures"]
+    assert 1 == counts["top_label", "espresso"]
+    assert "1  Espresso" in site.ask("facets", "espresso").title()
+    rows = list(csv.DictReader(site.ask("search", "--csv").splitlines()))
+    assert {"cup.jpg", "cat.jpg"} == {row["key"] for row in rows}
+    first, second = (site.root / name for name in ("cat.jpg", "cup.jpg"))
+    newest = max((first, second), key=lambda path: path.stat().st_mtime).name
+    assert newest == site.ask("search", "--keys", "--sort", "newest").splitlines()[0].removeprefix("pictures/")
+
+
+def _check_thumbnails(site):
+    """On a terminal of kitty each hit has its picture, as it is in the thumbnails of the page; elsewhere none has."""
+    terminal, theirs = pty.openpty()
+    arguments, env = [*IMGTAG, "--config", str(site.file), "search"], {**os.environ, "TERM": "xterm-kitty"}
+    process, said = subprocess.Popen(arguments, stdout=theirs, env=env), b""
+    os.close(theirs)
+    with suppress(OSError):  # Linux says so at the end of a terminal
+        while piece := os.read(terminal, 65536):
+            said += piece
+    os.close(terminal)
+    assert 0 == process.wait(30), said
+    sizes = [tuple(map(int, size)) for size in re.findall(rb"_Ga=T,f=24,s=(\d+),v=(\d+),", said)]
+    assert 2 == len(sizes)
+    assert all(max(width / 112, height / 96) == 1 for width, height in sizes)
+    assert b"cup.jpg" in said
+    assert "\x1b_G" not in site.ask("search")
+    assert "not a terminal that shows pictures" in site.ask_wrongly("search", "--thumbnails", code=2)
+
+
+def test_a_word_that_nobody_knows_is_said_so(labelled):
     """With the nearest that there is."""
-    (site.root / "cup.jpg").write_bytes(photographs["espresso"])
-    site.start()
-    wait_until(lambda: len(site.found()) == 1, 30)
-
     done = subprocess.run(
-        [*IMGTAG, "--config", str(site.file), "search", "espreso"], capture_output=True, text=True, check=True
+        [*IMGTAG, "--config", str(labelled.file), "search", "espreso"], capture_output=True, text=True, check=True
     )
 
     assert "did you mean espresso" in done.stderr

@@ -41,7 +41,7 @@ def test_missing_confinement_is_said_once_and_pictures_go_on(
     (site.root / "cup.jpg").write_bytes(photographs["espresso"])
     site.start(under=without(feature))
 
-    wait_until(site.marked, 60)
+    wait_until(site.marked)
     assert confinement(site) == {**dict.fromkeys(FEATURES, 1), feature: 0}
     (warning,) = (line for line in site.lines() if line["event"] == "worker_confinement_incomplete")
     assert warning["missing"] == [feature]

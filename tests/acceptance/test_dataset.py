@@ -48,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, photographs: dict[str, bytes
         raw.put_with("b.jpg", photographs["espresso"], jpeg)
         for number in range(20):
             raw.put_with(f"c/{number:02}.jpg", photographs["cat"] + b"%d" % number, jpeg)
-        site.run("backfill", "--yes")
+        site.ask("backfill", "--full-speed", "--yes")
         yield site, sets
 
 
@@ -64,7 +64,7 @@ def _last(output: str) -> dict:
 def test_copy_what_is_labelled(store):
     """Folders by label, whole objects; a second run copies nothing; what lies in the way is kept; rules are minded."""
     site, sets = store
-    copy = partial(site.run, "dataset", "copy", COFFEE, "--json", "--yes", "--to")
+    copy = partial(site.ask, "dataset", "copy", COFFEE, "--json", "--yes", "--to")
 
     planned = [json.loads(line) for line in copy("sets/one", "--dry-run").splitlines()]
     assert [] == _keys(sets)
@@ -80,7 +80,7 @@ def test_copy_what_is_labelled(store):
     blocked = _last(copy("sets/one", code=1))
     assert {"exists": 1} == blocked["refused"]
     assert b"something else" == sets.get("one/espresso/photos~11~1espresso.jpg")
-    assert "rules[0] admits photos/" in site.fails("dataset", "copy", COFFEE, "--yes", "--to", "photos/x", code=2)
+    assert "rules[0] admits photos/" in site.ask_wrongly("dataset", "copy", COFFEE, "--yes", "--to", "photos/x", code=2)
     assert 2 == _last(copy("sets/two", "--limit", "2"))["labels"]["espresso"]
 
 
@@ -90,7 +90,7 @@ def test_copy_what_is_found_by_looking(store):
     raw = Bucket(sets.client, "raw")
     before = {key: raw.headers(key) for key in _keys(raw)}
     options = ["--json", "--yes", "--to", "sets/found", "--from", "raw", "--stop-after-misses", "5"]
-    done = _last(site.run("dataset", "copy", COFFEE, *options))
+    done = _last(site.ask("dataset", "copy", COFFEE, *options))
     assert (7, 1, True) == (done["looked_at"], done["copied"], done["stopped_early"])
     assert "found/espresso/raw~1b.jpg" in _keys(sets)
     assert before == {key: raw.headers(key) for key in _keys(raw)}
@@ -103,7 +103,7 @@ def test_manifests(store):
     lines = [json.loads(line) for line in site.run("dataset", "manifest", COFFEE).splitlines()]
     assert [f"{number}/espresso.jpg" for number in range(3)] == [line["key"] for line in lines]
     file = site.base / "coco.json"
-    site.run("dataset", "manifest", "--format", "coco", "--output", str(file))
+    site.ask("dataset", "manifest", "--format", "coco", "--output", str(file))
     assert 9 == len(json.loads(file.read_bytes())["images"])
 
 
@@ -135,16 +135,16 @@ def test_in_a_folder(site: Site, photographs):
     """Copies are files with the bytes and times of the originals; the whole folder is admitted, so it takes --force."""
     for name, data in photographs.items():
         Path(site.root, f"{name}.jpg").write_bytes(data)
-    site.run("backfill", "--yes")
+    site.ask("backfill", "--full-speed", "--yes")
     bucket = site.root.name
-    assert "would be labelled" in site.fails("dataset", "copy", COFFEE, "--yes", "--to", f"{bucket}/sets", code=2)
+    assert "would be labelled" in site.ask_wrongly("dataset", "copy", COFFEE, "--yes", "--to", f"{bucket}/sets", code=2)
 
     force = ["dataset", "copy", COFFEE, "--yes", "--force", "--json", "--to", f"{bucket}/sets"]
-    assert 1 == _last(site.run(*force))["copied"]
+    assert 1 == _last(site.ask(*force))["copied"]
     made = Path(site.root, "sets/espresso", f"{bucket}~1espresso.jpg")
     assert photographs["espresso"] == made.read_bytes()
     assert Path(site.root, "espresso.jpg").stat().st_mtime_ns == made.stat().st_mtime_ns
-    assert 1 == _last(site.run(*force))["present"]
+    assert 1 == _last(site.ask(*force))["present"]
 
     dataset = ImageDataset("espresso@0.3", config=site.file, transform=lambda image: image.size, rotate=90)
     with closing(dataset):

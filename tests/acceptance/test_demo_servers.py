@@ -81,7 +81,7 @@ def test_an_interrupted_demo_leaves_nothing(demo, tmp_path):
             if line.startswith("$ imgtag run"):
                 break
         mine = psutil.Process(process.pid)
-        wait_until(lambda: any("imgtag" in child.name() for child in mine.children()), 30)
+        wait_until(lambda: any("imgtag" in child.name() for child in mine.children()))
         children = mine.children(recursive=True)
         index = re.search(r'^index = "(imgtag-demo-\w+)"$', "".join(shown), re.MULTILINE)[1]
         assert index in server.indexes

@@ -6,18 +6,29 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psutil
 import pytest
 from PIL import Image
 
+from acceptance.conftest import Site
 from acceptance_support import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 MANY = int(os.environ.get("IMGTAG_ENDURANCE", "1000"))
-"""Pictures of each test, more than are labelled before the last process is killed; before a release, 5,000."""
+"""Pictures that come at once; before a release, 5,000."""
+SOME = MANY * 3 // 10
+"""Pictures of the tests that kill processes."""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A site with more than one worker."""
+    made = Site(tmp_path)
+    yield made
+    made.end()
 
 
 def drop(site, photographs, count, start=0):
@@ -29,15 +40,20 @@ def drop(site, photographs, count, start=0):
         (folder / f"{number}.jpg").write_bytes(kinds[number % len(kinds)] + number.to_bytes(4, "big"))
 
 
-def all_done(site, count):
-    """Wait until so many documents are there; asking the command for thousands each time would slow the work."""
+def count_documents(site):
+    """Asking the command for thousands each time would slow the work."""
     database = f"{(site.base / 'state/index.sqlite3').as_uri()}?mode=ro"
+    with closing(sqlite3.connect(database, uri=True)) as index:
+        return index.execute("SELECT count(*) FROM documents").fetchone()[0]
 
-    def found():
-        with closing(sqlite3.connect(database, uri=True)) as index:
-            return index.execute("SELECT count(*) FROM documents").fetchone()[0]
 
-    wait_until(lambda: found() == count, 500, lambda: f"{found()} found, dead: {site.ask('dlq', 'list') or 'none'}")
+def all_done(site, count):
+    """Wait until so many documents are there."""
+    wait_until(
+        lambda: count_documents(site) == count,
+        500,
+        lambda: f"{count_documents(site)} found, dead: {site.ask('dlq', 'list') or 'none'}",
+    )
 
 
 def assert_all_marked(site, count):
@@ -63,34 +79,33 @@ def test_very_many_at_once(site, photographs):
 
 def test_killed_again_and_again(site, photographs):
     """kill -9 of the sidecar at any moment costs at most what was in flight, which is done again."""
-    chance = random.Random(7)
-    drop(site, photographs, MANY * 4 // 5)
-    for _ in range(5):
+    before = SOME * 4 // 5
+    drop(site, photographs, before)
+    for goal in sorted(random.Random(7).sample(range(before), 5)):
         site.start()
-        time.sleep(chance.uniform(0.1, 1.5))
+        wait_until(lambda goal=goal: count_documents(site) >= goal, 200)
         site.kill()
-    drop(site, photographs, MANY // 5, start=MANY * 4 // 5)
+    drop(site, photographs, SOME - before, start=before)
     site.start()
-    all_done(site, MANY)
+    all_done(site, SOME)
 
-    assert_all_marked(site, MANY)
+    assert_all_marked(site, SOME)
 
 
 def test_workers_killed_again_and_again(site, photographs):
     """kill -9 of workers costs no picture its labels."""
     chance = random.Random(8)
     site.start()
-    drop(site, photographs, MANY)
-    for _ in range(10):
-        time.sleep(chance.uniform(0.1, 0.6))
-        for worker in chance.sample(site.workers(), k=min(1, len(site.workers()))):
-            try:
-                worker.kill()
-            except psutil.NoSuchProcess:
-                continue
-    all_done(site, MANY)
+    drop(site, photographs, SOME)
+    for number in range(10):
+        # Far enough apart that the picture of a killed worker is done before the next is killed.
+        goal = (10 * number + chance.randrange(5)) * SOME // 100
+        wait_until(lambda goal=goal: count_documents(site) >= goal and site.workers(), 200)
+        with suppress(psutil.NoSuchProcess):
+            chance.choice(site.workers()).kill()
+    all_done(site, SOME)
 
-    assert_all_marked(site, MANY)
+    assert_all_marked(site, SOME)
 
 
 def test_a_picture_that_kills_its_worker_costs_only_itself(site, photographs):

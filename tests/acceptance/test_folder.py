@@ -33,7 +33,7 @@ def test_dropped_pictures_are_marked_and_found(running, photographs):
     (running.root / "a b" / "kätzchen+1%.jpg").write_bytes(photographs["cat"])
     (running.root / "cup.jpg").write_bytes(photographs["espresso"])
     (running.root / "notes.txt").write_text("no picture")
-    wait_until(lambda: len(running.found("kätzchen OR title:cup")) == 2, 30)
+    wait_until(lambda: len(running.found("kätzchen OR title:cup")) == 2)
 
     (cat,) = running.found("cat kätzchen")
 
@@ -43,7 +43,7 @@ def test_dropped_pictures_are_marked_and_found(running, photographs):
     assert "user.imgtag_tiger+cat" in attributes
     assert "user.imgtag-mark" in attributes
     assert [] == os.listxattr(running.root / "notes.txt")
-    assert "pictures/cup.jpg" in running.run("search", "--keys", "espresso@0.5").splitlines()
+    assert "pictures/cup.jpg" in running.ask("search", "--keys", "espresso@0.5").splitlines()
 
 
 def test_what_happens_to_a_picture_happens_to_its_document(running, photographs):
@@ -51,18 +51,18 @@ def test_what_happens_to_a_picture_happens_to_its_document(running, photographs)
     (running.root / "life").mkdir()
     before = running.metric("imgtag_writes_total")
     (running.root / "life/old.jpg").write_bytes(photographs["cat"])
-    wait_until(lambda: ["life/old.jpg"] == names(running.found("prefix:life/ cat")), 30)
+    wait_until(lambda: ["life/old.jpg"] == names(running.found("prefix:life/ cat")))
 
     (running.root / "life/old.jpg").rename(running.root / "life/new.jpg")
-    wait_until(lambda: ["life/new.jpg"] == names(running.found("prefix:life/ cat")), 30)
+    wait_until(lambda: ["life/new.jpg"] == names(running.found("prefix:life/ cat")))
     assert before + 1 == running.metric("imgtag_writes_total")
 
     (running.root / "life/new.jpg").write_bytes(photographs["daisy"])
-    wait_until(lambda: ["life/new.jpg"] == names(running.found("prefix:life/ daisy")), 30)
+    wait_until(lambda: ["life/new.jpg"] == names(running.found("prefix:life/ daisy")))
     assert [] == running.found("prefix:life/ cat")
 
     (running.root / "life/new.jpg").unlink()
-    wait_until(lambda: not running.found("prefix:life/ status:*"), 30)
+    wait_until(lambda: not running.found("prefix:life/ status:*"))
 
 
 def test_pictures_are_found_by_what_is_on_them_in_any_word(running, photographs):
@@ -70,7 +70,7 @@ def test_pictures_are_found_by_what_is_on_them_in_any_word(running, photographs)
     (running.root / "words").mkdir()
     for name in ("cat", "espresso"):
         (running.root / f"words/{name[::-1]}.jpg").write_bytes(photographs[name])
-    wait_until(lambda: len(running.found("prefix:words/")) == 2, 30)
+    wait_until(lambda: len(running.found("prefix:words/")) == 2)
 
     assert ["words/tac.jpg"] == names(running.found("prefix:words/ animal"))
     assert ["words/tac.jpg"] == names(running.found("prefix:words/ cat@0.8"))
@@ -90,13 +90,33 @@ def test_label_rules_hold_for_new_pictures(site, photographs):
     site.configure(f'{rule}[[label_rules]]\nlabel = "esspresso"\ndrop = true\n')
     site.start()
     (site.root / "a.jpg").write_bytes(photographs["espresso"])
-    wait_until(lambda: len(site.found()) == 1, 30)
+    wait_until(lambda: len(site.found()) == 1)
 
     assert "user.imgtag_coffee+to+go" in os.listxattr(site.root / "a.jpg")
     assert ["coffee to go"] == list(site.found("espresso")[0]["labels"])
     assert ["a.jpg"] == names(site.found("category:drink coffee_to_go@0.5"))
-    assert "Coffee to Go (" in site.run("label", "pictures/a.jpg")
+    assert "Coffee to Go (" in site.ask("label", "pictures/a.jpg")
     assert "no label or ancestor of the model matches 'esspresso'; did you mean `espresso`?" in site.ask("doctor")
+
+
+def test_a_saved_search_is_counted_and_can_be_narrowed(site, photographs):
+    """The metric has its hits; on the command line, more words narrow it, whatever it is made of."""
+    for name in ("cat", "espresso", "daisy"):
+        (site.root / f"{name}.jpg").write_bytes(photographs[name])
+    site.configure('[[searches]]\nname = "living"\nquery = "animal OR daisy"\n[[searches]]\nname = "all"\nquery = ""\n')
+    site.start()
+    wait_until(lambda: len(site.found()) == 3)
+
+    assert 2 == len(site.ask("search", "--saved", "living", "--keys").splitlines())
+    assert ["pictures/cat.jpg"] == site.ask("search", "--saved", "living", "--keys", "title:cat*").splitlines()
+    assert 3 == len(site.ask("search", "--saved", "all", "--keys").splitlines())
+    assert ["pictures/espresso.jpg"] == site.ask("search", "--saved", "all", "--keys", "title:esp*").splitlines()
+    assert "there is no saved search 'dead'; the configuration has living, all" in site.ask_wrongly(
+        "search", "--saved", "dead", code=2
+    )
+    site.stop()
+    site.start()
+    wait_until(lambda: site.metric('imgtag_search_objects{search="living"}') == 2)
 
 
 def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
@@ -104,7 +124,7 @@ def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
     for name in ("stays", "goes", "changes", "moves"):
         (site.root / f"{name}.jpg").write_bytes(photographs["cat"])
     site.start()
-    wait_until(lambda: len(site.found("cat")) == 4, 30)
+    wait_until(lambda: len(site.found("cat")) == 4)
     assert 0 == site.stop()
 
     (site.root / "goes.jpg").unlink()
@@ -112,8 +132,8 @@ def test_what_changed_while_it_was_off_is_reconciled(site, photographs):
     (site.root / "moves.jpg").rename(site.root / "moved.jpg")
     (site.root / "comes.jpg").write_bytes(photographs["espresso"])
     site.start()
-    wait_until(lambda: site.found("espresso") and site.found("daisy"), 30)
-    wait_until(lambda: ["moved.jpg", "stays.jpg"] == names(site.found("cat")), 30)
+    wait_until(lambda: site.found("espresso") and site.found("daisy"))
+    wait_until(lambda: ["moved.jpg", "stays.jpg"] == names(site.found("cat")))
 
     assert ["changes.jpg", "comes.jpg", "moved.jpg", "stays.jpg"] == names(site.found("status:*"))
     assert 2 == site.metric("imgtag_writes_total")
@@ -126,7 +146,7 @@ def test_a_part_of_a_folder_is_stripped_beside_the_sidecar(site, photographs):
         (site.root / name).write_bytes(photographs["cat" if "cat" in name else "espresso"])
     os.setxattr(site.root / "gone/cat.jpg", "user.imgtag_owner", b"me")
     site.start()
-    wait_until(lambda: len(site.found()) == 2, 30)
+    wait_until(lambda: len(site.found()) == 2)
     assert 0 == site.stop()
     site.configure('[[rules]]\nbucket = "pictures"\ninclude = ["kept/**"]')
     site.start()
@@ -145,7 +165,7 @@ def test_it_is_healthy_and_says_so(site, photographs):
     """Liveness, readiness and metrics are served; SIGTERM drains and ends with 0."""
     site.start()
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
-    wait_until(lambda: len(site.found()) == 1, 30)
+    wait_until(lambda: len(site.found()) == 1)
 
     assert '"ok":true' in site.get("/livez")
     assert '"ok":true' in site.get("/readyz")
@@ -159,56 +179,56 @@ def test_a_root_that_is_not_mounted_is_not_an_empty_one(site, photographs):
     """With the folder gone, or empty at the start, no document is deleted."""
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     site.start()
-    wait_until(lambda: len(site.found()) == 1, 30)
+    wait_until(lambda: len(site.found()) == 1)
     assert 0 == site.stop()
 
     away = site.base / "away"
     site.root.rename(away)
     site.root.mkdir()
     site.start()
-    wait_until(lambda: "root_unwatched" in site.events(), 30)
+    wait_until(lambda: "root_unwatched" in site.events())
     assert ["cat.jpg"] == names(site.found())
     assert "the store shows none" in site.ask("doctor", code=1)
 
     site.root.rmdir()
     away.rename(site.root)
     (site.root / "cup.jpg").write_bytes(photographs["espresso"])
-    wait_until(lambda: ["cat.jpg", "cup.jpg"] == names(site.found()), 60)
+    wait_until(lambda: ["cat.jpg", "cup.jpg"] == names(site.found()))
 
 
 def test_what_was_forbidden_is_done_once_it_is_permitted(site, photographs):
     """A folder and files without permission are reported; after chmod all are labelled, and nothing is left to do."""
     site.start(under=ORDINARY)
     (site.root / "album").mkdir(mode=0o300)
-    wait_until(lambda: "folder_unreadable" in site.events(), 30)
+    wait_until(lambda: "folder_unreadable" in site.events())
     (site.root / "album" / "cat.jpg").write_bytes(photographs["cat"])
     for name, mode in (("secret", 0o000), ("locked", 0o444)):
         made = site.base / f"{name}.jpg"
         made.write_bytes(photographs["cat"])
         made.chmod(mode)
         made.rename(site.root / made.name)
-    wait_until(lambda: ["locked.jpg", "secret.jpg"] == names(site.found("code:permission status:*")), 30)
+    wait_until(lambda: ["locked.jpg", "secret.jpg"] == names(site.found("code:permission status:*")))
     assert ["locked.jpg"] == names(site.found("cat"))
     assert "secret.jpg" in site.ask("dlq", "list")
 
     (site.root / "album").chmod(0o700)
     for name in ("secret", "locked"):
         (site.root / f"{name}.jpg").chmod(0o644)
-    wait_until(lambda: {"album/cat.jpg", "locked.jpg", "secret.jpg"} == site.marked(), 30)
-    wait_until(lambda: ["album/cat.jpg", "locked.jpg", "secret.jpg"] == names(site.found("cat")), 30)
-    wait_until(lambda: "" == site.ask("dlq", "list"), 30)
+    wait_until(lambda: {"album/cat.jpg", "locked.jpg", "secret.jpg"} == site.marked())
+    wait_until(lambda: ["album/cat.jpg", "locked.jpg", "secret.jpg"] == names(site.found("cat")))
+    wait_until(lambda: "" == site.ask("dlq", "list"))
     assert [] == site.found("code:permission status:*")
     (site.root / "album" / "cup.jpg").write_bytes(photographs["espresso"])
-    wait_until(lambda: ["album/cup.jpg"] == names(site.found("espresso")), 30)
+    wait_until(lambda: ["album/cup.jpg"] == names(site.found("espresso")))
     assert 0 == site.stop()
 
 
 def test_the_doctor_is_content(site):
     """Every check of a sound site is ok; a folder that is not there is named, with a hint."""
-    assert "FAIL" not in site.run("doctor")
+    assert "FAIL" not in site.ask("doctor")
     site.root.rmdir()
 
-    output = site.run("doctor", code=1)
+    output = site.ask("doctor", code=1)
 
     assert "FAIL" in output
     assert "hint:" in output
@@ -219,7 +239,7 @@ def test_a_sidecar_with_another_key_is_noticed(site, photographs):
     site.start()
     for name in ("cat", "espresso"):
         (site.root / f"{name}.jpg").write_bytes(photographs[name])
-    wait_until(lambda: len(site.found()) == 2, 30)
+    wait_until(lambda: len(site.found()) == 2)
     site.stop()
     file = site.base / "state" / "mark_key"
     first = file.read_text()
@@ -239,7 +259,7 @@ def test_other_bytes_whose_time_was_set_back_while_nobody_looked_are_labelled(si
     file = site.root / "a.jpg"
     file.write_bytes(photographs["cat"].ljust(length, b"\0"))
     site.start()
-    wait_until(lambda: site.found("cat"), 30)
+    wait_until(lambda: site.found("cat"))
     site.stop()
 
     before = file.stat()
@@ -247,7 +267,7 @@ def test_other_bytes_whose_time_was_set_back_while_nobody_looked_are_labelled(si
         content.write(photographs["espresso"].ljust(length, b"\0"))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     site.start()
-    wait_until(lambda: site.found("espresso"), 30)
+    wait_until(lambda: site.found("espresso"))
     assert [] == site.found("cat")
     site.stop()
 
@@ -259,7 +279,7 @@ def test_damaged_pictures_are_set_aside_and_replayed(running, photographs):
     (running.root / "damaged/text.jpg").write_text("no picture")
     (running.root / "damaged/good.jpg").write_bytes(photographs["cat"])
     wait_until(
-        lambda: len(running.found("prefix:damaged/ status:failed")) == 2 and running.found("prefix:damaged/ cat"), 30
+        lambda: len(running.found("prefix:damaged/ status:failed")) == 2 and running.found("prefix:damaged/ cat")
     )
 
     listed = running.ask("dlq", "list")
@@ -267,8 +287,8 @@ def test_damaged_pictures_are_set_aside_and_replayed(running, photographs):
     assert "is cut off" in listed
     assert "not_an_image" in listed
 
-    running.run("dlq", "replay", "--all")
-    wait_until(lambda: "cut.jpg" in running.ask("dlq", "list"), 30)
-    running.run("dlq", "drop", "--all", code=2, stdin="")
-    running.run("dlq", "drop", "--all", "--yes")
+    running.ask("dlq", "replay", "--all")
+    wait_until(lambda: "cut.jpg" in running.ask("dlq", "list"))
+    running.ask("dlq", "drop", "--all", code=2)
+    running.ask("dlq", "drop", "--all", "--yes")
     assert "" == running.ask("dlq", "list")

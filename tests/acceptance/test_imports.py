@@ -7,6 +7,13 @@ import sys
 
 import pytest
 
+from acceptance_support import wait_until
+
+CODE = (
+    "import sys; from imgtag.cli.main import main\n"
+    "main(sys.argv[1:])\n"
+    "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
+)
 SLOW = {"numpy", "aiohttp", "PIL", "minio", "nats", "meilisearch", "ai_edge_litert"}
 """Packages of a tenth of a second and more, which workers or other plugins need."""
 
@@ -16,15 +23,17 @@ def test_folder_is_labelled_without_the_packages_of_other_plugins(site, photogra
     """Neither the start nor the memory of the main process has them."""
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     site.configure(pipeline="drain = 5")
-    code = (
-        "import signal, sys, threading; from imgtag.cli.main import main\n"
-        "threading.Timer(5, signal.raise_signal, [signal.SIGTERM]).start() if 'run' in sys.argv else None\n"
-        "main(sys.argv[1:])\n"
-        "print('loaded', *sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
     asked = [*command[:-1], str(site.root / "cat.jpg")] if command[0] == "label" else command
-    done = subprocess.run(
-        [sys.executable, "-X", "utf8", "-c", code, "--config", str(site.file), *asked], capture_output=True, text=True
-    )
+    with subprocess.Popen(
+        [sys.executable, "-X", "utf8", "-c", CODE, "--config", str(site.file), *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if command == ["run"]:
+            wait_until(lambda: site.marked() or process.poll() is not None)
+            process.terminate()
+        output, complaint = process.communicate(timeout=60)
 
-    assert set() == SLOW & set(done.stdout.splitlines()[-1].split()), done.stderr
+    assert set() == SLOW & set(output.splitlines()[-1].split()), complaint
+    assert (command == ["run"]) == (site.marked() == {"cat.jpg"})

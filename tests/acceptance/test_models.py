@@ -58,8 +58,8 @@ def events(site, event: str) -> list[dict]:
 
 def test_a_model_is_added_shown_tried_and_removed(site, tinted, other):
     """What the commands say is what is there."""
-    site.run("models", "add", str(tinted), "--licence", "MIT")
-    site.run("models", "add", str(other), "--name", "gems")
+    site.ask("models", "add", str(tinted), "--licence", "MIT")
+    site.ask("models", "add", str(other), "--name", "gems")
     (site.base / "red.jpg").write_bytes(jpeg("red"))
 
     rows = {row["name"]: row for row in map(json.loads, site.run("models", "list", "--json").splitlines())}
@@ -72,11 +72,11 @@ def test_a_model_is_added_shown_tried_and_removed(site, tinted, other):
     shown = json.loads(site.ask("models", "show", "gems", "--json"))
     assert ["ruby", "emerald", "sapphire", "onyx"] == shown["labels"]
 
-    tried = site.run("models", "try", "--json", "--model", "tinted", "--model", "gems", str(site.base / "red.jpg"))
+    tried = site.ask("models", "try", "--json", "--model", "tinted", "--model", "gems", str(site.base / "red.jpg"))
     assert ["red", "ruby"] == [json.loads(line)["labels"][0]["label"] for line in tried.splitlines()]
-    assert 3 == site.run("models", "verify").count("ok ")
+    assert 3 == site.ask("models", "verify").count("ok ")
 
-    site.run("models", "remove", "gems", "--yes")
+    site.ask("models", "remove", "gems", "--yes")
     assert "gems" not in site.ask("models", "list")
     site.ask("models", "use", "tinted")
     assert "tinted is in use: default" in site.ask_wrongly("models", "remove", "tinted", "--yes", code=1)
@@ -161,9 +161,9 @@ def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, 
     drop(1)
     site.ask("models", "use", "gems")
     drop(2)
-    wait_until(lambda: events(site, "model_loaded"), 30)
+    wait_until(lambda: events(site, "model_loaded"))
     drop(3)
-    wait_until(lambda: len(site.found()) == 180, 60)
+    wait_until(lambda: len(site.found()) == 180)
 
     assert [] == site.found("status:failed OR status:refused")
     by_model = {"tinted": set(COLOURS), "gems": {"ruby", "emerald", "sapphire"}}
@@ -174,13 +174,13 @@ def test_a_new_model_is_taken_under_load_and_a_broken_one_refused(site, tinted, 
     assert 1 == site.metric('imgtag_model_changes_total{result="taken"}')
 
     (site.base / "state/models/gems.toml").write_text('file = "gone.tflite"\n')
-    wait_until(lambda: events(site, "model_refused"), 30)
+    wait_until(lambda: events(site, "model_refused"))
     (refused,) = events(site, "model_refused")
     assert "gone.tflite: No such file" in refused["reason"]
     for worker in site.workers():
         worker.kill()  # those that replace them must find the old model still
     (site.root / "last.jpg").write_bytes(jpeg("blue"))
-    wait_until(lambda: labels_of(site, "last.jpg") == ["sapphire"], 30)
+    wait_until(lambda: labels_of(site, "last.jpg") == ["sapphire"])
     assert 0 == site.stop()
 
 
@@ -193,14 +193,14 @@ def test_a_model_file_put_there_by_hand_is_taken(site, tinted, other):
     site.configure('[classifier.tflite]\nmodel = "mine"')
     site.start()
     (site.root / "one.jpg").write_bytes(jpeg("red"))
-    wait_until(lambda: labels_of(site, "one.jpg") == ["red"], 30)
+    wait_until(lambda: labels_of(site, "one.jpg") == ["red"])
 
     for source in (other, other.with_suffix(".txt")):
         (models / f"mine{source.suffix}").write_bytes(source.read_bytes())
-    wait_until(lambda: events(site, "model_loaded"), 30)
+    wait_until(lambda: events(site, "model_loaded"))
     (site.root / "two.jpg").write_bytes(jpeg("red", 3))
 
-    wait_until(lambda: labels_of(site, "two.jpg") == ["ruby"], 30)
+    wait_until(lambda: labels_of(site, "two.jpg") == ["ruby"])
     assert ["red"] == labels_of(site, "one.jpg")
 
 
@@ -217,7 +217,7 @@ def test_two_models_by_rule_and_one_in_the_shadow(site, tinted, other):
     for number in range(6):
         (site.root / f"{number}.jpg").write_bytes(jpeg("green", number))
         (site.root / "gems" / f"{number}.jpg").write_bytes(jpeg("green", number))
-    wait_until(lambda: len(site.found()) == 12, 60)
+    wait_until(lambda: len(site.found()) == 12)
 
     assert {"emerald"} == {label for number in range(6) for label in labels_of(site, f"gems/{number}.jpg")}
     assert {"green"} == {label for number in range(6) for label in labels_of(site, f"{number}.jpg")}
@@ -284,7 +284,7 @@ def test_two_models_are_compared_before_one_is_changed(site, tinted, other, shel
     site.ask("models", "use", "tinted")
     site.start()
     (site.root / "one.jpg").write_bytes(jpeg("red"))
-    wait_until(lambda: labels_of(site, "one.jpg") == ["red"], 30)
+    wait_until(lambda: labels_of(site, "one.jpg") == ["red"])
     (hit,) = [
         json.loads(line)
         for line in site.ask("models", "compare", "tinted", "gems", "red", "--json").splitlines()

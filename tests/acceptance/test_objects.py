@@ -144,7 +144,7 @@ def test_metadata_that_a_user_replaces_are_labelled_again(watched, photographs):
     watched.user.copy_object(
         "plain", "replaced.jpg", source, metadata={"license": "CC0", **JPEG}, metadata_directive=REPLACE
     )
-    wait_until(lambda: MARK in watched.metadata("plain", "replaced.jpg"), 20)
+    wait_until(lambda: MARK in watched.metadata("plain", "replaced.jpg"))
 
     entries = watched.metadata("plain", "replaced.jpg", "")
     assert ("CC0", None) == (entries["license"], entries.get("owner"))
@@ -171,7 +171,7 @@ def test_versions_delete_markers_and_their_removal(watched, photographs):
 
     looks = watched.count("imgtag_objects_total", result="current")
     bucket.delete(key, versions[3].id)
-    wait_until(lambda: looks < watched.count("imgtag_objects_total", result="current"), 20)
+    wait_until(lambda: looks < watched.count("imgtag_objects_total", result="current"))
     assert before == watched.document("versioned", key)
     assert versions[:3] == bucket.versions(key)
     assert work == watched.work()
@@ -289,8 +289,8 @@ def test_what_an_object_calls_itself_is_tried_and_not_believed(watched, photogra
         documents = (json.loads(body) for (_, key), body in watched.bodies().items() if key.startswith("lies/"))
         return {document["key"]: document["status"] for document in documents}
 
-    wait_until(lambda: len(found()) >= len(expected), 20, lambda: str(found()))
-    wait_until(lambda: skipped + 2 <= watched.count("imgtag_objects_total", result="skipped"), 20)
+    wait_until(lambda: len(found()) >= len(expected), describe=lambda: str(found()))
+    wait_until(lambda: skipped + 2 <= watched.count("imgtag_objects_total", result="skipped"))
     assert expected == found()
     for key in given:
         before, after = watched.before_and_after("plain", key)

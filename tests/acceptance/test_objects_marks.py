@@ -43,7 +43,7 @@ def test_a_forged_mark_is_not_believed(watched, photographs):
     forged = {name: value for name, value in cat.items() if name not in labels} | {f"{META}imgtag_pug": "0.99"}
     for key in ("forged.jpg", "elsewhere.jpg"):
         watched.bucket("plain").put_with(key, photographs["cat"], {**JPEG, **forged})
-        wait_until(lambda key=key: "imgtag_pug" not in watched.metadata("plain", key), 20)
+        wait_until(lambda key=key: "imgtag_pug" not in watched.metadata("plain", key))
         watched.labelled("plain", key, "cat")
 
         metadata = entries(watched, "plain", key)
@@ -140,7 +140,7 @@ def test_killed_between_the_write_and_the_index(watched, photographs, kind):
     undisturbed = watched.labelled(kind, "undisturbed.jpg", "cat")
     with busy(watched):
         watched.put(kind, "killed.jpg", photographs["cat"])
-        wait_until(lambda: MARK in watched.metadata(kind, "killed.jpg"), 20)
+        wait_until(lambda: MARK in watched.metadata(kind, "killed.jpg"))
         assert watched.document(kind, "killed.jpg") is None
         watched.site.kill()
     mark = watched.metadata(kind, "killed.jpg")[MARK]
@@ -184,7 +184,7 @@ def test_a_wrong_endpoint_empties_no_index(watched, photographs, elsewhere, hear
         if heard == "a change":
             for kind in ("plain", "versioned"):
                 watched.put(kind, key, photographs["daisy"])
-        wait_until(lambda: {"plain", "versioned"} <= held_back(watched), 20, lambda: str(held_back(watched)))
+        wait_until(lambda: {"plain", "versioned"} <= held_back(watched), describe=lambda: str(held_back(watched)))
         output = watched.site.ask("doctor", code=1)
         assert before == watched.bodies()
     assert "objects of plain, but the store shows none" in output
@@ -203,7 +203,7 @@ def test_an_index_is_rebuilt_from_the_store_alone(watched, photographs, tmp_path
     before = watched.bodies()
     marked = {place for place in before if MARK in watched.metadata(*place)}
     with NatsServer(binary("nats-server"), tmp_path / "nats") as new, watched.between(watched.minio, new, index=False):
-        wait_until(lambda: before.keys() == watched.bodies().keys(), 60)
+        wait_until(lambda: before.keys() == watched.bodies().keys())
         after, (classified, written) = watched.bodies(), watched.work()
 
     assert {place: before[place] for place in marked} == {place: after[place] for place in marked}
@@ -229,12 +229,12 @@ def test_what_is_stripped_is_what_nobody_labelled(watched, photographs, kind):
     watched.labelled(kind, "stripped.jpg", "cat")
     explained = json.loads(watched.site.run("explain", "--verify", "--json", f"{kind}/stripped.jpg"))
     watched.user.copy_object(kind, left, CopySource(kind, "stripped.jpg"))
-    skipped = json.loads(watched.site.run("explain", "--json", f"{kind}/{left}"))
-    planned = watched.site.run("strip", "--dry-run", "--json", f"{kind}/{LEFT}")
-    watched.site.run("strip", f"{kind}/{LEFT}", code=2, stdin="")
+    skipped = json.loads(watched.site.ask("explain", "--json", f"{kind}/{left}"))
+    planned = watched.site.ask("strip", "--dry-run", "--json", f"{kind}/{LEFT}")
+    watched.site.ask("strip", f"{kind}/{LEFT}", code=2)
     assert MARK in watched.metadata(kind, left)
-    stripped = watched.site.run("strip", "--yes", "--json", f"{kind}/{LEFT}")
-    refused = watched.site.run("strip", "--yes", f"{kind}/stripped.jpg", code=1)
+    stripped = watched.site.ask("strip", "--yes", "--json", f"{kind}/{LEFT}")
+    refused = watched.site.ask("strip", "--yes", f"{kind}/stripped.jpg", code=1)
     work = watched.work()
     wait_until_quiet(watched.site)
     before, after = watched.twin(kind).snapshot(left), watched.bucket(kind).snapshot(left)

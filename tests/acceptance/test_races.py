@@ -33,7 +33,7 @@ USERS = 4
 ACK_WAIT = 5
 """Seconds until what a killed sidecar had taken comes again."""
 BUCKETS = ("plain", "versioned")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400 + 10 * TRIES)]
 
 
 class User:
@@ -117,7 +117,7 @@ class World:
             "[pipeline]\nworkers = 2\nretry_first = 0.1\nretry_max = 2\n"
         )
         if not self.sites:
-            site.run("setup", "--yes")
+            site.ask("setup", "--yes")
         self.sites.append(site)
         site.start()
         return site
@@ -190,7 +190,7 @@ def test_what_users_did_last_is_there_labelled_and_indexed(
     users = {name: User(Bucket(world.client, name), photographs) for name in BUCKETS}
     for user in users.values():
         user.upload("source.jpg", "espresso", "source")
-    wait_until(lambda: all(is_marked(user.bucket, "source.jpg") for user in users.values()), 30)
+    wait_until(lambda: all(is_marked(user.bucket, "source.jpg") for user in users.values()))
     chance = random.Random(1)
     tries = [
         (name, f"{sidecars}/{act} {number}.jpg", act) for name in BUCKETS for act in ACTS for number in range(TRIES)

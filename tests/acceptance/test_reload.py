@@ -31,12 +31,12 @@ def test_a_new_configuration_is_taken_without_a_restart(site, photographs):
     site.start()
     (site.root / "a" / "cat.jpg").write_bytes(photographs["cat"])
     (site.root / "b" / "cup.jpg").write_bytes(photographs["espresso"])
-    wait_until(lambda: keys(site) == {"a/cat.jpg"}, 30)
+    wait_until(lambda: keys(site) == {"a/cat.jpg"})
 
     site.configure('[[rules]]\nbucket = "pictures"\n[labels]\nprefix = "seen_"')
     hang_up(site)
 
-    wait_until(lambda: keys(site) == {"a/cat.jpg", "b/cup.jpg"}, 30)
+    wait_until(lambda: keys(site) == {"a/cat.jpg", "b/cup.jpg"})
     assert 2 == len(events(site, "ready"))
     assert 1 == site.metric('imgtag_config_reloads_total{result="taken"}')
     assert site.metric('imgtag_objects_total{result="labelled"}') >= 2
@@ -60,12 +60,12 @@ def test_a_bad_configuration_is_refused_with_its_findings(site, photographs):
         site.configure(more)
         hang_up(site)
 
-        wait_until(lambda number=number: len(events(site, "config_rejected")) == number, 30)
+        wait_until(lambda number=number: len(events(site, "config_rejected")) == number)
         assert finding in " ".join(events(site, "config_rejected")[-1]["findings"])
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     assert len(BAD) == site.metric('imgtag_config_reloads_total{result="refused"}')
     assert 1 == len(events(site, "ready"))
-    wait_until(lambda: site.metric('imgtag_objects_total{result="labelled"}') == 1, 30)
+    wait_until(lambda: site.metric('imgtag_objects_total{result="labelled"}') == 1)
 
 
 def test_signals_in_quick_succession_end_well(site, photographs):
@@ -75,8 +75,8 @@ def test_signals_in_quick_succession_end_well(site, photographs):
         (site.root / f"{number}.jpg").write_bytes(photographs["cat"])
         if number % 4 == 0:
             hang_up(site)
-    wait_until(lambda: len(events(site, "ready")) >= 2, 60)
-    wait_until(lambda: len(keys(site)) == 20, 60)
+    wait_until(lambda: len(events(site, "ready")) >= 2)
+    wait_until(lambda: len(keys(site)) == 20)
 
     hang_up(site)
     assert 0 == site.stop()

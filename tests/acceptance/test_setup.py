@@ -104,16 +104,16 @@ def test_setup_that_is_killed_is_taken_back(configured, nats, index):
         while b"create these?" not in shown:
             shown += os.read(ours, 10_000)
         os.write(ours, b"y\n")
-        wait_until(lambda: index.queue.tasks, 20)
+        wait_until(lambda: index.queue.tasks)
         process.kill()
     os.close(ours)
     index.queue.release()
-    wait_until(lambda: index.indexes, 10)
+    wait_until(lambda: index.indexes)
 
     assert b"missing: stream imgtag-local" in shown
     assert "removed: index images, with 0 documents" in configured.run("setup", "--remove", "--yes")
     assert {} == index.indexes == streams(nats)
-    assert "" == configured.run("setup", "--remove", "--yes")
+    assert "" == configured.ask("setup", "--remove", "--yes")
 
 
 def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path):
@@ -122,7 +122,7 @@ def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path
     """
     make_stream(nats, "theirs")
     before = notified(user), streams(nats), set(index.indexes)
-    output = configured.run("setup", "--yes", code=1).splitlines()
+    output = configured.ask("setup", "--yes", code=1).splitlines()
 
     assert {"created: index images", "created: stream imgtag-local"} < set(output)
     assert [line for line in output if line.startswith("NOT created: ")] == [
@@ -133,13 +133,13 @@ def test_printed_lines_are_enough(configured, minio, nats, index, user, tmp_path
     lines = dict(line.split("=") for line in output if line.startswith("MINIO_"))
     minio.environment |= {name: value.replace("<folder>", str(tmp_path / "queue")) for name, value in lines.items()}
     minio.restart()
-    wait_until(lambda: has_targets(minio), 20)
-    assert 2 == configured.run("setup", "--yes").count("created: notify")
+    wait_until(lambda: has_targets(minio))
+    assert 2 == configured.ask("setup", "--yes").count("created: notify")
     assert 2 == len(notified(user))
 
-    wait_until(lambda: put(user) or streams(nats)["imgtag-local"], 20)  # the notifier comes up later still
+    wait_until(lambda: put(user) or streams(nats)["imgtag-local"])  # the notifier comes up later still
     assert (tmp_path / "queue" / "minio-nats-SAFE").is_dir()
-    removed = configured.run("setup", "--remove", "--yes")
+    removed = configured.ask("setup", "--remove", "--yes")
     assert "removed: stream imgtag-local, with " in removed
     assert before == (notified(user), streams(nats), set(index.indexes))
 

@@ -23,7 +23,7 @@ def album(tmp_path_factory, photographs):
     (site.root / "deep").mkdir()
     (site.root / "deep" / "variant.jpg").write_bytes(_variant(photographs["cat"]))
     with site.running():
-        wait_until(lambda: len(site.found("status:*")) == len(photographs) + 1, 60)
+        wait_until(lambda: len(site.found("status:*")) == len(photographs) + 1)
         yield site
 
 
@@ -39,9 +39,9 @@ def _variant(content: bytes) -> bytes:
 def test_the_variant_of_a_photograph_is_nearest(album):
     """First by BUCKET/KEY and by the file; never the picture itself; the similarity is a number up to 1."""
     assert "pictures/deep/variant.jpg" == album.run("similar", "--keys", "pictures/cat.jpg").splitlines()[0]
-    assert "pictures/cat.jpg\n" == album.run("similar", "--keys", "--limit", "1", str(album.root / "deep/variant.jpg"))
+    assert "pictures/cat.jpg\n" == album.ask("similar", "--keys", "--limit", "1", str(album.root / "deep/variant.jpg"))
 
-    lines = [json.loads(line) for line in album.run("similar", "--json", "s3://pictures/cat.jpg").splitlines()]
+    lines = [json.loads(line) for line in album.ask("similar", "--json", "s3://pictures/cat.jpg").splitlines()]
 
     similarities = [line["similarity"] for line in lines]
     assert sorted(similarities, reverse=True) == similarities
@@ -52,22 +52,22 @@ def test_the_variant_of_a_photograph_is_nearest(album):
 
 def test_a_query_narrows_what_is_similar(album):
     """As in a search; the table has the similarity first."""
-    assert [] == album.run("similar", "--keys", "pictures/cat.jpg", "bucket:nosuch").splitlines()
-    head, first, *_ = album.run("similar", "pictures/cat.jpg", "prefix:deep/").splitlines()
+    assert [] == album.ask("similar", "--keys", "pictures/cat.jpg", "bucket:nosuch").splitlines()
+    head, first, *_ = album.ask("similar", "pictures/cat.jpg", "prefix:deep/").splitlines()
 
     assert ["similarity", "object", "labels", "when"] == head.split()
     assert "pictures/deep/variant.jpg" == first.split()[1]
-    assert "^" in album.fails("similar", "pictures/cat.jpg", "size>ten", code=2)
+    assert "^" in album.ask_wrongly("similar", "pictures/cat.jpg", "size>ten", code=2)
 
 
 def test_what_cannot_be_compared_is_said_so(album):
     """An object that nobody knows, a name that is none, and a picture that could not be decoded."""
     (album.root / "broken.jpg").write_text("no picture")
-    wait_until(lambda: album.found("status:failed"), 30)
+    wait_until(lambda: album.found("status:failed"))
 
-    assert "pictures/nowhere.jpg is not in the index" in album.fails("similar", "pictures/nowhere.jpg", code=1)
-    assert "write BUCKET/KEY" in album.fails("similar", "nowhere", code=2)
-    output = album.fails("similar", "pictures/broken.jpg", code=1)
+    assert "pictures/nowhere.jpg is not in the index" in album.ask_wrongly("similar", "pictures/nowhere.jpg", code=1)
+    assert "write BUCKET/KEY" in album.ask_wrongly("similar", "nowhere", code=2)
+    output = album.ask_wrongly("similar", "pictures/broken.jpg", code=1)
     assert "pictures/broken.jpg cannot be compared with others: its status is failed" in output
     assert "hint: " in output
 
@@ -77,7 +77,7 @@ def test_vectors_are_switched_off(site, photographs):
     site.configure('[labels]\nkeep = ["facts", "raw"]')
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     site.start()
-    wait_until(site.found, 30)
+    wait_until(site.found)
 
-    assert "it has no vector" in site.fails("similar", "pictures/cat.jpg", code=1)
+    assert "it has no vector" in site.ask_wrongly("similar", "pictures/cat.jpg", code=1)
     assert "space" not in site.found()[0]

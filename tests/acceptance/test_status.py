@@ -28,7 +28,7 @@ def test_a_running_sidecar_is_shown(site, photographs):
     site.start()
     (site.root / "cat.jpg").write_bytes(photographs["cat"])
     (site.root / "bad.jpg").write_bytes(b"no picture")
-    wait_until(lambda: len(site.found("status:*")) == 2, 30)
+    wait_until(lambda: len(site.found("status:*")) == 2)
 
     shown = site.run("status", "--once", "--url", url(site))
 
@@ -61,13 +61,13 @@ def test_the_live_view_goes_on_until_it_is_ended(site):
         return text in shown
 
     try:
-        wait_until(lambda: seen(b"site local"), 20)
+        wait_until(lambda: seen(b"site local"))
         site.kill()
-        wait_until(lambda: seen(b"no answer from"), 20)
+        wait_until(lambda: seen(b"no answer from"))
         assert view.poll() is None
         view.send_signal(signal.SIGINT)
         # A terminal that nobody reads from takes no more after four frames, and its program waits.
-        wait_until(lambda: seen(b"site local") and view.poll() is not None, 20)
+        wait_until(lambda: seen(b"site local") and view.poll() is not None)
         assert 130 == view.returncode
     finally:
         view.kill()

@@ -125,14 +125,13 @@ class Watched:
             lambda: (
                 label in str((self.document(bucket, key) or {"labels": None})["labels"]) and self.document(bucket, key)
             ),
-            20,
-            lambda: f"{bucket}/{key}: {self.document(bucket, key)}",
+            describe=lambda: f"{bucket}/{key}: {self.document(bucket, key)}",
         )
         return self.document(bucket, key)
 
     def gone(self, bucket: str, key: str) -> None:
         """Wait until the index no longer has it."""
-        wait_until(lambda: self.document(bucket, key) is None, 20, lambda: f"{bucket}/{key} is still there")
+        wait_until(lambda: self.document(bucket, key) is None, describe=lambda: f"{bucket}/{key} is still there")
 
     def metadata(self, bucket: str, key: str, prefix: str = "imgtag") -> dict[str, str]:
         """User metadata with that prefix, as any client sees them."""
@@ -146,10 +145,9 @@ class Watched:
         return before, without_made(self.bucket(kind).snapshot(key), before)
 
     def count(self, name: str, **labels: str) -> float:
-        """A metric of the sidecar that runs; 0 where it has not been counted yet."""
+        """A metric of the sidecar that runs."""
         named = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        wanted = f"{name}{{{named}}}" if labels else name
-        return self.site.metric(wanted) if f"\n{wanted} " in self.site.get("/metrics") else 0
+        return self.site.metric(f"{name}{{{named}}}" if labels else name)
 
     def work(self) -> tuple[float, float]:
         """How often a picture was given to the model, and written on."""

@@ -17,10 +17,13 @@ from imgtag.config.shape import shape
 
 _SHELLS = {"", "sh", "bash", "shell", "console"}
 _VARIABLE = re.compile(r"\bIMGTAG_[A-Z0-9_]*[A-Z0-9]\b")
-_ASSIGNED = re.compile(r"[A-Z][A-Z0-9_]*=")
+_ASSIGNED = re.compile(r"[A-Z_][A-Z0-9_]*=")
 _EXAMPLES = {"IMGTAG_CLASSIFIER__COLOUR_BAR__BINS", "IMGTAG_INDEXER__JSON_FOLDER__FOLDER"}
 """Of the example plugins, which are not installed here."""
-_OF_TESTS = {"IMGTAG_DAMAGED_PICTURES", "IMGTAG_ENDURANCE", "IMGTAG_RACES", "IMGTAG_WALKS", "IMGTAG_WALK_STEPS"}
+_OF_TESTS = {
+    "IMGTAG_BACKFILL", "IMGTAG_DAMAGED_PICTURES", "IMGTAG_ENDURANCE", "IMGTAG_KILLS", "IMGTAG_RACES", "IMGTAG_WALKS",
+    "IMGTAG_WALK_STEPS",
+}  # fmt: skip
 
 
 def lines(page) -> Iterator[str]:

@@ -21,7 +21,11 @@ from imgtag.config.render import to_toml
 
 _TABLE = re.compile(r"(\s*#.*\n|\s*\n)*\[\[?[\w.-]+\]\]?")
 _SEED = "SUAMK2FG4MI6UE3ACF3FK3OIQBCEIEZV7NSWFFEW63UXMRLFM2XLAXK4GY"
-_SECRETS = {"nkey_seed": _SEED, "creds": f"BEGIN NATS USER JWT\nx\nBEGIN USER NKEY SEED\n{_SEED}\n"}
+_SECRETS = {
+    "token": "a-long-random-text",
+    "nkey_seed": _SEED,
+    "creds": f"BEGIN NATS USER JWT\nx\nBEGIN USER NKEY SEED\n{_SEED}\n",
+}
 
 ALL = [block for page in pages() for block in blocks(page)]
 CONFIGURATIONS = [block for block in ALL if block.kind == "toml" or (not block.kind and _TABLE.match(block.text))]

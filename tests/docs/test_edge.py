@@ -85,9 +85,11 @@ def test_the_hub_sees_a_site_and_the_site_needs_no_hub(servers, admin):
     hub, edge = servers["hub"], servers["edge7"]
     setup = admin.run(edge, "setup", "--yes", at_hub=False)
     assert "created: stream imgtag-edge7" in setup.stdout, setup.stderr
-    wait_until(lambda: "stream" in passed_checks(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
+    wait_until(lambda: "stream" in passed_checks(admin.run(hub, "doctor", "--json")), describe=lambda: edge.last_words)
     assert 0 == admin.run(hub, "dlq", "list").returncode
     hub.stop()
     assert {"stream", "consumer", "permissions"} <= passed_checks(admin.run(edge, "doctor", "--json", at_hub=False))
     hub.start()
-    wait_until(lambda: "permissions" in passed_checks(admin.run(hub, "doctor", "--json")), 30, lambda: edge.last_words)
+    wait_until(
+        lambda: "permissions" in passed_checks(admin.run(hub, "doctor", "--json")), describe=lambda: edge.last_words
+    )

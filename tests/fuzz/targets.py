@@ -22,14 +22,16 @@ from PIL import Image
 from fuzz.mutation import mutate, mutate_json
 from imgtag.errors import ConfigError, EventError, ModelError, QueryError, WriteRefused
 from imgtag.files.dead_letters import decode_letter, encode_letter
+from imgtag.flow.http_server import serve
 from imgtag.models.catalogue import load_catalogue
+from imgtag.models.label_file import fit_labels, parse_labels
 from imgtag.models.manifest import read_manifest
 from imgtag.ops.health import Health
-from imgtag.ops.http import application, serve
+from imgtag.ops.http import application
 from imgtag.ops.metrics import Metrics
 from imgtag.ops.recent_warnings import RecentWarnings
 from imgtag.ops.status import Status
-from imgtag.plugin import Hint, ObjectRef, Scope
+from imgtag.plugin import Hint, ObjectRef, Scope, hint_messages, notifications
 from imgtag.query import parse as parse_query
 from imgtag.types.facts import Facts
 from imgtag.types.folding import sound
@@ -44,10 +46,8 @@ from imgtag.workers.child.dates import parse_date
 from imgtag.workers.child.describe import describe
 from imgtag.workers.frames import FrameError
 from imgtag_meilisearch.filters import expression
-from imgtag_nats import envelope, message
 from imgtag_sqlite.database import Database
 from imgtag_sqlite.filters import condition
-from imgtag_tflite.labels import fit_labels, parse_labels
 from imgtag_tflite.model_file import read_model_file
 from unit.tflite import tiny
 from unit.workers import pictures
@@ -73,7 +73,7 @@ def _as_json(*values: Any) -> list[bytes]:
 def require_same(what: Hint | Scope) -> None:
     """Whatever was read can wait in a stream, and be read there by another sidecar."""
     try:
-        assert message.decode(message.encode(what)) == what
+        assert hint_messages.decode(hint_messages.encode(what)) == what
     except EventError as error:
         raise AssertionError(f"{what!r} cannot be read again") from error
 
@@ -100,7 +100,7 @@ def events() -> Iterator[Target]:
     removal = {**record, "eventName": "ObjectRemoved:Delete", "eventSource": "ceph:s3"}
 
     def read(data: bytes) -> None:
-        for hint in envelope.parse(data).hints:
+        for hint in notifications.parse(data).hints:
             require_same(hint)
 
     yield Target(
@@ -110,6 +110,17 @@ def events() -> Iterator[Target]:
             [{**record, "s3": {**record["s3"], "configurationId": "a-global"}}],
             {"Records": removal},
             {"Service": "Amazon S3", "Event": "s3:TestEvent"},
+            {"Type": "Notification", "Message": json.dumps({"Records": [record]})},
+            {"specversion": "1.0", "type": "com.amazonaws.s3.ObjectCreated:Put", "data": record},
+            {
+                "detail-type": "Object Deleted",
+                "time": "2025-10-20T12:34:56Z",
+                "detail": {
+                    "bucket": {"name": "bucket"},
+                    "object": {"key": "dir/a b.jpg", "size": 1, "etag": "e", "version-id": "v", "sequencer": "1"},
+                    "request-id": "r",
+                },
+            },
         ),
         read=read,
         refusals=(EventError,),
@@ -118,15 +129,15 @@ def events() -> Iterator[Target]:
 
 
 def messages() -> Iterator[Target]:
-    """Our own messages on NATS. Whatever is read is written and read again as the same."""
+    """Our own messages at a broker. Whatever is read is written and read again as the same."""
     ref = ObjectRef("bucket", "dir/a b.jpg")
     whole = Hint(ref=ref, version="v1", sequencer="1", etag="e", metadata={"a": "b"}, at=1.5, request="r", parked=True)
 
     def read(data: bytes) -> None:
-        require_same(message.decode(data))
+        require_same(hint_messages.decode(data))
 
     yield Target(
-        seeds=[message.encode(what) for what in (Hint(ref=ref), whole, Scope("bucket", "dir/"))],
+        seeds=[hint_messages.encode(what) for what in (Hint(ref=ref), whole, Scope("bucket", "dir/"))],
         read=read,
         refusals=(EventError,),
         mutate=mutate_json,

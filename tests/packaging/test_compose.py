@@ -47,7 +47,7 @@ def test_its_configuration_is_valid(tmp_path):
     """With the secrets where compose puts them; each address is that of a service."""
     shutil.copy(ROOT / "compose/imgtag.toml", tmp_path)
     for secret in OURS["imgtag"]["secrets"]:
-        (tmp_path / secret).write_text("secret")
+        (tmp_path / secret).write_text("a secret of the tests")
 
     config = load(tmp_path / "imgtag.toml", env={"CREDENTIALS_DIRECTORY": str(tmp_path)})
 
@@ -203,8 +203,7 @@ def test_its_users_are_enough_for_all_work(secrets, tmp_path):
                     admin.put_object("photos", "red.png", BytesIO(picture.getvalue()), len(picture.getvalue()))
                     wait_until(
                         lambda: "x-amz-meta-imgtag-mark" in admin.stat_object("photos", "red.png").metadata,
-                        60,
-                        (tmp_path / "log").read_text,
+                        describe=(tmp_path / "log").read_text,
                     )
                     command = [
                         *IMGTAG,
@@ -213,7 +212,7 @@ def test_its_users_are_enough_for_all_work(secrets, tmp_path):
                         "--json",
                         "bucket:photos status:labelled or status:unlabelled",
                     ]
-                    wait_until(lambda: subprocess.run(command, capture_output=True).stdout, 30)
+                    wait_until(lambda: subprocess.run(command, capture_output=True).stdout)
                 finally:
                     sidecar.terminate()
                     sidecar.wait(40)

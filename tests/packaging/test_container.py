@@ -94,11 +94,11 @@ def test_a_picture_goes_through_the_container(made, servers, tmp_path):
     user.make_bucket("photos")
     running = made.start(*options)
     try:
-        wait_until(lambda: '"ready"' in running.logs(), 60, running.logs)
+        wait_until(lambda: '"ready"' in running.logs(), describe=running.logs)
         running.exec("imgtag", "setup", "--yes")
         user.fput_object("photos", "cat.png", str(CAT), content_type="image/png")
         wait_until(
-            lambda: "photos/cat.png" in running.exec("imgtag", "search", "--keys", "cat").stdout, 60, running.logs
+            lambda: "photos/cat.png" in running.exec("imgtag", "search", "--keys", "cat").stdout, describe=running.logs
         )
 
         assert "x-amz-meta-imgtag_tiger+cat" in user.stat_object("photos", "cat.png").metadata

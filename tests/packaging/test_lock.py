@@ -47,7 +47,7 @@ def test_nothing_says_where_from(name):
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_it_has_what_the_project_asks_for(python):
-    """Every dependency of pyproject.toml, and what decodes HEIC, in a version that it takes."""
+    """Every dependency of pyproject.toml and of the extras that image and package have, in a version that it takes."""
     here = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
     locked = {
         canonicalize_name(each.name): next(iter(each.specifier)).version
@@ -55,9 +55,10 @@ def test_it_has_what_the_project_asks_for(python):
         if not each.marker or each.marker.evaluate(here)
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
     asked = [
         Requirement(requirement)
-        for requirement in [*project["dependencies"], *project["optional-dependencies"]["heif"]]
+        for requirement in [*project["dependencies"], *extras["aws"], *extras["elasticsearch"], *extras["heif"]]
     ]
 
     assert len(asked) > 10

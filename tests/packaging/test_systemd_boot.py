@@ -116,12 +116,12 @@ class Sidecar:
 
     def await_labels(self, keys: list[str]) -> None:
         """Wait until all of these are labelled."""
-        wait_until(lambda: all(self.labelled(key) for key in keys), 60, self.journal)
+        wait_until(lambda: all(self.labelled(key) for key in keys), describe=self.journal)
 
     def await_documents(self, keys: list[str]) -> None:
         """Wait until all of these are labelled and found, which takes another process for each look."""
         self.await_labels(keys)
-        wait_until(lambda: set(keys) <= self.found(), 60, self.journal)
+        wait_until(lambda: set(keys) <= self.found(), describe=self.journal)
 
     def found(self) -> set[str]:
         """Keys that root finds with the plain command."""
@@ -261,7 +261,7 @@ def test_it_comes_back_when_it_is_killed(running, picture):
     before = running.restarts
     running.run("kill", "-9", running.pid)
     keys = running.put(3, picture)
-    wait_until(lambda: running.restarts == before + 1 and running.active(), 30)
+    wait_until(lambda: running.restarts == before + 1 and running.active())
 
     running.await_labels(keys)
 
@@ -396,7 +396,7 @@ def test_an_encrypted_secret_takes_the_place_of_the_plain_one(running, picture):
             machine.run("systemctl", "restart", "imgtag")
             assert running.minio.secret_key == machine.run("cat", "/run/credentials/imgtag.service/secret_key")
             keys = running.put(1, picture)
-            wait_until(lambda: running.labelled(keys[0]), 60, running.journal)
+            wait_until(lambda: running.labelled(keys[0]), describe=running.journal)
         finally:
             machine.run("mv", "/root/secret_key", file)
 
@@ -408,7 +408,7 @@ def test_workers_can_be_allowed_to_leave_the_network(running):
     example = "/usr/share/doc/imgtag/examples/imgtag.service.d/worker-network.conf"
     with drop_in(running.machine, running.run("cat", example)):
         running.run("systemctl", "restart", "imgtag")
-        wait_until(lambda: len(running.networks() - {network}) == len(running.processes()) - 1, 10)
+        wait_until(lambda: len(running.networks() - {network}) == len(running.processes()) - 1)
 
 
 def test_a_folder_is_labelled_with_its_example(running, picture):
@@ -425,7 +425,7 @@ def test_a_folder_is_labelled_with_its_example(running, picture):
             machine.run("chmod", "664", "/srv/pictures/a.jpg")
             machine.run("systemctl", "restart", "imgtag")
             marked = lambda: "user.imgtag_espresso" in os.listxattr(machine.path("/srv/pictures/a.jpg"))  # noqa: E731
-            wait_until(marked, 30, running.journal)
+            wait_until(marked, describe=running.journal)
     finally:
         file.write_text(good)
     machine.run("systemctl", "restart", "imgtag")

@@ -14,11 +14,11 @@ CLASSIFY = """
 import sys
 from PIL import Image as Pillow
 from imgtag.plugin.image import Image
-from imgtag_tflite.classifier import TFLiteClassifier
+from imgtag_tflite.model import load_model
 from imgtag_tflite.settings import TFLiteSettings
 
 assert "ai_edge_litert" not in sys.modules
-classifier = TFLiteClassifier(TFLiteSettings())
+classifier = load_model(TFLiteSettings())
 with Pillow.open(sys.argv[1]) as picture:
     scores = classifier.classify([Image(picture.convert("RGB"))])[0]
 print(classifier.info.labels[int(scores.probabilities.argmax())], scores.embedding.shape)

@@ -46,6 +46,8 @@ def test_every_plugin_is_in_it(wheel):
         "imgtag/jobs/clock.jpg",
         "imgtag/config/embarrassing.toml",
         "imgtag/py.typed",
+        "imgtag/web/page/index.html",
+        "imgtag/web/page/vendor/LICENSE.preact",
         "imgtag_tflite/bundled/efficientnet-lite0-int8.tflite",
         "imgtag_tflite/bundled/LICENSE",
         "imgtag_tflite/bundled/LICENSE.WordNet",
@@ -57,7 +59,7 @@ def test_every_plugin_is_in_it(wheel):
     ],
 )
 def test_what_is_needed_is_in_it(wheel, name):
-    """Types, the bundled model with its words, and their licences."""
+    """Types, the search page, the bundled model with its words, and their licences."""
     assert name in wheel.namelist()
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-READY = 20.0
+READY = 60.0
 """Seconds until a server must answer."""
-STOP = 10.0
+STOP = 30.0
 """Seconds until a server that was asked to stop is killed."""
 PORTS = range(10_000, 32_768)
 

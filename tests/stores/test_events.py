@@ -4,8 +4,8 @@ import pytest
 from anyio import fail_after, to_thread
 from nats import connect
 
+from imgtag.plugin.notifications import parse
 from imgtag.types.ref import ObjectRef
-from imgtag_nats.envelope import parse
 from imgtag_s3 import SPEC
 from integration.s3.bucket import Bucket
 from servers.nats import NatsServer
@@ -43,7 +43,7 @@ async def test_events_name_the_keys(tmp_path):
         await to_thread.run_sync(act)
         with fail_after(20):
             while len(refs) < 2 * len(KEYS):
-                refs += [hint.ref for hint in parse((await subscription.next_msg()).data).hints]
+                refs += [hint.ref for hint in parse((await subscription.next_msg(timeout=20)).data).hints]
         await connection.close()
 
     assert sorted(refs, key=str) == sorted([ObjectRef("photos", key) for key in KEYS] * 2, key=str)

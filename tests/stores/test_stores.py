@@ -61,6 +61,7 @@ class TestGarage(OnServer):
                 "test_rewrite_outlives_the_store", "test_rewrite_removes_what_is_not_named",
                 "test_rewrite_changes_nothing_else", "test_rewrite_leaves_other_objects_alone", "test_rewrite_again",
                 "test_rewrite_never_loses_an_upload", "test_rewrite_accepts_the_metadata_that_fit",
+                "test_forecast_changes_nothing_and_comes_true",
             ),
             "it has no PutObject with If-Match",
         ),
