@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-servers install check test mutation servers lint format chart docs docs-reference attack-table fuzz model-check bench lock deb image sbom audit clean
+.PHONY: demo demo-servers published-systems install check test mutation servers lint format chart docs docs-reference page-vendor screenshots attack-table fuzz model-check bench lock deb image sbom audit clean
 
 demo: $(VENV)/demo.stamp  ## Label sample images in a temporary folder, search them, watch the folder.
 	$(BIN)/imgtag demo
@@ -13,10 +13,15 @@ demo-servers: $(VENV)/dev.stamp  ## Run the same demo with a real MinIO and a re
 	@$(BIN)/python scripts/servers.py install minio mc nats-server
 	$(BIN)/python scripts/demo_servers.py
 
+published-systems: $(VENV)/dev.stamp  ## Rebuild three published labelling systems from plugins and real servers.
+	@$(BIN)/python scripts/servers.py install minio mc elasticmq opensearch
+	$(BIN)/python examples/published_systems/rebuild.py
+
 install: $(VENV)/dev.stamp  ## Install everything for development into a virtual environment.
 
-# A module stays on one worker, because its tests share fixtures; in file order, the long ones come first.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# A module stays on one worker, because its tests share fixtures; in file order, the long ones come first. Tests wait for
+# servers a third of their time, so that three workers keep two processors busy.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 check: lint  ## Run what a change needs first: lint, types, import layers, unit tests, in-memory conformance.
 	$(PYTEST) --hypothesis-profile=check -m "not slow" tests/conformance/test_broken.py tests/conformance/test_memory.py tests/unit
@@ -28,7 +33,7 @@ test: lint servers  ## Run every check and test.
 mutation: $(VENV)/dev.stamp servers  ## Run mutation tests over the modules that decide; results are in tests/mutation.md.
 	nice -n 10 $(BIN)/python scripts/mutation $(MODULES)
 
-# Without Go, the tests on real servers are skipped and say so; with CI=true they fail.
+# Without Go or Maven, the tests on real servers are skipped and say so; with CI=true they fail.
 servers: $(VENV)/dev.stamp  ## Install MinIO, nats-server, a Kubernetes control plane, Helm and other programs for the tests into .tools/bin.
 	-$(BIN)/python scripts/servers.py install
 
@@ -53,6 +58,12 @@ docs: docs-reference  ## Build the documentation in build/site.
 docs-reference: $(VENV)/dev.stamp  ## Regenerate the reference pages from the code.
 	$(BIN)/python scripts/docs
 
+page-vendor: $(VENV)/dev.stamp  ## Make the vendored scripts and the map of the search page again; needs npm.
+	$(BIN)/python scripts/page.py
+
+screenshots: $(VENV)/dev.stamp  ## Take the screenshots of the docs again; needs Chromium.
+	$(BIN)/python scripts/screenshots.py
+
 attack-table: $(VENV)/dev.stamp  ## Attack a worker in every environment and write the table of the threat model.
 	mkdir -p build/attack
 	ATTACK_REPORTS=$(CURDIR)/build/attack $(BIN)/pytest tests/attack --deselect \
@@ -74,7 +85,7 @@ RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command 'make lock'
 
 lock: $(VENV)/dev.stamp  ## Pin all libraries with their hashes; `make lock UPGRADE=--upgrade` upgrades them.
-	$(RESOLVE) $(UPGRADE) pyproject.toml --extra heif --output-file packaging/requirements.lock
+	$(RESOLVE) $(UPGRADE) pyproject.toml --extra aws --extra elasticsearch --extra heif --output-file packaging/requirements.lock
 	$(RESOLVE) $(UPGRADE) packaging/build.in --output-file packaging/build.lock
 	$(RESOLVE) $(UPGRADE) packaging/sbom.in --output-file packaging/sbom.lock
 

@@ -28,6 +28,7 @@ EXIT = {
     "1": "Something failed; stderr shows what.",
     "2": "The command line is invalid.",
     "78": "The configuration is invalid; stderr lists every finding.",
+    "130": "Interrupted.",
 }
 
 

@@ -22,6 +22,7 @@ RANDOM = (
     "nats_password",
     "meilisearch_master_key",
     "grafana_password",
+    "web_token",
 )
 
 

@@ -139,6 +139,31 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             about="Per hour. The log has the reason for each refusal.",
         ),
     ),
+    "Search page and API": (
+        Panel(
+            "Requests",
+            ((rate("imgtag_web_requests_total", "operation, status"), "{{operation}}: {{status}}"),),
+            "reqps",
+        ),
+        Panel(
+            "Time to answer",
+            ((quantile(0.95, "imgtag_web_seconds", "operation"), "{{operation}}"),),
+            "s",
+            "95th percentile.",
+        ),
+        Panel(
+            "Thumbnails",
+            ((rate("imgtag_web_thumbnails_total", "source"), "{{source}}"),),
+            "reqps",
+            "Few should be `made`: raise `thumbnail_cache` under [web] if they are many.",
+        ),
+        Panel(
+            "Bytes saved by thumbnails",
+            ((rate("imgtag_web_bytes_saved_total", "instance"), "{{instance}}"),),
+            "Bps",
+        ),
+        Panel("Thumbnails on disk", ((f"imgtag_web_thumbnail_cache_bytes{{{CHOSEN}}}", "{{instance}}"),), "bytes"),
+    ),
     "Bulk work": (
         Panel("Objects begun", ((rate("imgtag_bulk_objects_total", "instance"), "{{instance}}"),), "ops"),
         Panel(
@@ -154,6 +179,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ((f"max by (reason) (imgtag_bulk_held_back{{{CHOSEN}}})", "{{reason}}"),),
             about="1 while the store, the machine or live work goes first.",
         ),
+        Panel(
+            "Distributed backfills: left",
+            ((f"max(imgtag_backfill_left{{{CHOSEN}}})", "objects"),),
+            about="What all sidecars together still have to work off.",
+        ),
+        Panel(
+            "Distributed backfills: outcomes",
+            ((rate("imgtag_backfill_objects_total", "instance, outcome"), "{{outcome}}: {{instance}}"),),
+            "ops",
+        ),
+    ),
+    "Saved searches": (
+        Panel(
+            "Objects found",
+            ((f"max by (search) (imgtag_search_objects{{{CHOSEN}}})", "{{search}}"),),
+            about="Of [[searches]] in the configuration.",
+        ),
     ),
     "Audit": (
         Panel("Findings", ((f"max by (kind) (imgtag_audit_findings{{{CHOSEN}}})", "{{kind}}"),)),
@@ -161,6 +203,16 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Time since the last audit",
             ((f"time() - (imgtag_audit_last_success_timestamp_seconds{{{CHOSEN}}} > 0)", "{{instance}}"),),
             "s",
+        ),
+        Panel(
+            "Scheduled jobs running",
+            ((f"sum by (name, instance) (imgtag_job_running{{{CHOSEN}}})", "{{name}}: {{instance}}"),),
+            about="1 on the sidecar that does the job.",
+        ),
+        Panel(
+            "Scheduled jobs that ended",
+            ((f"sum by (name, result) (increase(imgtag_jobs_total{{{CHOSEN}}}[1d]))", "{{name}} {{result}}"),),
+            about="Per day.",
         ),
     ),
     "Shadow model": (

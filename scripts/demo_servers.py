@@ -46,8 +46,8 @@ from servers.minio import MinioServer, lanes  # noqa: E402 - beside the tests, w
 from servers.nats import NatsServer  # noqa: E402
 from servers.process import ServerProcess  # noqa: E402
 
-_find: Callable[[str], Path | None] = runpy.run_path(str(HERE / "servers.py"))["find"]
-PROGRAMS = {name: _find(name) or Path() for name in ("minio", "mc", "nats-server")}
+find_program: Callable[[str], Path | None] = runpy.run_path(str(HERE / "servers.py"))["find"]
+PROGRAMS = {name: find_program(name) or Path() for name in ("minio", "mc", "nats-server")}
 IMGTAG = Path(sys.executable).with_name("imgtag")
 BUCKET = "demo/photos"
 """In mc's notation: its alias for the server, and the bucket."""

@@ -44,7 +44,7 @@ _FOOT = """
   before and after a write: every header, tag, part and byte.
 - **Events over NATS**: "by `imgtag setup`" is an entry in the bucket's notifications. versitygw publishes the events of
   all buckets to one subject over core NATS: it waits for no acknowledgement, so it loses what happens while NATS is
-  down. A server without events [can be compared](../howto/hyperstore.md#without-events) instead, by a timer.
+  down. A server without events [is polled](../howto/poll.md) instead.
 
 To measure again, on a machine with Go (and Rust for Garage; SeaweedFS takes some minutes to build):
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / ".tools" / "bin"
+COMPILERS = {"go": "Go 1.26 or newer", "cargo": "Rust 1.85 or newer", "mvn": "Maven and Java 17 or newer"}
 
 
 class NoCompiler(Exception):
@@ -63,6 +64,32 @@ class RustServer(Server):
         return folder / "bin" / self.command
 
 
+@dataclass(frozen=True, kw_only=True)
+class JavaServer(Server):
+    """A Java program: its jars in a folder beside the other programs, and a script that starts the class ``package``.
+
+    Its ``module`` folder has a pom.xml, which takes the version from the command line, and may have sources.
+    """
+
+    compiler: str = "mvn"
+
+    def install(self, folder: Path) -> Path:
+        """Download its jars and write the script into a folder; its path there. Raises CalledProcessError."""
+        assert self.module, "it has a pom.xml"
+        jars = f"{self.command}-{self.version}"
+        command = ["mvn", "--batch-mode", "--quiet", "-f", str(self.module), "dependency:copy-dependencies"]
+        subprocess.run([*command, f"-Dserver.version={self.version}", f"-DoutputDirectory={folder / jars}"], check=True)  # noqa: S603 - of the list below
+        if sources := [str(path) for path in self.module.glob("*.java")]:
+            subprocess.run(["javac", "-cp", f"{folder / jars}/*", "-d", str(folder / jars), *sources], check=True)  # noqa: S603, S607 - ours
+        shutil.rmtree(FOLDER.parent / jars, ignore_errors=True)
+        (folder / jars).replace(FOLDER.parent / jars)
+        script = folder / self.command
+        home = f'home=$(dirname "$0")/../{jars}'
+        script.write_text(f'#!/bin/sh\n{home}\nexec java $JAVA_OPTS -cp "$home:$home/*" {self.package} "$@"\n')
+        script.chmod(0o755)
+        return script
+
+
 def _kubernetes(command: str) -> Server:
     """A program of a Kubernetes control plane. Its version is stamped, because clients read it from the server."""
     version, names = "v1.34.2", "k8s.io/component-base/version"
@@ -93,9 +120,18 @@ SERVERS = {
         module=Path(__file__).parent / "seaweedfs",
         optional=True,
     ),
+    "elasticmq": JavaServer(
+        package="org.elasticmq.server.Main",
+        version="1.6.12",
+        command="elasticmq",
+        module=Path(__file__).parent / "elasticmq",
+    ),
     "helm": Server(package="helm.sh/helm/v3/cmd/helm", version="v3.21.4", command="helm"),
     "kubeconform": Server(
         package="github.com/yannh/kubeconform/cmd/kubeconform", version="v0.8.0", command="kubeconform"
+    ),
+    "opensearch": JavaServer(
+        package="TestNode", version="2.19.1", command="opensearch", module=Path(__file__).parent / "opensearch"
     ),
     **{name: _kubernetes(name) for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
 }
@@ -150,16 +186,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _install(names: Sequence[str]) -> int:
+    code = 0
     for name in names:
         try:
             print(f"{name}: {install(name)}", flush=True)
         except NoCompiler as error:
-            print(f"{error}. Install Go 1.26 or newer; for Garage, Rust 1.85 or newer.", file=sys.stderr)
-            return 1
+            print(f"{error}. Install {COMPILERS[SERVERS[name].compiler]}.", file=sys.stderr)
+            code = 1
         except subprocess.CalledProcessError as error:
             print(f"{name}: the build failed with exit code {error.returncode}", file=sys.stderr)
-            return 1
-    return 0
+            code = 1
+    return code
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from command_line import commands
 from document import document
 from failures import errors
+from http_api import http_api
 from image_formats import image_formats
 from log_events import log_events
 from measures import metrics
@@ -26,6 +27,7 @@ PAGES = {
     "logs": log_events,
     "document": document,
     "query": query_language,
+    "http-api": http_api,
     "formats": image_formats,
     "plugin-api": plugin_api,
     "plugin-examples": plugin_examples,

@@ -15,7 +15,29 @@ _INTRO = """\
 Results go to stdout, messages to stderr; with `--json`, each line of stdout is one JSON object. Exit codes: 0 done, 1
 something failed, 2 usage, 78 configuration, 130 interrupted. Name an object as `BUCKET/KEY`, optionally with `s3://`
 in front. Commands with large effects show what they will do and ask first. `--yes` skips the question; without a
-terminal and without `--yes`, they refuse."""
+terminal and without `--yes`, they refuse.
+
+**Completion.** The Debian package installs it for bash, zsh and fish. With pip or pipx, add one line to the file that
+your shell reads at its start: to `~/.bashrc` (bash 4.4 or newer)
+
+```sh
+eval "$(_IMGTAG_COMPLETE=bash_source imgtag)"
+```
+
+to `~/.zshrc`, after `compinit`,
+
+```sh
+eval "$(_IMGTAG_COMPLETE=zsh_source imgtag)"
+```
+
+and to `~/.config/fish/completions/imgtag.fish`
+
+```sh
+_IMGTAG_COMPLETE=fish_source imgtag | source
+```
+
+It completes commands, options, their fixed values, and names of files. Names of buckets, objects and models are not
+completed, so it never asks a server."""
 
 
 def commands() -> str:

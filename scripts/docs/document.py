@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from forms import code, page, table
 
+from imgtag.labels.open_vocabulary import open_vocabulary
 from imgtag.labels.policy import LabelPolicy
 from imgtag.stages.document import DocumentOptions, build_document
+from imgtag.types.detections import Box, Detection
 from imgtag.types.document import Document, Problem
 from imgtag.types.facts import Facts
 from imgtag.types.labels import Raw
@@ -55,6 +57,7 @@ _FIELDS: Mapping[str, str] = {
     "top_label": "The best label.",
     "top_confidence": "Its confidence.",
     "category": "The category of the best label.",
+    "boxes": "Where labels and ancestors are on the image, as shares of its width and height, if the model says so.",
     "model": "Name and digest of the model that labelled the object.",
     "rules": "Eight hexadecimal digits that change with the settings that shape labels.",
     "labelled": "When the object was labelled, in seconds since 1970.",
@@ -75,7 +78,7 @@ def document() -> str:
         _example(),
         _example(Problem(code="too_large", reason="90,000,000 bytes are over the limit", status="refused")),
     ]
-    fields = {name for document in documents for name in document}
+    fields = {name for document in [*documents, _remote_example()] for name in document}
     assert fields == _FIELDS.keys(), (
         f"described but not built, or built but not described: {sorted(fields ^ _FIELDS.keys())}"
     )
@@ -89,6 +92,20 @@ def document() -> str:
         "## Example",
         f"```json\n{json.dumps(shown, indent=2, ensure_ascii=False)}\n```",
     )
+
+
+def _remote_example() -> Document:
+    """Build a document of an image that a server has labelled."""
+    vocabulary = open_vocabulary("remote@5f2c9a1b", LabelPolicy())
+    raw = Raw.of_detections([Detection(name="Fox", confidence=0.91, boxes=(Box(0.1, 0.2, 0.5, 0.6),))])
+    ref = ObjectRef("wildlife", "fox.jpg")
+    state = ObjectState(ref=ref, etag='"1"', size=1, modified=0)
+    mark = Mark(
+        model=vocabulary.model, rules=vocabulary.digest, content=content_digest(b""), etag=state.etag,
+        etag_after=state.etag, owner=owner_digest("edge-7", ref), at=0,
+    )  # fmt: skip
+    entries = Entries(labels=vocabulary.labels_to_write(raw), mark=mark, raw=raw)
+    return build_document("edge-7", state, entries, {}, DocumentOptions(), None, vocabulary)
 
 
 def _example(problem: Problem | None = None) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 
 from forms import page, prose, slug
@@ -13,10 +13,11 @@ from sources import module
 from imgtag import plugin, testing
 
 _INTRO = """\
-Import these names from `imgtag.plugin` itself, and errors from `imgtag.errors`. Other modules of the sidecar may change
-between releases, including the ones that define these names. Arguments are frozen dataclasses whose new fields get
-defaults, so that existing plugins keep working; a plugin declares with `api` the version it was made for. [Write a
-plugin](../plugins.md) is the guide; `imgtag.testing` has the suites that a plugin must pass."""
+Import these names from `imgtag.plugin` itself, errors from `imgtag.errors`, and [building blocks](#building-blocks)
+from their modules. Other modules of the sidecar may change between releases, including the ones that define these
+names. Arguments are frozen dataclasses whose new fields get defaults, so that existing plugins keep working; a plugin
+declares with `api` the version it was made for. [Write a plugin](../plugins.md) is the guide; `imgtag.testing` has the
+suites that a plugin must pass."""
 
 _ERRORS = """\
 Without a message, an error has the text of its class. `hint` tells a person what to do; without one it is the hint of
@@ -26,13 +27,20 @@ those below. What each means, and what the sidecar does about it, is on the page
 _MODULES = (
     "imgtag.plugin.spec",
     "imgtag.plugin.service",
+    "imgtag.plugin.task_service",
     "imgtag.plugin.source",
+    "imgtag.plugin.local_source",
+    "imgtag.flow.local_queue",
+    "imgtag.plugin.backfills",
     "imgtag.plugin.store",
     "imgtag.plugin.classifier",
+    "imgtag.types.detections",
+    "imgtag.types.prepared_image",
     "imgtag.plugin.image",
     "imgtag.plugin.indexer",
     "imgtag.types.event",
     "imgtag.types.ref",
+    "imgtag.types.shared_record",
     "imgtag.types.document",
     "imgtag.types.dead_letter",
     "imgtag.types.folding",
@@ -41,16 +49,31 @@ _MODULES = (
     "imgtag.types.vector",
 )
 
+BLOCKS = {
+    "imgtag.plugin.notifications": ("Content", "parse"),
+    "imgtag.plugin.hint_messages": ("encode", "decode"),
+    "imgtag.models.image_model": ("ImageModel",),
+}
+"""What some plugins build on, by the modules from which they import it."""
+
+_BLOCKS = """\
+Import these from the modules that are named here. Those of `imgtag.models` may change between releases, so name a
+version of `imgtag-sidecar` in your package; the others are as stable as `imgtag.plugin`."""
+
 
 def plugin_api() -> str:
     """Return the page."""
-    missing = set(plugin.__all__) - {name for path in _MODULES for node in module(path).body for name in _names(node)}
+    public = plugin.__all__
+    missing = set(public) - {name for path in _MODULES for node in module(path).body for name in _names(node, public)}
     assert not missing, f"add the modules that define these names to {__file__}: {sorted(missing)}"
-    return page("Plugin API", _INTRO, *(part for path in _MODULES for part in _module(path)), *_errors(), _testing())
+    contracts = [part for path in _MODULES for part in _module(path, public)]
+    blocks = [part for path, names in BLOCKS.items() for part in _module(path, names)]
+    heading = f"## Building blocks {{ #building-blocks }}\n\n{_BLOCKS}"
+    return page("Plugin API", _INTRO, *contracts, heading, *blocks, *_errors(), _testing())
 
 
-def _names(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement gives to plugin authors."""
+def _names(node: ast.stmt, public: Collection[str]) -> Iterator[str]:
+    """Yield the public names that a statement defines."""
     match node:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
             names = [name]
@@ -60,15 +83,15 @@ def _names(node: ast.stmt) -> Iterator[str]:
             names = [ast.unparse(target)]
         case _:
             names = []
-    yield from (name for name in names if name in plugin.__all__)
+    yield from (name for name in names if name in public)
 
 
-def _module(path: str) -> Iterator[str]:
+def _module(path: str, public: Collection[str]) -> Iterator[str]:
     tree = module(path)
     yield f"## `{path}` {{ #{slug(path)} }}\n\n{prose(ast.get_docstring(tree) or '')}"
-    yield from _attributes(tree.body, lambda node: any(_names(node)))
+    yield from _attributes(tree.body, lambda node: any(_names(node, public)))
     for node in tree.body:
-        for name in _names(node):
+        for name in _names(node, public):
             if isinstance(node, ast.ClassDef):
                 yield _class(path, node)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

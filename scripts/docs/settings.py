@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import chain
+from typing import Any, get_args
 
 from forms import code, page, prose, slug
 from pydantic.fields import FieldInfo
 
 from imgtag.config.environment import PREFIX
 from imgtag.config.render import _example as example_value
-from imgtag.config.schema import CoreSettings, parse_size
+from imgtag.config.schema import CoreSettings, parse_period, parse_size
 from imgtag.config.shape import FILE, Leaf, alternatives
 from imgtag.config.shape import table as keys_of
 from imgtag.plugin.spec import KINDS, PluginSpec, Settings
@@ -27,6 +28,7 @@ origin. `imgtag config check` prints every problem and exits with code 78 if the
 - **Secrets.** You can give a secret `x` as `x_file`: the path of a file that contains it; a final line break is
   removed. imgtag looks for a relative path in `$CREDENTIALS_DIRECTORY`, then beside the configuration.
 - **Sizes** are in bytes, or have a unit: `"64 MiB"`, `"1.5 GB"`.
+- **Periods** are in seconds, or have a unit: `"30m"`, `"12h"`, `"1d"`, `"1w"`.
 - **Plugins.** Use at most one table of each kind: `[source.*]`, `[store.*]`, `[classifier.*]`, `[indexer.*]`. The
   default classifier is `tflite`; with `[store.directory]`, the default source is `directory` and the default index
   `sqlite`.
@@ -101,8 +103,10 @@ def _default(field: FieldInfo) -> str:
 
 
 def _kind(field: FieldInfo, schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
-    if any(getattr(part, "func", None) is parse_size for part in field.metadata):
-        return "size"
+    within = chain.from_iterable(getattr(kind, "__metadata__", ()) for kind in get_args(field.annotation))
+    readers = {getattr(part, "func", None) for part in (*field.metadata, *within)}
+    if parse_size in readers or parse_period in readers:
+        return "size" if parse_size in readers else "period"
     options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
     kinds = list(dict.fromkeys(_words(option, defs) for option in options))
     bare = next(alternatives(field.annotation), None)

@@ -33,11 +33,16 @@ def float_graph(arguments: argparse.Namespace) -> Graph:
 
 
 def build(arguments: argparse.Namespace) -> int:
-    """Build the bundle, or only check that a build gives the committed bytes, or write the float variant."""
+    """Build the bundle, or only check that a build gives the committed bytes, or write a float variant."""
     bundle = Bundle.read()
     graph = float_graph(arguments)
     if arguments.float:
         arguments.float.write_bytes(bundle.pack(graph))
+        return 0
+    if arguments.onnx:
+        import onnx_file  # noqa: PLC0415  # an extra of the package, which nothing else here needs
+
+        arguments.onnx.write_bytes(onnx_file.write(graph))
         return 0
     bundle.check_packages()
     small = quantise(graph, load(RANGES))
@@ -78,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     variant = command.add_mutually_exclusive_group()
     variant.add_argument("--check", action="store_true", help="write nothing; exit 1 where the bytes differ")
     variant.add_argument("--float", type=Path, metavar="FILE", help="write the float32 variant to FILE instead")
+    variant.add_argument("--onnx", type=Path, metavar="FILE", help="write the float32 variant as an ONNX model instead")
     command.set_defaults(run=build)
     command = commands.add_parser("calibrate", help="write ranges.json from a folder of pictures")
     command.add_argument("pictures", type=Path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from imgtag_tflite.projection import project
+from imgtag.models.projection import project
 
 if TYPE_CHECKING:
     from graph import Graph

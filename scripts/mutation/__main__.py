@@ -29,7 +29,7 @@ MODULES: dict[str, tuple[str, ...]] = {
             "signature": ("signature", "mark"),
         }.items()
     },
-    "plugins/imgtag_nats/envelope.py": ("tests/unit/nats",),
+    "sidecar/imgtag/plugin/notifications.py": ("tests/unit/plugin",),
     "plugins/imgtag_s3/versions.py": ("tests/unit/s3/test_s3_versions.py", "tests/unit/s3/test_s3_writeback.py"),
     "plugins/imgtag_s3/writeback.py": ("tests/unit/s3/test_s3_writer.py", "tests/unit/s3/test_s3_writeback.py"),
     "sidecar/imgtag/workers/pool.py": ("tests/unit/workers/test_pool.py", "tests/unit/workers/test_pool_models.py"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lists import ListError, groups, lines, split
 
+from imgtag.models.label_file import fit_labels, read_labels
 from imgtag.types.labels import identity
-from imgtag_tflite.labels import fit_labels, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -74,11 +74,15 @@ class JsonFolderIndexer(ServiceBase):
             return Outcome(change.id, DocumentError(f"the document is not JSON: {error}"))
         return Outcome(change.id)
 
-    async def get(self, ids: Sequence[str]) -> Mapping[str, Document]:
-        return await self._run(self._get, ids)
+    async def get(self, ids: Sequence[str], *, fields: Sequence[str] = ()) -> Mapping[str, Document]:
+        return await self._run(self._get, ids, fields)
 
-    def _get(self, ids: Sequence[str]) -> dict[str, Document]:
-        return {id_: document for id_ in ids if (document := self._folder.get(id_)) is not None}
+    def _get(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Document]:
+        documents = {id_: document for id_ in ids if (document := self._folder.get(id_)) is not None}
+        return {
+            id_: {name: value for name, value in document.items() if not fields or name in fields}
+            for id_, document in documents.items()
+        }
 
     async def search(self, request: SearchRequest) -> Page:
         return await self._run(self._search, request)
