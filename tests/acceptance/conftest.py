@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Self
+from unittest import mock
 
 import psutil
 import pytest
@@ -161,7 +162,8 @@ class Site:
     def _call(self, arguments: Sequence[str]) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a command that is run in this process."""
         files = [TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2)]
-        with redirect_stdout(files[0]), redirect_stderr(files[1]):
+        # Bulk commands lower their own priority, which would stay with this process and all that it starts.
+        with mock.patch("os.nice"), redirect_stdout(files[0]), redirect_stderr(files[1]):
             code = main(["--config", str(self.file), *arguments])
         for file in files:
             file.flush()

@@ -45,7 +45,7 @@ async def test_a_worker_has_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> 
             assert links[:3] == ["/dev/null"] * 3
             assert [link.partition(":")[0] for link in links[3:]] == ["socket"]
             assert worker.cwd() == "/"
-            assert worker.nice() == WorkerTerms().nice
+            assert worker.nice() == os.getpriority(os.PRIO_PROCESS, 0) + WorkerTerms().nice
             assert worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
             assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
             most, _ = worker.rlimit(psutil.RLIMIT_AS)
