@@ -98,8 +98,10 @@ def test_pictures_do_not_wait_for_counts(site: Site, open_page: Open):
     error = {"code": "busy", "message": "too many requests at once", "hint": ""}
     for route in waiting:
         route.fulfill(status=503, json={"error": error})
-    expect(page.locator("#filters")).to_have_text("The counts are missing: too many requests at once")
+    expect(page.locator("#filters p").first).to_have_text("The counts are missing: too many requests at once")
     page.unroute("**/api/facets*")
+    page.locator("#filters").get_by_role("button", name="Try again").click()
+    expect(facet).to_be_visible()
     search(page, "")
     expect(facet).to_have_text(before)
 

@@ -68,8 +68,11 @@ export function SortMenu({ sort }) {
     </label>`;
 }
 
-export function Facets({ query, chips, counted, error }) {
-  if (error) return html`<p class="quiet">The counts are missing: ${error.message}</p>`;
+export function Facets({ query, chips, counted, error, onRetry }) {
+  if (error) {
+    return html`<p class="quiet">The counts are missing: ${error.message}</p>
+      <p><button type="button" onClick=${onRetry}>Try again</button></p>`;
+  }
   const { facets, names } = counted;
   return html`
     <${Facet} title="Category" field="category" values=${facets.category} query=${query} chips=${chips} names=${names} />

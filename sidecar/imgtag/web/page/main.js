@@ -84,7 +84,8 @@ function Views({ signOut }) {
     ${gallery ? html`
       <div class=${filters ? 'views open' : 'views'}>
         <${Toolbar} ...${{ address, results, shown, names: counted.names, filters, setFilters }} say=${setMessage} />
-        <aside id="filters" aria-label="Filters"><${Facets} query=${query} chips=${shown.chips} counted=${counted} error=${shown.uncounted} /></aside>
+        <aside id="filters" aria-label="Filters"><${Facets} query=${query} chips=${shown.chips} counted=${counted} error=${shown.uncounted}
+          onRetry=${() => shown.countFacets()} /></aside>
         <main id="main" tabindex="-1">
           <${Found} ...${{ query, address, results, shown, selection, opened }} typing=${typed !== null} />
         </main>
