@@ -167,20 +167,21 @@ def test_no_picture_is_missed_when_others_are_deleted_meanwhile(site: Site, open
     try:
         for path in gone:
             path.unlink()
-        wait_until(lambda: total(site, "status:*") == before - len(gone), 15)
-        left, seen = {path.name for path in site.root.rglob("*.*")}, set()
-        for _ in range(100):
-            seen |= set(tiles(page))
-            if left <= seen:
-                break
+        wait_until(lambda: total(site, "status:*") == before - len(gone))
+        left = {path.name for path in site.root.rglob("*.*")}
+
+        def is_everything_seen() -> bool:
+            left.difference_update(tiles(page))
             page.mouse.wheel(0, 400)
             page.wait_for_timeout(60)
-        assert set() == left - seen
+            return not left
+
+        wait_until(is_everything_seen, describe=lambda: f"{left} not seen")
     finally:
         for path, (data, stat) in files.items():
             path.write_bytes(data)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        wait_until(lambda: total(site, "status:*") == before, 15)
+        wait_until(lambda: total(site, "status:*") == before)
 
 
 @pytest.mark.parametrize("reload", [False, True])
