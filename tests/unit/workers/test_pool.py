@@ -543,7 +543,7 @@ async def test_closing_leaves_no_process_and_no_zombie(monkeypatch: pytest.Monke
 async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the one whose last worker that would be."""
     monkeypatch.setattr(pool_module, "MAX_DEATHS", 1)
-    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 5.0})
+    order = ModelSpec(entry=COLOURS.entry, settings={"seconds": 60.0})
     errors: list[str] = []
 
     async def ask() -> None:
@@ -554,7 +554,7 @@ async def test_pictures_under_way_when_the_pool_closes_are_to_be_tried_again(mon
 
     pool = WorkerPool([order], 1)
     async with anyio.create_task_group() as tasks:
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with pool:
                 for _ in range(3):
                     tasks.start_soon(ask)
@@ -587,7 +587,7 @@ async def test_an_error_within_the_pool_comes_out_as_it_is() -> None:
 async def test_a_worker_that_ends_at_its_start_is_said_with_a_hint(misdeeds: str, before: list[ModelSpec]) -> None:
     """Over its first model, or over another one."""
     quits = ModelSpec(entry=misdeeds, settings={"quits": True})
-    with anyio.fail_after(5), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
+    with anyio.fail_after(30), pytest.raises(Unavailable, match=r"did not start \(exit code 7\)") as caught:
         async with WorkerPool([*before, quits], 1):
             pytest.fail("it must not start")
     assert "imgtag.workers.child" in caught.value.hint

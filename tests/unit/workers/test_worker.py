@@ -143,7 +143,7 @@ async def test_memory_is_limited(misdeeds: str) -> None:
 async def test_a_classifier_that_does_not_load_is_said_plainly(
     entry: str, settings: dict[str, str], words: str
 ) -> None:
-    with anyio.fail_after(10), pytest.raises((ModelError, PluginError), match=words) as caught:
+    with anyio.fail_after(30), pytest.raises((ModelError, PluginError), match=words) as caught:
         async with WorkerPool([ModelSpec(entry=entry, settings=settings)], 2):
             pytest.fail("it must not start")
     assert "\n" not in caught.value.message
