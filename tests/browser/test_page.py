@@ -237,6 +237,40 @@ def test_an_object_shows_all_that_is_known_and_what_is_like_it(site: Site, open_
     assert page.url.endswith("?q=title:chelsea")
 
 
+def test_places_of_labels_are_drawn_on_the_picture(site: Site, open_page: Open):
+    """Where the model says where things are, as a remote one may; a button hides them."""
+    page = open_page(site, "?q=title:chelsea")
+    page.locator(".tile a").first.click()
+    view = page.get_by_role("dialog")
+    expect(view.locator(".facts dl").first).to_be_visible()
+    expect(view.get_by_role("button", name="Places")).to_have_count(0)
+    page.keyboard.press("Escape")
+
+    def add_boxes(route: Route) -> None:
+        answer = route.fetch()
+        boxes = [{"label": "tiger cat", "left": 0.25, "top": 0.5, "width": 0.5, "height": 0.25}]
+        route.fulfill(response=answer, json={**answer.json(), "boxes": boxes})
+
+    page.route(re.compile("/api/objects/[^/]+$"), add_boxes)
+    page.locator(".tile a").first.click()
+    expect(view.locator(".places text")).to_have_text("tiger cat")
+    expect(view).to_contain_text("tiger cat 1")
+    image, place = view.locator(".picture img").bounding_box(), view.locator(".places rect").bounding_box()
+    assert image
+    assert place
+    expected = (
+        image["x"] + image["width"] / 4,
+        image["y"] + image["height"] / 2,
+        image["width"] / 2,
+        image["height"] / 4,
+    )
+    assert (place["x"], place["y"], place["width"], place["height"]) == pytest.approx(expected, abs=3)
+
+    view.get_by_role("button", name="Places").click()
+    expect(view.locator(".places")).to_have_count(0)
+    expect(view.get_by_role("button", name="Places")).to_have_attribute("aria-pressed", "false")
+
+
 def test_every_number_of_the_dashboard_leads_to_that_many_pictures(site: Site, open_page: Open):
     """Totals, columns, slices, bars and words are links to what they count."""
     page = open_page(site, "?view=dashboard")

@@ -79,6 +79,7 @@ export function ObjectView({ id, hits, say }) {
 function Picture({ object }) {
   const [source, setSource] = useState(api.thumbnail(object.id, SMALL));
   const [broken, setBroken] = useState(object.status === 'failed' || object.status === 'refused');
+  const [located, setLocated] = useState(true);
   useEffect(() => {
     if (broken) return undefined;
     const image = new Image();
@@ -89,12 +90,25 @@ function Picture({ object }) {
   }, []);
   if (broken) return html`<${Thumbnail} hit=${object} width=${320} height=${240} />`;
   return html`
-    <img src=${source} alt=${Object.keys(object.labels ?? {}).map((label) => displayed(object.names, label)).join(', ') || nameOf(object.key)}
-      width=${object.width} height=${object.height} onError=${() => setBroken(true)} />`;
+    <div class="frame">
+      <img src=${source} alt=${Object.keys(object.labels ?? {}).map((label) => displayed(object.names, label)).join(', ') || nameOf(object.key)}
+        width=${object.width} height=${object.height} onError=${() => setBroken(true)} />
+      ${located && object.boxes && html`<${Places} object=${object} />`}
+      ${object.boxes && html`<button type="button" aria-pressed=${located ? 'true' : 'false'} onClick=${() => setLocated(!located)}>Places</button>`}
+    </div>`;
+}
+
+// Where the labels are. Fits over the picture as `object-fit: contain` fits the picture; "Located" says it in words.
+function Places({ object: { boxes, names, width, height } }) {
+  const size = Math.max(width, height) / 36;
+  return html`
+    <svg class="places" viewBox=${`0 0 ${width} ${height}`} aria-hidden="true" font-size=${size}>${boxes.map((box) => html`
+      <rect x=${box.left * width} y=${box.top * height} width=${box.width * width} height=${box.height * height} />
+      <text x=${box.left * width + size / 4} y=${box.top * height + size}>${displayed(names, box.label)}</text>`)}</svg>`;
 }
 
 // How many places of each label the model gave: "car 2, dog 1".
-function located({ boxes, names }) {
+function countPlaces({ boxes, names }) {
   const counts = new Map();
   for (const { label } of boxes) counts.set(label, (counts.get(label) ?? 0) + 1);
   return [...counts].map(([label, number]) => `${displayed(names, label)} ${count(number)}`).join(', ');
@@ -134,7 +148,7 @@ function Facts({ object, say }) {
         ['Size', object.size !== undefined && bytes(object.size)],
         ['Type', object.type],
         ['Category', object.category && link(displayed(object.names, object.category), term('category', object.category))],
-        ['Located', object.boxes && located(object)],
+        ['Located', object.boxes && countPlaces(object)],
         ...Object.entries(object.meta ?? {}).map(([name, value]) => [name, String(value)]),
       ]} />
     </section>
