@@ -8,6 +8,7 @@ https://docs.nats.io/reference/reference-protocols/nats_api_reference
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,12 +69,17 @@ class JetStream:
         Raises Unavailable.
         """
         counts: dict[str, int] = {}
-        while True:
-            info = await self.find(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": len(counts)})
+        offset, total = 0, math.inf
+        while offset < total:
+            info = await self.find(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": offset})
             page = info["state"].get("subjects") if info else None
-            if not page:
-                return counts
+            if not info or not page:
+                break
             counts |= page
+            # Not the number of subjects so far: a new one moves those after it by one, so that one comes twice, and
+            # the same place would be asked for without end.
+            offset, total = offset + len(page), info.get("total", math.inf)
+        return counts
 
     async def read_last(self, stream: str, subject: str) -> dict[str, Any] | None:
         """The last message of a subject as the server describes it: seq, time, data in base64. Raises Unavailable."""
