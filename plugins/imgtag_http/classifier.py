@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import anyio
 
-from imgtag.errors import ConfigError, ImgtagError
+from imgtag.errors import ConfigError, ImgtagError, Unavailable
 from imgtag.plugin import (
     Check,
     Detection,
@@ -108,6 +108,13 @@ class HttpClassifier(ServiceBase):
         request = await anyio.to_thread.run_sync(make, image) if is_slow else make(image)
         answer = await self._client.ask(request)
         detections = self._protocol.detections(answer, image)
+        lowest = min((each.confidence for each in detections), default=0.0)
+        if lowest < 0:  # it would pass for nothing seen, below `min_confidence`
+            raise Unavailable(
+                f"the inference server answers with the confidence {lowest:g}",
+                hint="Set what makes numbers from 0 to 1 of them under [classifier.http]. The images wait meanwhile.",
+                code="invalid_answer",
+            )
         self._note_version(answer)
         return [each for each in detections if each.confidence >= self._settings.min_confidence]
 

@@ -71,8 +71,8 @@ def _text(value: Any, path: str) -> str:
 
 
 def _number(value: Any, path: str) -> float:
-    # A bool is an int to Python, and a confidence to nobody; what is too large for a float is no confidence either.
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
+    # A bool is an int to Python, and a confidence to nobody; NaN, and what is too large for a float, is none either.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e9:
         raise _unexpected(path, "a number")
     return float(value)
 

@@ -54,7 +54,7 @@ def read_model(metadata: Any, settings: HttpSettings) -> Model:
         inputs = [_read_tensor(fields) for fields in metadata["inputs"]]
         outputs = [_read_tensor(fields) for fields in metadata["outputs"]]
         versions = [str(version) for version in metadata.get("versions") or ()]
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         message = f"{settings.url}/v2/models/{settings.model} does not describe a model"
         raise Unavailable(message, code="invalid_answer", hint="Does this server speak the v2 protocol?") from error
     tensor = _choose("input", settings.input, inputs)
@@ -123,7 +123,9 @@ class V2Protocol:
             outputs = {output["name"]: list(_flatten(output["data"])) for output in answer["outputs"]}
             numbers = [float(value) for value in outputs[self._model.numbers]]
             names = outputs[self._model.strings] if self._model.strings else self._names
-        except (LookupError, TypeError, ValueError) as error:
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError
+        except (LookupError, OverflowError, TypeError, ValueError) as error:
             raise _invalid(
                 f"its answer lacks the output {self._model.numbers}, or that has other than numbers"
             ) from error

@@ -46,8 +46,8 @@ class Budget:
         self._reserved_in = ""
         self._reserved = 0
 
-    async def take(self, calls: int = 1) -> None:
-        """Count calls that are about to be made, all or none.
+    async def take(self, calls: int = 1) -> str:
+        """Count calls that are about to be made, all or none; returns the month that they count to.
 
         Raises BudgetSpent; Unavailable where the disk does not take it.
         """
@@ -62,11 +62,12 @@ class Budget:
                 message = f"the {self.max_calls:,} calls of the monthly budget are made; the next month begins in UTC"
                 raise BudgetSpent(message, hint=hint)
             self._reserved -= calls
+            return month
 
-    async def give_back(self, calls: int) -> None:
-        """Take back calls that were not made, or not charged."""
+    async def give_back(self, calls: int, month: str) -> None:
+        """Take back calls of ``month`` that were not made, or not charged. Those of a month that is over are gone."""
         async with self._lock:
-            if self._reserved_in == self.month():
+            if self._reserved_in == month:
                 self._reserved += calls
 
     async def close(self) -> None:

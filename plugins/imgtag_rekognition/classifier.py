@@ -125,12 +125,12 @@ class RekognitionClassifier(ServiceBase):
     async def classify(self, image: RemoteImage) -> Sequence[Detection]:
         """See `RemoteClassifier`."""
         calls, charged = self._settings.calls, list[str]()
-        await self._budget.take(calls)  # all at once: a half-paid image would be paid for again
+        month = await self._budget.take(calls)  # all at once: a half-paid image would be paid for again
         try:
             return await self._detect(image, charged)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._budget.give_back(calls - len(charged))
+                await self._budget.give_back(calls - len(charged), month)
 
     async def _detect(self, image: RemoteImage, charged: list[str]) -> Sequence[Detection]:
         """Ask AWS about an image. ``charged`` gets the actions that AWS charges, or may charge."""

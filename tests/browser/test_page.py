@@ -499,7 +499,7 @@ def test_it_fits_a_phone(site: Site, open_page: Open):
 
 HOSTILE = (
     *("a b", "it's", '"', "\\", '\\"', "$(id)", "`id`", "-x", "--yes", "a;b", "a\nb", "\x1b[2J", "ü ñ 漢", "or"),
-    *("x*", "*", "a:b", "!!", MARKUP),
+    *("x*", "*", "a:b", "!!", "stop_sign", MARKUP),
 )
 
 
@@ -512,6 +512,8 @@ def test_names_are_quoted_for_the_query_and_for_a_shell(site: Site, open_page: O
     )
     for name, (in_query, in_shell) in zip(HOSTILE, quoted, strict=True):
         assert repr(normalise(name)) in repr(parse(f"bucket:{in_query}").condition)
+        always_quoted = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+        assert parse(f"label:{in_query}") == parse(f"label:{always_quoted}")
         done = subprocess.run(["bash", "-c", f"printf %s {in_shell}"], capture_output=True, text=True)
         assert (done.stdout, done.stderr) == (name, "")
         assert name.isprintable() or in_shell.isprintable()

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from imgtag.errors import QueryError
 from imgtag.flow.daily_hours import DailyHours
@@ -398,6 +398,12 @@ class WebSettings(Settings):
         description="Public host names under which clients reach the listener, without a port. Names that a web "
         "page could have made point here are refused; addresses and local names always work.",
         examples=[["photos.example.com"]],
+    )
+    proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies. Limits for each client then count by the address that "
+        "they give in `X-Forwarded-For`; otherwise all clients of a proxy share them.",
+        examples=[["127.0.0.1"]],
     )
     thumbnail_cache: SizeOrNone = Field(
         default=1024**3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from functools import cache
 from ipaddress import ip_address
@@ -19,6 +20,7 @@ from imgtag.ops.health import Report
 from imgtag.ops.metrics import CONTENT_TYPE
 from imgtag.ops.status import Status
 
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d*)?", re.ASCII | re.IGNORECASE)
 _LOCAL_SUFFIXES = (".local", ".svc", ".internal", ".localhost")
 
 
@@ -54,13 +56,21 @@ def application(status: Status) -> ASGIApp:
 
 
 def host_name(host: str) -> str:
-    """The name in a Host header, in lower case, without the port and the brackets of an IPv6 address."""
-    return host.strip("[]") if host.endswith("]") else host.rsplit(":", 1)[0].strip("[]").lower()
+    """The name in a Host header, in lower case, without the port and the brackets of an IPv6 address.
+
+    Empty where it is none: some servers make an address from the header, where `x/y` or `x?` would change the path.
+    """
+    match = _HOST.fullmatch(host)
+    return match["name"].strip("[]").lower() if match else ""
 
 
 async def is_local_host(host: str) -> bool:
-    """Whether a Host header has an address, a name that no public DNS has, or the name of this machine."""
+    """Whether a Host header has an address, a name that no public DNS has, or the name of this machine, or is absent,
+    as from no browser.
+    """
     name = host_name(host)
+    if not name:
+        return not host
     return _is_local_name(name) or name == await anyio.to_thread.run_sync(_own_name)
 
 

@@ -341,9 +341,7 @@ class Api:
             body = TokenBody.model_validate_json(await _read_body(request, size))
         except ValidationError:
             raise HttpError(400, "body", "the body is not a token", 'Send {"token": "..."}.') from None
-        if not self.parts.sessions.accepts(body.token):
-            request.state.count_try()
-            raise HttpError(401, "token", "the token is wrong", "Compare it with `token` under [web].")
+        request.state.compare_token(body.token)
         secure = urlsplit(request.headers.get("origin", "")).scheme == "https"
         cookie = write_cookie(self.parts.sessions.open(), secure=secure)
         return Response(status_code=204, headers={"Set-Cookie": cookie, "Cache-Control": "no-store"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from imgtag.ops.metrics import Metrics
 from imgtag.web.api import Api, WebParts
 from imgtag.web.arrivals import Arrivals
 from imgtag.web.errors import HttpError, respond_to
-from imgtag.web.guard import Guard
+from imgtag.web.guard import Guard, IPNetwork
 from imgtag.web.limits import Lane
 from imgtag.web.operations import LaneName, Operation
 from imgtag.web.original import OriginalResponse
@@ -84,7 +84,7 @@ async def serve_web(
             sessions=Sessions(config.web.token.get_secret_value() if config.web.token else None),
             visible=Visible(site=config.site.name, buckets=config.web.buckets),
         )
-        app = application(parts, config.web.hosts)
+        app = application(parts, config.web.hosts, config.web.proxies)
 
         async def announce(*, task_status: TaskStatus[int]) -> None:
             await serve(app, config.web.listen, LIMITS, task_status=task_status)
@@ -95,7 +95,7 @@ async def serve_web(
             task_status.started(port)
 
 
-def application(parts: WebParts, hosts: tuple[str, ...] = ()) -> ASGIApp:
+def application(parts: WebParts, hosts: Collection[str] = (), proxies: Collection[IPNetwork] = ()) -> ASGIApp:
     """The app: the operations of the API, and the files of the page."""
     api = Api(parts)
     lanes = {name: Lane(at_once, waiting) for name, (at_once, waiting) in LANES.items()}
@@ -110,7 +110,7 @@ def application(parts: WebParts, hosts: tuple[str, ...] = ()) -> ASGIApp:
         ],
         exception_handlers={HTTPException: _respond_to_starlette, Exception: _respond_to_failure},
     )
-    return Guard(app, parts.sessions, hosts)
+    return Guard(app, parts.sessions, hosts, proxies)
 
 
 class _Files(StaticFiles):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,12 +17,14 @@ from imgtag.web.errors import HttpError
 from imgtag.web.limits import RateLimit
 from imgtag.web.session import Sessions, read_cookie
 
+IPNetwork: TypeAlias = IPv4Network | IPv6Network
+
 BURST, RATE = 400, 40
 """Requests of one client: a page of thumbnails at once, and so many a second after it."""
 SEARCH_COST = 4
 """Requests as which one counts that makes the index work."""
 TRIES, TRY_RATE = 10, 1 / 6
-"""Wrong tokens of one client: ten, then one in six seconds."""
+"""Wrong tokens of one address: ten, then one in six seconds."""
 MAX_PATH = 4096
 MAX_QUERY = 16_384
 """Bytes."""
@@ -41,18 +45,22 @@ HEADERS = {
 
 
 class Guard:
-    """Checks host, origin, rate and token. ``hosts`` are public names that the listener may be reached under."""
+    """Checks host, origin, rate and token. ``hosts`` are public names that the listener may be reached under,
+    ``proxies`` those whose X-Forwarded-For is believed.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         sessions: Sessions,
-        hosts: Collection[str],
+        hosts: Collection[str] = (),
+        proxies: Collection[IPNetwork] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._sessions = sessions
         self._hosts = {host.lower() for host in hosts}
+        self._proxies = proxies
         self._rate = RateLimit(BURST, RATE, clock)
         self._tries = RateLimit(TRIES, TRY_RATE, clock)
 
@@ -78,41 +86,60 @@ class Guard:
 
     async def _check(self, request: Request) -> None:
         """Raise HttpError for a request that is not to be answered."""
-        headers = request.headers
+        # What routes it: `request.url` is made from the Host header as well, which a client may write as it likes.
+        headers, path = request.headers, request.scope["path"]
         if host_name(headers.get("host", "")) not in self._hosts and not await is_local_host(headers.get("host", "")):
             hint = "Name it in `hosts` under [web]."
             raise HttpError(421, "host", "this is not the name of this listener", hint)
-        if len(request.url.path) > MAX_PATH or len(request.url.query) > MAX_QUERY:
+        if len(path) > MAX_PATH or len(request.scope["query_string"]) > MAX_QUERY:
             raise HttpError(414, "too_long", "the address is too long")
         self._check_origin(request.method, headers)
         session = self._sessions.find(read_cookie(headers.get("cookie", ""))) if self._sessions.needed else None
-        address = request.client.host if request.client else ""
-        # Clients behind one proxy have one address, but each its session.
-        cost = SEARCH_COST if request.url.path.startswith(SEARCH_PATHS) else 1
-        if wait := self._rate.take(session or address, cost):
-            hint = f"Wait {wait} s."
-            raise HttpError(429, "rate", "this client sends too many requests", hint, retry_after=wait)
-        if not self._is_public(request.url.path):
-            self._require_token(headers, session, address)
+        address = self._client_address(request)
+        client = session or address
+        if self._sessions.needed and not session and not self._is_public(path):
+            self._require_token(headers, address)
+            client = f"token {address}"
+        # Requests without a token are counted apart: behind one proxy all clients may have one address.
+        self._take(client, SEARCH_COST if path.startswith(SEARCH_PATHS) else 1)
         request.state.session = session
-        request.state.count_try = lambda: self.count_try(address)
+        request.state.compare_token = lambda token: self.compare_token(token, address)
 
-    def count_try(self, address: str) -> None:
-        """Count a wrong token. Raises HttpError where there were too many."""
-        if wait := self._tries.take(address):
+    def compare_token(self, token: str, address: str) -> None:
+        """Raise HttpError for a wrong token, and for any token where there were too many wrong ones."""
+        if wait := self._tries.wait(address):
             hint = f"Wait {wait} s."
             raise HttpError(429, "tries", "this client has sent too many wrong tokens", hint, retry_after=wait)
+        if not self._sessions.accepts(token):
+            self._tries.take(address)
+            raise HttpError(401, "token", "the token is wrong", "Compare it with `token` under [web].")
 
-    def _require_token(self, headers: Headers, session: str | None, address: str) -> None:
-        if not self._sessions.needed or session:
-            return
+    def _require_token(self, headers: Headers, address: str) -> None:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
+            self._take(f"stranger {address}", 1)
             hint = "Send the token of [web] as `Authorization: Bearer TOKEN`, or sign in on the page."
             raise HttpError(401, "token", "a token is required", hint)
-        if not self._sessions.accepts(token.strip()):
-            self.count_try(address)
-            raise HttpError(401, "token", "the token is wrong", "Compare it with `token` under [web].")
+        self.compare_token(token.strip(), address)
+
+    def _take(self, client: str, cost: int) -> None:
+        if wait := self._rate.take(client, cost):
+            hint = f"Wait {wait} s."
+            raise HttpError(429, "rate", "this client sends too many requests", hint, retry_after=wait)
+
+    def _client_address(self, request: Request) -> str:
+        """Who sent it: the last address in X-Forwarded-For that is not a proxy of ours, if a proxy of ours sent it."""
+        address = request.client.host if request.client else ""
+        forwarded = [part for line in request.headers.getlist("x-forwarded-for") for part in line.split(",")]
+        while forwarded and self._is_proxy(address):
+            address = forwarded.pop().strip()
+        return address
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            return any(ip_address(address) in network for network in self._proxies)
+        except ValueError:
+            return False
 
     @staticmethod
     def _is_public(path: str) -> bool:

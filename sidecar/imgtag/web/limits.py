@@ -27,13 +27,22 @@ class RateLimit:
     def take(self, client: str, count: float = 1) -> int:
         """Count requests of a client; returns 0, or the seconds to wait where there were too many."""
         now = self._clock()
-        left, at = self._left.pop(client, (self._burst, now))
-        left = min(self._burst, left + (now - at) * self._rate)
-        wait = 0 if left >= count else math.ceil((count - left) / self._rate)
+        left, wait = self._count_left(client, count)
+        self._left.pop(client, None)
         self._left[client] = (left if wait else left - count), now
         if len(self._left) > MAX_CLIENTS:
             self._left.popitem(last=False)
         return wait
+
+    def wait(self, client: str, count: float = 1) -> int:
+        """The seconds until a client may send so many requests; counts nothing."""
+        return self._count_left(client, count)[1]
+
+    def _count_left(self, client: str, count: float) -> tuple[float, int]:
+        now = self._clock()
+        left, at = self._left.get(client, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._rate)
+        return left, 0 if left >= count else math.ceil((count - left) / self._rate)
 
 
 class Lane:

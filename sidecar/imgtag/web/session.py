@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 
 COOKIE = "imgtag_session"
 LIFETIME = 12 * 3600
@@ -66,13 +65,13 @@ class Sessions:
 
 
 def read_cookie(header: str) -> str:
-    """The value of our cookie; empty where there is none."""
-    try:
-        cookies: SimpleCookie = SimpleCookie(header)
-    except CookieError:
-        return ""
-    morsel = cookies.get(COOKIE)
-    return morsel.value if morsel else ""
+    """The value of our cookie; empty where there is none.
+
+    Not by `http.cookies`, which gives up at the first cookie that it dislikes: cookies of other programs on this host
+    come along, as a port makes no difference to them.
+    """
+    pairs = (pair.strip().partition("=") for pair in header.split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), "")
 
 
 def write_cookie(value: str, *, secure: bool) -> str:

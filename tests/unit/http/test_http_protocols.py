@@ -2,10 +2,11 @@
 
 import base64
 import json
+import math
 
 import pytest
 from pydantic import ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from imgtag.errors import ConfigError, Unavailable
 from imgtag.plugin import PluginContext, RemoteImage
@@ -117,6 +118,8 @@ async def test_v2_follows_the_version_of_the_model(make):
         {"outputs": [{"name": "scores", "data": ["x"]}, {"name": "names", "data": ["a"]}]},
         {"outputs": [{"name": "scores", "data": [0.1, 0.2]}, {"name": "names", "data": ["a"]}]},
         {"outputs": [{"name": "scores", "data": ["NaN"]}, {"name": "names", "data": ["a"]}]},
+        {"outputs": [{"name": "scores", "data": [10**400]}, {"name": "names", "data": ["a"]}]},
+        {"outputs": [{"name": "scores", "data": [-0.5]}, {"name": "names", "data": ["a"]}]},
     ],
 )
 async def test_v2_does_not_guess(make, answer):
@@ -208,12 +211,15 @@ async def test_json_reads_an_object_of_confidences(make):
         {"predictions": [{"label": "a", "confidence": "0.5"}]},
         {"predictions": [{"label": "a", "confidence": True}]},
         {"predictions": [{"label": "a"}]},
+        {"predictions": [{"label": "a", "confidence": -3.2}]},
+        {"predictions": [{"label": "a", "confidence": 0.9}, {"label": "b", "confidence": math.nan}]},
         {"prediction": []},
     ],
 )
 async def test_json_does_not_guess(make, answer):
     """What is not where the settings say, or of another type, is the server's fault."""
-    with JsonServer(lambda body: answer) as server:
+    text = json.dumps(answer)  # with NaN, as servers write it
+    with JsonServer(lambda body: Response(text, media_type="application/json")) as server:
         async with make(url=f"{server.url}/tags", protocol="json") as classifier:
             with pytest.raises(Unavailable) as caught:
                 await classifier.classify(image(classifier))

@@ -111,9 +111,24 @@ async def test_a_month_begins_at_zero(make):
 async def test_a_call_that_was_not_charged_is_taken_back(make):
     """As AWS does not charge what it throttles."""
     budget = make(1)
+    month = await budget.take()
+    await budget.give_back(1, month)
     await budget.take()
-    await budget.give_back(1)
+    with pytest.raises(BudgetSpent):
+        await budget.take()
+
+
+async def test_what_comes_back_after_the_month_is_gone(make):
+    """Calls of November are no calls of December, however many were under way at its end."""
+    now = ["2026-11"]
+    budget = make(100, lambda: now[0])
+    november = await budget.take(40)
+    now[0] = "2026-12"
     await budget.take()
+    await budget.give_back(40, november)
+    for _ in range(99):
+        await budget.take()
+
     with pytest.raises(BudgetSpent):
         await budget.take()
 

@@ -70,3 +70,11 @@ def test_the_header_is_read_as_it_is_written():
     assert "" == read_cookie("other=1; =; ;;")
     assert header.endswith("; Secure")
     assert "Max-Age=0" in write_cookie("", secure=False)
+
+
+@pytest.mark.parametrize("before", ["", 'prefs={"theme":"dark"}; ', "x=hello world; ", "flag; ", "a=b=c;", "ü=ö; "])
+@pytest.mark.parametrize("after", ["", '; prefs={"a,b":1}', "; flag"])
+def test_cookies_of_other_programs_hide_nothing(before, after):
+    """They come along from every port of the host, in whatever form."""
+    assert read_cookie(f"{before}imgtag_session=1.a.b{after}") == "1.a.b"
+    assert read_cookie(f"{before}ximgtag_session=1{after}") == ""

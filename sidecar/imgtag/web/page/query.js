@@ -1,8 +1,9 @@
 // Edits to the text of a query. Only the server parses it; here it is enough to know where words and quotes end.
 
-// A value as the query language takes it: quoted where it has other characters than words have.
+// A value as the query language takes it: quoted where it has other characters than words have. An underscore is quoted,
+// too: outside of quotes it stands for a space.
 export function quote(value) {
-  return /^[\p{L}\p{N}][\p{L}\p{N}_./+-]*$/u.test(value) && !/^(and|or|not)$/i.test(value)
+  return /^[\p{L}\p{N}][\p{L}\p{N}./+-]*$/u.test(value) && !/^(and|or|not)$/i.test(value)
     ? value
     : `"${value.replace(/["\\]/g, '\\$&')}"`;
 }
