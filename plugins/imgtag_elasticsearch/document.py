@@ -10,7 +10,7 @@ from typing import Any
 
 from imgtag.errors import DocumentError
 from imgtag.plugin import Document, field_values, vector_of
-from imgtag_elasticsearch.fields import DERIVED, META, NORMALISED, NUMBERS, value_prefix
+from imgtag_elasticsearch.fields import DERIVED, FOLDED, META, NORMALISED, NUMBERS, value_prefix
 from imgtag_elasticsearch.long_values import divide
 
 REQUIRED = ("id", "site", "bucket", "key")
@@ -53,6 +53,7 @@ def _derive(document: Document) -> dict[str, Any]:
     if any(values[field] for field in meta):
         compared["meta"] = [f"{value_prefix(field)}{value}" for field in meta for value in values[field]]
     texts = [("key", document["key"]), *((f"compared.{path}", text) for path in compared for text in compared[path])]
+    texts += ((field, text) for field in FOLDED for text in field_values(document, field))
     if parts := [part for path, text in texts for part in divide(path, text)]:
         compared["parts"] = parts
     derived: dict[str, Any] = {"labels": _labels(document), "compared": compared}

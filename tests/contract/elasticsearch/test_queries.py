@@ -58,6 +58,22 @@ async def test_whatever_a_label_is(index, fill):
         assert text in await index.suggest(text, 50)
 
 
+async def test_beginnings_of_any_length(index, fill):
+    """Also of words and labels that are longer than what a server compares at once."""
+    word, label = "w" * 390, "l" * 390
+    world = [document(f"{word}.jpg", {"fox": 0.9}), document("b.jpg", {label: 0.9}), document("c.jpg", {"fox": 0.9})]
+    await fill(*world)
+    lengths = (1, 199, 200, 201, 389, 390, 391)
+    queries = [
+        parse(f"{field}{text[:length]}*")
+        for length in lengths
+        for field, text in (("", word), ("", label), ("title:", word))
+    ]
+
+    assert [] == [query for query in queries if await differs(index, query, world)]
+    assert 1 == (await index.search(SearchRequest(query=parse(f"{word[:201]}*")))).total
+
+
 async def test_fields_without_a_mapping_find_nothing(index, fill, world):
     """A condition on a field that is not indexed matches nothing, without an error; its negation everything."""
     await fill(*world)
