@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 """Bytes of all their files."""
 LIST_PERIOD = 2.0
 """Seconds between two readings of the list of all letters."""
-_ID = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
 
@@ -79,11 +80,13 @@ class KnownLetters:
 
 
 class FileDeadLetters:
-    """One file for each key, so that only the newest letter of a key stays. A letter's id is the name of its file.
+    """One file for each key, so that only the newest letter of a key stays.
 
-    Of letters without a key, the oldest go when there are too many.
+    A letter's id is the name of its file and, after a dash, a stamp of its own, so dropping one never drops a newer
+    letter of the same key. Of letters without a key, the oldest go when there are too many.
 
-    Releases before 0.9 wrote the letters of plain NATS without the suffix ``.json``; those remain readable.
+    Earlier releases gave a letter the bare name as its id, which it keeps. Those before 0.9 wrote the letters of plain
+    NATS without the suffix ``.json``; those remain readable.
     """
 
     def __init__(self, folder: Path, limiter: CapacityLimiter | None = None) -> None:
@@ -116,16 +119,19 @@ class FileDeadLetters:
     async def discard(self, refs: Collection[ObjectRef]) -> int:
         """Remove the letters of these objects; returns how many there were. Raises Unavailable."""
         keys = await self._known.among(refs)
-        return await self._run(self._drop, keys) if keys else 0
+        return await self._run(lambda: sum(map(self._remove, keys))) if keys else 0
 
     def _put(self, letter: DeadLetter) -> None:
         name = letter_id(letter)
+        record = encode_letter(letter) | {"stamp": token_hex(4)}
+        with self._records.locked():
+            if letter.ref is None:
+                self._messages.put(name, record)
+            else:
+                self._records.put(name, record)
+                self._unsuffixed(name).unlink(missing_ok=True)
         if letter.ref is None:
-            self._messages.put(name, encode_letter(letter))
             self._limit_messages(name)
-        else:
-            self._records.put(name, encode_letter(letter))
-            self._unsuffixed(name).unlink(missing_ok=True)
 
     def _limit_messages(self, name: str) -> None:
         """Drop the oldest letters of messages beyond the limits; ``name`` is the newest."""
@@ -152,21 +158,30 @@ class FileDeadLetters:
                 record = json.loads(self._unsuffixed(name).read_bytes())
             except (FileNotFoundError, ValueError):
                 return None
-        return decode_letter(record, name)
+        if not isinstance(record, dict):
+            return None
+        return decode_letter(record, f"{name}-{record['stamp']}" if "stamp" in record else name)
 
     def _drop(self, ids: Iterable[str]) -> int:
         count = 0
-        for name in ids:
-            if _ID.fullmatch(name):
-                dropped = self._records.drop(name) or self._messages.drop(name)
-                with self._lock:
-                    if self._sizes:
-                        self._sizes.pop(name, None)
-                with suppress(FileNotFoundError):
-                    self._unsuffixed(name).unlink()
-                    dropped = True
-                count += dropped
+        for id_ in ids:
+            name = id_.partition("-")[0]
+            if _NAME.fullmatch(name):
+                with self._records.locked():
+                    letter = self._get(name)
+                    count += letter is not None and letter.id == id_ and self._remove(name)
         return count
+
+    def _remove(self, name: str) -> bool:
+        """Remove the letter of this name, whichever it is."""
+        dropped = self._records.drop(name) or self._messages.drop(name)
+        with self._lock:
+            if self._sizes:
+                self._sizes.pop(name, None)
+        with suppress(FileNotFoundError):
+            self._unsuffixed(name).unlink()
+            dropped = True
+        return dropped
 
     def _object_ids(self) -> set[str]:
         return {*self._records.names(), *(path.name for path in self._records.folder.glob("*"))}
@@ -176,7 +191,7 @@ class FileDeadLetters:
         self._records.sweep()
         self._messages.sweep()
         names = self._object_ids() | set(self._messages.names())
-        letters = ((self._get(name), name) for name in names if _ID.fullmatch(name))
+        letters = ((self._get(name), name) for name in names if _NAME.fullmatch(name))
         return [name for _, name in sorted((letter.at, name) for letter, name in letters if letter)]
 
     def _unsuffixed(self, name: str) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class Records:
         except FileNotFoundError:
             return False
         return True
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep out other processes, and other threads of this one. The kernel unlocks for who was killed."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / ".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def sweep(self) -> None:
         """Remove files that killed processes left unfinished."""

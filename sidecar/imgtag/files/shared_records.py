@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from imgtag.files.records import Records
@@ -29,17 +26,8 @@ class FileSharedRecords:
 
     def write(self, name: str, data: bytes, revision: int) -> bool:
         """Write the record if it still has this revision; returns whether it had."""
-        with self._locked():
+        with self._records.locked():
             if self.read(name).revision != revision:
                 return False
             self._records.put(name, {"data": data.decode(), "revision": revision + 1})
             return True
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other processes, and other threads of this one, from writing. The kernel unlocks for who was killed."""
-        folder = self._records.folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (folder / ".lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -66,7 +66,10 @@ class DeadLetters(Protocol):
         ...
 
     async def drop(self, ids: Sequence[str]) -> int:
-        """Remove these; returns how many there were. Raises Unavailable."""
+        """Remove these; returns how many there were. Raises Unavailable.
+
+        An object that failed again meanwhile has a newer letter, with another id, which stays.
+        """
         ...
 
     async def discard(self, refs: Collection[ObjectRef]) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import count
 from random import Random
 
 import anyio
@@ -128,12 +129,15 @@ class MemoryDeadLetters:
     def __init__(self) -> None:
         self.faults = Faults()
         self.letters: dict[str, DeadLetter] = {}
+        self._numbers = count(1)
 
     async def put(self, letter: DeadLetter) -> None:
         """Store a letter, in the place of an older one of its key."""
         await self.faults.meet("put", letter.ref)
         name = f"{letter.ref.bucket}\0{letter.ref.key}".encode() if letter.ref else letter.payload
-        id_ = sha256(name).hexdigest()[:16]
+        digest = sha256(name).hexdigest()[:16]
+        self.letters = {id_: older for id_, older in self.letters.items() if not id_.startswith(digest)}
+        id_ = f"{digest}-{next(self._numbers)}"
         self.letters[id_] = replace(letter, id=id_)
 
     async def list(self) -> AsyncIterator[DeadLetter]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import anyio
 import pytest
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,9 +70,55 @@ async def test_drop(dead: FileDeadLetters, tmp_path: Path) -> None:
     (tmp_path / "precious.json").write_text("{}")
     first, second = await listed(dead)
 
-    assert 1 == await dead.drop([first.id, first.id, "0" * 64, "../precious"])
+    assert 1 == await dead.drop([first.id, first.id, "0" * 64, "0" * 64 + "-0", "../precious", "../precious-0"])
     assert [second] == await listed(dead)
     assert (tmp_path / "precious.json").exists()
+
+
+@pytest.mark.parametrize("older", [letter("a", 1), DeadLetter(ref=None, code="event", reason="?", at=1, payload=b"{")])
+async def test_drop_spares_a_newer_letter(dead: FileDeadLetters, older: DeadLetter) -> None:
+    """What failed again has another letter, which nobody has seen who drops the first."""
+    await dead.put(older)
+    (seen,) = await listed(dead)
+    await dead.put(replace(older, at=2))
+
+    assert 0 == await dead.drop([seen.id])
+    assert [2] == [letter.at for letter in await listed(dead)]
+
+
+async def test_a_letter_of_an_earlier_release_keeps_its_id(dead: FileDeadLetters, tmp_path: Path) -> None:
+    """The bare name of its file, which somebody may have noted; it is not the id of a letter that is put later."""
+    (tmp_path / "dead").mkdir()
+    names = [letter_id(letter(key, 1)) for key in ("a", "b")]
+    for key, name in zip(("a", "b"), names, strict=True):
+        (tmp_path / "dead" / f"{name}.json").write_text(json.dumps(encode_letter(letter(key, 1))))
+    assert set(names) == {letter.id for letter in await listed(dead)}
+    await dead.put(letter("b", 2))
+
+    assert 1 == await dead.drop(names)
+    assert [2] == [letter.at for letter in await listed(dead)]
+
+
+async def test_a_letter_that_is_put_while_another_process_drops_stays(
+    dead: FileDeadLetters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also between the look at the older one and its removal."""
+    other, remove = FileDeadLetters(tmp_path / "dead"), Records.drop
+    await dead.put(letter("a", 1))
+    (seen,) = await listed(dead)
+    putting = Thread(target=lambda: anyio.run(other.put, letter("a", 2)))
+
+    def remove_late(records: Records, name: str) -> bool:
+        if not putting.ident:
+            putting.start()
+            putting.join(0.2)
+        return remove(records, name)
+
+    monkeypatch.setattr(Records, "drop", remove_late)
+    assert 1 == await dead.drop([seen.id])
+    await to_thread.run_sync(putting.join)
+
+    assert [2] == [letter.at for letter in await listed(dead)]
 
 
 async def test_another_process_sees_them(dead: FileDeadLetters, tmp_path: Path) -> None:

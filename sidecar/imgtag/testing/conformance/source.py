@@ -302,6 +302,15 @@ class SourceConformance(ServiceConformance):
         assert (dropped, again) == (2, 0)
         assert [letter.ref for letter in await _letters(source)] == [ObjectRef(user.bucket, "b.jpg")]
 
+    async def test_dead_letters_drop_spares_newer(self, source: Source, user: SourceUser) -> None:
+        """Whoever drops a letter has not seen the one that was put meanwhile, when the same object failed again."""
+        await source.dead.put(self._letter(user, "a.jpg"))
+        (seen,) = await _letters(source)
+        await source.dead.put(replace(self._letter(user, "a.jpg"), at=2.0e9))
+        await source.dead.drop([seen.id])
+
+        assert [2.0e9] == [letter.at for letter in await _letters(source)]
+
     async def test_dead_letters_discard(self, source: Source, connect: Connect, user: SourceUser) -> None:
         """The letters of objects that are done go by the objects' names, also those that another instance put."""
         for key in ("a.jpg", "\u00fc b.jpg"):
