@@ -425,6 +425,8 @@ class Reindex:
             current = (await self._read(in_use, [ref])).get(ref)
             before = (await self._read(old, [ref])).get(ref)
             known = [document for document in (current, before) if document is not None]
+            # The one of the old index is newer where a sidecar labelled the same content again before the swap.
+            known.sort(key=lambda document: document.get("labelled", 0), reverse=True)
             derived = derive(self.parts.pipeline.reconcile, ref, state, known)
             if derived.document == current or (derived.fate is Fate.MISSING and current is not None):
                 return

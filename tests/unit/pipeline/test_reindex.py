@@ -1,5 +1,6 @@
 """A rebuilt index is the live one, document for document, whatever changes meanwhile and wherever the job is killed."""
 
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from imgtag.testing.conformance.corpus import document
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.source import MemorySource
 from imgtag.types.document import document_id
-from imgtag.types.event import Hint
+from imgtag.types.event import Hint, Intent
 from imgtag.types.metadata import MetadataCodec
 from imgtag.types.ref import ObjectRef, Scope
 from imgtag.types.result import Result
@@ -200,6 +201,26 @@ async def test_changes_meanwhile(bench, everything, file, moment, strategy):
     asked = len(bench.pool.asked)
     await assert_is_true(bench)
     assert asked == len(bench.pool.asked), "a look labelled what was labelled before"
+
+
+@pytest.mark.parametrize("strategy", ["auto", "none"])
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_the_same_content_is_labelled_again_meanwhile(bench, everything, file, monkeypatch, moment, strategy):
+    """Only the time of labelling tells which of its two documents is newer; that one is in the index."""
+    bench.strategy = strategy
+    fill(bench, 4)
+    await label(bench, everything)
+    (part, call), later = MOMENTS[moment], time.time() + 60
+
+    async def change() -> None:
+        bench.pool.name = "newer"
+        monkeypatch.setattr(time, "time", lambda: later)
+        await work_as_a_sidecar(bench, Hint(ref=ObjectRef(BUCKET, "00003.jpg"), intent=Intent.STALE))
+
+    getattr(bench, part).faults.when(call, change)
+    await rebuild(bench, file)
+    assert bench.document("00003.jpg")["model"].startswith("newer@")
+    await assert_is_true(bench)
 
 
 async def test_a_newer_document_wins(bench, everything, file):
