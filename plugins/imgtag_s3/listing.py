@@ -10,8 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 from html import unescape
 from urllib.parse import unquote_plus
 
@@ -20,7 +19,7 @@ from anyio import to_thread
 from imgtag.types.ref import Listed, ObjectRef, Scope
 from imgtag_s3 import xml
 from imgtag_s3.client import Client
-from imgtag_s3.state import META, decode_words
+from imgtag_s3.state import META, decode_words, format_time
 
 PAGE = 1000
 """Objects that a server lists in one response."""
@@ -75,7 +74,7 @@ def _parse_page(bucket: str, data: bytes, *, is_plain: bool) -> list[Listed]:
                 etag=texts.get("ETag", "").strip('"'),
                 size=int(texts.get("Size") or 0),
                 modified=modified,
-                revision=_format_time(int(modified)) if is_plain else None,
+                revision=format_time(modified) if is_plain else None,
                 metadata=sections[int(number)] if number else None,
             )
         )
@@ -88,9 +87,3 @@ def _parse_entries(section: str) -> dict[str, str]:
     if "&" in section or "=?" in section:
         return {name.lower(): decode_words(unescape(value)) for name, value in entries}
     return {name.lower(): value for name, value in entries}
-
-
-@lru_cache(maxsize=1_024)  # many objects of one second stand together
-def _format_time(seconds: int) -> str:
-    """As Last-Modified has it."""
-    return formatdate(seconds, usegmt=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from itertools import islice
 
-from imgtag.errors import Conflict, Unavailable, Unreadable
+from imgtag.errors import Conflict, Unavailable, Unreadable, WriteRefused
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 from imgtag_s3 import xml
 from imgtag_s3.buckets import Buckets
 from imgtag_s3.client import Client
 from imgtag_s3.errors import S3Error, map_read_error, map_request_error, unreadable_code
 from imgtag_s3.listing import PAGE, list_with_metadata
-from imgtag_s3.state import CHECKSUM_MODE, TAG_COUNT, parse_state
+from imgtag_s3.state import CHECKSUM_MODE, TAG_COUNT, format_time, parse_state
 from imgtag_s3.tags import TagRights
 from imgtag_s3.versions import Versions
 
@@ -94,13 +94,14 @@ class Reader:
     ) -> AsyncIterator[Listed]:
         """All of ``scope`` after the key ``after``, in the order of the keys' UTF-8 bytes; one request a page.
 
+        In a bucket that never had versions, the time of an object is its revision; elsewhere it has none here.
         ``with_metadata``: with their user metadata, which only MinIO can do.
         """
         # Garage lists nothing after a key that comes before the prefix.
         start = after if after.encode() >= scope.prefix.encode() else ""
         try:
+            is_plain = await self._is_plain(scope.bucket)
             if with_metadata:
-                is_plain = not (await self._buckets.versioning(scope.bucket)).status
                 async for listed in list_with_metadata(self._client, scope, start, is_plain=is_plain):
                     yield listed
                 return
@@ -109,11 +110,13 @@ class Reader:
             )
             while page := await self._client.call_minio(lambda _: list(islice(objects, PAGE))):
                 for item in page:
+                    modified = item.last_modified.timestamp() if item.last_modified else 0.0
                     yield Listed(
                         ref=ObjectRef(item.bucket_name, item.object_name or ""),
                         etag=item.etag or "",
                         size=item.size or 0,
-                        modified=item.last_modified.timestamp() if item.last_modified else 0.0,
+                        modified=modified,
+                        revision=format_time(modified) if is_plain and modified else None,
                     )
         except S3Error as error:
             raise map_request_error(error) from error
@@ -124,6 +127,13 @@ class Reader:
             return tuple(bucket.name for bucket in await self._client.call_minio(lambda minio: minio.list_buckets()))
         except S3Error as error:
             raise map_request_error(error) from error
+
+    async def _is_plain(self, bucket: str) -> bool:
+        """Whether the bucket is known never to have had versions."""
+        try:
+            return not (await self._buckets.versioning(bucket, plain=True)).status
+        except WriteRefused:  # nothing is to be written
+            return False
 
     async def _get(self, ref: ObjectRef, limit: int) -> tuple[ObjectState | None, bytes | None]:
         """One GET, whose headers are those of a HEAD. MinIO holds the key's lock while bytes are unread."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 
 from imgtag.types.ref import ObjectRef, ObjectState
@@ -97,17 +97,18 @@ def parse_state(
         "retention": LOCK_MODE in native.headers,
         "replica": plain.get("x-amz-replication-status") == "REPLICA",
     }
-    version, modified = plain.get("x-amz-version-id", "null"), plain.get("last-modified", "")
+    version, written = plain.get("x-amz-version-id", "null"), plain.get("last-modified", "")
+    modified = parse_time(written) if written else 0.0
     return ObjectState(
         ref=ref,
         etag=plain.get("etag", "").strip('"'),
         size=size,
-        modified=parse_time(modified) if modified else 0.0,
+        modified=modified,
         content_type=plain.get("content-type", ""),
         metadata={name: decode_words(value) for name, value in native.raw.items()},
         tags=tags,
         version=None if version == "null" else version,
-        revision=modified if version == "null" else version,
+        revision=version if version != "null" else format_time(modified) if modified else None,
         # A composite checksum ("...-2") is of the parts' checksums, not of the bytes.
         sha256=sha256 if "-" not in (sha256 := plain.get("x-amz-checksum-sha256", "-")) else None,
         readonly=next((code for code, is_set in locks.items() if is_set and code not in write_on), None),
@@ -120,6 +121,12 @@ def parse_state(
 def parse_time(text: str) -> float:
     """Seconds since 1970 of a time as HTTP writes it."""
     return parsedate_to_datetime(text).timestamp()
+
+
+@lru_cache(maxsize=1_024)  # many objects of one second stand together in a listing
+def format_time(moment: float) -> str:
+    """A time as HTTP writes it, in whole seconds. So a listing and a look show the same time of an object."""
+    return formatdate(int(moment), usegmt=True)
 
 
 def decode_words(value: str) -> str:

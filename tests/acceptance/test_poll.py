@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -37,8 +38,8 @@ def keys(site: Site) -> set[str]:
 
 
 def test_changes_are_found_by_listing(polled: Site, minio: MinioServer, photographs: dict[str, bytes]) -> None:
-    """New, replaced and deleted objects, also those of a time when the sidecar was dead; nothing is labelled twice, and
-    nothing outside the parts that are listed."""
+    """New, replaced and deleted objects, also those of a time when the sidecar was dead; nothing is labelled twice but
+    what was uploaded again, and nothing outside the parts that are listed."""
     client = Minio(minio.endpoint.removeprefix("http://"), minio.access_key, minio.secret_key, secure=False)
 
     def put(bucket: str, key: str, name: str) -> None:
@@ -65,6 +66,9 @@ def test_changes_are_found_by_listing(polled: Site, minio: MinioServer, photogra
         assert labelled == client.stat_object("photos", "new/cat.jpg").last_modified
         put("photos", "new/cat.jpg", "espresso")
         wait_until(lambda: "espresso" in {hit["top_label"] for hit in polled.found("prefix:new/cat")})
+        time.sleep(1)  # times on S3 are in seconds
+        put("photos", "new/cat.jpg", "espresso")
+        wait_until(lambda: "x-amz-meta-imgtag-mark" in client.stat_object("photos", "new/cat.jpg").metadata)
         assert 0 == polled.stop()
 
 

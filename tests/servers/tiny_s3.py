@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
 from hashlib import md5
@@ -202,8 +203,16 @@ class _Handler(BaseHTTPRequestHandler):
         elif "object-lock" in query or "encryption" in query:
             self._refuse(404, "ObjectLockConfigurationNotFoundError")
         else:
-            keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in sorted(buckets[bucket]))
-            self._send(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{keys}</ListBucketResult>")
+            self._list_objects(bucket)
+
+    def _list_objects(self, bucket: str) -> None:
+        root = Element("ListBucketResult", xmlns=NAMESPACE)
+        _add(root, Name=bucket, IsTruncated="false")
+        for key, shown in sorted(self.tiny.buckets[bucket].items()):
+            modified = datetime.fromtimestamp(shown.modified, UTC).isoformat(timespec="milliseconds")
+            entry = _add(SubElement(root, "Contents"), Key=key, ETag=shown.etag, Size=str(len(shown.data)))
+            _add(entry, LastModified=modified.replace("+00:00", "Z"))
+        self._send(200, tostring(root))
 
     def _list_versions(self, query: Mapping[str, str]) -> None:
         versions = [version for version in self.tiny.versions if version.key.startswith(query["prefix"])]

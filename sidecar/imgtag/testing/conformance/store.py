@@ -241,7 +241,7 @@ class StoreConformance(ServiceConformance):
         assert await _keys(store, Scope(user.bucket, "many/"), with_metadata=True) == keys
 
     async def test_list_shows_what_stat_shows(self, store: Store, user: StoreUser) -> None:
-        """ETag and size in a listing are those of ``stat``, also after a rewrite; so are metadata where it has them."""
+        """ETag and size in a listing are those of ``stat``, also after a rewrite; so is what else it has."""
         state = await _state(store, user, "first.jpg")
         await store.rewrite(Rewrite(state=state, metadata=OURS, body=OLD))
         state = await _state(store, user, "first.jpg")
@@ -249,6 +249,7 @@ class StoreConformance(ServiceConformance):
         (with_metadata,) = [listed async for listed in store.list(Scope(user.bucket), with_metadata=True)]
 
         assert (listed.ref, listed.etag, listed.size) == (state.ref, state.etag, state.size)
+        assert {listed.revision, with_metadata.revision} <= {None, state.revision}
         assert with_metadata.metadata in (None, state.metadata)
 
     async def test_list_leaves_out_the_deleted(self, store: Store, user: StoreUser) -> None:
