@@ -77,8 +77,8 @@ class WebhookSettings(Settings):
     stall: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds without a finished event, while some wait, after which new ones are answered with 503 as "
-        "well; 0: never.",
+        description="Seconds in which events came and none was finished, after which new ones are answered with 503 as "
+        "well, but for one every five seconds, which shows whether it goes on; 0: never.",
     )
     rate: float = Field(default=2000.0, gt=0, description="Maximum number of requests a second; more get 429.")
     connections: int = Field(default=64, ge=1, le=1000, description="Maximum number of open connections.")

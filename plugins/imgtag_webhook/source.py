@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from imgtag.flow.local_queue import LocalQueue
 from imgtag.plugin import Check, DeadLetter, NotificationTarget, PluginContext, SourceFeatures
 from imgtag.plugin.local_source import LocalSource
 from imgtag.plugin.notifications import Content
-from imgtag_webhook.receiver import PATH, Receiver
+from imgtag_webhook.receiver import PATH, RETRY_AFTER, Receiver
 from imgtag_webhook.settings import WebhookSettings
 from imgtag_webhook.spool import Spool, count_in
 
@@ -55,8 +56,10 @@ class WebhookSource(LocalSource):
         """Events that were read from the spool and are not finished."""
         self._is_full = False
         """Whether more wait in the spool than there is room for here."""
-        self._finished_at = time.monotonic()
-        """When the last event was finished, or the first one came after that."""
+        self._offered_at = math.inf
+        """When the first event came after one was finished; never if none did."""
+        self._accepted_at = -math.inf
+        """When the last event was put into the spool."""
         needs = tuple(name for name in ("token", "hmac_key") if getattr(settings, name))
         self.features = SourceFeatures(
             notification_target=NotificationTarget(kind="webhook", address=self.url, needs=needs)
@@ -84,6 +87,7 @@ class WebhookSource(LocalSource):
         """Listen, and pass on what is in the spool, until cancelled."""
         await self._open_spool()
         self._loaded = 0
+        self._offered_at = time.monotonic() if self._spool.size else math.inf
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen_forever)
             tasks.start_soon(self._pass_on, queue)
@@ -164,17 +168,19 @@ class WebhookSource(LocalSource):
             )
             await self.dead.put(letter)
         if content.hints:
-            if not self._spool.size:
-                self._finished_at = time.monotonic()
+            self._offered_at = min(self._offered_at, time.monotonic())
             await self._spool.put(content.hints)
+            self._accepted_at = time.monotonic()
             self._news.set()
 
     def _obstacle(self) -> str:
         """Why nothing is accepted; empty if there is no reason."""
         if self._spool.is_full:
             return f"the spool is full ({self._settings.max_events:,} events)"
-        stall = self._settings.stall
-        if stall and self._spool.size and time.monotonic() - self._finished_at > stall:
+        stall, now = self._settings.stall, time.monotonic()
+        # One every few seconds all the same: what waits may be a single object that always fails, and only another
+        # event can show that the others would be done.
+        if stall and now - self._offered_at > stall and now - self._accepted_at < RETRY_AFTER:
             return f"no event was finished for {stall:g} s"
         return ""
 
@@ -200,7 +206,7 @@ class WebhookSource(LocalSource):
 
     async def _finish(self, id_: int) -> None:
         """An event is done."""
-        self._finished_at = time.monotonic()
+        self._offered_at = math.inf
         self._spool.finish(id_)
         self._loaded -= 1
         if self._is_full:

@@ -78,6 +78,11 @@ def events_in(tmp_path):
         return connection.execute("SELECT count(*) FROM events").fetchone()[0]
 
 
+def about(*keys):
+    records = [RECORD | {"s3": {"bucket": {"name": "photos"}, "object": {"key": key}}} for key in keys]
+    return json.dumps({"Records": records}).encode()
+
+
 def sign(body, key=SECRET):
     return hmac.new(key.encode(), body, sha256).hexdigest()
 
@@ -138,15 +143,11 @@ async def test_what_was_accepted_comes_after_a_restart(make, http):
 async def test_many_at_once(make, http):
     """Each is kept; concurrent ones share a flush."""
 
-    def body(number):
-        thing = {"bucket": {"name": "photos"}, "object": {"key": f"{number}.jpg"}}
-        return json.dumps({"Records": [RECORD | {"s3": thing}]}).encode()
-
     statuses = []
 
     async def push(numbers):
         for number in numbers:
-            statuses.append((await http.post("/", content=body(number))).status_code)
+            statuses.append((await http.post("/", content=about(f"{number}.jpg"))).status_code)
 
     async with running(make(), http) as hear:
         async with anyio.create_task_group() as pushing:
@@ -249,6 +250,33 @@ async def test_nothing_moves(make, http):
         moving = await http.post("/", content=BODY)
 
     assert (stuck.status_code, moving.status_code) == (503, 200)
+
+
+async def test_one_that_always_fails_stops_no_other(make, http):
+    """Not even after a quiet time, when nothing was finished for long because nothing came."""
+    async with running(make(stall=0.1), http) as hear:
+        await http.post("/", content=about("bad.jpg", "good.jpg"))
+        await hear()
+        await (await hear()).ack()
+        await anyio.sleep(0.2)
+        answer = await http.post("/", content=about("next.jpg"))
+
+    assert answer.status_code == 200
+
+
+async def test_while_nothing_moves_one_now_and_then_is_tried(make, http, monkeypatch):
+    """Where all that waits always fails, only what is new can show that work is possible."""
+    monkeypatch.setattr("imgtag_webhook.source.RETRY_AFTER", 0.2)
+    async with running(make(stall=0.01), http) as hear:
+        await http.post("/", content=about("bad.jpg"))
+        await hear()
+        with anyio.fail_after(PATIENCE):
+            while (await http.post("/", content=about("good.jpg"))).status_code == 503:
+                await anyio.sleep(0.02)
+        await (await hear()).ack()
+        moving = await http.post("/", content=about("other.jpg"))
+
+    assert moving.status_code == 200
 
 
 async def test_too_many(make, http):
