@@ -28,6 +28,10 @@ from imgtag_webhook.spool import Spool, count_in
 MAX_THREADS = 2
 MAX_WAITING = 10_000
 """Events that may wait in memory before more are read from the spool."""
+FULL_PAUSE = 1.0
+"""Seconds until it is looked whether there is room again. What waits is enough to work on for longer."""
+READ_PAUSE = 2.0
+"""Seconds until the spool is read again where that failed."""
 REQUESTS = 10_000
 """Pushes on one connection, which then ends."""
 LISTEN_PAUSE = 2.0
@@ -54,8 +58,6 @@ class WebhookSource(LocalSource):
         self._news = anyio.Event()
         self._loaded = 0
         """Events that were read from the spool and are not finished."""
-        self._is_full = False
-        """Whether more wait in the spool than there is room for here."""
         self._offered_at = math.inf
         """When the first event came after one was finished; never if none did."""
         self._accepted_at = -math.inf
@@ -189,14 +191,15 @@ class WebhookSource(LocalSource):
         last = 0
         while True:
             self._news = anyio.Event()
-            hints = []
-            self._is_full = len(queue) >= MAX_WAITING
-            if not self._is_full:
-                try:
-                    hints = await self._spool.read(last, MAX_WAITING)
-                except Unavailable as error:
-                    log.warning("spool_unreadable", extra={"reason": error.message})
-                    await anyio.sleep(LISTEN_PAUSE)
+            if len(queue) >= MAX_WAITING:
+                await anyio.sleep(FULL_PAUSE)
+                continue
+            try:
+                hints = await self._spool.read(last, MAX_WAITING)
+            except Unavailable as error:
+                log.warning("spool_unreadable", extra={"reason": error.message})
+                await anyio.sleep(READ_PAUSE)
+                continue
             for id_, hint in hints:
                 last = id_
                 self._loaded += 1
@@ -209,8 +212,6 @@ class WebhookSource(LocalSource):
         self._offered_at = math.inf
         self._spool.finish(id_)
         self._loaded -= 1
-        if self._is_full:
-            self._news.set()
 
 
 async def _answers(host: str, port: int) -> bool:

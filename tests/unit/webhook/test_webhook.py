@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from imgtag.errors import Unavailable
 from imgtag.plugin import PluginContext
 from imgtag_webhook import SPEC, receiver
 from imgtag_webhook.spool import Spool
@@ -295,6 +296,37 @@ async def test_a_disk_that_fails(make, http, monkeypatch):
 
     assert answer.status_code == 503
     assert "disk I/O error" in answer.json()["error"]
+
+
+async def test_a_spool_that_could_not_be_read(make, http, monkeypatch):
+    """It is read again, though nothing more is pushed."""
+    monkeypatch.setattr("imgtag_webhook.source.READ_PAUSE", 0.01)
+    failures, read = [Unavailable("disk I/O error")], Spool.read
+
+    async def read_later(self, *arguments):
+        if failures:
+            raise failures.pop()
+        return await read(self, *arguments)
+
+    async with running(make(), http) as hear:
+        monkeypatch.setattr(Spool, "read", read_later)
+        await http.post("/", content=BODY)
+        delivery = await hear()
+
+    assert (delivery.hints[0].ref.key, failures) == ("a b.jpg", [])
+
+
+async def test_a_push_while_too_much_waits(make, http, monkeypatch):
+    """It comes as soon as there is room, also where what was done had not been pushed."""
+    monkeypatch.setattr("imgtag_webhook.source.MAX_WAITING", 0)
+    monkeypatch.setattr("imgtag_webhook.source.FULL_PAUSE", 0.01)
+    async with running(make(), http) as hear:
+        await http.post("/", content=BODY)
+        await anyio.sleep(0.05)
+        monkeypatch.setattr("imgtag_webhook.source.MAX_WAITING", 1)
+        delivery = await hear()
+
+    assert delivery.hints[0].ref.key == "a b.jpg"
 
 
 def _raise(_):
