@@ -42,6 +42,8 @@ class Inbox:
         self._records = Records(folder)
         self._limiter = limiter
         self._taken: set[str] = set()
+        self._unreadable: set[str] = set()
+        """Files that failed at the last look."""
         self._is_open = False
 
     @contextmanager
@@ -94,16 +96,31 @@ class Inbox:
     def _take(self, limit: int) -> list[tuple[str, Hint]]:
         """Hints that this process has not taken yet, each with the name to drop it by; the oldest first."""
         self._records.sweep()
-        taken = []
-        for name in sorted(name for name in self._records.names() if name not in self._taken)[:limit]:
-            record = self._records.get(name)
+        known = self._taken.copy()  # before the folder is listed: what is dropped meanwhile is neither new nor broken
+        taken: list[tuple[str, Hint]] = []
+        failures: dict[str, OSError] = {}
+        for name in sorted(name for name in self._records.names() if name not in known):
+            try:
+                record = self._records.get(name)
+            except OSError as error:  # the file may be fine, and is tried again
+                failures[name] = error
+                continue
             hint = _decode(record) if record is not None else None
             if hint is None:
                 log.warning("inbox_file_unreadable", extra={"file": name})
             else:
                 taken.append((name, hint))
             self._taken.add(name)
+            if len(taken) == limit:
+                break
+        self._report(failures)
         return taken
+
+    def _report(self, failures: Mapping[str, OSError]) -> None:
+        """Log once what fails: the same files may fail at every look."""
+        if new := failures.keys() - self._unreadable:
+            log.warning("inbox_unreadable", extra={"reason": str(failures[min(new)])})
+        self._unreadable = set(failures)
 
 
 def _decode(record: Mapping[str, Any]) -> Hint | None:

@@ -24,6 +24,7 @@ import pytest
 from watchdog.observers.inotify_c import InotifyFD
 
 from imgtag.errors import ConfigError
+from imgtag.flow import inbox
 from imgtag.plugin.spec import PluginContext
 from imgtag.plugin.store import Rewrite
 from imgtag.types.event import Hint, Intent
@@ -519,6 +520,34 @@ async def test_a_broken_file_in_the_inbox(
         await heard.until(lambda: heard.keys == ["b.jpg"])
 
     assert "0-broken" in [record.__dict__.get("file") for record in caplog.records]
+
+
+async def test_a_file_in_the_inbox_that_cannot_be_read_now(
+    source: Make,
+    filled: Path,
+    listen: Listen,
+    state_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Those before it and after it come, it is said once, and the file is tried until it can be read."""
+    monkeypatch.setattr(inbox, "INTERVAL", 0.02)
+    async with source() as publisher:
+        for key in ("a.jpg", "b.jpg", "c.jpg"):
+            await publisher.publish([Hint(ref=ObjectRef("photos", key))])
+    _, file, _ = sorted((state_dir / "inbox").glob("*.json"))
+    kept = file.rename(state_dir / "kept")
+    file.mkdir()
+    async with listen(source()) as heard:
+        await heard.until(lambda: sorted(heard.keys) == ["a.jpg", "c.jpg"])
+        await anyio.sleep(0.1)
+        file.rmdir()
+        kept.rename(file)
+        await heard.until(lambda: sorted(heard.keys) == ["a.jpg", "b.jpg", "c.jpg"])
+        await heard.until(lambda: not list((state_dir / "inbox").glob("*.json")))
+
+    (reason,) = [record.__dict__["reason"] for record in caplog.records if record.message == "inbox_unreadable"]
+    assert file.name in reason
 
 
 async def test_watching_costs_nothing_until_it_is_asked_for(source: Make, filled: Path) -> None:
