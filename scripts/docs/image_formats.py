@@ -25,7 +25,10 @@ If the content type says nothing (none, `application/octet-stream`, `application
 `multipart/form-data`, `*/*`, anything without a slash ...) and the suffix does not name another kind of file, the
 first bytes decide: `2024.05.01 Beach`, `IMG_1.jpg.1` and `x.jpg_large` are examined. Everything else is passed over
 without a document: objects with another content type, with the suffix of another kind of file, and objects of unknown
-type that are larger than `max_bytes`."""
+type that are larger than `max_bytes`.
+
+Where imgtag finds an object in a listing, which has no content types, it also passes over one with the suffix of
+another kind of file, unless it has a document: `poll`, `backfill`, `audit` and each comparison of store and index."""
 
 _MISSING = f"""\
 ## Incomplete files {{ #incomplete }}

@@ -165,7 +165,7 @@ def make_pipeline(
     return Pipeline(
         source=services.source,
         reconcile=reconcile,
-        find_differences=lambda scope: find_differences(store, indexer, site, scope),
+        find_differences=lambda scope: find_differences(store, indexer, site, scope, reconcile.may_need_document),
         is_own_write=is_own_write,
         take_unconfirmed=own_writes.take_unconfirmed,
         metrics=metrics,

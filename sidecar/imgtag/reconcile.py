@@ -33,7 +33,7 @@ from imgtag.plugin.indexer import Delete, Upsert
 from imgtag.plugin.store import Body, Store
 from imgtag.stages.annotate import Annotator
 from imgtag.stages.classify import EntryBuilder, Vocabularies
-from imgtag.stages.compare import is_of_content, may_pass, require_right_bucket
+from imgtag.stages.compare import NoImages, is_of_content, may_pass, require_right_bucket
 from imgtag.stages.document import DocumentOptions, build_document
 from imgtag.stages.fetch import fetch
 from imgtag.stages.index import Index
@@ -46,7 +46,7 @@ from imgtag.types.image_names import is_called_image
 from imgtag.types.labels import Label, Raw
 from imgtag.types.mark import content_digest, encode_digest, owner_digest
 from imgtag.types.metadata import MARK, Entries
-from imgtag.types.ref import ObjectRef, ObjectState
+from imgtag.types.ref import Listed, ObjectRef, ObjectState
 from imgtag.types.result import Result
 from imgtag.types.signature import Trust
 from imgtag.workers.answers import Inference
@@ -114,6 +114,7 @@ class Reconciler:
     health: Health
     own_writes: OwnWrites
     vocabularies: Vocabularies = field(default_factory=Vocabularies)
+    no_images: NoImages = field(default_factory=NoImages)
 
     async def __call__(self, hint: Hint, *, is_new: bool = False) -> Outcome:
         """Look at the object of ``hint``. Raises Poison, and any error after which to try again.
@@ -171,6 +172,15 @@ class Reconciler:
             await self.index.apply(Delete(document_id(self.site, ref)))
         return Outcome(result=Result.DELETED)
 
+    def may_need_document(self, listed: Listed) -> bool:
+        """Whether an object that has no document may have to get one, as far as a listing tells.
+
+        A listing has no content types, so that a suffix of another kind of file decides here.
+        """
+        if self.policy_of(listed.ref) is None or is_called_image(listed.ref.key, "") is False:
+            return False
+        return listed not in self.no_images
+
     def judge(self, state: ObjectState, policy: ObjectPolicy, indexed: Document | None) -> Judgement:
         """What a look at this object would conclude. Nothing is read or changed."""
         inspected = inspect(state, policy.codec)
@@ -209,7 +219,7 @@ class Look:
     async def settle_from_headers(self) -> Outcome | None:
         """What headers and index decide; None where the bytes are needed."""
         if self._is_excluded:
-            return await self.reconciler.delete_document(self.hint.ref, Result.SKIPPED)
+            return await self._skip()
         if self.inspected.entries.mark or not self.is_new or self.policy.strategy in _MARKLESS:
             # Labelling goes on without the index; only a change of it has to wait.
             with suppress(Unavailable):
@@ -244,7 +254,7 @@ class Look:
             parts.metrics.bytes_read.inc(len(self.data))
             await opened.aclose()  # the connection is free again while the picture is classified
             if self.inspected.image is None and not is_image(self.data):
-                return await parts.delete_document(state.ref, Result.SKIPPED)
+                return await self._skip()
             labelled_before = self._is_believed or await self._is_made_from(self.data)
             if labelled_before and not self._wants_relabel:
                 # The event of this write needs no further read, however often it comes.
@@ -260,6 +270,12 @@ class Look:
             problem = Problem.of(error, "refused" if isinstance(error, Unreadable) else "failed")
             await parts.upsert(self._document(state, Entries(), problem))
             raise Poison(state.ref, problem) from error
+        return outcome
+
+    async def _skip(self) -> Outcome:
+        """It is no image, or too large to tell: it has no document."""
+        outcome = await self.reconciler.delete_document(self.hint.ref, Result.SKIPPED)
+        self.reconciler.no_images.remember(self.inspected.state)
         return outcome
 
     async def _write(self, entries: Entries, inference: Inference | None = None) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from imgtag.errors import BucketAbsent
 from imgtag.plugin.indexer import Indexer
@@ -13,11 +13,33 @@ from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
 _PASSING_CODES = frozenset({"permission", "read_only"})
 """Refusals that end without a new ETag: an admin grants a permission, or mounts the folder writable."""
+MAX_NO_IMAGES = 100_000
+"""Objects that are remembered as no images, at some 100 bytes each."""
 
 
-async def find_differences(store: Store, indexer: Indexer, site: str, scope: Scope) -> AsyncIterator[Hint]:
-    """Yield a hint for each object that the index lacks or knows with another ETag or revision, and for each orphaned
-    document.
+class NoImages:
+    """Remembers what a look found to be no image: no document says so, and each comparison would look at it again."""
+
+    def __init__(self, max_objects: int = MAX_NO_IMAGES) -> None:
+        self._max_objects = max_objects
+        self._seen: set[int] = set()
+
+    def remember(self, state: ObjectState) -> None:
+        """An object as it was when it was no image."""
+        if len(self._seen) >= self._max_objects:
+            self._seen.pop()  # an arbitrary one: without the oldest, a longer listing would meet none that is left
+        self._seen.add(_identify(state))
+
+    def __contains__(self, listed: Listed) -> bool:
+        """Whether the object is still as it was then."""
+        return _identify(listed) in self._seen
+
+
+async def find_differences(
+    store: Store, indexer: Indexer, site: str, scope: Scope, may_need_document: Callable[[Listed], bool]
+) -> AsyncIterator[Hint]:
+    """Yield a hint for each object that the index knows with another ETag or revision, for each of those that it lacks
+    that ``may_need_document``, and for each orphaned document.
 
     Objects that were refused for a reason that may have passed are included.
 
@@ -33,12 +55,13 @@ async def find_differences(store: Store, indexer: Indexer, site: str, scope: Sco
             while document is not None and document["key"].encode() < listed.ref.key.encode():
                 yield _removal(scope, document)
                 document = await anext(documents, None)
-            same = document is not None and document["key"] == listed.ref.key
-            known = same and document is not None and is_of_content(document, listed)
-            if not known or (document is not None and may_pass(store, document)):
+            if document is None or document["key"] != listed.ref.key:
+                if may_need_document(listed):
+                    yield Hint(ref=listed.ref)
+                continue
+            if not is_of_content(document, listed) or may_pass(store, document):
                 yield Hint(ref=listed.ref)
-            if same:
-                document = await anext(documents, None)
+            document = await anext(documents, None)
     except BucketAbsent:
         if document is not None:
             raise
@@ -68,6 +91,10 @@ async def require_right_bucket(store: Store, bucket: str) -> None:
     async for _ in store.list(Scope(bucket)):
         return
     raise BucketAbsent(f"{bucket} is empty, and the index knows of objects in it")
+
+
+def _identify(shown: Listed | ObjectState) -> int:
+    return hash((shown.ref, shown.etag, int(shown.modified)))  # in a header, times are in whole seconds
 
 
 def _removal(scope: Scope, document: Document) -> Hint:

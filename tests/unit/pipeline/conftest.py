@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 import anyio
@@ -144,10 +145,13 @@ class Bench:
         )
 
     def pipeline(self, source: MemorySource | None = None, drain: float = 5.0) -> Pipeline:
+        reconcile = self.reconciler()
         return Pipeline(
             source=source or self.source,
-            reconcile=self.reconciler(),
-            find_differences=lambda scope: find_differences(self.store, self.indexer, SITE, scope),
+            reconcile=reconcile,
+            find_differences=partial(
+                find_differences, self.store, self.indexer, SITE, may_need_document=reconcile.may_need_document
+            ),
             is_own_write=lambda hint: self.own_writes.reports(hint, SITE, self.codec),
             take_unconfirmed=self.own_writes.take_unconfirmed,
             metrics=self.metrics,

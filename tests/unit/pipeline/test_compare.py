@@ -8,16 +8,17 @@ from dataclasses import replace
 import pytest
 
 from imgtag.errors import BucketAbsent
+from imgtag.pipeline import Pipeline
 from imgtag.plugin import Upsert
 from imgtag.plugin.store import StoreFeatures
-from imgtag.stages.compare import find_differences
+from imgtag.stages.compare import NoImages, find_differences
 from imgtag.testing.indexer import MemoryIndexer
 from imgtag.testing.store import MemoryStore
 from imgtag.types.document import document_id
 from imgtag.types.event import Hint
-from imgtag.types.ref import Listed, ObjectRef, Scope
+from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
-from .conftest import BUCKET, SITE
+from .conftest import BUCKET, SITE, Bench, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,15 @@ async def differences(objects: str, documents: str, changed: str = "", prefix: s
         etag = state.etag if state and key not in changed else '"old"'
         fields = {"id": document_id(SITE, ObjectRef(BUCKET, key)), "site": SITE, "bucket": BUCKET, "key": key}
         await indexer.apply([Upsert({**fields, "etag": etag, "status": "labelled"})])
-    return [hint async for hint in find_differences(store, indexer, SITE, Scope(BUCKET, prefix))]
+    return await find(store, indexer, prefix)
+
+
+async def find(store: MemoryStore, indexer: MemoryIndexer, prefix: str = "", unwanted: str = "") -> list[Hint]:
+    """``unwanted``: keys of objects that need no document."""
+    scope, found = Scope(BUCKET, prefix), list[Hint]()
+    async for hint in find_differences(store, indexer, SITE, scope, lambda listed: listed.ref.key not in unwanted):
+        found.append(hint)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -76,7 +85,66 @@ async def test_an_object_of_another_revision_differs(revision: str | None, *, di
     known = {"revision": revision} if revision else {}
     await indexer.apply([Upsert({**fields, **known, "etag": store.peek(ref).etag})])
 
-    assert [Hint(ref=ref)] * differs == [hint async for hint in find_differences(store, indexer, SITE, Scope(BUCKET))]
+    assert [Hint(ref=ref)] * differs == await find(store, indexer)
+
+
+async def test_what_needs_no_document_is_passed_over() -> None:
+    """Unless it has one: a look then decides about that."""
+    store, indexer = MemoryStore(BUCKET), MemoryIndexer()
+    for key in "abc":
+        store.put(ObjectRef(BUCKET, key), b"x")
+    fields = {"id": document_id(SITE, ObjectRef(BUCKET, "b")), "site": SITE, "bucket": BUCKET, "key": "b"}
+    await indexer.apply([Upsert({**fields, "etag": "old", "status": "labelled"})])
+
+    assert ["b", "c"] == [hint.ref.key for hint in await find(store, indexer, unwanted="ab")]
+
+
+async def look_at_all(bench: Bench, pipeline: Pipeline) -> list[str]:
+    """Compare as `poll` does, again and again; the objects that the store was asked for."""
+    asked = len(bench.store.faults.calls)
+    await pipeline.compare(Scope(BUCKET))
+    return [str(call.about) for call in bench.store.faults.calls[asked:] if call.name == "open"]
+
+
+async def test_a_comparison_looks_once_at_what_has_no_document(bench: Bench) -> None:
+    """And not at all where no rule admits it or its suffix names another kind of file."""
+    bench.admitted = lambda ref: not ref.key.startswith("other/")
+    for key in ("2024.05.01 Beach", "notes.pdf", "other/cat.jpg"):
+        bench.store.put(f"{BUCKET}/{key}", b"text", content_type="application/octet-stream")
+    pipeline = bench.pipeline()
+    assert [f"{BUCKET}/2024.05.01 Beach"] == await look_at_all(bench, pipeline)
+    asked = len(bench.indexer.faults.calls)
+    assert [] == await look_at_all(bench, pipeline)
+    assert ["scan"] == [call.name for call in bench.indexer.faults.calls[asked:]]
+
+
+async def test_what_was_no_image_is_looked_at_when_it_has_changed(bench: Bench) -> None:
+    """Other bytes have another ETag; where only the content type is another one, the time tells."""
+    times, ref = iter(range(1_700_000_000, 1_800_000_000)), ObjectRef(BUCKET, "beach")
+    bench.store = MemoryStore(BUCKET, clock=lambda: next(times))
+    pipeline = bench.pipeline()
+    for content_type, data in (("", b"text"), ("text/plain", picture("red fox")), ("image/jpeg", picture("red fox"))):
+        bench.store.put(ref, data, content_type=content_type)
+        assert str(ref) in await look_at_all(bench, pipeline)
+    assert ["red fox"] == bench.document("beach")["labels"]
+    bench.store.put(ref, b"text", content_type="")
+
+    assert [str(ref)] == await look_at_all(bench, pipeline)
+    assert bench.document("beach") is None
+    assert [] == await look_at_all(bench, pipeline)
+
+
+def test_memory_of_what_is_no_image_is_bounded() -> None:
+    """Beyond the bound, most of a long listing is still known when it is read again."""
+    known = NoImages(100)
+    states = [ObjectState(ref=ObjectRef(BUCKET, f"{number}"), etag="e", size=1, modified=1.9) for number in range(110)]
+    for state in states:
+        known.remember(state)
+    listed = [Listed(ref=state.ref, etag="e", size=1, modified=1.0) for state in states]
+
+    assert 100 == sum(each in known for each in listed)
+    assert Listed(ref=states[-1].ref, etag="e", size=1, modified=2.0) not in known
+    assert Listed(ref=states[-1].ref, etag="f", size=1, modified=1.0) not in known
 
 
 async def test_only_what_is_in_scope_is_compared() -> None:

@@ -15,14 +15,13 @@ from imgtag.labels.policy import LabelPolicy
 from imgtag.labels.rules import LabelRule
 from imgtag.labels.taxonomy import AncestorTerms, ClassTerms, Taxonomy
 from imgtag.reconcile import Poison, Result
-from imgtag.stages.compare import find_differences
 from imgtag.stages.index import IndexUnavailable
 from imgtag.types.document import Problem
 from imgtag.types.event import Hint, Intent
 from imgtag.types.metadata import MARK, MetadataCodec
 from imgtag.types.ref import ObjectRef
 
-from .conftest import BUCKET, SITE, TablePool, picture
+from .conftest import BUCKET, TablePool, picture
 
 pytestmark = pytest.mark.anyio
 
@@ -318,13 +317,13 @@ async def test_a_refusal_that_has_passed_is_looked_at_again(bench, everything, o
     assert Result.CURRENT == await look(bench)
     assert "permission" == bench.document(FOX.key)["code"]
     bench.store.put(FOX, picture("red fox"))
-    hints = [hint async for hint in find_differences(bench.store, bench.indexer, SITE, everything)]
+    hints = [hint async for hint in bench.pipeline().find_differences(everything)]
 
     assert [FOX] == [hint.ref for hint in hints]
     assert Result.LABELLED == await look(bench)
     assert "imgtag-mark" in bench.metadata(FOX.key)
     assert "code" not in bench.document(FOX.key)
-    assert [] == [hint async for hint in find_differences(bench.store, bench.indexer, SITE, everything)]
+    assert [] == [hint async for hint in bench.pipeline().find_differences(everything)]
 
 
 async def test_a_hidden_object_stays_as_it_is_known(bench):
