@@ -28,7 +28,7 @@ without a document: objects with another content type, with the suffix of anothe
 type that are larger than `max_bytes`.
 
 Where imgtag finds an object in a listing, which has no content types, it also passes over one with the suffix of
-another kind of file, unless it has a document: `poll`, `backfill`, `audit` and each comparison of store and index."""
+another kind of file, unless it has a document: `poll`, folders, `backfill` and `audit`."""
 
 _MISSING = f"""\
 ## Incomplete files {{ #incomplete }}

@@ -139,6 +139,8 @@ def make_reconciler(
         metrics=metrics,
         health=health,
         own_writes=OwnWrites(),
+        # Without notifications, all is compared every few minutes; with them, a comparison stands in for lost ones.
+        suffix_decides=not config.context().needs_notifications,
     )
 
 

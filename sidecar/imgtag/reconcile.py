@@ -115,6 +115,8 @@ class Reconciler:
     own_writes: OwnWrites
     vocabularies: Vocabularies = field(default_factory=Vocabularies)
     no_images: NoImages = field(default_factory=NoImages)
+    suffix_decides: bool = False
+    """Whether the suffix of another kind of file is enough in a listing, which has no content types."""
 
     async def __call__(self, hint: Hint, *, is_new: bool = False) -> Outcome:
         """Look at the object of ``hint``. Raises Poison, and any error after which to try again.
@@ -173,13 +175,10 @@ class Reconciler:
         return Outcome(result=Result.DELETED)
 
     def may_need_document(self, listed: Listed) -> bool:
-        """Whether an object that has no document may have to get one, as far as a listing tells.
-
-        A listing has no content types, so that a suffix of another kind of file decides here.
-        """
-        if self.policy_of(listed.ref) is None or is_called_image(listed.ref.key, "") is False:
+        """Whether an object that has no document may have to get one, as far as a listing tells."""
+        if self.policy_of(listed.ref) is None or listed in self.no_images:
             return False
-        return listed not in self.no_images
+        return not self.suffix_decides or is_called_image(listed.ref.key, "") is not False
 
     def judge(self, state: ObjectState, policy: ObjectPolicy, indexed: Document | None) -> Judgement:
         """What a look at this object would conclude. Nothing is read or changed."""

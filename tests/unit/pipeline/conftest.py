@@ -111,6 +111,7 @@ class Bench:
     max_bytes: int = 1000
     concurrency: int = 4
     admitted: Callable[[ObjectRef], bool] = lambda _: True
+    suffix_decides: bool = False
 
     def __post_init__(self) -> None:
         self.limit = WriteLimit()
@@ -130,6 +131,7 @@ class Bench:
             metrics=self.metrics,
             health=self.health,
             own_writes=self.own_writes,
+            suffix_decides=self.suffix_decides,
         )
 
     def policy_of(self, ref: ObjectRef) -> ObjectPolicy | None:

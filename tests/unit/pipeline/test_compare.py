@@ -106,13 +106,16 @@ async def look_at_all(bench: Bench, pipeline: Pipeline) -> list[str]:
     return [str(call.about) for call in bench.store.faults.calls[asked:] if call.name == "open"]
 
 
-async def test_a_comparison_looks_once_at_what_has_no_document(bench: Bench) -> None:
-    """And not at all where no rule admits it or its suffix names another kind of file."""
+@pytest.mark.parametrize("suffix_decides", [True, False])
+async def test_a_comparison_looks_once_at_what_has_no_document(bench: Bench, suffix_decides: bool) -> None:
+    """And not at all where no rule admits it, or its suffix names another kind of file and that decides."""
+    bench.suffix_decides = suffix_decides
     bench.admitted = lambda ref: not ref.key.startswith("other/")
     for key in ("2024.05.01 Beach", "notes.pdf", "other/cat.jpg"):
         bench.store.put(f"{BUCKET}/{key}", b"text", content_type="application/octet-stream")
     pipeline = bench.pipeline()
-    assert [f"{BUCKET}/2024.05.01 Beach"] == await look_at_all(bench, pipeline)
+    looked_at = ["2024.05.01 Beach", *["notes.pdf"] * (not suffix_decides)]
+    assert [f"{BUCKET}/{key}" for key in looked_at] == await look_at_all(bench, pipeline)
     asked = len(bench.indexer.faults.calls)
     assert [] == await look_at_all(bench, pipeline)
     assert ["scan"] == [call.name for call in bench.indexer.faults.calls[asked:]]
