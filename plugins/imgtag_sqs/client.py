@@ -9,11 +9,12 @@ from typing import Any
 from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.loaders import Loader
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from imgtag.errors import Unavailable
 from imgtag.plugin.aws import explain_credentials, open_client
-from imgtag_sqs.errors import map_refusal
+from imgtag_sqs.errors import NoAnswer, map_refusal
 from imgtag_sqs.settings import SqsSettings
 
 READ_GRACE = 8.0
@@ -22,6 +23,8 @@ MAX_TRIES = 2
 """How often botocore sends a request that fails; the callers try again as well."""
 MAX_CONNECTIONS = 16
 SECTION = "source.sqs"
+UNREADABLE = (ResponseParserError, LookupError, AttributeError, TypeError, ValueError)
+"""What botocore's parsers raise for what is no answer of the service, such as the page of a proxy."""
 
 
 class QueueService:
@@ -51,10 +54,15 @@ class QueueService:
             max_pool_connections=MAX_CONNECTIONS,
         )
 
-    async def call(self, action: str, **parameters: Any) -> dict[str, Any]:
-        """The response to an action, such as ``ReceiveMessage``. Raises QueueError, Unavailable."""
+    async def call(self, action: str, *, needs: str = "", **parameters: Any) -> dict[str, Any]:
+        """The response to an action, such as ``ReceiveMessage``; without the member ``needs`` it is none.
+
+        Raises QueueError, Unavailable.
+        """
         try:
             response: dict[str, Any] = await getattr(self._client, xform_name(action))(**parameters)
+            # In JSON, botocore takes a page for an answer in which everything is left out.
+            is_page = response["ResponseMetadata"]["HTTPHeaders"].get("content-type", "").startswith("text/html")
         except ClientError as error:
             raise map_refusal(action, error.response) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
@@ -62,6 +70,10 @@ class QueueService:
         except (TimeoutError, BotoCoreError, OSError) as error:
             hint = "Check endpoint and region under [source.sqs], and that the service runs."
             raise Unavailable(f"{self.where} does not answer: {error or type(error).__name__}", hint=hint) from error
+        except UNREADABLE as error:
+            raise NoAnswer(action) from error
+        if is_page or (needs and not response.get(needs)):
+            raise NoAnswer(action)
         return response
 
 

@@ -61,6 +61,18 @@ class QueueError(Unavailable):
         return self.service_code in DENIED
 
 
+class NoAnswer(Unavailable):
+    """What came back is not what a queue service answers, whatever its status says."""
+
+    default_hint = (
+        "Something else may answer there, such as a proxy: check endpoint and protocol under [source.sqs], and ask the "
+        "endpoint with curl."
+    )
+
+    def __init__(self, action: str) -> None:
+        super().__init__(f"{action} was answered with something that is no answer of SQS")
+
+
 def map_refusal(action: str, response: Mapping[str, Any]) -> QueueError:
     """The error of a response. The two protocols name errors differently, and the older one adds a prefix."""
     error = response.get("Error", {})

@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from imgtag_sqs.client import QueueService
-from imgtag_sqs.errors import UNKNOWN_ACTION, QueueError
+from imgtag_sqs.errors import UNKNOWN_ACTION, NoAnswer, QueueError
 
 MAX_BATCH = 10
 """Messages of one request; the limit of SQS."""
@@ -94,17 +95,19 @@ class Queue:
     async def url(self) -> str:
         """Where the service has it."""
         if not self._url:
-            self._url = (await self._service.call("GetQueueUrl", QueueName=self.name))["QueueUrl"]
+            response = await self._service.call("GetQueueUrl", needs="QueueUrl", QueueName=self.name)
+            self._url = response["QueueUrl"]
         return self._url
 
     async def create(self, attributes: Mapping[str, str]) -> None:
         """Create it. A service that does not take the attributes creates it with its own."""
+        create = partial(self._service.call, "CreateQueue", needs="QueueUrl", QueueName=self.name)
         try:
-            response = await self._service.call("CreateQueue", QueueName=self.name, Attributes=dict(attributes))
+            response = await create(Attributes=dict(attributes))
         except QueueError as error:
             if error.is_denied:
                 raise
-            response = await self._service.call("CreateQueue", QueueName=self.name)
+            response = await create()
         self._url = response["QueueUrl"]
 
     async def delete(self) -> None:
@@ -152,19 +155,10 @@ class Queue:
             VisibilityTimeout=hide,
             AttributeNames=RECEIVED_WITH,
         )
-        received = []
-        for message in response.get("Messages", ()):
-            attributes = message.get("Attributes", {})
-            received.append(
-                Message(
-                    id=message["MessageId"],
-                    handle=message["ReceiptHandle"],
-                    body=message.get("Body", ""),
-                    attempt=int(attributes.get("ApproximateReceiveCount") or 1),
-                    sent=int(attributes.get("SentTimestamp") or 0) / 1000,
-                )
-            )
-        return received
+        try:
+            return [_read_message(message) for message in response.get("Messages", ())]
+        except KeyError as error:
+            raise NoAnswer("ReceiveMessage") from error
 
     async def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages; durable on return. Raises Unavailable if any of them was refused."""
@@ -204,16 +198,39 @@ class Queue:
                     raise
                 self._has_batches = False
             else:
-                return [f"{entry['Code']}: {entry.get('Message', '')}" for entry in response.get("Failed", ())]
+                return _refused(numbered, response)
         refused = []
+        needs = "MessageId" if action == "SendMessage" else ""  # the other answers are empty
         for single in entries:
             try:
-                await self._service.call(action, QueueUrl=url, **single)
+                await self._service.call(action, needs=needs, QueueUrl=url, **single)
             except QueueError as error:
                 if error.is_missing or error.is_denied:
                     raise
                 refused.append(error.message)
         return refused
+
+
+def _refused(numbered: Sequence[Mapping[str, Any]], response: Mapping[str, Any]) -> list[str]:
+    """Why the service did not take some entries of a batch. It has taken only what it says that it has."""
+    taken = {entry.get("Id") for entry in response.get("Successful", ())}
+    reasons = {
+        entry.get("Id"): f"{entry.get('Code', 'unknown')}: {entry.get('Message', '')}"
+        for entry in response.get("Failed", ())
+    }
+    left = (entry["Id"] for entry in numbered if entry["Id"] not in taken)
+    return [reasons.get(id_, "the service says nothing of it") for id_ in left]
+
+
+def _read_message(message: Mapping[str, Any]) -> Message:
+    attributes = message.get("Attributes", {})
+    return Message(
+        id=message["MessageId"],
+        handle=message["ReceiptHandle"],
+        body=message.get("Body", ""),
+        attempt=int(attributes.get("ApproximateReceiveCount") or 1),
+        sent=int(attributes.get("SentTimestamp") or 0) / 1000,
+    )
 
 
 def arn_of(url: str) -> str:
