@@ -6,6 +6,7 @@ The only place that acts on an error's disposition. Nothing is acknowledged that
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 MAX_RESYNC_PENDING = 1_000
 """Keys of a resync that may wait for another try at once."""
+MAX_RESYNC_TRIES = 7
+"""Tries of a key within its resync, which take about a minute."""
 MAX_UNEXPECTED = 3
 """Unforeseen errors on one key before it is set aside."""
 MAX_REPEATED_LOOKS = 3
@@ -106,6 +109,8 @@ class Pipeline:
         self._waiting: dict[str, deque[Delivery]] = {}
         """Deliveries that wait for a place, by uploader."""
         self._unexpected: dict[ObjectRef, int] = {}
+        self._given_back: set[ObjectRef] = set()
+        """Keys of resyncs whose own hints this process is to get and has not done."""
         self._dropped_letters: int = getattr(self.source.dead, "dropped", 0)
 
     async def run(self, stop: anyio.Event) -> None:
@@ -145,6 +150,7 @@ class Pipeline:
                 continue
             # Most events are those of our own writes, or come a second time on the other lane: they need no place.
             if len(delivery.hints) == 1 and delivery.problem is None and self._is_answered(delivery.hints[0]):
+                self._given_back.discard(delivery.hints[0].ref)
                 await delivery.ack()
                 continue
             event = _event_of(delivery)
@@ -246,6 +252,7 @@ class Pipeline:
                     )
                 for hint in delivery.hints:
                     await self._process(hint, delivery.attempt, delivery)
+                    self._given_back.discard(hint.ref)
         finally:
             self._places.give(uploader)
             self._start_waiting(work)
@@ -261,7 +268,8 @@ class Pipeline:
     async def compare(self, scope: Scope) -> None:
         """Process every difference between store and index in ``scope``; try each key until it is done.
 
-        Raises ImgtagError where store or index cannot be listed to the end.
+        One that fails again and again goes back to the source as a hint of its own: the next comparison waits for the
+        end of this one. Raises ImgtagError where store or index cannot be listed to the end.
         """
         log.info("resync_started", extra={"scope": str(scope)})
         pending = anyio.Semaphore(MAX_RESYNC_PENDING, fast_acquire=True)
@@ -269,25 +277,26 @@ class Pipeline:
         try:
             async with anyio.create_task_group() as keys:
                 async for hint in self.find_differences(scope):
-                    count += 1
-                    await pending.acquire()
-                    keys.start_soon(self._process_one_of_many, hint, pending)
+                    if hint.ref not in self._given_back:
+                        count += 1
+                        await pending.acquire()
+                        keys.start_soon(self._process_one_of_many, hint, pending, MAX_RESYNC_TRIES)
         except* ImgtagError as errors:
             failure = _first(errors)
         if failure is not None:  # outside of `except*`, which would wrap it in a group again
             raise failure
         log.info("resync_finished", extra={"scope": str(scope), "keys": count})
 
-    async def _process_one_of_many(self, hint: Hint, pending: anyio.Semaphore) -> None:
+    async def _process_one_of_many(self, hint: Hint, pending: anyio.Semaphore, tries: float = math.inf) -> None:
         try:
-            await self.process_until_done(hint)
+            await self.process_until_done(hint, tries)
         finally:
             pending.release()
 
-    async def process_until_done(self, hint: Hint) -> Outcome:
+    async def process_until_done(self, hint: Hint, tries: float = math.inf) -> Outcome:
         """Work on a hint that no delivery brought, as often as it takes. Returns what it came to in the end.
 
-        A job raises the ImgtagError that ends it.
+        After ``tries`` in vain the source gets it, if it takes it. A job raises the ImgtagError that ends it.
         """
         attempt = 0
         while True:
@@ -298,7 +307,21 @@ class Pipeline:
                     return await self._process(hint, attempt)
             except RetryLater as later:
                 delay = later.delay
+            if attempt >= tries and await self._give_back(hint):
+                return Outcome(result=Result.PARKED)
             await anyio.sleep(delay)  # without a slot, so that other keys go on
+
+    async def _give_back(self, hint: Hint) -> bool:
+        """Publish a key of a resync as a hint of its own; returns whether the source has taken it."""
+        # Of a shared source another sidecar may get it: when that has done it, nobody tells us.
+        if not self.source.features.shared:
+            self._given_back.add(hint.ref)
+        try:
+            await self.source.publish([hint])
+        except ImgtagError:
+            self._given_back.discard(hint.ref)
+            return False
+        return True
 
     @property
     def is_idle(self) -> bool:

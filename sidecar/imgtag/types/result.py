@@ -21,7 +21,7 @@ class Result(StrEnum):
     ANSWERED = "answered"
     """The event alone showed that there was nothing to do."""
     PARKED = "parked"
-    """The index does not answer; a hint waits for it in the source."""
+    """A hint waits for it in the source: the index does not answer, or a resync tried it in vain."""
     DELETED = "deleted"
     ABSENT = "absent"
     SKIPPED = "skipped"

@@ -382,6 +382,68 @@ async def test_while_the_store_is_down_no_further_keys_of_a_resync_are_tried(ben
     assert 9 == bench.store.faults.count("open")
 
 
+@pytest.fixture
+def refused(bench):
+    """Keys that the store does not open."""
+    keys, open_object = {FOX}, bench.store.open
+
+    def refuse(ref, *arguments, **options):
+        if ref in keys:
+            raise Unavailable("no read quorum")
+        return open_object(ref, *arguments, **options)
+
+    bench.store.open = refuse
+    bench.store.notify = None
+    bench.store.put(FOX, picture("red fox"))
+    return keys
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_key_that_always_fails_does_not_hold_up_the_next_resync(bench, everything, refused, shared):
+    """It is a hint of its own by then, which is done when that is possible."""
+    bench.source.features = SourceFeatures(shared=shared)
+    pipeline = bench.pipeline()
+    bench.source.send(resync=everything)
+    await run_until(pipeline, lambda: bench.source.acked)
+    assert [Hint(ref=FOX)] == bench.source.published
+    assert bench.source.acked[0].resync == everything
+
+    refused.clear()
+    await run_until(pipeline, lambda: bench.document(FOX.key))
+    assert [Hint(ref=FOX)] == [hint for delivery in bench.source.acked for hint in delivery.hints]
+
+
+async def test_a_key_is_given_back_by_one_resync_alone(bench, everything, refused):
+    """Where no other sidecar can get its hint: otherwise hints of it would gather."""
+    pipeline = bench.pipeline()
+    for number in (1, 2, 3):
+        bench.store.put(f"{BUCKET}/{number}.jpg", picture("kit fox"))
+        bench.source.send(resync=everything)
+        await run_until(pipeline, lambda number=number: len(bench.source.acked) == number)
+        assert bench.document(f"{number}.jpg") is not None
+    assert [Hint(ref=FOX)] == bench.source.published
+
+    refused.clear()
+    await run_until(pipeline, lambda: bench.document(FOX.key))
+    refused.add(FOX)
+    bench.store.put(FOX, picture("café"))
+    bench.source.send(resync=everything)
+    await run_until(pipeline, lambda: len(bench.source.published) == 2)
+
+
+async def test_a_key_that_the_source_does_not_take_stays_with_its_resync(bench, everything, refused):
+    """It is not lost."""
+    bench.source.faults.fail(Unavailable("no stream"), on="publish", times=None)
+    pipeline = bench.pipeline()
+    bench.source.send(resync=everything)
+    await run_until(pipeline, lambda: bench.source.faults.count("publish") == 2)
+    assert [] == bench.source.acked
+
+    refused.clear()
+    await run_until(pipeline, lambda: bench.source.acked)
+    assert bench.document(FOX.key) is not None
+
+
 async def test_a_resync_that_cannot_be_listed_holds_back_everything(bench, everything):
     """The store does not answer: events are not tried meanwhile either."""
     bench.store.notify = None
