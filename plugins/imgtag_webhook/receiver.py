@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
@@ -73,15 +73,16 @@ class Receiver:
 
     async def _read(self, request: Request) -> bytes:
         """The body, of a client that may push. Raises Refused."""
+        chunks = request.stream()
         try:
             self._check_head(request)
             self._check_rate()
             if reason := self.obstacle():
                 raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, reason, Retry_After=str(RETRY_AFTER))
-            return await self._read_body(request)
+            return await self._read_body(chunks)
         except Refused as refusal:
             if refusal.status is not HTTPStatus.REQUEST_TIMEOUT:
-                await _discard_body(request)
+                await _discard(chunks)
             raise
 
     async def _accept(self, request: Request, body: bytes) -> None:
@@ -126,11 +127,11 @@ class Receiver:
         if not hmac.compare_digest(given.encode(), expected.encode()):
             raise Refused(HTTPStatus.UNAUTHORIZED, f"{header} is missing, or is not the HMAC of the body")
 
-    async def _read_body(self, request: Request) -> bytes:
+    async def _read_body(self, chunks: AsyncIterator[bytes]) -> bytes:
         body = bytearray()
         try:
             with anyio.fail_after(MAX_BODY_WAIT):
-                async for chunk in request.stream():
+                async for chunk in chunks:
                     body += chunk
                     if len(body) > self.settings.max_body:
                         raise self._too_large()
@@ -152,11 +153,11 @@ class Receiver:
             log.warning("webhook_refused", extra=facts)
 
 
-async def _discard_body(request: Request) -> None:
-    """Read the rest of a body, up to a limit: closing the connection on what was not read may discard the answer."""
+async def _discard(chunks: AsyncIterator[bytes]) -> None:
+    """Read what is left of a body, up to a limit: closing the connection on it may discard the answer."""
     size = 0
     with anyio.move_on_after(MAX_DISCARD_WAIT):
-        async for chunk in request.stream():
+        async for chunk in chunks:
             size += len(chunk)
             if size > MAX_DISCARDED:
                 return

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from imgtag.flow.listen import is_loopback, parse_listen
 from imgtag.plugin import Settings
+from imgtag.plugin.notifications import MAX_BYTES
 
 MIN_SECRET = 16
 """Characters of a secret, which others may guess at over the network."""
@@ -66,7 +67,10 @@ class WebhookSettings(Settings):
         default="X-Hub-Signature-256", description="The header with the HMAC."
     )
     max_body: int = Field(
-        default=1 << 20, ge=1 << 10, le=16 << 20, description="Maximum size of one request, in bytes."
+        default=MAX_BYTES,
+        ge=1 << 10,
+        le=MAX_BYTES,
+        description="Maximum size of one request, in bytes. No source reads larger notifications than the default.",
     )
     max_events: int = Field(
         default=100_000,

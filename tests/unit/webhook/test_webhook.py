@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from imgtag.errors import Unavailable
 from imgtag.plugin import PluginContext
+from imgtag.plugin.notifications import MAX_BYTES
 from imgtag_webhook import SPEC, receiver
 from imgtag_webhook.spool import Spool
 from servers.process import free_port
@@ -98,6 +99,7 @@ def sign(body, key=SECRET):
         {"token": "words with spaces between"},
         {"hmac_key": "short"},
         {"hmac_header": "two words"},
+        {"max_body": MAX_BYTES + 1},
     ],
 )
 def test_wrong_settings(wrong):
@@ -196,6 +198,18 @@ async def test_what_is_refused(make, http, tmp_path):
 async def _chunks():
     for _ in range(20):
         yield b"x" * 100
+
+
+async def test_a_body_that_is_too_large_and_at_its_end(make, http, port):
+    """There is nothing left of it to read, and it is answered as any other."""
+    async with running(make(max_body=1024), http), await anyio.connect_tcp("127.0.0.1", port) as stream:
+        await stream.send(
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n%b\r\n0\r\n\r\n" % (b"x" * 2048)
+        )
+        with anyio.fail_after(PATIENCE):
+            answer = await stream.receive()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
 
 
 async def test_only_who_knows_the_token(make, http):
