@@ -36,6 +36,8 @@ class _Work:
     hint: Hint | None = None
     done: list[Done] = field(default_factory=list)
     attempt: int = 1
+    is_owed: bool = False
+    """Whether a delivery of it, or of what it replaced, was given back."""
     turn: int = -1
     due: float = AT_ONCE
 
@@ -45,10 +47,14 @@ class _Work:
         return self.hint is not None and self.hint.intent is Intent.NORMAL and not self.done
 
     def absorb(self, older: _Work) -> None:
-        """Replace ``older``: its callbacks stay, and its intent unless there is a newer one."""
+        """Replace ``older``: its callbacks stay, its intent unless there is a newer one, and what is owed."""
         self.done[:0] = older.done
+        self.is_owed |= older.is_owed
         if self.hint and older.hint and self.hint.intent is Intent.NORMAL:
             self.hint = replace(self.hint, intent=older.hint.intent)
+        if self.hint and self.is_owed:
+            # It may be the event of our own write, of which nothing is to be done; but what was given back is not done.
+            self.hint = replace(self.hint, sequencer=None)
 
 
 class LocalDelivery:
@@ -76,7 +82,7 @@ class LocalDelivery:
         """Not done: it comes again after ``delay`` seconds, or at once if the key has changed meanwhile."""
         work, self._work = self._work, None
         if work is not None:
-            again = replace(work, attempt=work.attempt + 1, due=anyio.current_time() + delay)
+            again = replace(work, attempt=work.attempt + 1, is_owed=True, due=anyio.current_time() + delay)
             self._queue._finish(work, again)  # noqa: SLF001
 
     async def extend(self) -> None:
@@ -90,7 +96,8 @@ class LocalDelivery:
 class LocalQueue:
     """An async iterator of deliveries, one for each key that waits.
 
-    A newer hint replaces one that waits. If one is in flight, it waits until that is answered, so no key is in flight
+    A newer hint replaces one that waits; where that was given back, nothing of the newer one says which event it is, so
+    that none is answered from memory. If one is in flight, it waits until that is answered, so no key is in flight
     twice. If more than ``limit`` keys wait, all that a resync would find as well becomes one resync of their bucket.
     To be used from the event loop only. Nothing survives the process: a hint that must comes with ``done``, which is
     called when the delivery is acknowledged. Such hints, and those with an intent, never collapse: their caller limits

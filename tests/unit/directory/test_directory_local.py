@@ -119,6 +119,23 @@ async def test_intent_survives_an_event() -> None:
     assert (Intent.STALE, "3") == (second.hints[0].intent, second.hints[0].etag)
 
 
+async def test_what_was_given_back_is_still_to_be_done() -> None:
+    """A newer event in its place, maybe that of our own write, names no event: it must not be answered from memory."""
+    queue = LocalQueue()
+    queue.put(hint("a", etag="1", sequencer="1"))
+    (first,) = await take(queue, 1)
+    queue.put(hint("a", etag="2", sequencer="2"))
+    await first.nak(10)
+    queue.put(hint("a", etag="2", sequencer="2"))
+    (second,) = await take(queue, 1)
+    await second.ack()
+    queue.put(hint("a", etag="3", sequencer="3"))
+    (third,) = await take(queue, 1)
+
+    assert ("2", None) == (second.hints[0].etag, second.hints[0].sequencer)
+    assert ("3", "3") == (third.hints[0].etag, third.hints[0].sequencer)
+
+
 async def test_promises_are_kept() -> None:
     """All that was to be done on acknowledgement is done, also for hints that others took the place of."""
     queue = LocalQueue()

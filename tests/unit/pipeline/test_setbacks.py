@@ -11,6 +11,7 @@ import pytest
 from imgtag import pipeline as pipeline_module
 from imgtag.errors import ConfigError, DocumentError, EventError, Unavailable
 from imgtag.flow.backoff import Backoff
+from imgtag.flow.local_queue import LocalQueue
 from imgtag.pipeline import PipelineLimits
 from imgtag.plugin.source import SourceFeatures
 from imgtag.stages.index import IndexUnavailable
@@ -109,6 +110,30 @@ async def test_what_waits_for_the_index_alone_holds_back_nothing(bench):
 
     assert [picture("kit fox")] == bench.pool.asked
     assert FOX == bench.source.naked[0][0].hints[0].ref
+
+
+class QueueSource(MemorySource):
+    """Keeps its hints in a queue in memory, as sources without a broker do."""
+
+    def __init__(self) -> None:
+        super().__init__(features=SourceFeatures())
+        self.queue = LocalQueue()
+
+    async def deliveries(self):
+        async for delivery in self.queue:
+            yield delivery
+
+
+async def test_the_event_of_our_own_write_is_not_the_end_of_what_waits_for_the_index(bench):
+    """In a queue of one hint for each key it takes the place of the upload, whose document is still to be indexed."""
+    bench.source = QueueSource()
+    bench.store.notify = bench.source.queue.put
+    bench.indexer.faults.fail(Unavailable("no route"), on="apply", times=3)
+    bench.store.put(FOX, picture("red fox"))
+
+    await run_until(bench.pipeline(), lambda: bench.document(FOX.key))
+
+    assert [picture("red fox")] == bench.pool.asked
 
 
 async def test_a_document_that_the_index_refuses_is_a_dead_letter(bench):
