@@ -102,7 +102,7 @@ class Receiver:
 
     def _check_head(self, request: Request) -> None:
         """Everything that can be said before the body is read."""
-        if request.url.path != PATH:
+        if request.scope["path"] != PATH:  # `request.url` is made from the Host header as well
             raise Refused(HTTPStatus.NOT_FOUND, f"push to {PATH}")
         if request.method != "POST":
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "push by POST", Allow="POST")

@@ -79,7 +79,7 @@ export function ObjectView({ id, hits, say }) {
 function Picture({ object }) {
   const [source, setSource] = useState(api.thumbnail(object.id, SMALL));
   const [broken, setBroken] = useState(object.status === 'failed' || object.status === 'refused');
-  const [located, setLocated] = useState(true);
+  const [showsPlaces, setShowsPlaces] = useState(true);
   useEffect(() => {
     if (broken) return undefined;
     const image = new Image();
@@ -93,8 +93,8 @@ function Picture({ object }) {
     <div class="frame">
       <img src=${source} alt=${Object.keys(object.labels ?? {}).map((label) => displayed(object.names, label)).join(', ') || nameOf(object.key)}
         width=${object.width} height=${object.height} onError=${() => setBroken(true)} />
-      ${located && object.boxes && html`<${Places} object=${object} />`}
-      ${object.boxes && html`<button type="button" aria-pressed=${located ? 'true' : 'false'} onClick=${() => setLocated(!located)}>Places</button>`}
+      ${showsPlaces && object.boxes && html`<${Places} object=${object} />`}
+      ${object.boxes && html`<button type="button" aria-pressed=${showsPlaces ? 'true' : 'false'} onClick=${() => setShowsPlaces(!showsPlaces)}>Places</button>`}
     </div>`;
 }
 
