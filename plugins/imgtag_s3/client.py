@@ -176,7 +176,7 @@ class Client:
     ) -> Response:
         """Send a request and read the whole response. Raises S3Error, NoResponse.
 
-        ``digest``: the SHA-256 of ``body`` where it is known; the server refuses a body with another one.
+        ``digest``: the SHA-256 of ``body`` where it is known. It is signed; a server that verifies it refuses others.
         """
 
         async def read(raw: aiohttp.ClientResponse) -> tuple[aiohttp.ClientResponse, bytes]:
@@ -228,7 +228,7 @@ class Client:
         host, path, parameters, url = address
         named = {"host": host, **(headers or {})}
         if body and "Content-MD5" not in named:
-            named["Content-MD5"] = b64encode(await _digest(_md5, body)).decode()
+            named["Content-MD5"] = b64encode(await digest_body(_md5, body)).decode()
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._settings.deadline
         payload = digest.hex() if digest else await self._hash_payload(body)
@@ -269,7 +269,7 @@ class Client:
         """What is signed of a body. Over TLS its Content-MD5 is enough; a second digest would only cost time."""
         if self._settings.secure:
             return UNSIGNED_PAYLOAD
-        return (await _digest(sha256, body)).hex() if body else EMPTY_PAYLOAD
+        return (await digest_body(sha256, body)).hex() if body else EMPTY_PAYLOAD
 
     def _map(self, error: Exception) -> S3Error | NoResponse:
         if isinstance(error, aiohttp.ClientResponseError):  # not HTTP, or over a limit
@@ -308,7 +308,8 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         raise _ConnectionLost(str(error) or type(error).__name__) from error
 
 
-async def _digest(algorithm: Callable[[bytes], hashlib._Hash], body: bytes) -> bytes:
+async def digest_body(algorithm: Callable[[bytes], hashlib._Hash], body: bytes) -> bytes:
+    """The digest of a body, made in a thread where it would hold up the event loop."""
     if len(body) <= _MAX_DIGEST:
         return algorithm(body).digest()
     return await to_thread.run_sync(lambda: algorithm(body).digest())

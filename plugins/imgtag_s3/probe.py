@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -66,6 +67,7 @@ class Probe:
         self._prefix = settings.probe_prefix
         self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
         self._copy_makes_version: bool | None = None
+        self._verifies_digest: bool | None = None
         self._kept: dict[str, Mapping[str, Any] | None] = {}
         """What `recall_if_match` and `recall_copy_makes_version` found in the state folder."""
         self._versions = Versions(client, "")
@@ -100,6 +102,20 @@ class Probe:
                         "copy_makes_version", server, {"value": self._copy_makes_version, "at": time.time()}
                     )
             return self._copy_makes_version
+
+    async def verifies_digest(self) -> bool:
+        """Whether a body whose SHA-256 is not the signed one is refused.
+
+        Where no bucket may be created to test it, no. Raises Unavailable.
+        """
+        async with self._lock:
+            if self._verifies_digest is None:
+                server = await self._server()
+                kept = self._read("verifies_digest", server)
+                self._verifies_digest = await self._try_digest() if kept is None else bool(kept["value"])
+                if kept is None:
+                    await self._write("verifies_digest", server, {"value": self._verifies_digest, "at": time.time()})
+            return self._verifies_digest
 
     async def recall_if_match(self) -> IfMatch | None:
         """As `if_match`, from an earlier test or the settings; None where it was never tested. Creates nothing."""
@@ -173,6 +189,25 @@ class Probe:
         except S3Error as error:
             if error.denied or error.unsupported:
                 return True
+            raise map_request_error(error) from error
+
+    async def _try_digest(self) -> bool:
+        body = b"bytes"
+        try:
+            async with self._temporary_bucket() as bucket:
+                try:
+                    await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(b"others").digest())
+                except S3Error as error:
+                    if error.status >= 500:
+                        raise
+                else:
+                    return False
+                # That one was refused for its digest, if this one is accepted.
+                await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(body).digest())
+                return True
+        except S3Error as error:
+            if error.denied or error.unsupported:
+                return False
             raise map_request_error(error) from error
 
     async def _recall(self, what: str) -> Mapping[str, Any] | None:

@@ -57,7 +57,9 @@ class Body:
 class S3Store(ServiceBase):
     """`Reader` reads objects and `Writer` writes them."""
 
-    features = StoreFeatures(metadata_limit=MAX_METADATA, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False)
+    features = StoreFeatures(
+        metadata_limit=MAX_METADATA, metadata_overhead=METADATA_OVERHEAD, sure_when_empty=False, verifies_digest=True
+    )
 
     def __init__(self, settings: S3StoreSettings, context: PluginContext) -> None:
         self._settings = settings

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import Literal
 
 from imgtag.errors import BucketAbsent, Conflict, ImgtagError, Overwritten, WriteRefused
@@ -20,7 +21,7 @@ from imgtag_s3 import multipart
 from imgtag_s3.acl import read_grants
 from imgtag_s3.bucket_rules import BucketRules
 from imgtag_s3.buckets import Buckets, Versioning
-from imgtag_s3.client import Client
+from imgtag_s3.client import Client, digest_body
 from imgtag_s3.errors import NoResponse, S3Error, map_write_error
 from imgtag_s3.multipart import Part
 from imgtag_s3.probe import IfMatch, Probe
@@ -132,6 +133,7 @@ class Writer:
             if change.strategy == "tags":
                 return await self._rewrite_tags(change)
             preparation = await self._prepare(change, self._probe.if_match, self._probe.copy_makes_version)
+            await self._require_digest(change, preparation)
             now, written = await self._write(change, preparation)
             return await self._conclude(change, now, written)
         except S3Error as error:
@@ -222,6 +224,18 @@ class Writer:
             headers={**build_headers(state, change.metadata), **await read_grants(self._client, state)},
             parts=await multipart.read_parts(self._client, state),
         )
+
+    async def _require_digest(self, change: Rewrite, preparation: Preparation) -> None:
+        """Raise WriteRefused(code="checksum") where the body has another digest than is said; a worker may lie.
+
+        Where the body is sent and the server verifies the digest, a wrong one makes it refuse the write.
+        """
+        if change.body is None or change.digest is None:
+            return
+        if preparation.sends_bytes and not preparation.parts and await self._probe.verifies_digest():
+            return
+        if await digest_body(sha256, change.body) != change.digest:
+            raise WriteRefused("the bytes that were read do not have the SHA-256 that is said of them", code="checksum")
 
     async def _write(self, change: Rewrite, preparation: Preparation) -> tuple[ObjectState, Written]:
         """The object just before the write, and what was written."""

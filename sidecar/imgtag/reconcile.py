@@ -51,6 +51,7 @@ from imgtag.types.result import Result
 from imgtag.types.signature import Trust
 from imgtag.workers.answers import Inference
 from imgtag.workers.generations import LoadedModel
+from imgtag.workers.pool import hash_image
 
 log = logging.getLogger(__name__)
 
@@ -330,15 +331,17 @@ class Look:
         return self._document(self.inspected.state, entries)
 
     async def _classify(self, data: bytes) -> tuple[Entries, Inference]:
-        metrics, health = self.reconciler.metrics, self.reconciler.health
+        metrics, health, state = self.reconciler.metrics, self.reconciler.health, self.inspected.state
+        # The mark signs it, so a worker is believed only where the store will refuse to write a wrong one.
+        digest = None if self.reconciler.store.features.verifies_digest or self.model.remote else await hash_image(data)
         answering = health.calls("classifier") if self.model.remote else nullcontext()
         with metrics.stage("classify"), answering:
-            inference = await self.model.classify(data, self.policy.limits, self.inspected.state)
+            inference = await self.model.classify(data, self.policy.limits, state, digest)
         metrics.observe_stage("wait", inference.waited)
         metrics.observe_stage("decode", inference.decode)
         metrics.observe_stage("infer", inference.infer)
         builder = self.reconciler.entry_builder
-        return builder.build(self.inspected.state, inference, self.model.info, self._vocabulary), inference
+        return builder.build(state, inference, self.model.info, self._vocabulary), inference
 
     def _relabel(self) -> Entries | None:
         """Entries by the present rules from the scores that this model gave; None where these were not kept, or where

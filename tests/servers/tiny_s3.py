@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
-from hashlib import md5
+from hashlib import md5, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Literal, Self
@@ -103,6 +103,8 @@ class TinyS3:
         """What is stored of the headers of a PUT."""
         self.chunked = False
         """Whether objects are sent in chunks, without their length."""
+        self.verifies_digest = True
+        """Whether a PUT is refused whose bytes do not have the SHA-256 that is signed."""
         self.lock = Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"tiny": self}))
         self._http.daemon_threads = True
@@ -299,6 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
             kept["x-amz-version-id"] = self.tiny.new_version
         if self.headers.get("Content-MD5", "") not in {"", b64encode(_md5(data).digest()).decode()}:
             self._refuse(400, "BadDigest")
+            return
+        if self.tiny.verifies_digest and self.headers["x-amz-content-sha256"] != sha256(data).hexdigest():
+            self._refuse(400, "XAmzContentSHA256Mismatch")
             return
         wanted = self.headers.get("If-Match") if self.tiny.if_match else None
         with self.tiny.lock:

@@ -21,12 +21,15 @@ class StoreFeatures:
     ``tells_refusals``: an object that may not be read, or not be written, for lack of permission or on a read-only
     file system says so in its state already; so one that was refused is looked at again, at no cost, once it may be.
     ``sure_when_empty``: False where a bucket that shows nothing may be one of the same name on the wrong server.
+    ``verifies_digest``: ``rewrite`` refuses a body whose SHA-256 is not the ``digest`` that is said of it, so a worker,
+    which a hostile image may have taken over, can be asked for it.
     """
 
     metadata_limit: int | None = None
     metadata_overhead: int = 0
     sure_when_empty: bool = True
     tells_refusals: bool = False
+    verifies_digest: bool = False
 
 
 class Body(Protocol):
@@ -57,7 +60,7 @@ class Rewrite:
 
     ``state`` is what it was made from: where the object is no longer that, nothing may be written and
     Conflict is raised. ``body`` holds the bytes of that state, for a strategy that sends them again, and ``digest``
-    their SHA-256, where it is known.
+    their SHA-256, where it is known; only as somebody says where the store has ``verifies_digest``.
 
     With the strategy ``tags`` the metadata stay as they are, and ``labels`` (entry name -> confidence) become tags of
     the object. A tag whose name begins with ``label_prefix``, and whose value is a confidence, is an older label.

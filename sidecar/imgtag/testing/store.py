@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from hashlib import md5
+from hashlib import md5, sha256
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from imgtag.types.event import Hint
 from imgtag.types.labels import parse_confidence
 from imgtag.types.ref import Listed, ObjectRef, ObjectState, Scope
 
-S3_LIMITS = StoreFeatures(metadata_limit=2048, metadata_overhead=11)
+S3_LIMITS = StoreFeatures(metadata_limit=2048, metadata_overhead=11, verifies_digest=True)
 NO_LIMITS = StoreFeatures()
 
 _BEFORE_WRITE, _AFTER_WRITE = "rewrite.before", "rewrite.after"
@@ -215,6 +215,8 @@ class MemoryStore(MemoryService):
         if change.strategy == "tags":
             self._update(ref, tags=_merge_tags(source.tags, change))
             return _state(ref, self._require_object(ref))
+        if change.body is not None and change.digest not in {None, sha256(change.body).digest()}:
+            raise WriteRefused("its bytes have another SHA-256", code="checksum")
         metadata = _lower_names(change.metadata)
         limit, overhead = self.features.metadata_limit, self.features.metadata_overhead
         try:

@@ -45,7 +45,7 @@ REFUSAL_CODES = frozenset(
 )
 """Codes that a worker may give to a refusal, which metrics and documents carry. Any other becomes that of its kind."""
 _VARIANT = re.compile(r"[0-9a-f]{0,8}")
-_FLOAT = 4
+_FLOAT, _SHA256 = 4, 32
 """Bytes."""
 MAX_MESSAGE = 500
 """Longest message that is passed on, characters."""
@@ -57,7 +57,7 @@ class Inference:
 
     ``waited`` is what passed, in seconds, until a worker was free.
 
-    ``digest`` is the SHA-256 of the picture's bytes. The sidecar makes it itself: it signs it.
+    ``digest`` is the SHA-256 of the picture's bytes, as the worker says where the sidecar did not make it itself.
 
     ``all_probabilities`` has those of all classes, float32, where these were asked for.
     """
@@ -72,8 +72,8 @@ class Inference:
     waited: float = 0.0
 
 
-def parse_inference(answer: Mapping[str, Any], classes: int, digest: bytes) -> Inference:
-    """The scores of a picture with this SHA-256, by a model of so many classes."""
+def parse_inference(answer: Mapping[str, Any], classes: int, digest: bytes | None = None) -> Inference:
+    """The scores of a picture by a model of so many classes; without its SHA-256, the worker was to make it."""
     with _refusing_nonsense():
         raw = Raw.decode(answer["raw"]) if answer["raw"] else Raw(())
         facts = Facts.decode(answer["facts"])
@@ -91,7 +91,7 @@ def parse_inference(answer: Mapping[str, Any], classes: int, digest: bytes) -> I
         return Inference(
             raw=raw,
             facts=facts,
-            digest=digest,
+            digest=_parse_digest(answer["digest"]) if digest is None else digest,
             decode=_require_seconds(answer["decode"]),
             infer=_require_seconds(answer["infer"]),
             vec=vec,
@@ -241,6 +241,13 @@ def _parse_error(
 def _to_printable(text: str) -> str:
     """One line, without what a log or a terminal would act upon."""
     return "".join(char if char.isprintable() else " " for char in text[:MAX_MESSAGE])
+
+
+def _parse_digest(text: str) -> bytes:
+    digest = bytes.fromhex(text)
+    if len(digest) != _SHA256:
+        raise ValueError
+    return digest
 
 
 def _require_seconds(value: float) -> float:

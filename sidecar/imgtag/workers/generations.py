@@ -96,12 +96,16 @@ class LoadedModel:
         """A context in which the model stays."""
         return self.generation.in_use()
 
-    async def classify(self, data: bytes, limits: PictureLimits, state: ObjectState | None = None) -> Inference:
-        """As `WorkerPool.classify`; ``state`` is the object whose bytes they are, if any."""
+    async def classify(
+        self, data: bytes, limits: PictureLimits, state: ObjectState | None = None, digest: bytes | None = None
+    ) -> Inference:
+        """As `WorkerPool.classify`, or as `RemotePool.classify`, which makes the digest itself; ``state`` is the object
+        whose bytes they are, if any.
+        """
         pool, uploader = self.generation.pool, state.ref.uploader if state else ""
         if isinstance(pool, RemotePool):
             return await pool.classify(data, limits, uploader=uploader, state=state)
-        return await pool.classify(data, limits, self.spec, uploader=uploader)
+        return await pool.classify(data, limits, self.spec, digest=digest, uploader=uploader)
 
     async def classify_last(self, data: bytes, limits: PictureLimits) -> Inference:
         """As `classify`, once no other image waits."""

@@ -145,6 +145,7 @@ class WorkerPool:
         limits: PictureLimits,
         model: ModelSpec | None = None,
         *,
+        digest: bytes | None = None,
         uploader: str = "",
         all_probabilities: bool = False,
         last: bool = False,
@@ -152,11 +153,12 @@ class WorkerPool:
         """Decode and classify one image, on a second worker if the first one dies over it; not if it only takes too
         long, because the second one would as well.
 
-        Uses the first model unless another one is named. ``all_probabilities`` also returns those of all classes.
+        Uses the first model unless another one is named. ``digest`` is the SHA-256 of ``data``; without it the worker
+        makes it, which may lie. ``all_probabilities`` also returns those of all classes.
         ``last``: once no other image waits.
         Raises Unreadable; Undecodable, also with code="worker_died" or "worker_timeout"; Unavailable.
         """
-        digest, spec = await hash_image(data), model or self._models[0]
+        spec = model or self._models[0]
 
         def ask(worker: Worker, header: Mapping[str, Any], seconds: float) -> Awaitable[Inference]:
             return worker.ask(spec, {**header, "all_probabilities": all_probabilities}, data, digest, seconds)
@@ -385,7 +387,7 @@ def _encode_limits(limits: PictureLimits) -> Mapping[str, float]:
 
 
 async def hash_image(data: bytes) -> bytes:
-    """The SHA-256 that the mark signs. No worker is asked for it: it could name other content."""
+    """The SHA-256 of an image, made here: a worker that lies would have the mark of other content signed."""
     return _digest(data) if len(data) <= MAX_HASHED else await anyio.to_thread.run_sync(_digest, data)
 
 

@@ -173,15 +173,15 @@ class Worker:
         )
 
     async def ask(
-        self, model: ModelSpec, header: frames.Header, body: bytes, digest: bytes, seconds: float
+        self, model: ModelSpec, header: frames.Header, body: bytes, digest: bytes | None, seconds: float
     ) -> answers.Inference:
-        """One picture whose SHA-256 is ``digest``, by a model that it holds.
+        """One picture by a model that it holds. ``digest`` is the picture's SHA-256; without it, the worker makes it.
 
         Raises Unreadable, Undecodable; WorkerDied (it must then be ended).
         """
         info = self._held[model] = self._held.pop(model)
         return await self._exchange(
-            {"model": model.key, **header},
+            {"model": model.key, "digest": digest is None, **header},
             body,
             seconds,
             lambda answer: answers.parse_inference(answer, len(info.labels), digest),

@@ -43,8 +43,8 @@ class PortalStore:
 
         return self._portal.call(collected)
 
-    def rewrite(self, state, metadata, body=None, strategy="auto"):
-        change = Rewrite(state=state, metadata=metadata, body=body, strategy=strategy)
+    def rewrite(self, state, metadata, body=None, strategy="auto", digest=None):
+        change = Rewrite(state=state, metadata=metadata, body=body, strategy=strategy, digest=digest)
         return self._portal.call(self._store.rewrite, change)
 
     def tag(self, bucket, key, labels, prefix):

@@ -1,8 +1,10 @@
 """What cannot be written without harm is refused with a code, and stays as it was: on a real MinIO."""
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import islice
 
 import pytest
@@ -41,6 +43,23 @@ def _refused(store, bucket, key, code, data=JPEG, strategy="auto"):
     assert refused.value.code == code
     assert bucket.snapshot(key) == before
     assert len(bucket.versions(key)) == count
+
+
+@pytest.mark.parametrize("versioning", [None, "Enabled"])
+def test_bytes_with_another_digest_than_a_worker_says(store, make_bucket, tmp_path, versioning):
+    """MinIO verifies the SHA-256 of what it is sent; a copy is sent no bytes, so it is made here."""
+    bucket = make_bucket(versioning)
+    bucket.put("a.jpg", JPEG)
+    before = bucket.snapshot("a.jpg")
+    with pytest.raises(WriteRefused) as refused:
+        store.rewrite(store.stat(bucket, "a.jpg"), LABELS, JPEG, digest=sha256(b"other").digest())
+    assert (refused.value.code, bucket.snapshot("a.jpg")) == ("checksum", before)
+
+    written = store.rewrite(store.stat(bucket, "a.jpg"), LABELS, JPEG, digest=sha256(JPEG).digest())
+    assert dict(written.metadata) == LABELS
+    if versioning is None:
+        (tested,) = json.loads((tmp_path / "s3-probe.json").read_text()).values()
+        assert tested["verifies_digest"]["value"]
 
 
 @pytest.mark.parametrize("lock", LOCKS)

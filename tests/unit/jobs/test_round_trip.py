@@ -36,11 +36,11 @@ class FoxPool(TablePool):
 
     error: Exception | None = None
 
-    async def classify(self, data, limits, state):
+    async def classify(self, data, limits, state, digest=None):
         self.meanwhile()
         if self.error:
             raise self.error
-        digest = sha256(data).digest()
+        digest = digest or sha256(data).digest()
         return Inference(raw=Raw(((0, 0.9),)), facts=Facts(width=320, height=320), digest=digest, decode=0, infer=0)
 
 

@@ -62,6 +62,8 @@ class TablePool:
     others: list[ModelInfo] = field(default_factory=list)
     asked: list[bytes] = field(default_factory=list)
     meanwhile: Callable[[], object] = lambda: None
+    said: bytes | None = None
+    """What it says is the digest of an image, where it lies."""
     remote = None
 
     @property
@@ -76,7 +78,9 @@ class TablePool:
     def in_use(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def classify(self, data: bytes, limits: PictureLimits, state: ObjectState) -> Inference:
+    async def classify(
+        self, data: bytes, limits: PictureLimits, state: ObjectState, digest: bytes | None = None
+    ) -> Inference:
         self.asked.append(data)
         await anyio.lowlevel.checkpoint()
         self.meanwhile()
@@ -87,7 +91,7 @@ class TablePool:
         return Inference(
             raw=Raw(classes),
             facts=Facts(width=10, height=5, taken=1_700_000_000),
-            digest=sha256(data).digest(),
+            digest=digest or self.said or sha256(data).digest(),
             decode=0.0,
             infer=0.0,
             vec=content_digest(data).encode().ljust(128, b"\xff"),

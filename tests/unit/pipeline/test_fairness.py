@@ -255,11 +255,11 @@ class SlowFor:
         self.go, self.slow = anyio.Event(), 0
         classify = bench.pool.classify
 
-        async def classify_slowly(data, limits, state):
+        async def classify_slowly(data, limits, state, digest):
             if state.ref.uploader == f"{BUCKET}/{uploader}":
                 self.slow += 1
                 await self.go.wait()
-            return await classify(data, limits, state)
+            return await classify(data, limits, state, digest)
 
         bench.pool.classify = classify_slowly
 

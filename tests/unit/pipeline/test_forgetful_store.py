@@ -58,6 +58,8 @@ async def test_writing_ends(tmp_path, monkeypatch, keep, kept_writes, has_events
     server, writes, kept = TinyS3(server="MinIO"), [], []
 
     def store_headers(headers):
+        if "x-amz-meta-by" not in headers:  # the store is tested, in a bucket of its own
+            return headers
         writes.append(headers)
         if len(kept) == kept_writes:
             return keep(headers)
@@ -80,7 +82,7 @@ async def test_writing_ends(tmp_path, monkeypatch, keep, kept_writes, has_events
                     bench.source.send(_event(server, key, number))
 
                 def notify(method, key, query):
-                    if method == "PUT" and key and has_events:
+                    if method == "PUT" and key in KEYS and has_events:
                         portal.start_task_soon(bench.source.send, _event(server, key, 100 + len(writes)))
 
                 server.after = notify

@@ -42,8 +42,8 @@ async def test_every_stage_is_measured_once(bench):
     bench.shadow = TablePool(name="newer")
     classify = bench.pool.classify
 
-    async def timed(data, limits, uploader):
-        return replace(await classify(data, limits, uploader), decode=2.0, infer=3.0, waited=4.0)
+    async def timed(*image):
+        return replace(await classify(*image), decode=2.0, infer=3.0, waited=4.0)
 
     bench.pool.classify = timed
     bench.store.put(FOX, picture("red fox"))
@@ -81,9 +81,9 @@ async def test_both_models_get_the_limits_of_the_policy_and_the_uploader(bench):
     bench.shadow, given = TablePool(name="newer"), []
     for pool in (bench.pool, bench.shadow):
 
-        async def classify(data, limits, state, pool=pool):
+        async def classify(data, limits, state, digest=None, pool=pool):
             given.append((limits, state.ref.uploader))
-            return await TablePool.classify(pool, data, limits, state)
+            return await TablePool.classify(pool, data, limits, state, digest)
 
         pool.classify = classify
     ref = ObjectRef(BUCKET, "ann/fox.jpg")
@@ -252,7 +252,7 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
     bench.concurrency = 1
     classify = bench.pool.classify
 
-    async def slow(data, limits, uploader):
+    async def slow(*image):
         now[0] += 200
         seen.append(bench.health.live().ok)
         if len(seen) == 2:
@@ -260,7 +260,7 @@ async def test_work_that_gets_on_is_alive_and_work_that_hangs_is_not(bench):
         if len(seen) == 5:
             now[0] += 200
             seen.append(bench.health.live().ok)
-        return await classify(data, limits, uploader)
+        return await classify(*image)
 
     bench.pool.classify = slow
     for number in range(4):
@@ -283,9 +283,9 @@ class Held:
         self.go = anyio.Event()
         classify = bench.pool.classify
 
-        async def classify_later(data, limits, state):
+        async def classify_later(*image):
             await self.go.wait()
-            return await classify(data, limits, state)
+            return await classify(*image)
 
         bench.pool.classify = classify_later
 

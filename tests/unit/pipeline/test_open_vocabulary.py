@@ -52,10 +52,10 @@ class Remote(TablePool):
     def info(self) -> ModelInfo:
         return ModelInfo(name="remote", digest=self.version * 64, labels=(), display=(), open=True)
 
-    async def classify(self, data, limits, state):
+    async def classify(self, data, limits, state, digest=None):
         if self.down:
             raise self.down.pop()
-        told = await super().classify(picture("red fox"), limits, state)
+        told = await super().classify(picture("red fox"), limits, state, digest)
         return replace(told, raw=Raw.of_detections(self.seen), vec=None)
 
 

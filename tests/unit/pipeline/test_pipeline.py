@@ -123,7 +123,7 @@ async def test_a_stop_gives_back_what_is_not_done(bench):
     bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
     stop = anyio.Event()
 
-    async def never(data, limits, uploader):
+    async def never(*image):
         stop.set()
         await anyio.sleep_forever()
 
@@ -156,10 +156,10 @@ async def test_what_was_right_at_the_start_is_waited_for_when_it_breaks(bench, e
     bench.store.put(f"{BUCKET}/fox.jpg", picture("red fox"))
     classify, failures = bench.pool.classify, iter([error, error])
 
-    async def broken(data, limits, uploader):
+    async def broken(*image):
         for failure in failures:
             raise failure
-        return await classify(data, limits, uploader)
+        return await classify(*image)
 
     bench.pool.classify = broken
     await bench.work_off()
@@ -255,10 +255,10 @@ async def test_long_work_is_extended(bench):
     bench.store.notify = None
     classify = bench.pool.classify
 
-    async def slow(data, limits, uploader):
+    async def slow(*image):
         while len(bench.source.extended) < 4:  # by then it would have come again
             await anyio.sleep(0.01)
-        return await classify(data, limits, uploader)
+        return await classify(*image)
 
     bench.pool.classify = slow
     await bench.work_off()
@@ -271,13 +271,13 @@ async def test_one_key_is_worked_on_by_one(bench):
     busy, most = 0, 0
     classify = bench.pool.classify
 
-    async def watched(data, limits, uploader):
+    async def watched(*image):
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
         await anyio.sleep(0.001)
         busy -= 1
-        return await classify(data, limits, uploader)
+        return await classify(*image)
 
     bench.pool.classify = watched
     for number in range(30):
@@ -294,13 +294,13 @@ async def test_concurrency_is_bounded(bench):
     """Never more keys in work than the setting says."""
     busy, most = 0, 0
 
-    async def watched(data, limits, uploader):
+    async def watched(*image):
         nonlocal busy, most
         busy += 1
         most = max(most, busy)
         await anyio.sleep(0.001)
         busy -= 1
-        return await classify(data, limits, uploader)
+        return await classify(*image)
 
     classify = bench.pool.classify
     bench.pool.classify = watched

@@ -178,9 +178,9 @@ async def test_a_key_that_is_done_shows_that_the_store_answers_again(bench):
         bench.store.put(f"{BUCKET}/{number}.jpg", picture(f"red fox#{number}"))
     has_failed, classify = anyio.Event(), bench.pool.classify
 
-    async def classify_after_failure(data, limits, state):
+    async def classify_after_failure(*image):
         await has_failed.wait()
-        return await classify(data, limits, state)
+        return await classify(*image)
 
     bench.pool.classify = classify_after_failure
     bench.store.faults.fail(Unavailable("refused"), on="open")
@@ -255,10 +255,10 @@ async def test_a_bug_is_forgotten_when_the_key_is_done(bench):
         [RuntimeError(), RuntimeError(), None, RuntimeError(), RuntimeError(), None],
     )
 
-    async def flaky(data, limits, state):
+    async def flaky(*image):
         if error := outcomes.pop(0):
             raise error
-        return await classify(data, limits, state)
+        return await classify(*image)
 
     bench.pool.classify = flaky
     for name in ("red fox", "kit fox"):

@@ -281,6 +281,19 @@ async def test_a_checksum_of_the_store_proves_the_content(bench, data, reads):
     assert 1 == len(bench.pool.asked)
 
 
+@pytest.mark.parametrize("verifies", [True, False])
+async def test_a_worker_that_lies_gets_no_mark_for_other_content(bench, verifies):
+    """Where the store verifies what is said of the bytes, it refuses to write; else no worker is asked."""
+    bench.store.features = replace(bench.store.features, verifies_digest=verifies)
+    bench.pool.said = sha256(picture("kit fox")).digest()
+    bench.store.put(FOX, picture("red fox"))
+
+    assert Result.LABELLED == await look(bench)
+    mark = Mark.decode(bench.metadata(FOX.key).get(MARK, ""))
+    assert (mark and mark.content) == (None if verifies else encode_digest(sha256(picture("red fox")).digest()))
+    assert bench.document(FOX.key).get("code") == ("checksum" if verifies else None)
+
+
 async def test_a_checksum_proves_nothing_on_another_key(bench):
     """A mark names its object: a copy is read once."""
     metadata = await labelled(bench)

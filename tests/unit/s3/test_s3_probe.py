@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from imgtag.errors import WriteRefused
+from imgtag.errors import ImgtagError, WriteRefused
 from imgtag.plugin.store import Rewrite
 from imgtag.types.ref import ObjectRef
 from imgtag_s3 import SPEC
@@ -134,6 +134,29 @@ def test_copy_that_may_not_be_tested(tiny, probe):
         assert probe(tiny).copy_makes_version()
 
     assert tiny.buckets == {}
+
+
+@pytest.mark.parametrize("verifies", [True, False])
+def test_whether_digests_are_verified(tiny, probe, verifies):
+    """A server that takes bytes with another SHA-256 than the signed one is found out, once; nothing is left."""
+    tiny.verifies_digest = verifies
+    with tiny:
+        assert probe(tiny).verifies_digest() == verifies
+        tiny.sent.clear()
+        assert probe(tiny).verifies_digest() == verifies
+
+    assert tiny.sent == [("GET", "/")]
+    assert tiny.buckets == {}
+
+
+@pytest.mark.parametrize("status", [(403, "AccessDenied"), (400, "InvalidRequest")])
+def test_a_server_that_refuses_every_write_proves_nothing(tiny, probe, status):
+    """Only one that accepts the right digest has refused the wrong one for what it is."""
+    tiny.refusals = {("PUT", ""): status}
+    with tiny, ExitStack() as expecting:
+        if status[0] != 403:
+            expecting.enter_context(pytest.raises(ImgtagError))
+        assert probe(tiny).verifies_digest() is False
 
 
 def test_both_results_are_kept(tiny, probe):

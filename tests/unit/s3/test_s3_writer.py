@@ -700,6 +700,25 @@ def test_the_server_verifies_the_bytes(minio, digest):
     assert server.buckets["photos"]["a.jpg"].data == b"bytes"
 
 
+@pytest.mark.parametrize("verifies", [True, False])
+@pytest.mark.parametrize("versions", [True, False])
+def test_a_wrong_digest_is_never_written(minio, verifies, versions):
+    """The server refuses it, or it is found here: where the server does not verify, or is sent no bytes."""
+    server, call = minio
+    server.verifies_digest = verifies
+    if versions:
+        server.configurations = {"versioning": "<V><Status>Enabled</Status></V>"}
+        server.denied = {("PUT", "versioning")}  # so that a copy is taken to make a version
+        server.put("photos", "a.jpg", b"bytes", {"x-amz-version-id": "old"})
+    server.sent.clear()
+    with pytest.raises(WriteRefused) as refused:
+        _label(call, digest=sha256(b"others").digest())
+
+    assert refused.value.code == "checksum"
+    assert len(_puts(server)) == (verifies and not versions)
+    assert server.buckets["photos"]["a.jpg"].headers.keys().isdisjoint({"x-amz-meta-imgtag_red+fox"})
+
+
 @pytest.mark.parametrize(("read_ahead", "sent"), [(0, ["HEAD", "GET"]), (4, ["GET", "GET"]), (5, ["GET"])])
 def test_bytes_come_with_the_headers_where_there_is_memory(minio, read_ahead, sent):
     """In one request; the bytes of a larger object are asked for once there is memory for them."""

@@ -93,7 +93,7 @@ def _answer(answer: object) -> list[float]:
 
 
 def _good(**changed: object) -> dict[str, object]:
-    return {"raw": "0:9000", "facts": "1;w=1", "vec": "", "decode": 0.1, "infer": 0.1, **changed}
+    return {"raw": "0:9000", "facts": "1;w=1", "vec": "", "digest": "ab" * 32, "decode": 0.1, "infer": 0.1, **changed}
 
 
 def _fill_memory() -> list[float]:

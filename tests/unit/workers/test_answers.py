@@ -43,6 +43,19 @@ def test_an_answer_is_read() -> None:
     assert answers.parse_refusal(GOOD) is None
 
 
+def test_the_digest_is_the_workers_where_the_sidecar_has_none() -> None:
+    """What a worker says beside a digest of the sidecar's own is not looked at."""
+    said = {**GOOD, "digest": "ab" * 32}
+    assert answers.parse_inference(said, 3).digest == bytes.fromhex("ab" * 32)
+    assert answers.parse_inference(said, 3, DIGEST).digest == DIGEST
+
+
+@pytest.mark.parametrize("digest", [{}, {"digest": ""}, {"digest": "ab" * 31}, {"digest": "xy" * 32}, {"digest": 7}])
+def test_a_digest_that_is_none_is_nonsense(digest: dict[str, object]) -> None:
+    with pytest.raises(FrameError):
+        answers.parse_inference({**GOOD, **digest}, 3)
+
+
 def test_a_model_that_sees_nothing_at_all_is_a_result() -> None:
     assert answers.parse_inference({**GOOD, "raw": ""}, 3, DIGEST).raw == Raw(())
 

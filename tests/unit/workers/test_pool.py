@@ -68,12 +68,13 @@ async def test_a_picture_is_labelled_with_what_it_says_of_itself() -> None:
 
 
 async def test_a_picture_is_known_by_the_digest_of_its_bytes() -> None:
-    """Whether they are so few that they are hashed at once or not."""
+    """The worker makes it, as does the sidecar, for bytes that are hashed at once and for more."""
     small, large = picture("blue"), picture("blue").ljust(pool_module.MAX_HASHED + 1)
     assert len(small) <= pool_module.MAX_HASHED
     async with WorkerPool([COLOURS], 1) as pool:
         for data in (small, large):
             assert (await pool.classify(data, LIMITS)).digest == sha256(data).digest()
+            assert await pool_module.hash_image(data) == sha256(data).digest()
 
 
 async def test_many_pictures_at_a_time_get_their_own_answers() -> None:

@@ -86,10 +86,12 @@ async def test_a_forged_answer_is_a_death(misdeeds: str, width: int) -> None:
 
 
 async def test_a_worker_cannot_choose_what_is_signed_or_carry_text_out(misdeeds: str) -> None:
-    """The digest is the sidecar's own, a camera that is no name is left out, and other fields are not looked at."""
+    """A digest of the sidecar's own is not overridden, a camera that is no name is left out, and other fields are not
+    looked at.
+    """
     data = picture("white", 21)
     async with WorkerPool([ModelSpec(entry=misdeeds)], 1) as pool:
-        inference = await pool.classify(data, LIMITS)
+        inference = await pool.classify(data, LIMITS, digest=sha256(data).digest())
     assert inference.digest == sha256(data).digest()
     assert inference.facts == Facts(width=1)
 

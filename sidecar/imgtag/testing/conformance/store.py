@@ -6,6 +6,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from itertools import product
 from typing import TypeAlias
 
@@ -408,6 +410,20 @@ class StoreConformance(ServiceConformance):
         await self._refuses(store, before, WriteRefused, metadata)
 
         assert await _state(store, user, "first.jpg") == before
+
+    async def test_rewrite_verifies_the_digest(self, store: Store, user: StoreUser) -> None:
+        """Where the store says so, it refuses bytes with another SHA-256 than is said of them, with code="checksum"."""
+        if not store.features.verifies_digest:
+            pytest.skip("this store does not verify digests")
+        before = await _state(store, user, "first.jpg")
+        change = Rewrite(state=before, metadata={**before.metadata, **OURS}, body=OLD, digest=sha256(NEW).digest())
+        with pytest.raises(WriteRefused) as refused:
+            await store.rewrite(change)
+
+        assert refused.value.code == "checksum"
+        assert await _state(store, user, "first.jpg") == before
+        await store.rewrite(replace(change, digest=sha256(OLD).digest()))
+        assert dict((await _state(store, user, "first.jpg")).metadata) == dict(change.metadata)
 
     async def test_rewrite_refuses_the_locked(self, store: Store, user: StoreUser) -> None:
         """A locked object is not written; its state says why."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from dataclasses import asdict
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,8 @@ def _answer(classifier: Classifier, request: Mapping[str, Any], body: bytes) -> 
             "decode": between - start,
             "infer": end - between,
         }
+        if request.get("digest"):
+            answer["digest"] = sha256(body).hexdigest()
         if request.get("all_probabilities"):
             answer["all_probabilities"] = b64encode(scores.probabilities.tobytes()).decode()
     except (Unreadable, Undecodable) as error:
