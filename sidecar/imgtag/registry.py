@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import Distribution, entry_points
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -111,9 +112,11 @@ def discover(drop_ins: Path | None = None, *, verify: bool = False) -> Registry:
 
 
 def _find_installed() -> Iterator[PluginRecord]:
+    points = entry_points()  # of all distributions, which takes a while
+    origin_of = cache(_describe_distribution)
     for kind in KINDS:
-        for point in entry_points(group=GROUPS[kind]):
-            origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        for point in points.select(group=GROUPS[kind]):
+            origin = origin_of(point.dist) if point.dist else point.value
             record = PluginRecord(kind=kind, name=point.name, origin=origin, entry=f"{point.module}:{point.attr}")
             try:
                 with _quiet_import():
@@ -122,6 +125,11 @@ def _find_installed() -> Iterator[PluginRecord]:
                 yield replace(record, status="broken", reason=describe(error))
             else:
                 yield _validate(record, spec)
+
+
+def _describe_distribution(distribution: Distribution) -> str:
+    metadata = distribution.metadata  # parsed anew each time
+    return f"{metadata['Name']} {metadata['Version']}"
 
 
 def _validate(record: PluginRecord, spec: object) -> PluginRecord:

@@ -32,6 +32,6 @@ def find_unknown_names(config: Config, known: Collection[str]) -> Iterator[Findi
     lists = [(f"{key}.{name}", getattr(part, name)) for key, part in sections for name in ("allow", "deny")]
     for key, patterns in [*named, *lists]:
         for pattern in patterns:
-            if not any(matches(name, [identity(pattern)]) for name in known):
+            if not any(matches(name, (identity(pattern),)) for name in known):
                 message = f"no label or ancestor of the model matches {pattern!r}{suggestion(identity(pattern), known)}"
                 yield config.origins.finding(key, message)

@@ -59,7 +59,7 @@ def define_labels(
         for name in taxonomy.class_terms(number).ancestors:
             classes[name].append(number)
     for ancestor in taxonomy.ancestors:
-        classes[ancestor.name].extend(number for number in admitted if number in ancestor.classes)
+        classes[ancestor.name].extend(sorted({*ancestor.classes} & {*admitted}) if ancestor.classes else ())
     of_ancestors = _merge(
         (new_names[old.name], _define_ancestor(old, rule, taxonomy, classes[old.name]))
         for old, rule in rules.items()
@@ -109,23 +109,27 @@ def _merge(definitions: Iterable[tuple[str, LabelDefinition]]) -> dict[str, Labe
     merged = {}
     for name, group in groups.items():
         parts = [part for part in group if not part.dropped] or group
-        merged[name] = replace(
-            parts[0],
-            threshold=min(part.threshold for part in parts),
-            priority=max(part.priority for part in parts),
-            category=next((part.category for part in parts if part.category), None),
-            ancestors=tuple(name for name in parts[0].ancestors if all(name in part.ancestors for part in parts)),
-            synonyms=tuple(dict.fromkeys(text for part in parts for text in part.synonyms)),
-            classes=frozenset(number for part in parts for number in part.classes),
-        )
+        merged[name] = parts[0] if len(parts) == 1 else _join(parts)
     return merged
+
+
+def _join(parts: Sequence[LabelDefinition]) -> LabelDefinition:
+    return replace(
+        parts[0],
+        threshold=min(part.threshold for part in parts),
+        priority=max(part.priority for part in parts),
+        category=next((part.category for part in parts if part.category), None),
+        ancestors=tuple(name for name in parts[0].ancestors if all(name in part.ancestors for part in parts)),
+        synonyms=tuple(text for part in parts for text in part.synonyms),
+        classes=frozenset(number for part in parts for number in part.classes),
+    )
 
 
 def _rename_ancestors(
     definitions: Mapping[str, LabelDefinition], new_names: Mapping[str, str]
 ) -> Iterator[tuple[str, LabelDefinition]]:
-    """Give ancestors the names that rules gave them, and leave a definition's own name out of its synonyms."""
+    """Give ancestors the names that rules gave them, and leave its own name and repetitions out of its synonyms."""
     for name, definition in definitions.items():
         ancestors = (new_names[old] for old in definition.ancestors if old in new_names)
-        synonyms = (text for text in definition.synonyms if text != name)
+        synonyms = dict.fromkeys(text for text in definition.synonyms if text != name)
         yield name, replace(definition, ancestors=tuple(dict.fromkeys(ancestors)), synonyms=tuple(synonyms))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,9 +29,14 @@ class LabelRule:
     priority: int | None = None
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of the identities or globs matches the name."""
-    return any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns)
+    return name in patterns or _compile(patterns).match(name) is not None
+
+
+@lru_cache  # each name of a model is compared with them
+def _compile(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
 def rule_for(name: str, rules: Iterable[LabelRule]) -> LabelRule:
