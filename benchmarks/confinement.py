@@ -136,8 +136,8 @@ def main() -> None:
         print(f"an image makes {anyio.run(count_system_calls, make_picture()):.0f} system calls")
     with tempfile.TemporaryDirectory() as folder:
         launchers = []
-        # The first request loads the model.
-        for name, number in {"late": half + 2, "never": 0}.items():
+        # The first request says what the worker may read, the second loads the model.
+        for name, number in {"late": half + 3, "never": 0}.items():
             launchers.append(Path(folder, name))
             launchers[-1].write_text(LAUNCHER.format(python=interpreter, path=sys.path, number=number))
             launchers[-1].chmod(0o755)

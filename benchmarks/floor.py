@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import socket
 import sys
 import time
@@ -26,7 +27,8 @@ import nats
 
 from imgtag.models.spec import ModelSpec
 from imgtag.workers import frames
-from imgtag.workers.worker import WorkerTerms, _spawn
+from imgtag.workers.process import start_process
+from imgtag.workers.worker import WorkerTerms
 
 WORKERS = 2
 AT_ONCE = 16
@@ -70,9 +72,10 @@ class Worker:
     async def start(cls) -> Worker:
         self, spec = cls(), ModelSpec(entry="imgtag_tflite:SPEC")
         loop = asyncio.get_running_loop()
-        self.process, connection = _spawn(WorkerTerms(), [spec])
+        self.process, connection = start_process()
+        os.setpriority(os.PRIO_PROCESS, self.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + WorkerTerms().nice)
         self.reader, self.writer = await asyncio.open_connection(sock=connection)
-        await self._receive()
+        await self.ask({"readable": spec.readable}, b"")
         await self.ask({"drop": [], "load": spec.key, "entry": spec.entry, "settings": spec.settings}, b"")
         self.key, self.loop = spec.key, loop
         return self

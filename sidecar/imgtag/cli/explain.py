@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imgtag.cli.label import to_list
+from imgtag.cli.label_report import to_list
 from imgtag.cli.main import App, pass_app
 from imgtag.cli.terminal import escape, to_json
 from imgtag.config.configuration import Config

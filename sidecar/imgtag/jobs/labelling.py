@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class Labeller:
 
     async def label(self, data: bytes, spec: ModelSpec | None = None, *, decimals: int | None = None) -> Labelling:
         """Labels and ancestors of a picture. Raises what is wrong with it: Unreadable, Undecodable, Unavailable."""
+        # The first time, it takes as long as a picture: it is made once the worker has the picture.
+        asyncio.get_running_loop().call_soon(self.vocabulary, spec)
         raw = (await self._pool.classify(data, self._limits, spec)).raw
         vocabulary = self.vocabulary(spec).of(raw)
         return Labelling(

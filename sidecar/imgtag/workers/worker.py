@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
-import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
@@ -26,10 +21,10 @@ from imgtag.types.thumbnail import Thumbnail, ThumbnailOrder
 from imgtag.workers import answers, frames
 from imgtag.workers.confinement import CONFINEMENT_HINT, missing_features
 from imgtag.workers.connection import MAX_PIECE, Connection, Disconnected
-
-log = logging.getLogger(__name__)
+from imgtag.workers.process import reap, start_process, take_process
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Mapping, Sequence
 
     from imgtag.plugin.classifier import ModelInfo
@@ -44,19 +39,6 @@ MAX_STARVED = 10
 """How many times as long as its time a worker may take on a machine that gives it no core."""
 MIN_WAIT = 0.05
 """Seconds until a worker is looked at again."""
-MAX_REAP = 2.0
-"""Seconds until a process that has closed its socket has ended."""
-_ENVIRONMENT = {
-    # One thread a worker: parallelism comes from the number of processes.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "LC_ALL": "C.UTF-8",
-    # Else it looks through all installed distributions.
-    "PYDANTIC_DISABLE_PLUGINS": "__all__",
-    # What a large picture took is given back at once; by default glibc comes to keep much of it.
-    "MALLOC_MMAP_THRESHOLD_": str(8 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
-}
 
 # The kernel ends a worker when the thread that has started it ends, and threads of anyio end when they are idle.
 _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="imgtag-starter")
@@ -122,13 +104,14 @@ class Worker:
         try:
             # Shielded: a process that was started is one that somebody must end.
             with anyio.CancelScope(shield=True):
-                models = [model, *others] if model else others
-                process, ours = await anyio.to_thread.run_sync(_STARTER.submit(_spawn, terms, models).result)
-                worker = cls(process, await Connection.open(ours), terms)
+                waiting = take_process()
+                if waiting is None:
+                    waiting = await anyio.to_thread.run_sync(_STARTER.submit(start_process).result)
+                worker = cls(waiting.process, await Connection.open(waiting.connection), terms)
         except OSError as error:
             raise WorkerDied(f"no process can be started: {error.strerror}") from error
         try:
-            await worker._await_confinement()
+            await worker._confine([model, *others] if model else others)
             await (worker.load(model) if model else worker._greet())
         except BaseException:
             await worker.end()
@@ -223,11 +206,18 @@ class Worker:
         with anyio.CancelScope(shield=True):
             self._process.kill()
             self._connection.close()
-            await anyio.to_thread.run_sync(self._reap)
+            await anyio.to_thread.run_sync(reap, self._process)
 
-    async def _await_confinement(self) -> None:
-        """Wait until it has given up its rights: before that, it is sent nothing that could misuse them."""
+    async def _confine(self, models: Sequence[ModelSpec]) -> None:
+        """Say what it may read, and wait until it has given up all other rights.
+
+        Before that, it is sent nothing that could misuse them.
+        """
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + self._terms.nice)
         try:
+            readable = dict.fromkeys(path for model in models for path in model.readable)
+            await self._connection.send({"readable": [*readable]}, b"")
             self.confinement = answers.parse_confinement(await self._connection.receive(MAX_START))
         except TimeoutError as error:
             raise WorkerDied(f"the worker did not start within {MAX_START:g} s", "worker_timeout") from error
@@ -296,7 +286,7 @@ class Worker:
             return False
 
     async def _describe_end(self) -> str:
-        await anyio.to_thread.run_sync(self._reap)
+        await anyio.to_thread.run_sync(reap, self._process)
         code = self._process.poll()
         if code is None:
             return "it hangs"
@@ -304,44 +294,3 @@ class Worker:
             return f"exit code {code}"
         known = -code in {number.value for number in signal.Signals}
         return f"killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
-
-    def _reap(self) -> None:
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(MAX_REAP)
-
-
-def _spawn(terms: WorkerTerms, models: Sequence[ModelSpec]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [
-                    *(sys.executable, "-I", "-m", "imgtag.workers.child"),
-                    *(str(theirs.fileno()), str(os.getpid())),
-                    *dict.fromkeys(path for model in models for path in model.readable),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # What a classifier's libraries print is noise, unless somebody is looking for a fault.
-                stderr=subprocess.PIPE if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
-                cwd="/",
-                env=_ENVIRONMENT,
-            )
-        except OSError:
-            ours.close()
-            raise
-    if process.stderr is not None:
-        Thread(target=_show_output, args=(process,), daemon=True).start()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + terms.nice)
-    return process, ours
-
-
-def _show_output(process: subprocess.Popen[bytes]) -> None:
-    """Copy what a worker prints to our stderr, escaped. It cannot have that itself: it may not write to files."""
-    assert process.stderr is not None, "it was asked for"
-    with process.stderr as lines:
-        for line in lines:
-            text = line.decode("utf-8", "backslashreplace").rstrip("\n")
-            sys.stderr.write(f"worker {process.pid}: {text.encode('unicode_escape').decode()}\n")

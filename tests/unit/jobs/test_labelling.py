@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from PIL import Image
 
 from imgtag.config.configuration import Config
 from imgtag.config.load import load
 from imgtag.errors import Unreadable
 from imgtag.jobs.labelling import Labeller, file_picture, find_pictures, object_picture, open_labeller
+from imgtag.labels.vocabulary import Vocabulary
+from imgtag.plugin.classifier import ModelInfo
 from imgtag.testing.store import MemoryStore
 from imgtag.types.ref import ObjectRef
+from imgtag.workers.answers import Inference
+from imgtag.workers.worker import Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +41,33 @@ async def test_the_general_limits_hold(config: Config, tmp_path: Path) -> None:
         with pytest.raises(Unreadable, match=r"has 2,001 bytes; max_bytes allows 2,000"):
             await file_picture(tmp_path / "large.jpg", labeller.max_bytes).read()
         assert 4 == await most_at_once(labeller)
+
+
+async def test_the_vocabulary_is_made_while_a_worker_has_the_first_picture(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes as long as a picture."""
+    events = []
+    ask, define = Worker.ask, ModelInfo.vocabulary
+
+    async def watched(*arguments: Any) -> Inference:
+        events.append("asked")
+        inference = await ask(*arguments)
+        events.append("answered")
+        return inference
+
+    def defined(*arguments: Any) -> Vocabulary:
+        events.append("defined")
+        return define(*arguments)
+
+    monkeypatch.setattr(Worker, "ask", watched)
+    monkeypatch.setattr(ModelInfo, "vocabulary", defined)
+    picture = BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    async with open_labeller(config, pictures=1) as labeller:
+        for _ in range(2):
+            await labeller.label(picture.getvalue())
+    assert events == ["asked", "defined", "answered", "asked", "answered"]
 
 
 async def most_at_once(labeller: Labeller) -> int:

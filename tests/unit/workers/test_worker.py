@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ import pytest
 from imgtag.errors import ImgtagError, ModelError, PluginError, Unavailable, Undecodable, Unreadable
 from imgtag.models.spec import ModelSpec
 from imgtag.types.facts import Facts
-from imgtag.workers import worker as worker_module
 from imgtag.workers.child import serve
 from imgtag.workers.pool import WorkerPool
 from imgtag.workers.worker import WorkerTerms
@@ -189,7 +189,7 @@ async def test_a_classifier_that_says_nonsense_of_itself_is_refused(misdeeds: st
 
 
 async def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(Unavailable, match="No such file or directory"):
         async with WorkerPool([COLOURS], 1):
             pytest.fail("it must not start")

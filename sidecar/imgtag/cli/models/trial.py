@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import click
 
-from imgtag.cli.label import to_list
+from imgtag.cli.label_report import to_list
 from imgtag.cli.main import FAILED, App, pass_app
 from imgtag.cli.models.listing import load_info
 from imgtag.cli.terminal import escape, escape_lines, to_json
