@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import anyio
 import click
 
 from imgtag.cli.main import App, pass_app
-from imgtag.config.check import require_run
-from imgtag.config.mark_key import create_mark_key
 from imgtag.errors import ConfigError
+from imgtag.workers.process import started_ahead
 
 
 @click.command(name="run")
@@ -28,6 +26,17 @@ def command(app: App, profile: Path | None) -> int:
 
     SIGTERM and Ctrl-C finish work in progress; a second one stops at once. SIGHUP reloads the configuration.
     """
+    with started_ahead():
+        return _run(app, profile)
+
+
+def _run(app: App, profile: Path | None) -> int:
+    # Only now, while the first worker's process starts on another core.
+    import anyio  # noqa: PLC0415
+
+    from imgtag.config.check import require_run  # noqa: PLC0415
+    from imgtag.config.mark_key import create_mark_key  # noqa: PLC0415
+
     config = app.load()
     require_run(config)
     if config.labels.mark_key is None and config.require("store").name == "directory":

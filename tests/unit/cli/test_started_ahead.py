@@ -1,4 +1,4 @@
-"""``imgtag label`` starts its worker first, and no process that it does not need."""
+"""``imgtag label`` and ``imgtag run`` start a worker first, and no process that they do not need."""
 
 from __future__ import annotations
 
@@ -47,10 +47,14 @@ def test_a_picture_takes_one_process(
     assert process.returncode is not None, "it is ended and reaped"
 
 
-def test_a_wrong_configuration_leaves_no_process(picture: str, processes: list[subprocess.Popen[bytes]]) -> None:
+@pytest.mark.parametrize("command", ["label", "run"])
+def test_a_wrong_configuration_leaves_no_process(
+    command: str, picture: str, processes: list[subprocess.Popen[bytes]]
+) -> None:
     Path("imgtag.toml").write_text("[nonsense]\n")
-    assert main(["label", picture]) == CONFIGURATION
-    assert all(process.returncode is not None for process in processes)
+    assert main([command, *([picture] if command == "label" else [])]) == CONFIGURATION
+    (process,) = processes
+    assert process.returncode is not None
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], USAGE), (["--help"], DONE), (["--no-such", "a.jpg"], USAGE)])
