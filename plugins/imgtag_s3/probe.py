@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -66,8 +66,8 @@ class Probe:
         self._endpoint = settings.endpoint
         self._prefix = settings.probe_prefix
         self._if_match = None if settings.if_match is None else IfMatch(honoured=settings.if_match)
-        self._copy_makes_version: bool | None = None
-        self._verifies_digest: bool | None = None
+        self._found: dict[str, bool] = {}
+        """What else was tested, or found in the state folder."""
         self._kept: dict[str, Mapping[str, Any] | None] = {}
         """What `recall_if_match` and `recall_copy_makes_version` found in the state folder."""
         self._versions = Versions(client, "")
@@ -81,10 +81,10 @@ class Probe:
 
         Tested once for each endpoint and server version, which takes seconds. Raises WriteRefused, Unavailable.
         """
-        async with self._lock:
-            if self._if_match is None:
-                self._if_match = await self._find_if_match()
-            return self._if_match
+        if self._if_match is None:
+            async with self._lock:
+                self._if_match = self._if_match or await self._find_if_match()
+        return self._if_match
 
     async def copy_makes_version(self) -> bool:
         """Whether a copy of a versioned object onto itself makes another version.
@@ -92,30 +92,14 @@ class Probe:
         versitygw rewrites the metadata of the version that is there, without a lock. Where no bucket with versions may
         be created to test it, S3's own behaviour is assumed. Raises Unavailable.
         """
-        async with self._lock:
-            if self._copy_makes_version is None:
-                server = await self._server()
-                kept = self._read("copy_makes_version", server)
-                self._copy_makes_version = await self._try_copy() if kept is None else bool(kept["value"])
-                if kept is None:
-                    await self._write(
-                        "copy_makes_version", server, {"value": self._copy_makes_version, "at": time.time()}
-                    )
-            return self._copy_makes_version
+        return await self._find("copy_makes_version", self._try_copy)
 
     async def verifies_digest(self) -> bool:
         """Whether a body whose SHA-256 is not the signed one is refused.
 
         Where no bucket may be created to test it, no. Raises Unavailable.
         """
-        async with self._lock:
-            if self._verifies_digest is None:
-                server = await self._server()
-                kept = self._read("verifies_digest", server)
-                self._verifies_digest = await self._try_digest() if kept is None else bool(kept["value"])
-                if kept is None:
-                    await self._write("verifies_digest", server, {"value": self._verifies_digest, "at": time.time()})
-            return self._verifies_digest
+        return await self._find("verifies_digest", self._try_digest)
 
     async def recall_if_match(self) -> IfMatch | None:
         """As `if_match`, from an earlier test or the settings; None where it was never tested. Creates nothing."""
@@ -127,7 +111,7 @@ class Probe:
     async def recall_copy_makes_version(self) -> bool | None:
         """As `copy_makes_version`, from an earlier test; None where there was none. Creates nothing."""
         kept = await self._recall("copy_makes_version")
-        return self._copy_makes_version if kept is None else bool(kept["value"])
+        return self._found.get("copy_makes_version") if kept is None else bool(kept["value"])
 
     async def lost_names(self) -> tuple[str, ...]:
         """Names of user metadata that do not come back as they were sent. Raises S3Error, NoResponse."""
@@ -154,6 +138,17 @@ class Probe:
                 continue
             if bucket.creation_date and time.time() - bucket.creation_date.timestamp() > _MAX_AGE:
                 await self._remove(bucket.name)
+
+    async def _find(self, what: str, test: Callable[[], Awaitable[bool]]) -> bool:
+        if what not in self._found:
+            async with self._lock:
+                if what not in self._found:  # nor did the one find it that had the lock
+                    server = await self._server()
+                    kept = self._read(what, server)
+                    self._found[what] = await test() if kept is None else bool(kept["value"])
+                    if kept is None:
+                        await self._write(what, server, {"value": self._found[what], "at": time.time()})
+        return self._found[what]
 
     async def _find_if_match(self) -> IfMatch:
         try:
