@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,9 +95,18 @@ class Link:
 
 
 class _Client(Client):
-    """nats-py sends the password in the clear if TLS was asked for and the server does not offer it."""
+    """Tells when it closes, and never sends a password in the clear where TLS was asked for."""
+
+    on_close: Callable[[], object] = staticmethod(lambda: None)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - nats-py's signature
+        # Not by `closed_cb`: nats-py first sends what waits. Where that fails or hangs, it never calls it.
+        if status == Client.CLOSED:
+            self.on_close()
+        await super()._close(status, do_cbs)
 
     def _connect_command(self) -> bytes:
+        # nats-py would send it where the server does not offer TLS.
         if self.options.get("tls") and not self._server_info.get("tls_required"):
             raise SecureConnWantedError
         return super()._connect_command()
@@ -269,17 +278,14 @@ class _ErrorListener:
             self.link.lose()
         log.debug("nats_client_error", extra={"reason": text})
 
-    async def close(self) -> None:
-        self.link.lose()
-
 
 async def _connect_to(url: str, options: Mapping[str, Any]) -> Link:
     client = _Client()
     link, listener = Link(client), _ErrorListener()
-    listener.link = link
+    client.on_close, listener.link = link.lose, link
     try:
         with anyio.fail_after(2 * CONNECT_TIMEOUT):
-            await client.connect(url, error_cb=listener.receive, closed_cb=listener.close, **options)
+            await client.connect(url, error_cb=listener.receive, **options)
     except (*CONNECTION_ERRORS, ValueError, NkeysError) as error:
         await _close(client)
         raise map_connect_error(url, listener.first or error) from error

@@ -227,6 +227,22 @@ async def test_cut(nats, toxiproxy, make, subject):
             assert await ear.key() == "a.jpg"
 
 
+async def test_what_can_no_longer_be_sent(make_nats, make, subject):
+    """nats-py first sends what waits when it gives up a connection; a new one follows also where that does not end."""
+    server = make_nats()
+    source = make(server.url)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        old = (await source._connection.link()).client
+        old._transport.drain = anyio.sleep_forever
+        old._pending, old._pending_data_size = [b"PING\r\n"], 6
+        await to_thread.run_sync(server.kill)
+        await until(lambda: source.trouble)
+        await to_thread.run_sync(server.start)
+        await publish(server.url, subject, "a.jpg")
+        assert await ear.key() == "a.jpg"
+
+
 @pytest.fixture
 def frequent_pings(monkeypatch):
     """A lost link is noticed after three intervals: within half a minute, as they are, and here in three seconds."""
