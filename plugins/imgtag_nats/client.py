@@ -100,10 +100,15 @@ class _Client(Client):
     on_close: Callable[[], object] = staticmethod(lambda: None)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - nats-py's signature
-        # Not by `closed_cb`: nats-py first sends what waits. Where that fails or hangs, it never calls it.
+        # Not by `closed_cb`: nats-py first sends what waits. Where that fails or hangs, it never calls it, and leaves
+        # its socket open. Then `Connection`, which sees the link end, comes here once more.
         if status == Client.CLOSED:
             self.on_close()
-        await super()._close(status, do_cbs)
+        try:
+            await super()._close(status, do_cbs)
+        finally:
+            if status == Client.CLOSED and self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
 
     def _connect_command(self) -> bytes:
         # nats-py would send it where the server does not offer TLS.

@@ -1,5 +1,7 @@
 """What happens to the server, and to the way to it, loses nothing and ends by itself."""
 
+from contextlib import suppress
+
 import anyio
 import pytest
 from anyio import to_thread
@@ -241,6 +243,26 @@ async def test_what_can_no_longer_be_sent(make_nats, make, subject):
         await to_thread.run_sync(server.start)
         await publish(server.url, subject, "a.jpg")
         assert await ear.key() == "a.jpg"
+        assert old._transport._io_writer.is_closing()
+
+
+async def test_what_fails_to_be_sent_in_the_end(nats, make, subject):
+    """As above, and an error ends the attempt, in whichever task of nats-py gives up the connection."""
+    source = make(nats.url)
+    async with source, listen(source) as ear:
+        await source.setup(apply=True)
+        old = (await source._connection.link()).client
+
+        async def fail():
+            raise ConnectionResetError
+
+        old._transport.drain = fail
+        old._pending, old._pending_data_size = [b"PING\r\n"], 6
+        with suppress(ConnectionResetError):
+            await old._process_op_err(ConnectionAbortedError())
+        await publish(nats.url, subject, "a.jpg")
+        assert await ear.key() == "a.jpg"
+        assert old._transport._io_writer.is_closing()
 
 
 @pytest.fixture
