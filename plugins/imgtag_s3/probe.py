@@ -92,14 +92,14 @@ class Probe:
         versitygw rewrites the metadata of the version that is there, without a lock. Where no bucket with versions may
         be created to test it, S3's own behaviour is assumed. Raises Unavailable.
         """
-        return await self._find("copy_makes_version", self._try_copy)
+        return await self._find("copy_makes_version", self._try_copy, untested=True)
 
     async def verifies_digest(self) -> bool:
         """Whether a body whose SHA-256 is not the signed one is refused.
 
         Where no bucket may be created to test it, no. Raises Unavailable.
         """
-        return await self._find("verifies_digest", self._try_digest)
+        return await self._find("verifies_digest", self._try_digest, untested=False)
 
     async def recall_if_match(self) -> IfMatch | None:
         """As `if_match`, from an earlier test or the settings; None where it was never tested. Creates nothing."""
@@ -139,15 +139,17 @@ class Probe:
             if bucket.creation_date and time.time() - bucket.creation_date.timestamp() > _MAX_AGE:
                 await self._remove(bucket.name)
 
-    async def _find(self, what: str, test: Callable[[], Awaitable[bool]]) -> bool:
+    async def _find(self, what: str, test: Callable[[str], Awaitable[bool]], *, untested: bool) -> bool:
+        """What ``test`` finds out in a temporary bucket, once; ``untested`` where it may not, or cannot, be tested."""
         if what not in self._found:
             async with self._lock:
                 if what not in self._found:  # nor did the one find it that had the lock
                     server = await self._server()
                     kept = self._read(what, server)
-                    self._found[what] = await test() if kept is None else bool(kept["value"])
                     if kept is None:
-                        await self._write(what, server, {"value": self._found[what], "at": time.time()})
+                        kept = {"value": await self._try(test, untested=untested), "at": time.time()}
+                        await self._write(what, server, kept)
+                    self._found[what] = bool(kept["value"])
         return self._found[what]
 
     async def _find_if_match(self) -> IfMatch:
@@ -172,38 +174,35 @@ class Probe:
         await self._write("if_match", server, asdict(result))
         return result
 
-    async def _try_copy(self) -> bool:
+    async def _try(self, test: Callable[[str], Awaitable[bool]], *, untested: bool) -> bool:
         try:
             async with self._temporary_bucket() as bucket:
-                body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
-                await self._client.send("PUT", bucket, query={"versioning": ""}, body=body)
-                await self._client.send("PUT", bucket, _KEY, body=b"old")
-                source = {"x-amz-copy-source": copy_source(bucket, _KEY, ""), "x-amz-metadata-directive": "REPLACE"}
-                await self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
-                return len(await self._versions.list_versions(ObjectRef(bucket, _KEY))) > 1
+                return await test(bucket)
         except S3Error as error:
             if error.denied or error.unsupported:
-                return True
+                return untested
             raise map_request_error(error) from error
 
-    async def _try_digest(self) -> bool:
+    async def _try_copy(self, bucket: str) -> bool:
+        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        await self._client.send("PUT", bucket, query={"versioning": ""}, body=body)
+        await self._client.send("PUT", bucket, _KEY, body=b"old")
+        source = {"x-amz-copy-source": copy_source(bucket, _KEY, ""), "x-amz-metadata-directive": "REPLACE"}
+        await self._client.send("PUT", bucket, _KEY, headers={**source, "x-amz-meta-imgtag-probe": "1"})
+        return len(await self._versions.list_versions(ObjectRef(bucket, _KEY))) > 1
+
+    async def _try_digest(self, bucket: str) -> bool:
         body = b"bytes"
         try:
-            async with self._temporary_bucket() as bucket:
-                try:
-                    await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(b"others").digest())
-                except S3Error as error:
-                    if error.status >= 500:
-                        raise
-                else:
-                    return False
-                # That one was refused for its digest, if this one is accepted.
-                await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(body).digest())
-                return True
+            await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(b"others").digest())
         except S3Error as error:
-            if error.denied or error.unsupported:
-                return False
-            raise map_request_error(error) from error
+            if error.status >= 500:
+                raise
+        else:
+            return False
+        # That one was refused for its digest, if this one is accepted.
+        await self._client.send("PUT", bucket, _KEY, body=body, digest=sha256(body).digest())
+        return True
 
     async def _recall(self, what: str) -> Mapping[str, Any] | None:
         async with self._lock:
